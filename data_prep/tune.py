@@ -1,0 +1,383 @@
+"""One ABC tune of our dialect: headers, voices, bars; parse, print, re-lay.
+
+Two layouts of the same tune are read and written, and converted into each other without loss:
+
+`voices`  one block per voice, all padded to the same number of bars; other programs read it right.
+`bars`    one line per bar, `[V:1]...|[V:2]...|`; voices that rest in the bar are left out. Models
+          train on it: a short context then sees all voices at once.
+
+Bars stay text here, so that re-laying cannot lose anything; `read_bars` reads their notes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from .notation import (
+    KEYS,
+    TICKS_PER_WHOLE,
+    AbcError,
+    BarReader,
+    Segment,
+    rest_text,
+)
+
+LAYOUTS = ("bars", "voices")
+BARS_PER_LINE = 4  # of the voices layout
+DEFAULT_QUARTERS_PER_MINUTE = Fraction(120)
+FIRST_LINES = ("X:1",)
+UNIT_LINE = "L:1/16"
+# Without it abc2midi plays each chord as an arpeggio and a very short one shifts the whole voice.
+CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
+
+_METER = re.compile(r"(\d{1,3})/(1|2|4|8|16|32|64)")
+_TEMPO = re.compile(r"1/(4|16)=(\d{1,5})")
+_VOICE_LINE = re.compile(r"V:(\d{1,3})")
+_MIDI_LINE = re.compile(r"%%MIDI (program|channel) (\d{1,3})")
+_BAR_LINE = re.compile(r"\|\]|\|")
+_SILENCE = re.compile(r"(z[0-9/]*)*")
+_INLINE = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A metre such as 6/8."""
+
+    numerator: int
+    denominator: int
+
+    @property
+    def ticks(self) -> int:
+        """Length of a full bar in ticks (`notation.TICKS_PER_QUARTER` a quarter note)."""
+        return self.numerator * TICKS_PER_WHOLE // self.denominator
+
+    def __str__(self) -> str:
+        return f"{self.numerator}/{self.denominator}"
+
+    @classmethod
+    def parse(cls, text: str, line: int = 1, column: int = 1) -> Meter:
+        """Reads `3/4`; raises `AbcError` for anything else."""
+        match = _METER.fullmatch(text)
+        if not match or int(match[1]) == 0:
+            raise AbcError(f"metre {text!r}, expected one such as 4/4", line, column)
+        return cls(int(match[1]), int(match[2]))
+
+
+@dataclass
+class Voice:
+    """One voice: its General MIDI program (0-127), or drums, and the text of its bars.
+
+    Attributes:
+        program: General MIDI program; None for drums.
+        channel: MIDI channel (1-16) where it is written; drums have 10.
+        bars: Bar texts without bar lines and inline fields; "" where the voice rests all through.
+    """
+
+    program: int | None
+    channel: int | None = None
+    bars: list[str] = field(default_factory=list)
+
+    @property
+    def is_drums(self) -> bool:
+        """Whether the voice is the drum kit."""
+        return self.channel == 10
+
+
+@dataclass
+class Tune:
+    """A tune: what holds for all voices, and the voices.
+
+    Attributes:
+        key: Name of the major key of the signature, one of `notation.KEYS`.
+        meters: Bar number (from 0) -> metre from there on; holds bar 0.
+        tempos: Bar number -> quarters a minute from there on; holds bar 0.
+        voices: In the order of their numbers.
+        origins: (voice index, bar) -> line and column where the bar's text stood, if it was read.
+    """
+
+    key: str
+    meters: dict[int, Meter]
+    tempos: dict[int, Fraction]
+    voices: list[Voice]
+    origins: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict, compare=False)
+
+    @property
+    def n_bars(self) -> int:
+        """Number of bars, the same for all voices."""
+        return max((len(voice.bars) for voice in self.voices), default=0)
+
+    def bar_meters(self) -> list[Meter]:
+        """Returns the metre of each bar."""
+        out, meter = [], self.meters[0]
+        for bar in range(self.n_bars):
+            meter = self.meters.get(bar, meter)
+            out.append(meter)
+        return out
+
+
+def parse_tune(abc: str) -> Tune:
+    """Reads a tune of our dialect in either layout.
+
+    Bars are kept as text here; `read_bars` reads their notes.
+
+    Raises:
+        AbcError: With line and column, where the text leaves the dialect.
+    """
+    return _Parser(abc).tune()
+
+
+class _Parser:
+    """Reads line by line; the state is the voice and the bar that the next bar text belongs to."""
+
+    def __init__(self, abc: str) -> None:
+        self.lines = abc.split("\n")
+        self.key: str | None = None
+        self.meters: dict[int, Meter] = {}
+        self.tempos: dict[int, Fraction] = {}
+        self.voices: dict[int, Voice] = {}
+        self.voice: Voice | None = None
+        self.origins: dict[tuple[int, int], tuple[int, int]] = {}
+        self.bars_layout = False
+
+    def tune(self) -> Tune:
+        for number, text in enumerate(self.lines, start=1):
+            if not text.strip():
+                continue
+            if self.key is None:
+                self._header_line(text, number)
+            elif (match := _VOICE_LINE.fullmatch(text)) and not self.bars_layout:
+                self._open_voice(int(match[1]), number)
+            elif match := _MIDI_LINE.fullmatch(text):
+                self._midi_line(match, number)
+            elif text.startswith("[V:"):
+                self._bars_line(text, number)
+            else:
+                self._voice_text(text, number)
+        if self.key is None:
+            raise AbcError("no K: field, expected the header to end in one", len(self.lines))
+        n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
+        for voice in self.voices.values():
+            voice.bars += [""] * (n_bars - len(voice.bars))
+        self.meters.setdefault(0, Meter(4, 4))
+        self.tempos.setdefault(0, DEFAULT_QUARTERS_PER_MINUTE)
+        voices = list(self.voices.values())
+        return Tune(self.key, self.meters, self.tempos, voices, self.origins)
+
+    def _header_line(self, text: str, number: int) -> None:
+        name, value = text[:2], text[2:].strip()
+        if name == "M:":
+            self.meters[0] = Meter.parse(value, number, 3)
+        elif name == "Q:":
+            self.tempos[0] = _parse_tempo(value, number, 3)
+        elif name == "L:":
+            if value != UNIT_LINE[2:]:
+                raise AbcError(f"unit {value!r}, expected 1/16", number, 3)
+        elif name == "K:":
+            if value not in KEYS:
+                raise AbcError(f"key {value!r}, expected one of {' '.join(KEYS)}", number, 3)
+            self.key = value
+        elif name != "X:" and text != CHORD_ATTACK_LINE:
+            raise AbcError(f"{text[:20]!r} is no header line of the dialect", number)
+
+    def _open_voice(self, voice_id: int, number: int) -> None:
+        if voice_id != len(self.voices) + 1:
+            expected = len(self.voices) + 1
+            raise AbcError(f"voice {voice_id}, expected voice {expected} next", number, 3)
+        self.voice = self.voices[voice_id] = Voice(program=0)
+
+    def _midi_line(self, match: re.Match[str], number: int) -> None:
+        value, program = int(match[2]), match[1] == "program"
+        if self.voice is None or self.bars_layout:
+            raise AbcError("%%MIDI program or channel outside a voice's head", number)
+        if not (0 <= value <= 127 if program else 1 <= value <= 16):
+            raise AbcError(f"{match[0]!r}: program is 0-127, channel 1-16", number)
+        if program:
+            self.voice.program = value
+        else:
+            self.voice.channel = value
+            self.voice.program = None if value == 10 else self.voice.program
+
+    def _bars_line(self, text: str, number: int) -> None:
+        """Reads one bar of the bars layout: the voices it names; the others rest."""
+        self.bars_layout = True
+        bar = max((len(voice.bars) for voice in self.voices.values()), default=0)
+        position = 0
+        while position < len(text):
+            column = position + 1
+            match = _INLINE.match(text, position)
+            if not match or match[1] != "V":
+                raise AbcError("expected [V:n] at the start of a voice's bar", number, column)
+            voice = self.voices.get(int(match[2])) if match[2].isdecimal() else None
+            if voice is None:
+                raise AbcError(f"voice {match[2]!r} was not declared", number, column)
+            if len(voice.bars) > bar:
+                raise AbcError(f"voice {match[2]} stands twice in one bar", number, column)
+            voice.bars += [""] * (bar - len(voice.bars))
+            end = _BAR_LINE.search(text, match.end())
+            stop = end.start() if end else len(text)
+            self._add_bar(int(match[2]), text, match.end(), stop, number)
+            position = end.end() if end else stop
+
+    def _voice_text(self, text: str, number: int) -> None:
+        """Reads a line of the voices layout: some bars of the open voice."""
+        if self.bars_layout:
+            raise AbcError("expected a line [V:1]...|, one bar a line", number)
+        if self.voice is None:
+            if self.voices:
+                raise AbcError("bars outside a voice", number)
+            self._open_voice(1, number)  # a tune of one voice needs no V:
+        position = 0
+        while position < len(text):
+            end = _BAR_LINE.search(text, position)
+            stop = end.start() if end else len(text)
+            if end or text[position:stop].strip():  # a bar cut off before its bar line counts
+                self._add_bar(len(self.voices), text, position, stop, number)
+            position = end.end() if end else stop
+
+    def _add_bar(self, voice_id: int, text: str, start: int, stop: int, number: int) -> None:
+        """Takes [M:] and [Q:] off the head of a bar and keeps the rest as the voice's next bar."""
+        bars = self.voices[voice_id].bars
+        bar = len(bars)
+        while match := _INLINE.match(text, start, stop):
+            if match[1] == "M":
+                meter = Meter.parse(match[2], number, start + 4)
+                if self.meters.setdefault(bar, meter) != meter:
+                    raise AbcError("voices disagree on the metre of the bar", number, start + 1)
+            elif match[1] == "Q":
+                self.tempos[bar] = _parse_tempo(match[2], number, start + 4)
+            else:
+                raise AbcError("[V:] inside a bar", number, start + 1)
+            start = match.end()
+        body = text[start:stop]
+        bars.append("" if _SILENCE.fullmatch(body) else body)
+        self.origins[voice_id - 1, bar] = (number, start + 1)
+
+
+def _parse_tempo(text: str, line: int, column: int) -> Fraction:
+    match = _TEMPO.fullmatch(text)
+    if not match or int(match[2]) == 0:
+        raise AbcError(f"tempo {text!r}, expected 1/4=120 or 1/16=483", line, column)
+    return Fraction(int(match[2])) * (1 if match[1] == "4" else Fraction(1, 4))
+
+
+def _tempo_text(quarters_per_minute: Fraction) -> str:
+    if quarters_per_minute.denominator == 1:
+        return f"1/4={quarters_per_minute}"
+    # abc2midi and abcjs floor a fraction of a beat a minute; in sixteenths all three read it.
+    return f"1/16={int(quarters_per_minute * 4)}"
+
+
+def print_tune(tune: Tune, layout: str = "bars") -> str:
+    """Writes a tune; the inverse of `parse_tune`.
+
+    Args:
+        tune: Of at least one bar.
+        layout: One of `LAYOUTS`.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
+    head = [*FIRST_LINES, f"M:{tune.meters[0]}", UNIT_LINE, f"Q:{_tempo_text(tune.tempos[0])}"]
+    head += [CHORD_ATTACK_LINE, f"K:{tune.key}"]
+    body = _print_bars(tune) if layout == "bars" else _print_voices(tune)
+    return "\n".join(head + body) + "\n"
+
+
+def _voice_head(number: int, voice: Voice) -> list[str]:
+    lines = [f"V:{number}"]
+    if voice.channel is not None:
+        lines.append(f"%%MIDI channel {voice.channel}")
+    if not voice.is_drums:
+        lines.append(f"%%MIDI program {voice.program}")
+    return lines
+
+
+def _bar_head(tune: Tune, bar: int, *, with_tempo: bool) -> str:
+    text = f"[M:{tune.meters[bar]}]" if bar and bar in tune.meters else ""
+    if with_tempo and bar and bar in tune.tempos:
+        text += f"[Q:{_tempo_text(tune.tempos[bar])}]"
+    return text
+
+
+def _print_bars(tune: Tune) -> list[str]:
+    lines = [line for n, voice in enumerate(tune.voices, 1) for line in _voice_head(n, voice)]
+    for bar, meter in enumerate(tune.bar_meters()):
+        sounding = [(n, v.bars[bar]) for n, v in enumerate(tune.voices, 1) if v.bars[bar]]
+        if not sounding:
+            sounding = [(1, rest_text(meter.ticks))]
+        lines.append(
+            "".join(
+                f"[V:{n}]{_bar_head(tune, bar, with_tempo=not place)}{text}|"
+                for place, (n, text) in enumerate(sounding)
+            )
+        )
+    return [*lines[:-1], lines[-1] + "]"]
+
+
+def _print_voices(tune: Tune) -> list[str]:
+    rests = [rest_text(meter.ticks) for meter in tune.bar_meters()]
+    if pickup := _pickup_ticks(tune):
+        rests[0] = rest_text(pickup)
+    lines = []
+    for number, voice in enumerate(tune.voices, 1):
+        lines += _voice_head(number, voice)
+        texts = [
+            _bar_head(tune, bar, with_tempo=number == 1) + (text or rests[bar]) + "|"
+            for bar, text in enumerate(voice.bars)
+        ]
+        texts[-1] += "]"
+        lines += [
+            "".join(texts[start : start + BARS_PER_LINE])
+            for start in range(0, len(texts), BARS_PER_LINE)
+        ]
+    return lines
+
+
+def _pickup_ticks(tune: Tune) -> int | None:
+    """Returns the length of a short first bar on which all sounding voices agree."""
+    reader = BarReader(tune.key)
+    lengths = {reader.read(voice.bars[0])[-1].end for voice in tune.voices if voice.bars[0]}
+    short = len(lengths) == 1 and min(lengths) < tune.meters[0].ticks
+    return lengths.pop() if short else None
+
+
+@dataclass(frozen=True, slots=True)
+class BarError:
+    """A bar whose length is not its metre's. Bars and voices are numbered from 1."""
+
+    voice: int
+    bar: int
+    ticks: int
+    expected_ticks: int
+
+
+def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
+    """Reads the notes of all bars.
+
+    Returns:
+        Per voice, per bar, the segments ([] for a bar of rest); and the bars of wrong length.
+        A short first bar is a pick-up, and right, if all sounding voices agree on its length.
+
+    Raises:
+        AbcError: Where a bar's text is not in the dialect.
+    """
+    reader = BarReader(tune.key)
+    voices = [
+        [
+            reader.read(text, *tune.origins.get((number, bar), (1, 1))) if text else []
+            for bar, text in enumerate(voice.bars)
+        ]
+        for number, voice in enumerate(tune.voices)
+    ]
+    expected = [meter.ticks for meter in tune.bar_meters()]
+    first = {bars[0][-1].end for bars in voices if bars and bars[0]}
+    if len(first) == 1:
+        expected[0] = min(expected[0], *first)
+    errors = [
+        BarError(number, bar + 1, segments[-1].end, expected[bar])
+        for number, bars in enumerate(voices, 1)
+        for bar, segments in enumerate(bars)
+        if segments and segments[-1].end != expected[bar]
+    ]
+    return voices, errors
