@@ -6,11 +6,15 @@ independent referee in tests and benchmarks.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
 from symusic import Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick
 
 from .notation import TICKS_PER_QUARTER, Segment
-from .tune import Tune, parse_tune, read_bars
+from .tune import BarError, Tune, parse_tune, read_bars
 
 MIDI_TICKS_PER_QUARTER = 480
 VELOCITY = 80
@@ -25,35 +29,78 @@ def abc_to_midi(abc: str) -> bytes:
     Raises:
         AbcError: With line and column, where the text leaves the dialect.
     """
-    return abc_to_score(abc).dumps_midi()
+    return perform(parse_tune(abc)).score().dumps_midi()
 
 
-def abc_to_score(abc: str) -> ScoreTick:
-    """Converts one tune to a symusic score; see `abc_to_midi`."""
-    tune = parse_tune(abc)
-    voices, _ = read_bars(tune)
-    starts = _bar_starts(tune, voices)
-    scale = MIDI_TICKS_PER_QUARTER // TICKS_PER_QUARTER
-    score = Score(MIDI_TICKS_PER_QUARTER)
-    for bar, tempo in sorted(tune.tempos.items()):
-        if bar <= tune.n_bars:
-            score.tempos.append(Tempo(starts[bar] * scale, mspq=round(60_000_000 / tempo)))
-    for bar, meter in sorted(tune.meters.items()):
-        if bar <= tune.n_bars:
-            score.time_signatures.append(
-                TimeSignature(starts[bar] * scale, meter.numerator, meter.denominator)
+@dataclass
+class Performance:
+    """A tune as it sounds.
+
+    Attributes:
+        tune: What was read.
+        starts: First tick of each bar, and the end of the last.
+        voices: Per voice, the chords (onset, end, pitches) in ticks, by onset, ties joined.
+        bar_errors: The bars of wrong length.
+    """
+
+    tune: Tune
+    starts: list[int]
+    voices: list[list[tuple[int, int, tuple[int, ...]]]]
+    bar_errors: list[BarError]
+
+    @property
+    def n_notes(self) -> int:
+        """Note onsets; each note of a chord counts."""
+        return sum(len(pitches) for chords in self.voices for _, _, pitches in chords)
+
+    @property
+    def n_seconds(self) -> float:
+        """Time of the last bar's end, by the tempo map."""
+        seconds, tempo = Fraction(0), self.tune.tempos[0]
+        for bar, (start, end) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
+            tempo = self.tune.tempos.get(bar, tempo)
+            seconds += Fraction(60 * (end - start), TICKS_PER_QUARTER) / tempo
+        return float(seconds)
+
+    def score(self) -> ScoreTick:
+        """Returns it as a symusic score, one track a voice."""
+        scale = MIDI_TICKS_PER_QUARTER // TICKS_PER_QUARTER
+        score = Score(MIDI_TICKS_PER_QUARTER)
+        for bar, tempo in sorted(self.tune.tempos.items()):
+            if bar < len(self.starts):
+                at = self.starts[bar] * scale
+                score.tempos.append(Tempo(at, mspq=round(60_000_000 / tempo)))
+        for bar, meter in sorted(self.tune.meters.items()):
+            if bar < len(self.starts):
+                at = self.starts[bar] * scale
+                score.time_signatures.append(TimeSignature(at, meter.numerator, meter.denominator))
+        for number, (voice, chords) in enumerate(zip(self.tune.voices, self.voices, strict=True)):
+            notes = [(on, end - on, pitch) for on, end, pitches in chords for pitch in pitches]
+            table = np.array(notes, np.int32).reshape(-1, 3)
+            track = Track(str(number + 1), voice.program or 0, voice.is_drums)
+            track.notes = Note.from_numpy(
+                time=table[:, 0] * scale,
+                duration=table[:, 1] * scale,
+                pitch=table[:, 2].astype(np.int8),
+                velocity=np.full(len(table), VELOCITY, np.int8),
+                ttype="tick",
             )
-    for number, (voice, bars) in enumerate(zip(tune.voices, voices, strict=True), 1):
-        track = Track(str(number), voice.program or 0, voice.is_drums)
-        for onset, end, pitches in join_ties(bars, starts):
-            for pitch in pitches:
-                track.notes.append(Note(onset * scale, (end - onset) * scale, pitch, VELOCITY))
-        score.tracks.append(track)
-    return score
+            score.tracks.append(track)
+        return score
+
+
+def perform(tune: Tune) -> Performance:
+    """Reads all bars of a tune.
+
+    Raises:
+        AbcError: Where a bar's text is not in the dialect.
+    """
+    voices, errors = read_bars(tune)
+    starts = _bar_starts(tune, voices)
+    return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
 
 
 def _bar_starts(tune: Tune, voices: list[list[list[Segment]]]) -> list[int]:
-    """Returns the first tick of each bar, and the end of the last."""
     starts = [0]
     for bar, meter in enumerate(tune.bar_meters()):
         ends = [bars[bar][-1].end for bars in voices if bars[bar]]
@@ -62,7 +109,7 @@ def _bar_starts(tune: Tune, voices: list[list[list[Segment]]]) -> list[int]:
     return starts
 
 
-def join_ties(
+def _join_ties(
     bars: list[list[Segment]], starts: list[int]
 ) -> list[tuple[int, int, tuple[int, ...]]]:
     """Returns the sounding chords of a voice: (onset, end, pitches) in ticks, sorted by onset.

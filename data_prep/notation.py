@@ -76,24 +76,25 @@ class Segment:
 # ---------------------------------------------------------------- writing
 
 
-def pieces(ticks: int) -> list[int]:
-    """Splits a length into lengths that single notes can show, longest first.
+@lru_cache(maxsize=8192)
+def length_texts(ticks: int) -> tuple[str, ...]:
+    """Splits a length into lengths that single notes can show, longest first, as written.
 
     Args:
         ticks: A positive multiple of `SHORTEST_TICKS`.
     """
-    out = []
+    out, left = [], ticks
     for piece in _PIECES:
-        count, ticks = divmod(ticks, piece)
-        out += [piece] * count
-    if ticks:
-        raise ValueError(f"{ticks} ticks left over: lengths are multiples of {SHORTEST_TICKS}")
-    return out
+        count, left = divmod(left, piece)
+        out += [_LENGTH_TEXT[piece]] * count
+    if left:
+        raise ValueError(f"{ticks} ticks, expected a multiple of {SHORTEST_TICKS}")
+    return tuple(out)
 
 
 def rest_text(ticks: int) -> str:
     """Returns the rests that fill `ticks`, e.g. `z16` for a bar of 4/4."""
-    return "".join("z" + _LENGTH_TEXT[piece] for piece in pieces(ticks))
+    return "".join("z" + length for length in length_texts(ticks))
 
 
 def key_alterations(sharps: int) -> dict[str, int]:
@@ -155,9 +156,10 @@ class BarWriter:
 
     def _write_plain(self, segments: list[Segment], out: list[str]) -> None:
         for segment in segments:
-            texts = [_LENGTH_TEXT[piece] for piece in pieces(segment.end - segment.start)]
-            for number, length in enumerate(texts):
-                self._element(segment, length, segment.tied or number + 1 < len(texts), out)
+            *first, last = length_texts(segment.end - segment.start)
+            for length in first:
+                self._element(segment, length, True, out)
+            self._element(segment, last, segment.tied, out)
 
     def _write_tuplet(self, cell: list[Segment], out: list[str]) -> None:
         items: list[tuple[Segment, int, bool]] = []  # segment, length in tuplet units, tied
@@ -307,22 +309,28 @@ class BarReader:
 
     def _pitches(self, names: str, where: tuple[int, int]) -> tuple[int, ...]:
         pitches = set()
-        for sign, letter, marks in _NOTE.findall(names):
-            upper = letter.upper()
+        for sign, letter, natural_pitch in _note_names(names):
             if sign:
                 if sign not in _ALTERATIONS:
                     raise AbcError(f"{sign!r} is no accidental", *where)
                 # As abc2midi does (and the standard's default): it holds in all octaves.
-                self._altered[upper] = _ALTERATIONS[sign]
-            alteration = self._altered.get(upper, self._signature[upper])
-            octave = marks.count("'") - marks.count(",") + (letter != upper)
-            pitch = 60 + 12 * octave + _LETTER_PITCH_CLASS[upper] + alteration
+                self._altered[letter] = _ALTERATIONS[sign]
+            pitch = natural_pitch + self._altered.get(letter, self._signature[letter])
             if not 0 <= pitch <= 127:
-                raise AbcError(
-                    f"{sign + letter + marks!r} is MIDI pitch {pitch}, not 0-127", *where
-                )
+                raise AbcError(f"{names!r} holds MIDI pitch {pitch}, not in 0-127", *where)
             pitches.add(pitch)
         return tuple(sorted(pitches))
+
+
+@lru_cache(maxsize=8192)
+def _note_names(names: str) -> tuple[tuple[str, str, int], ...]:
+    """Splits note names into (accidental, letter, MIDI pitch without any accidental)."""
+    out = []
+    for sign, letter, marks in _NOTE.findall(names):
+        upper = letter.upper()
+        octave = marks.count("'") - marks.count(",") + (letter != upper)
+        out.append((sign, upper, 60 + 12 * octave + _LETTER_PITCH_CLASS[upper]))
+    return tuple(out)
 
 
 def _tuplet_items(match: re.Match[str], where: tuple[int, int]) -> int:

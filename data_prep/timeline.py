@@ -56,10 +56,11 @@ class BarGrid:
 
     @classmethod
     def of(cls, score: ScoreTick, limits: Limits) -> BarGrid:
+        """Lays the grid; raises `MidiError` where it would have too many bars."""
         scale = TICKS_PER_QUARTER / score.tpq
-        end = max(1.0, max((track.end() for track in score.tracks), default=0) * scale)
+        end = _music_end(score) * scale
         starts, meters = [0], []
-        changes = _meter_changes(score, scale)
+        changes = [change for change in _meter_changes(score, scale) if change[0] < end]
         for place, (start, meter) in enumerate(changes):
             stop = changes[place + 1][0] if place + 1 < len(changes) else end
             full, rest = divmod(max(0, stop - start), meter.ticks)
@@ -80,6 +81,18 @@ class BarGrid:
             for beat in range(0, meter.ticks, TICKS_PER_QUARTER)
         ]
         return cls(np.array(starts), meters, np.array([*cells, starts[-1]]))
+
+
+def _music_end(score: ScoreTick) -> float:
+    """Returns the MIDI tick up to which bars are needed.
+
+    A key released a little late does not ask for another bar; a note that starts there does.
+    """
+    late = score.tpq / 8
+    notes = [track.notes.numpy() for track in score.tracks if len(track.notes)]
+    onset = max(part["time"].max() for part in notes)
+    release = max((part["time"] + part["duration"]).max() for part in notes)
+    return max(onset + late, release - late)
 
 
 def _meter_changes(score: ScoreTick, scale: float) -> list[tuple[int, Meter]]:
@@ -104,7 +117,7 @@ def _meter_of(ticks: int) -> Meter:
     return Meter(int(share * denominator), denominator)
 
 
-def _tempos(score: ScoreTick, grid: _BarGrid) -> dict[int, Fraction]:
+def bar_tempos(score: ScoreTick, grid: BarGrid) -> dict[int, Fraction]:
     """Returns bar -> quarters a minute, in quarters of a beat, where it changes.
 
     Inside a bar the mean tempo is taken. A tempo is kept until the bar lines would be more than

@@ -1,0 +1,82 @@
+"""Stage 2: ABC text -> canonical ABC text, and what later denominators need.
+
+Our converter writes canonical text already; what is left to do is musical: silence before the
+first and after the last note is not something a model should learn to spend tokens on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+from .abc_to_midi import Performance, perform
+from .tune import Tune, parse_tune, print_tune
+
+
+def clean_abc(abc: str) -> str:
+    """Returns the tune without silent bars at its ends, in the bars layout; "" if all is silent.
+
+    Raises:
+        AbcError: If the text is not in the dialect.
+    """
+    tune = trim_silence(parse_tune(abc))
+    return print_tune(tune, "bars") if tune.n_bars else ""
+
+
+def trim_silence(tune: Tune) -> Tune:
+    """Cuts bars in which all voices rest off both ends, and drops voices that never sound."""
+    voices = [voice for voice in tune.voices if any(voice.bars)]
+    sounding = [bar for bar in range(tune.n_bars) if any(voice.bars[bar] for voice in voices)]
+    first, stop = (sounding[0], sounding[-1] + 1) if sounding else (0, 0)
+    return Tune(
+        tune.key,
+        _cut_changes(tune.meters, first, stop),
+        _cut_changes(tune.tempos, first, stop),
+        [replace(voice, bars=voice.bars[first:stop]) for voice in voices],
+    )
+
+
+def _cut_changes(changes: dict[int, Any], first: int, stop: int) -> dict[int, Any]:
+    """Moves bar -> value changes so that bar `first` is bar 0; what held there holds from 0."""
+    before = max(bar for bar in changes if bar <= first)
+    later = {bar - first: value for bar, value in changes.items() if first < bar < stop}
+    return {0: changes[before]} | later
+
+
+def measure(abc: str) -> dict[str, float | str]:
+    """Counts what losses are divided by, and fingerprints the music.
+
+    Returns:
+        `n_chars`, `n_notes` (note onsets; each note of a chord counts), `n_bars` (bars summed
+        over the voices), `n_seconds` (by the tempo map) and `fingerprint`.
+    """
+    performance = perform(parse_tune(abc))
+    tune = performance.tune
+    return {
+        "n_chars": len(abc),
+        "n_notes": performance.n_notes,
+        "n_bars": tune.n_bars * len(tune.voices),
+        "n_seconds": performance.n_seconds,
+        "fingerprint": fingerprint(performance),
+    }
+
+
+def fingerprint(performance: Performance) -> str:
+    """Returns a digest that tunes share exactly if they are the same music.
+
+    Compared are onset, length and pitch of all notes, drums apart; the whole tune may be
+    transposed, played at another tempo, or on other instruments.
+    """
+    notes, drums = set(), set()
+    for voice, chords in zip(performance.tune.voices, performance.voices, strict=True):
+        (drums if voice.is_drums else notes).update(
+            (onset, end - onset, pitch) for onset, end, pitches in chords for pitch in pitches
+        )
+    lowest = min((pitch for _, _, pitch in notes), default=0)
+    start = min((onset for onset, _, _ in notes | drums), default=0)
+    music = (
+        sorted((onset - start, length, pitch - lowest) for onset, length, pitch in notes),
+        sorted({(onset - start, pitch) for onset, _, pitch in drums}),
+    )
+    return hashlib.sha256(repr(music).encode()).hexdigest()[:32]

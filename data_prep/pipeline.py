@@ -1,0 +1,433 @@
+"""Runs the stages 1 to 6: MIDI files -> blocks of token ids, under data/<dataset>/<preset>/.
+
+    python -m data_prep.pipeline SOURCE --config configs/data_char.yaml
+
+Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import hashlib
+import logging
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow.parquet as pq
+import yaml
+from datasets import Dataset
+
+from .blocks import BlockSettings, write_blocks
+from .clean import clean_abc, measure
+from .convert import convert_collection
+from .filter_tunes import FilterSettings, drop_reason
+from .notation import AbcError
+from .sources import Source, open_source
+from .split import SPLITS, SplitSettings, split_of
+from .stages import code_digest, run_stage, write_json
+from .tokens import TokenSettings, save_tokenizer, train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_DIALECT = ("notation", "tune", "abc_to_midi")
+_CONVERTER = ("notation", "tune", "timeline", "midi_to_abc")
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """Stage 1; the layout of its text is one of `tune.LAYOUTS`."""
+
+    layout: str = "bars"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """All settings of a data preset, as configs/data_*.yaml has them."""
+
+    convert: ConvertSettings = field(default_factory=ConvertSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    blocks: BlockSettings = field(default_factory=BlockSettings)
+
+
+def load_settings(path: Path) -> DataSettings:
+    """Reads a data preset.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: For a key that does not exist, naming the nearest that does.
+    """
+    if not path.exists():
+        presets = ", ".join(str(p) for p in sorted(path.parent.glob("data_*.yaml"))) or "none"
+        raise FileNotFoundError(f"{path} does not exist; data presets there: {presets}")
+    content = yaml.safe_load(path.read_text("utf-8")) or {}
+    sections = {section.name: section.default_factory for section in fields(DataSettings)}
+    _check_keys(content, sections, str(path))
+    built = {}
+    for name, make in sections.items():
+        values = content.get(name) or {}
+        _check_keys(values, asdict(make()), f"{path}, section {name}")
+        built[name] = type(make())(**values)
+    return DataSettings(**built)
+
+
+def _check_keys(found: Any, known: dict[str, Any], where: str) -> None:
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: found {found!r}, expected keys {', '.join(known)}")
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1, 0) or ["none"]
+            raise ValueError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")
+
+
+def run_pipeline(
+    source: Source, settings: DataSettings, folder: Path, workers: int | None = None
+) -> dict[str, Any]:
+    """Runs all stages; what is there already and unchanged is not done again.
+
+    Args:
+        source: The MIDI files.
+        settings: The data preset.
+        folder: `data/<dataset>/<preset>`.
+        workers: Processes of the conversion; all cores if None.
+
+    Returns:
+        Stage name -> content of its stage.json.
+
+    Raises:
+        ValueError: Where a stage has nothing left to work on.
+    """
+    datasets.disable_caching()
+    shards = convert_collection(
+        source,
+        folder / "1_abc",
+        layout=settings.convert.layout,
+        code_digest=code_digest(_CONVERTER),
+        workers=workers,
+    )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".cache-") as cache:
+        stages = _Stages(settings, folder, Path(cache), shards)
+        return stages.run()
+
+
+class _Stages:
+    """The stages after conversion; each reads the files of the one before."""
+
+    def __init__(
+        self, settings: DataSettings, folder: Path, cache: Path, shards: list[Path]
+    ) -> None:
+        self.settings, self.folder, self.cache, self.shards = settings, folder, cache, shards
+        self.done: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> dict[str, dict[str, Any]]:
+        self.done["1_abc"] = self._describe_conversion()
+        self._stage("2_clean", self._digest("1_abc"), {}, (*_DIALECT, "clean"), self._clean)
+        self._stage(
+            "3_filtered",
+            self._digest("2_clean"),
+            asdict(self.settings.filter),
+            ("filter_tunes",),
+            self._filter,
+        )
+        self._stage(
+            "4_split",
+            self._digest("3_filtered"),
+            asdict(self.settings.split),
+            ("split",),
+            self._split,
+        )
+        context = {"context_length": self.settings.blocks.block_length}
+        self._stage(
+            "5_tokens",
+            self._digest("4_split"),
+            asdict(self.settings.tokens) | context,
+            ("tokens",),
+            self._tokens,
+        )
+        self._stage(
+            "6_blocks",
+            self._digest("5_tokens"),
+            asdict(self.settings.blocks),
+            ("blocks",),
+            self._blocks,
+        )
+        return self.done
+
+    def _digest(self, name: str) -> list[str]:
+        return [self.done[name]["digest"]]
+
+    def _stage(
+        self,
+        name: str,
+        inputs: list[str],
+        settings: dict[str, Any],
+        modules: tuple[str, ...],
+        work: Callable[[Path], dict[str, Any]],
+    ) -> None:
+        self.done[name] = run_stage(
+            self.folder / name,
+            inputs=inputs,
+            settings=settings,
+            modules=(*modules, "pipeline"),
+            work=work,
+        )
+
+    def _read(self, *paths: Path) -> Dataset:
+        datasets.disable_progress_bars()  # of the reading; those of the stages' map stay
+        rows = Dataset.from_parquet([str(p) for p in paths], cache_dir=str(self.cache))
+        datasets.enable_progress_bars()
+        return rows
+
+    def _describe_conversion(self) -> dict[str, Any]:
+        """Writes the stage.json of the shards; their names hold the digests of what went in."""
+        reasons = pq.read_table(self.shards, columns=["drop_reason"])["drop_reason"].to_pylist()
+        names = "\n".join(shard.name for shard in self.shards)
+        stage = {
+            "stage": "1_abc",
+            "digest": hashlib.sha256(names.encode()).hexdigest(),
+            "settings": asdict(self.settings.convert),
+            **_counted(len(reasons), Counter(reason for reason in reasons if reason)),
+        }
+        write_json(self.folder / "1_abc" / "stage.json", stage)
+        return stage
+
+    def _clean(self, out: Path) -> dict[str, Any]:
+        rows = _without_dropped(self._read(*self.shards), "conversion")
+        rows = rows.map(_clean_row, desc="clean", remove_columns=["message"])
+        counts = Counter(reason for reason in rows["drop_reason"] if reason)
+        kept = _without_dropped(rows, "cleaning")
+        _save(kept, out / "tunes.parquet")
+        return _counted(len(rows), counts) | _sums(kept)
+
+    def _filter(self, out: Path) -> dict[str, Any]:
+        rows = self._read(self.folder / "2_clean" / "tunes.parquet")
+        choose = partial(_filter_row, settings=self.settings.filter)
+        rows = rows.map(choose, desc="filter", remove_columns=["fingerprint"])
+        rows = rows.sort("digest")
+        # Which of several duplicates stays is decided by the digests, not by the files' order.
+        seen: set[str] = set()
+        rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
+        counts = Counter(reason for reason in rows["drop_reason"] if reason)
+        kept = _without_dropped(rows, "filtering")
+        _save(kept, out / "tunes.parquet")
+        return _counted(len(rows), counts) | _sums(kept)
+
+    def _split(self, out: Path) -> dict[str, Any]:
+        rows = self._read(self.folder / "3_filtered" / "tunes.parquet")
+        where = [split_of(cluster, self.settings.split) for cluster in rows["cluster_id"]]
+        counts = {}
+        for split in SPLITS:
+            part = rows.select([i for i, name in enumerate(where) if name == split])
+            if not len(part):
+                raise ValueError(
+                    f"the {split} split is empty: {len(rows)} songs are too few for "
+                    f"{self.settings.split}; give more music or a larger share"
+                )
+            _save(part, out / f"{split}.parquet")
+            counts[split] = _sums(part)
+        return {"rows_in": len(rows), "rows_out": len(rows), "splits": counts}
+
+    def _tokens(self, out: Path) -> dict[str, Any]:
+        context = self.settings.blocks.block_length
+        train = self._read(self.folder / "4_split" / "train.parquet")
+        tokenizer = train_tokenizer(_texts(train), self.settings.tokens, context)
+        save_tokenizer(tokenizer, out)
+        counts = {}
+        for split in SPLITS:
+            rows = self._read(self.folder / "4_split" / f"{split}.parquet")
+            encode = partial(_encode, tokenizer=tokenizer)
+            columns = [name for name in rows.column_names if name not in _TOKEN_COLUMNS]
+            rows = rows.map(
+                encode,
+                batched=True,
+                remove_columns=columns,
+                desc=f"tokens of {split}",
+                features=_TOKEN_FEATURES,
+            )
+            unknown = sum(ids.count(tokenizer.unk_token_id) for ids in rows["input_ids"])
+            n_tokens = sum(map(len, rows["input_ids"]))
+            _save(rows, out / f"{split}.parquet")
+            counts[split] = _sums(rows) | {"n_tokens": n_tokens, "n_unknown": unknown}
+        return {"vocab_size": len(tokenizer), "splits": counts}
+
+    def _blocks(self, out: Path) -> dict[str, Any]:
+        train = self._read(self.folder / "5_tokens" / "train.parquet")
+        tokens = self.done["5_tokens"]
+        length = self.settings.blocks.block_length
+        songs = (row["input_ids"] for row in train)
+        end_id = _end_id(self.folder / "5_tokens")
+        n_blocks = write_blocks(songs, end_id, self.settings.blocks, out / "train.npy")
+        return {
+            "block_length": length,
+            "n_blocks": n_blocks,
+            "n_tokens": n_blocks * length,
+            "vocab_size": tokens["vocab_size"],
+        }
+
+
+# ---------------------------------------------------------------- what is done to one row
+
+
+def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
+    nothing: dict[str, Any] = {
+        "n_chars": 0,
+        "n_notes": 0,
+        "n_bars": 0,
+        "n_seconds": 0.0,
+        "fingerprint": "",
+        "drop_reason": None,
+    }
+    try:
+        abc = clean_abc(row["abc"])
+    except AbcError as error:
+        return nothing | {"drop_reason": f"unreadable_abc: {error.message}"}
+    if not abc:
+        return nothing | {"drop_reason": "silent"}
+    return {"abc": abc, "drop_reason": None} | measure(abc)
+
+
+def _filter_row(row: dict[str, Any], settings: FilterSettings) -> dict[str, Any]:
+    reason = drop_reason(row["abc"], row["n_notes"], settings)
+    return {"drop_reason": reason, "cluster_id": row["fingerprint"]}
+
+
+def _drop_duplicate(row: dict[str, Any], seen: set[str]) -> dict[str, Any]:
+    if row["drop_reason"]:
+        return {}
+    if row["cluster_id"] in seen:
+        return {"drop_reason": "duplicate"}
+    seen.add(row["cluster_id"])
+    return {}
+
+
+_TOKEN_FEATURES = datasets.Features(
+    {
+        "digest": datasets.Value("string"),
+        "n_chars": datasets.Value("int64"),
+        "n_notes": datasets.Value("int64"),
+        "n_bars": datasets.Value("int64"),
+        "n_seconds": datasets.Value("float64"),
+        "input_ids": datasets.List(datasets.Value("uint16")),
+    }
+)
+_TOKEN_COLUMNS = tuple(_TOKEN_FEATURES)
+
+
+def _encode(batch: dict[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
+    return {"input_ids": tokenizer(batch["abc"], add_special_tokens=False)["input_ids"]}
+
+
+def _texts(rows: Dataset) -> Iterator[str]:
+    for batch in rows.iter(1000):
+        yield from batch["abc"]
+
+
+def _end_id(folder: Path) -> int:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder).eos_token_id
+
+
+# ---------------------------------------------------------------- tables and counts
+
+
+def _without_dropped(rows: Dataset, step: str) -> Dataset:
+    reasons = rows["drop_reason"]
+    kept = rows.select([i for i, reason in enumerate(reasons) if not reason])
+    if not len(kept):
+        found = dict(Counter(reasons))
+        raise ValueError(f"no tune is left after {step}; dropped were {found}")
+    return kept.remove_columns("drop_reason")
+
+
+def _save(rows: Dataset, path: Path) -> None:
+    datasets.disable_progress_bars()
+    rows.to_parquet(str(path))
+    datasets.enable_progress_bars()
+
+
+def _counted(rows_in: int, dropped: Counter[str]) -> dict[str, Any]:
+    counts = dict(sorted(dropped.items()))
+    return {"rows_in": rows_in, "rows_out": rows_in - dropped.total(), "dropped": counts}
+
+
+def _sums(rows: Dataset) -> dict[str, Any]:
+    names = ("n_chars", "n_notes", "n_bars", "n_seconds")
+    return {"n_songs": len(rows)} | {name: round(sum(rows[name]), 3) for name in names}
+
+
+# ---------------------------------------------------------------- command line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="data_prep.pipeline", description=__doc__)
+    parser.add_argument("source", help="folder, .zip, .tar.gz, or music21")
+    parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
+    parser.add_argument("--dataset", help="folder under data/; default: the source's name")
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--workers", type=int)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    preset = options.config.stem.removeprefix("data_")
+    try:
+        settings = load_settings(options.config)
+        source = open_source(options.source, options.data_root)
+        dataset = options.dataset or source.name
+        folder = options.data_root / dataset / preset
+        stages = run_pipeline(source, settings, folder, options.workers)
+        _point_latest(options.data_root, dataset)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    print(summary(stages, folder))
+    return 0
+
+
+def _point_latest(root: Path, dataset: str) -> None:
+    """Makes `data/latest` name the dataset made last: configs train on it by default."""
+    fresh = root / ".latest"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(dataset, target_is_directory=True)
+    fresh.replace(root / "latest")
+
+
+def summary(stages: dict[str, dict[str, Any]], folder: Path) -> str:
+    """Returns the counts of all stages in a few lines."""
+    kept, blocks = stages["3_filtered"], stages["6_blocks"]
+    dropped = {
+        k: n
+        for name in ("1_abc", "2_clean", "3_filtered")
+        for k, n in stages[name]["dropped"].items()
+    }
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "none"
+    lines = [
+        f"{folder}",
+        f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; dropped: {reasons}",
+    ]
+    for split, counts in stages["5_tokens"]["splits"].items():
+        lines.append(
+            f"  {split}: {counts['n_songs']:,} tunes, {counts['n_tokens']:,} tokens, "
+            f"{counts['n_notes']:,} notes, {counts['n_seconds'] / 3600:,.1f} hours"
+        )
+    lines.append(
+        f"  {blocks['n_blocks']:,} blocks of {blocks['block_length']} tokens, "
+        f"vocabulary {blocks['vocab_size']}"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
