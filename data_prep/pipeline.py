@@ -8,85 +8,36 @@ Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.j
 from __future__ import annotations
 
 import argparse
-import difflib
 import hashlib
 import logging
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
-import yaml
 from datasets import Dataset
 
-from .blocks import BlockSettings, write_blocks
+from .blocks import write_blocks
 from .clean import clean_abc, measure
 from .convert import convert_collection
 from .filter_tunes import FilterSettings, drop_reason
 from .notation import AbcError
+from .settings import DataSettings, load_settings
 from .sources import Source, open_source
-from .split import SPLITS, SplitSettings, split_of
+from .split import SPLITS, split_of
 from .stages import code_digest, run_stage, write_json
-from .tokens import TokenSettings, save_tokenizer, train_tokenizer
+from .tokens import save_tokenizer, train_tokenizer
 
 logger = logging.getLogger(__name__)
 
 _DIALECT = ("notation", "tune", "abc_to_midi")
 _CONVERTER = ("notation", "tune", "timeline", "midi_to_abc")
-
-
-@dataclass(frozen=True)
-class ConvertSettings:
-    """Stage 1; the layout of its text is one of `tune.LAYOUTS`."""
-
-    layout: str = "bars"
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """All settings of a data preset, as configs/data_*.yaml has them."""
-
-    convert: ConvertSettings = field(default_factory=ConvertSettings)
-    filter: FilterSettings = field(default_factory=FilterSettings)
-    split: SplitSettings = field(default_factory=SplitSettings)
-    tokens: TokenSettings = field(default_factory=TokenSettings)
-    blocks: BlockSettings = field(default_factory=BlockSettings)
-
-
-def load_settings(path: Path) -> DataSettings:
-    """Reads a data preset.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: For a key that does not exist, naming the nearest that does.
-    """
-    if not path.exists():
-        presets = ", ".join(str(p) for p in sorted(path.parent.glob("data_*.yaml"))) or "none"
-        raise FileNotFoundError(f"{path} does not exist; data presets there: {presets}")
-    content = yaml.safe_load(path.read_text("utf-8")) or {}
-    sections = {section.name: section.default_factory for section in fields(DataSettings)}
-    _check_keys(content, sections, str(path))
-    built = {}
-    for name, make in sections.items():
-        values = content.get(name) or {}
-        _check_keys(values, asdict(make()), f"{path}, section {name}")
-        built[name] = type(make())(**values)
-    return DataSettings(**built)
-
-
-def _check_keys(found: Any, known: dict[str, Any], where: str) -> None:
-    if not isinstance(found, dict):
-        raise ValueError(f"{where}: found {found!r}, expected keys {', '.join(known)}")
-    for key in found:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1, 0) or ["none"]
-            raise ValueError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")
 
 
 def run_pipeline(
@@ -278,14 +229,8 @@ class _Stages:
 
 
 def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
-    nothing: dict[str, Any] = {
-        "n_chars": 0,
-        "n_notes": 0,
-        "n_bars": 0,
-        "n_seconds": 0.0,
-        "fingerprint": "",
-        "drop_reason": None,
-    }
+    nothing = dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0)
+    nothing |= {"n_seconds": 0.0, "fingerprint": "", "drop_reason": None}
     try:
         abc = clean_abc(row["abc"])
     except AbcError as error:

@@ -1,0 +1,63 @@
+"""The settings of a data preset, configs/data_*.yaml: one section a stage."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .blocks import BlockSettings
+from .filter_tunes import FilterSettings
+from .split import SplitSettings
+from .tokens import TokenSettings
+
+
+@dataclass(frozen=True)
+class ConvertSettings:
+    """Stage 1; the layout of its text is one of `tune.LAYOUTS`."""
+
+    layout: str = "bars"
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """All settings of a data preset, as configs/data_*.yaml has them."""
+
+    convert: ConvertSettings = field(default_factory=ConvertSettings)
+    filter: FilterSettings = field(default_factory=FilterSettings)
+    split: SplitSettings = field(default_factory=SplitSettings)
+    tokens: TokenSettings = field(default_factory=TokenSettings)
+    blocks: BlockSettings = field(default_factory=BlockSettings)
+
+
+def load_settings(path: Path) -> DataSettings:
+    """Reads a data preset.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: For a key that does not exist, naming the nearest that does.
+    """
+    if not path.exists():
+        presets = ", ".join(str(p) for p in sorted(path.parent.glob("data_*.yaml"))) or "none"
+        raise FileNotFoundError(f"{path} does not exist; data presets there: {presets}")
+    content = yaml.safe_load(path.read_text("utf-8")) or {}
+    sections = {section.name: section.default_factory for section in fields(DataSettings)}
+    _check_keys(content, sections, str(path))
+    built = {}
+    for name, make in sections.items():
+        values = content.get(name) or {}
+        _check_keys(values, asdict(make()), f"{path}, section {name}")
+        built[name] = type(make())(**values)
+    return DataSettings(**built)
+
+
+def _check_keys(found: Any, known: dict[str, Any], where: str) -> None:
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: found {found!r}, expected keys {', '.join(known)}")
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1, 0) or ["none"]
+            raise ValueError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")
