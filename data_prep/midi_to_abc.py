@@ -22,7 +22,8 @@ from .tune import LAYOUTS, Tune, Voice, print_tune
 
 # Grids of a beat of 48 ticks, and what each costs: it must bring the mean error of the beat's
 # onsets down by so many ticks to be preferred to the ones before it.
-_GRIDS = ((12, 0.0), (16, 0.3), (6, 0.4), (8, 0.6))
+_GRIDS = ((12, 0.0), (16, 0.3), (6, 0.4), (8, 0.6), (3, 1.0))
+_COLLISION_TICKS = 3.0
 # Onsets that end a beat nearer than this to the next element's onset are held until it: the gap
 # is how keys are released, not a rest that a composer would write.
 _HELD_GAP_TICKS = 12
@@ -117,7 +118,7 @@ def _read_part(track: TrackTick, score: ScoreTick, grid: BarGrid) -> _Part | Non
     onsets = notes["time"] * scale
     ends = onsets + notes["duration"] * scale
     pitches = np.clip(notes["pitch"], 0, 127)
-    steps = _beat_grids(onsets, grid)
+    steps = _beat_grids(onsets, ends, grid)
     starts, ends = _snap(onsets, steps, grid), _snap(ends, steps, grid, is_end=True)
     cell = np.searchsorted(grid.cells, starts, side="right") - 1
     step = steps[np.clip(cell, 0, len(steps) - 1)]
@@ -132,25 +133,49 @@ def _read_part(track: TrackTick, score: ScoreTick, grid: BarGrid) -> _Part | Non
     return _Part(None if drums else track.program & 127, drums, chords)
 
 
-def _beat_grids(onsets: np.ndarray, grid: BarGrid) -> np.ndarray:
-    """Chooses the grid step of each beat: (cells,) ticks, from the onsets that fall into it."""
+def _beat_grids(onsets: np.ndarray, ends: np.ndarray, grid: BarGrid) -> np.ndarray:
+    """Chooses the grid step of each beat of a part: (cells,) ticks.
+
+    The onsets decide. A grid that would make a chord of notes that follow one another (a grace note
+    and its main note) is avoided; where the onsets fit several grids, one that the ends fit
+    exactly is preferred, so that text that was converted before is converted to itself.
+
+    Args:
+        onsets: (n,) ticks.
+        ends: (n,) ticks.
+        grid: Bars and beats.
+    """
     lengths = np.diff(grid.cells)
-    cell = np.clip(np.searchsorted(grid.cells, onsets, side="right") - 1, 0, len(lengths) - 1)
-    count = np.bincount(cell, minlength=len(lengths))
-    offset = onsets - grid.cells[cell]
-    best_cost = np.full(len(lengths), np.inf)
-    best = np.full(len(lengths), 3)  # divides every bar that a metre can make
+    n_cells = len(lengths)
+    cell, count, offset = _per_cell(onsets, grid, side="right")
+    end_cell, end_count, end_offset = _per_cell(ends, grid, side="left")
+    order = np.argsort(onsets, kind="stable")
+    first, second = order[:-1], order[1:]
+    follows = (onsets[second] - onsets[first] > 2) & (ends[first] <= onsets[second] + 1)
+    best, best_cost = np.full(n_cells, 3), np.full(n_cells, np.inf)  # 3 divides every bar
     for step, penalty in _GRIDS:
-        # Triplets of eighths fill a beat, those of sixteenths a beat or half a beat.
         allowed = lengths % step == 0
-        if step % 3:
-            allowed = np.isin(lengths, (24, 48)) & allowed
-        error = np.abs(offset - np.round(offset / step) * step)
-        cost = np.bincount(cell, weights=error, minlength=len(lengths)) / np.maximum(count, 1)
+        if step % 3:  # triplets fill a beat or half a beat
+            allowed &= np.isin(lengths, (24, 48))
+        slots = np.round(offset / step)
+        cost = np.bincount(cell, np.abs(offset - slots * step), n_cells) / np.maximum(count, 1)
+        collide = follows & (slots[first] == slots[second]) & (cell[first] == cell[second])
+        cost += _COLLISION_TICKS * (np.bincount(cell[second], collide, n_cells) > 0)
+        missed = np.abs(end_offset - np.round(end_offset / step) * step) > 0.25
+        cost += np.bincount(end_cell, missed, n_cells) / np.maximum(end_count, 1)
         cost = np.where(allowed, cost + penalty, np.inf)
         best = np.where(cost < best_cost, step, best)
         best_cost = np.minimum(cost, best_cost)
     return best
+
+
+def _per_cell(
+    times: np.ndarray, grid: BarGrid, side: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the beat of each time, the number of times in each beat, and ticks into the beat."""
+    n_cells = len(grid.cells) - 1
+    cell = np.clip(np.searchsorted(grid.cells, times, side=side) - 1, 0, n_cells - 1)
+    return cell, np.bincount(cell, minlength=n_cells), times - grid.cells[cell]
 
 
 def _snap(
@@ -158,9 +183,8 @@ def _snap(
 ) -> np.ndarray:
     """Draws times to the grid of their beats: (n,) whole ticks."""
     side = "left" if is_end else "right"  # an end on a bar line belongs to the beat before it
-    cell = np.clip(np.searchsorted(grid.cells, times, side=side) - 1, 0, len(steps) - 1)
-    start = grid.cells[cell]
-    snapped = start + np.round((times - start) / steps[cell]) * steps[cell]
+    cell, _, offset = _per_cell(times, grid, side)
+    snapped = grid.cells[cell] + np.round(offset / steps[cell]) * steps[cell]
     return snapped.astype(np.int64)
 
 

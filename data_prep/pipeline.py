@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from .blocks import write_blocks
+from .blocks import cut_blocks
 from .clean import clean_abc, measure
 from .convert import convert_collection
 from .filter_tunes import FilterSettings, drop_reason
@@ -163,7 +164,8 @@ class _Stages:
         rows = self._read(self.folder / "2_clean" / "tunes.parquet")
         choose = partial(_filter_row, settings=self.settings.filter)
         rows = rows.map(choose, desc="filter", remove_columns=["fingerprint"])
-        rows = rows.sort("digest")
+        digests = rows["digest"]
+        rows = rows.select(sorted(range(len(rows)), key=digests.__getitem__))
         # Which of several duplicates stays is decided by the digests, not by the files' order.
         seen: set[str] = set()
         rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
@@ -215,12 +217,12 @@ class _Stages:
         tokens = self.done["5_tokens"]
         length = self.settings.blocks.block_length
         songs = (row["input_ids"] for row in train)
-        end_id = _end_id(self.folder / "5_tokens")
-        n_blocks = write_blocks(songs, end_id, self.settings.blocks, out / "train.npy")
+        blocks = cut_blocks(songs, _end_id(self.folder / "5_tokens"), length)
+        np.save(out / "train.npy", blocks)
         return {
             "block_length": length,
-            "n_blocks": n_blocks,
-            "n_tokens": n_blocks * length,
+            "n_blocks": len(blocks),
+            "n_tokens": blocks.size,
             "vocab_size": tokens["vocab_size"],
         }
 

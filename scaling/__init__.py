@@ -1,0 +1,1 @@
+"""From finished runs to scaling laws: N, D, C and L with intervals; no torch here."""

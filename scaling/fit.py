@@ -1,0 +1,162 @@
+"""A table of runs -> laws with intervals, as fits.json.
+
+    python -m scaling.fit runs/demo/runs.csv --out runs/demo/fits.json
+
+N parameters, D tokens, L loss in nats per token. Each family (column arch) is fitted alone. A law
+that the runs cannot carry is refused with the reason; a parameter that they do not fix has no
+interval and a warning.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .crossover import FittedLaw, equal_params_crossover
+from .family import fit_family
+from .intervals import LEVEL, MIN_CLUSTERS
+from .laws import HUBER_DELTA, LAWS
+from .runs_table import RunsTable, TableError, parse_columns, read_runs
+
+MIN_BOOTSTRAP = 100
+SIGNIFICANT_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose. bootstrap: number of refits; seed: of all draws."""
+
+    laws: tuple[str, ...]
+    objective: str
+    bootstrap: int
+    seed: int
+    columns: dict[str, str]
+
+
+def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, object]:
+    """All that fits.json holds, ready for JSON."""
+    laws: dict[str, object] = {}
+    chosen: list[FittedLaw] = []
+    for arch in sorted({run.arch for run in table.runs}):
+        runs = [run for run in table.runs if run.arch == arch]
+        laws[arch], law = fit_family(
+            arch, runs, settings.laws, settings.objective, settings.bootstrap, settings.seed
+        )
+        if law is not None:
+            chosen.append(law)
+    return {
+        "input": {
+            "path": path.as_posix(),
+            "digest": table.digest,
+            "rows": len(table.runs) + len(table.dropped),
+            "dropped": list(table.dropped),
+        },
+        "settings": asdict(settings)
+        | {
+            "huber_delta": HUBER_DELTA,
+            "level": LEVEL,
+            "min_runs_for_bootstrap": MIN_CLUSTERS,
+            "aicc": "n ln(RSS/n) + 2k + 2k(k+1)/(n-k-1) on log residuals, "
+            "k = parameters of the law + 1 for the noise variance",
+        },
+        "laws": laws,
+        "crossovers": [
+            equal_params_crossover(first, second)
+            for first, second in itertools.combinations(chosen, 2)
+        ],
+    }
+
+
+def write_fits(fits: dict[str, object], path: Path) -> None:
+    """Writes fits.json whole or not at all, with the same bytes for the same fits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_rounded(fits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def _rounded(value: object) -> object:
+    """Floats to 8 digits: the last digits of a minimiser differ from machine to machine."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    return value
+
+
+def _summary(fits: dict) -> list[str]:
+    """One line a law and family for the terminal."""
+    lines = []
+    for arch, laws in fits["laws"].items():
+        for name in fits["settings"]["laws"]:
+            law = laws[name]
+            if "refused" in law:
+                lines.append(f"{arch} {name}: refused: {law['refused']}")
+                continue
+            parts = []
+            for parameter, value in law["params"].items():
+                ends = law["interval_95"][parameter]
+                text = "no interval" if ends is None else f"[{ends[0]:.4g}, {ends[1]:.4g}]"
+                parts.append(f"{parameter} {value:.4g} {text}")
+            lines.append(f"{arch} {name}: " + ", ".join(parts))
+            lines += [f"  warning: {warning}" for warning in law["warnings"]]
+        lines.append(f"{arch}: chosen {laws['chosen']}: {laws['chosen_reason']}")
+    for entry in fits["crossovers"]:
+        found = "none" if entry["n_params"] is None else f"{entry['n_params']:.4g} parameters"
+        note = f" ({entry['note']})" if entry["note"] else ""
+        lines.append(f"crossover {' / '.join(entry['archs'])}: {found}{note}")
+    return lines
+
+
+def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m scaling.fit", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("runs", type=Path, help="CSV with n_params, n_tokens, loss and more")
+    parser.add_argument("--out", type=Path, help="default: fits.json beside the table")
+    parser.add_argument("--law", nargs="+", choices=list(LAWS), default=list(LAWS))
+    parser.add_argument("--objective", choices=("huber_log", "squares"), default="huber_log")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="number of refits")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--columns", default="", help="OUR_NAME=NAME_IN_THE_FILE,...")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reads, fits, writes and prints a line a law; 2 on an error that the user can mend."""
+    arguments = _parse_arguments(argv)
+    try:
+        if arguments.bootstrap < MIN_BOOTSTRAP:
+            raise TableError(
+                f"--bootstrap is {arguments.bootstrap}, expected {MIN_BOOTSTRAP} or more: "
+                "fewer refits give no percentiles"
+            )
+        if arguments.seed < 0:
+            raise TableError(f"--seed is {arguments.seed}, expected 0 or more")
+        settings = Settings(
+            laws=tuple(name for name in LAWS if name in arguments.law),
+            objective=arguments.objective,
+            bootstrap=arguments.bootstrap,
+            seed=arguments.seed,
+            columns=parse_columns(arguments.columns),
+        )
+        fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
+        out = arguments.out or arguments.runs.parent / "fits.json"
+        write_fits(fits, out)
+    except (TableError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    print("\n".join([*_summary(fits), f"-> {out}"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

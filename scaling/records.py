@@ -1,0 +1,212 @@
+"""runs/<study>/*/record.json -> runs.csv, one row a finished run: the one source of all laws.
+
+    python -m scaling.records runs/demo [--out runs/demo/runs.csv]
+
+A folder without record.json is a run that is not finished; it is named, not read. The bits columns
+compare across tokenizers: the validation loss in bits, end of song included, over a count that no
+tokenizer decides (characters of the text, note onsets, bars over all voices, seconds of the score).
+A BPE tokenizer scores one way of cutting the text, so for it they are upper bounds.
+"""
+
+import argparse
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ARCHS = {"abc_gpt": "gpt", "abc_lstm": "lstm"}
+# column of runs.csv -> path of the field in record.json
+TEXT_FIELDS = {
+    "run": "name",
+    "arch": "model_type",
+    "size": "size",
+    "tokenizer": "tokenizer",
+    "dataset": "dataset",
+}
+NUMBER_FIELDS = {
+    "seed": "seed",
+    "n_params": "n_params_non_embedding",
+    "n_params_total": "n_params_total",
+    "n_tokens": "n_tokens_seen",
+    "unique_tokens": "n_tokens_unique",
+    "flops": "flops_train",
+    "train_seconds": "train_seconds",
+    "loss": "loss_nats_per_token.validation",
+    "loss_se": "loss_standard_error_nats_per_token.validation",
+    "learning_rate": "learning_rate",
+    "context_length": "context_length",
+}
+BITS_FIELDS = {
+    "bits_per_char": "validation.n_chars",
+    "bits_per_note": "validation.n_notes",
+    "bits_per_bar": "validation.n_bars",
+    "bits_per_second": "validation.n_seconds",
+}
+NLL_FIELD = "validation.nll_nats"
+COLUMNS = (
+    *("run", "arch", "size", "seed", "n_params", "n_params_total", "n_tokens", "unique_tokens"),
+    *("flops", "train_seconds", "loss", "loss_se", *BITS_FIELDS),
+    *("learning_rate", "tokenizer", "dataset", "context_length"),
+)
+
+
+class RecordError(ValueError):
+    """A record or plan cannot be used; the message names the file and the field."""
+
+
+@dataclass(frozen=True)
+class StudyRuns:
+    """Rows of runs.csv in their order, and the names of runs that have no record yet."""
+
+    rows: tuple[dict[str, str | int | float], ...]
+    unfinished: tuple[str, ...]
+
+
+def read_study(folder: Path) -> StudyRuns:
+    """All finished runs of a study, or of its plan where plan.json names them.
+
+    Rows are sorted by family, size, tokens, seed and name.
+
+    Raises:
+        RecordError: if there is no finished run, or a record or the plan is broken.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"{folder}: no such folder, expected a study, as in runs/demo")
+    plan = folder / "plan.json"
+    if plan.is_file():
+        names = _planned_names(plan)
+    else:
+        files = (*folder.glob("*/record.json"), *folder.glob("*/config.yaml"))
+        names = sorted({path.parent.name for path in files})
+    finished = [name for name in names if (folder / name / "record.json").is_file()]
+    unfinished = tuple(name for name in names if name not in set(finished))
+    if not finished:
+        waiting = f"; not finished: {', '.join(unfinished)}" if unfinished else ""
+        raise RecordError(f"{folder}: no run with a record.json{waiting}; train a run first")
+    rows = [read_record(folder / name / "record.json") for name in finished]
+    _check_names(folder, rows)
+    rows.sort(key=lambda r: (r["arch"], r["n_params"], r["n_tokens"], r["seed"], r["run"]))
+    return StudyRuns(tuple(rows), unfinished)
+
+
+def read_record(path: Path) -> dict[str, str | int | float]:
+    """One record as a row of runs.csv.
+
+    Raises:
+        RecordError: if the file is not JSON, or a field is missing or of the wrong kind.
+    """
+    record = _read_json(path)
+    row: dict[str, str | int | float] = {}
+    for column, field in TEXT_FIELDS.items():
+        row[column] = _text(path, record, field)
+    if row["arch"] not in ARCHS:
+        raise RecordError(
+            f"{path}: model_type is {row['arch']!r}, expected one of {', '.join(ARCHS)}"
+        )
+    row["arch"] = ARCHS[row["arch"]]
+    for column, field in NUMBER_FIELDS.items():
+        row[column] = _number(path, record, field)
+    bits = _number(path, record, NLL_FIELD) / math.log(2)
+    for column, field in BITS_FIELDS.items():
+        count = _number(path, record, field)
+        if not count > 0:
+            raise RecordError(f"{path}: {field} is {count}, expected above 0")
+        row[column] = bits / count
+    return {column: row[column] for column in COLUMNS}
+
+
+def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> None:
+    """Writes runs.csv whole or not at all, with the same bytes for the same rows."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
+    os.replace(unfinished, path)
+
+
+def _planned_names(path: Path) -> list[str]:
+    plan = _read_json(path)
+    names = plan.get("runs")
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise RecordError(f'{path}: expected {{"runs": [names of run folders]}}')
+    return sorted(set(names))
+
+
+def _check_names(folder: Path, rows: Sequence[Mapping[str, str | int | float]]) -> None:
+    """A copied run folder would count one run twice."""
+    names = [row["run"] for row in rows]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RecordError(
+            f"{folder}: two folders hold a record of the run {twice[0]!r}; remove the copy"
+        )
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as err:
+        raise RecordError(f"{path}: not valid JSON ({err}); run the training again") from err
+    if not isinstance(content, dict):
+        raise RecordError(f"{path}: found a {type(content).__name__}, expected a JSON object")
+    return content
+
+
+def _field(path: Path, record: Mapping[str, object], field: str) -> object:
+    """The value at a dotted path."""
+    value: object = record
+    for key in field.split("."):
+        if not isinstance(value, dict) or key not in value:
+            raise RecordError(f"{path}: field {field} is missing; run the training again")
+        value = value[key]
+    return value
+
+
+def _text(path: Path, record: Mapping[str, object], field: str) -> str:
+    value = _field(path, record, field)
+    if not isinstance(value, str) or not value:
+        raise RecordError(f"{path}: {field} is {value!r}, expected text")
+    return value
+
+
+def _number(path: Path, record: Mapping[str, object], field: str) -> int | float:
+    """A number; NaN passes, for a run that diverged has to be seen and dropped by the fit."""
+    value = _field(path, record, field)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RecordError(f"{path}: {field} is {value!r}, expected a number")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scaling.records",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", type=Path, help="folder of a study, as in runs/demo")
+    parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
+    arguments = parser.parse_args(argv)
+    out = arguments.out or arguments.study / "runs.csv"
+    try:
+        study = read_study(arguments.study)
+        write_runs(study.rows, out)
+    except (RecordError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    if study.unfinished:
+        print(f"not finished, left out: {', '.join(study.unfinished)}")
+    print(f"{len(study.rows)} runs -> {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

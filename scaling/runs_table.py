@@ -1,0 +1,211 @@
+"""A CSV of runs -> checked rows for the fits; a row that cannot be used is listed with its reason.
+
+Rows are numbered as in an editor: the header is row 1, the first run is row 2.
+"""
+
+import csv
+import difflib
+import hashlib
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REQUIRED = ("n_params", "n_tokens", "loss")
+OPTIONAL = ("arch", "unique_tokens", "seed", "run")
+# what other people's tables call these columns; the error message proposes them
+KNOWN_ALIASES = {
+    "n_params": ("n", "params", "parameters", "n_parameters", "size"),
+    "n_tokens": ("d", "tokens", "n_tokens_seen"),
+    "loss": ("l", "val_loss", "validation_loss", "loss_nats_per_token"),
+}
+
+
+class TableError(ValueError):
+    """The table cannot be read as runs; the message says where and what to do."""
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One trained model. loss in nats per token; n_params N, n_tokens D, unique_tokens U.
+
+    cluster: name of what was drawn at random, the unit of the bootstrap; today the run itself.
+    """
+
+    arch: str
+    n_params: float
+    n_tokens: float
+    loss: float
+    cluster: str
+    unique_tokens: float = math.nan
+
+
+@dataclass(frozen=True)
+class RunsTable:
+    """The usable runs in a fixed order, what was dropped and why, and the digest of the file."""
+
+    runs: tuple[Run, ...]
+    dropped: tuple[dict[str, str | int], ...]
+    digest: str
+
+
+def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable:
+    """Reads a comma-separated table of runs.
+
+    Args:
+        path: UTF-8 file with a header row.
+        columns: our column name -> the file's name for it, where they differ.
+
+    Raises:
+        TableError: on a missing column, an empty file, a ragged row or a cell that is no number.
+    """
+    data = path.read_bytes()
+    header, rows = _read_csv(path, data)
+    names = _resolve_columns(path, header, columns or {})
+    runs: list[Run] = []
+    dropped: list[dict[str, str | int]] = []
+    seen: dict[tuple, int] = {}
+    for number, cells in rows:
+        run = _parse_row(path, number, dict(zip(header, cells, strict=True)), names)
+        seed = cells[header.index(names["seed"])] if "seed" in names else ""
+        key = (run.arch, run.n_params, run.n_tokens, run.loss, run.cluster, seed)
+        reason = _drop_reason(run)
+        if reason is None and key in seen:
+            reason = f"repeats row {seen[key]}"
+        if reason is not None:
+            dropped.append({"row": number, "run": run.cluster, "reason": reason})
+            continue
+        seen[key] = number
+        runs.append(run)
+    if not runs:
+        raise TableError(f"{path}: no usable run in {len(rows)} rows; {_first_reason(dropped)}")
+    return RunsTable(
+        tuple(sorted(_name_clusters(runs))), tuple(dropped), hashlib.sha256(data).hexdigest()
+    )
+
+
+def parse_columns(text: str) -> dict[str, str]:
+    """Reads "n_params=N,n_tokens=D" into {"n_params": "N", "n_tokens": "D"}.
+
+    Raises:
+        TableError: on a pair without "=" or a left side that is none of our columns.
+    """
+    columns = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        ours, equals, theirs = (part.strip() for part in pair.partition("="))
+        if not equals or not theirs:
+            raise TableError(f"--columns: found {pair!r}, expected OUR_NAME=NAME_IN_THE_FILE")
+        if ours not in REQUIRED + OPTIONAL:
+            raise TableError(
+                f"--columns: {ours!r} is no column of ours ({', '.join(REQUIRED + OPTIONAL)}); "
+                f"nearest is {_nearest(ours, REQUIRED + OPTIONAL)!r}"
+            )
+        columns[ours] = theirs
+    return columns
+
+
+def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    try:
+        text = io.StringIO(data.decode("utf-8-sig"), newline="")
+        lines = list(csv.reader(text, strict=True))
+    except (UnicodeDecodeError, csv.Error) as err:
+        raise TableError(
+            f"{path}: not a UTF-8 table with commas ({err}); export it as CSV"
+        ) from err
+    numbered = [(number, cells) for number, cells in enumerate(lines, start=1) if any(cells)]
+    if not numbered:
+        raise TableError(f"{path}: the file is empty, expected a header row and one row a run")
+    header = [name.strip() for name in numbered[0][1]]
+    if len(numbered) == 1:
+        raise TableError(f"{path}: only a header row, expected one row a run below it")
+    for number, cells in numbered[1:]:
+        if len(cells) != len(header):
+            raise TableError(
+                f"{path}, row {number}: {len(cells)} cells, expected {len(header)} as in the header"
+            )
+    return header, numbered[1:]
+
+
+def _resolve_columns(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Our column name -> the file's, for all columns that are there."""
+    names = {}
+    for ours in REQUIRED + OPTIONAL:
+        theirs = columns.get(ours, ours)
+        if theirs in header:
+            names[ours] = theirs
+        elif ours in columns:
+            raise TableError(
+                f"{path}: no column {theirs!r}, which --columns names for {ours}; "
+                f"nearest is {_nearest(theirs, header)!r}"
+            )
+        elif ours in REQUIRED:
+            free = [name for name in header if name not in REQUIRED + OPTIONAL] or header
+            near = _nearest(ours, free)
+            raise TableError(
+                f"{path}: no column {ours!r} (found: {', '.join(header)}); nearest is {near!r}: "
+                f"rename it or give --columns {ours}={near}"
+            )
+    return names
+
+
+def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, str]) -> Run:
+    def value(ours: str) -> float:
+        if ours not in names:
+            return math.nan
+        cell = cells[names[ours]].strip()
+        try:
+            parsed = float(cell) if cell else math.nan
+        except ValueError:
+            raise TableError(
+                f"{path}, row {number}: {names[ours]} is {cell!r}, expected a number"
+            ) from None
+        # counts stay whole numbers: fits.json rounds its floats
+        return int(parsed) if parsed.is_integer() else parsed
+
+    def text(ours: str) -> str:
+        return cells[names[ours]].strip() if ours in names else ""
+
+    return Run(
+        arch=text("arch") or "all",
+        n_params=value("n_params"),
+        n_tokens=value("n_tokens"),
+        loss=value("loss"),
+        cluster=text("run"),
+        unique_tokens=value("unique_tokens"),
+    )
+
+
+def _drop_reason(run: Run) -> str | None:
+    for name in REQUIRED:
+        number = getattr(run, name)
+        if not math.isfinite(number):
+            return f"{name} is not a finite number"
+        if number <= 0:
+            return f"{name} is {number:g}, expected above 0"
+    if run.unique_tokens <= 0:
+        return f"unique_tokens is {run.unique_tokens:g}, expected above 0"
+    return None
+
+
+def _name_clusters(runs: list[Run]) -> list[Run]:
+    """A row without a run name is a cluster of its own, named alike in any order of the rows."""
+    named = []
+    for position, run in enumerate(sorted(runs)):
+        cluster = run.cluster or f"unnamed {position}"
+        named.append(
+            Run(run.arch, run.n_params, run.n_tokens, run.loss, cluster, run.unique_tokens)
+        )
+    return named
+
+
+def _first_reason(dropped: list[dict[str, str | int]]) -> str:
+    return f"row {dropped[0]['row']}: {dropped[0]['reason']}"
+
+
+def _nearest(name: str, candidates: list[str] | tuple[str, ...]) -> str:
+    lowered = {candidate.lower(): candidate for candidate in reversed(candidates)}
+    for alias in KNOWN_ALIASES.get(name, ()):
+        if alias in lowered:
+            return lowered[alias]
+    return lowered[difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.0)[0]]

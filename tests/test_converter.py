@@ -1,0 +1,159 @@
+import contextlib
+from fractions import Fraction
+
+import pytest
+from symusic import Note, Score, Tempo, TimeSignature, Track
+
+from data_prep.abc_to_midi import abc_to_midi, perform
+from data_prep.midi_to_abc import midi_to_abc
+from data_prep.notation import AbcError
+from data_prep.timeline import LIMITS, Limits, MidiError
+from data_prep.tune import Meter, parse_tune, print_tune
+
+
+def score_of(notes, *, tpq=480, program=0, drums=False, **events) -> Score:
+    score = Score(tpq)
+    track = Track("", program, drums)
+    for onset, length, pitch in notes:
+        track.notes.append(Note(int(onset * tpq), int(length * tpq), pitch, 80))
+    score.tracks.append(track)
+    for time, mspq in events.get("tempos", []):
+        score.tempos.append(Tempo(int(time * tpq), mspq=mspq))
+    for time, numerator, denominator in events.get("meters", []):
+        score.time_signatures.append(TimeSignature(int(time * tpq), numerator, denominator))
+    return score
+
+
+def quarters(midi: bytes) -> set[tuple[float, float, int]]:
+    score = Score.from_midi(midi)
+    return {
+        (note.time / score.tpq, note.duration / score.tpq, note.pitch)
+        for track in score.tracks
+        for note in track.notes
+    }
+
+
+def test_all_notes_of_real_tunes_come_back(tune_files):
+    assert len(tune_files) > 50
+    for file in tune_files:
+        midi = file.read_bytes()
+        original, returned = quarters(midi), quarters(abc_to_midi(midi_to_abc(midi)))
+        assert len(original) == len(returned), file.name
+        by_pitch = [sorted((pitch, onset) for onset, _, pitch in n) for n in (original, returned)]
+        for (pitch, onset), (pitch_back, onset_back) in zip(*by_pitch, strict=True):
+            assert pitch == pitch_back
+            assert onset == pytest.approx(onset_back, abs=1 / 8)  # a 32nd note
+
+
+def test_chorale_keeps_its_four_voices_and_pickup(chorale):
+    tune = parse_tune(midi_to_abc(chorale))
+    assert len(tune.voices) == 4
+    assert tune.key == "G"
+    assert tune.voices[0].bars[0] == "z8G4"
+    assert not perform(tune).bar_errors
+
+
+def test_both_layouts_are_the_same_music_byte_for_byte(tune_files, chorale):
+    for midi in [chorale, *(file.read_bytes() for file in tune_files[:10])]:
+        bars, voices = (midi_to_abc(midi, layout=layout) for layout in ("bars", "voices"))
+        assert abc_to_midi(bars) == abc_to_midi(voices)
+        assert print_tune(parse_tune(voices), "bars") == bars
+        assert print_tune(parse_tune(bars), "voices") == voices
+
+
+def test_text_to_midi_to_text_is_a_fixed_point(tune_files, chorale):
+    for midi in [chorale, *(file.read_bytes() for file in tune_files)]:
+        abc = midi_to_abc(midi)
+        assert midi_to_abc(abc_to_midi(abc)) == abc
+
+
+def test_overlapping_notes_become_extra_voices():
+    held = score_of([(0, 4, 48), (0, 1, 60), (1, 1, 62), (2, 2, 64)])
+    abc = midi_to_abc(held.dumps_midi())
+    assert len(parse_tune(abc).voices) == 2
+    assert quarters(abc_to_midi(abc)) == {(0, 4, 48), (0, 1, 60), (1, 1, 62), (2, 2, 64)}
+
+
+def test_straight_and_swung_beats_stand_side_by_side():
+    swing = [(0, 0.5, 60), (0.5, 0.5, 62), (1, 2 / 3, 64), (1 + 2 / 3, 1 / 3, 65), (2, 2, 67)]
+    abc = midi_to_abc(score_of(swing).dumps_midi())
+    assert "C2D2(3:2:2E4F2G8" in abc
+
+
+def test_programs_drums_metre_and_tempo_changes_are_kept():
+    score = score_of(
+        [(beat, 1, 60 + beat) for beat in range(11)],
+        program=40,
+        meters=[(0, 4, 4), (8, 3, 4)],
+        tempos=[(0, 500_000), (8, 375_000)],
+    )
+    score.tracks.append(score_of([(beat, 0.25, 36) for beat in range(11)], drums=True).tracks[0])
+    abc = midi_to_abc(score.dumps_midi())
+    tune = parse_tune(abc)
+    assert tune.meters == {0: Meter(4, 4), 2: Meter(3, 4)}
+    assert tune.tempos == {0: Fraction(120), 2: Fraction(160)}
+    assert [(v.program, v.is_drums) for v in tune.voices] == [(40, False), (None, True)]
+    back = Score.from_midi(abc_to_midi(abc))
+    assert [(t.program, t.is_drum) for t in back.tracks] == [(40, False), (0, True)]
+    assert back.end() == pytest.approx(11 * 480, abs=480)
+
+
+def test_fractional_tempo_does_not_drift():
+    score = score_of(
+        [(beat, 1, 60) for beat in range(400)], tempos=[(0, 507_614)]
+    )  # 118.2 a minute
+    abc = midi_to_abc(score.dumps_midi())
+    assert perform(parse_tune(abc)).n_seconds == pytest.approx(400 * 0.507614, abs=0.05)
+
+
+def test_bar_cut_short_by_a_metre_change_gets_its_own_metre():
+    score = score_of(
+        [(beat, 1, 60) for beat in range(11)], meters=[(0, 4, 4), (7, 4, 4), (7, 2, 4)]
+    )
+    tune = parse_tune(midi_to_abc(score.dumps_midi()))
+    assert tune.meters == {0: Meter(4, 4), 1: Meter(3, 4), 2: Meter(2, 4)}
+    assert not perform(tune).bar_errors
+
+
+@pytest.mark.parametrize(
+    ("midi", "reason"),
+    [
+        (b"", "not_midi"),
+        (b"<!DOCTYPE html>", "not_midi"),
+        (b"MThd\x00\x00", "unreadable"),
+        (Score(480).dumps_midi(), "no_notes"),
+    ],
+)
+def test_what_is_no_music_is_refused_with_a_reason(midi, reason):
+    with pytest.raises(MidiError) as caught:
+        midi_to_abc(midi)
+    assert caught.value.reason == reason
+
+
+def test_too_much_music_is_refused_with_a_reason():
+    long = score_of([(0, 1, 60), (4 * LIMITS.bars, 1, 60)]).dumps_midi()
+    with pytest.raises(MidiError, match="too_many_bars"):
+        midi_to_abc(long)
+    with pytest.raises(MidiError, match="too_many_notes"):
+        midi_to_abc(score_of([(i, 1, 60) for i in range(9)]).dumps_midi(), limits=Limits(notes=8))
+
+
+def test_cut_or_broken_text_raises_nothing_but_abc_error(chorale):
+    abc = midi_to_abc(chorale)
+    for end in range(0, len(abc), 7):
+        with contextlib.suppress(AbcError):
+            abc_to_midi(abc[:end])
+    for place in range(0, len(abc), 11):
+        for character in "[]|:/-(zX9\n\x00":
+            with contextlib.suppress(AbcError):
+                abc_to_midi(abc[:place] + character + abc[place + 1 :])
+
+
+def test_bars_of_wrong_length_are_reported_and_still_played():
+    header = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\nK:C\nV:1\n%%MIDI program 0\n"
+    abc = header + "[V:1]C16|\n[V:1]D8|\n[V:1]E16|]\n"
+    performance = perform(parse_tune(abc))
+    assert [(e.voice, e.bar, e.ticks, e.expected_ticks) for e in performance.bar_errors] == [
+        (1, 2, 96, 192)
+    ]
+    assert quarters(abc_to_midi(abc)) == {(0, 4, 60), (4, 2, 62), (8, 4, 64)}

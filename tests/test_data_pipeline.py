@@ -1,0 +1,256 @@
+import json
+import shutil
+import tarfile
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from symusic import Score
+from transformers import AutoTokenizer
+
+from data_prep import pipeline
+from data_prep.blocks import cut_blocks
+from data_prep.clean import clean_abc, measure
+from data_prep.convert import convert_file
+from data_prep.filter_tunes import FilterSettings, drop_reason
+from data_prep.midi_to_abc import midi_to_abc
+from data_prep.sources import SourceError, open_source
+from data_prep.split import SPLITS, SplitSettings, split_of
+from data_prep.tokens import DIALECT_ALPHABET
+
+CONFIG = """
+split: {validation: 0.15, test: 0.15}
+blocks: {block_length: 64}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tune_files):
+    """The whole pipeline's output on sixty tunes, a duplicate, and a file that is no MIDI."""
+    root = tmp_path_factory.mktemp("made")
+    music = root / "fiddle"
+    music.mkdir()
+    for file in tune_files:
+        shutil.copy(file, music)
+    shutil.copy(tune_files[0], music / "zz_copy.mid")
+    (music / "zz_page.mid").write_text("<html>not found</html>")
+    config = root / "data_tiny.yaml"
+    config.write_text(CONFIG)
+    command = [str(music), "--config", str(config), "--data-root", str(root / "data")]
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    return root, command
+
+
+def stage(root, name):
+    return json.loads((root / "data/fiddle/tiny" / name / "stage.json").read_text())
+
+
+def rows(root, stage_name, split):
+    path = root / "data/fiddle/tiny" / stage_name / f"{split}.parquet"
+    return pq.read_table(path).to_pylist()
+
+
+def test_every_dropped_file_is_counted_with_its_reason(made, tune_files):
+    root, _ = made
+    converted, kept = stage(root, "1_abc"), stage(root, "3_filtered")
+    assert converted["rows_in"] == len(tune_files) + 2
+    assert converted["dropped"] == {"not_midi": 1}
+    assert kept["dropped"]["duplicate"] >= 1
+    assert kept["rows_out"] == kept["rows_in"] - sum(kept["dropped"].values())
+
+
+def test_splits_are_disjoint_and_complete(made):
+    root, _ = made
+    clusters = [row["cluster_id"] for split in SPLITS for row in rows(root, "4_split", split)]
+    assert len(clusters) == len(set(clusters)) == stage(root, "3_filtered")["rows_out"]
+
+
+def test_tokens_decode_to_the_same_abc(made):
+    root, _ = made
+    tokenizer = AutoTokenizer.from_pretrained(root / "data/fiddle/tiny/5_tokens")
+    assert tokenizer.bos_token == tokenizer.eos_token == "<|endoftext|>"
+    assert tokenizer.padding_side == "left"
+    for split in SPLITS:
+        for song, tokens in zip(
+            rows(root, "4_split", split), rows(root, "5_tokens", split), strict=True
+        ):
+            assert tokenizer.decode(tokens["input_ids"]) == song["abc"]
+            assert tokenizer.unk_token_id not in tokens["input_ids"]
+            assert tokens["n_chars"] == len(song["abc"]) == len(tokens["input_ids"])
+
+
+def test_alphabet_is_what_the_converter_can_write_and_no_more_than_it_needs(made):
+    root, _ = made
+    used = {c for split in SPLITS for row in rows(root, "4_split", split) for c in row["abc"]}
+    assert used <= set(DIALECT_ALPHABET)
+    assert len(DIALECT_ALPHABET) < 64
+
+
+def test_blocks_hold_every_song_from_its_beginning():
+    songs = [[10, 11, 12, 13, 14], [20, 21], [30, 31, 32]]
+    blocks = cut_blocks(songs, 9, 4)
+    assert blocks.dtype == np.uint16
+    assert blocks.tolist() == [[9, 10, 11, 12], [9, 20, 21, 9], [9, 30, 31, 32], [13, 14, 9, 9]]
+    with pytest.raises(ValueError, match="less than one block of 64"):
+        cut_blocks(songs, 9, 64)
+
+
+def test_blocks_on_disk_are_the_train_split(made):
+    root, _ = made
+    blocks = np.load(root / "data/fiddle/tiny/6_blocks/train.npy", mmap_mode="r")
+    said = stage(root, "6_blocks")
+    assert blocks.shape == (said["n_blocks"], said["block_length"])
+    expected = Counter(i for row in rows(root, "5_tokens", "train") for i in row["input_ids"])
+    found = Counter(blocks.ravel().tolist())
+    assert sum((expected - found).values()) < 64  # less than a block is left over
+
+
+def test_second_run_does_nothing_and_a_changed_setting_does_only_its_stage_again(made):
+    root, command = made
+    folder = root / "data/fiddle/tiny"
+
+    def times():
+        return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/stage.json")}
+
+    before = times()
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    after = times()
+    before.pop("1_abc"), after.pop("1_abc")  # its counts are read anew from the shards
+    assert after == before
+    config = root / "data_tiny.yaml"
+    config.write_text(CONFIG.replace("64", "32"))
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    changed = {name for name, time in times().items() if time != before.get(name)}
+    config.write_text(CONFIG)
+    assert changed - {"1_abc"} == {"5_tokens", "6_blocks"}
+
+
+def test_broken_off_conversion_goes_on_at_the_first_missing_shard(made, monkeypatch):
+    root, command = made
+    shards = sorted((root / "data/fiddle/tiny/1_abc").glob("part-*.parquet"))
+    whole = {shard.name: shard.read_bytes() for shard in shards}
+    shards[-1].unlink()
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    assert {shard.name: shard.read_bytes() for shard in shards} == whole
+
+
+def test_latest_names_the_dataset_made_last(made):
+    root, _ = made
+    assert (root / "data/latest").resolve().name == "fiddle"
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+def test_same_files_from_folder_zip_and_tar(tmp_path, tune_files, kind):
+    path = tmp_path / f"music.{kind}" if kind != "folder" else tmp_path / "music"
+    if kind == "folder":
+        (path / "sub").mkdir(parents=True)
+        for file in tune_files[:3]:
+            shutil.copy(file, path / "sub")
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in reversed(tune_files[:3]):
+                archive.write(file, f"sub/{file.name}")
+    else:
+        with tarfile.open(path, "w:gz") as archive:
+            for file in tune_files[:3]:
+                archive.add(file, f"sub/{file.name}")
+    source = open_source(str(path), tmp_path)
+    assert source.name == "music"
+    read = {member.name: midi for member, midi in source.read(source.members())}
+    assert read == {f"sub/{file.name}": file.read_bytes() for file in tune_files[:3]}
+
+
+def test_bad_sources_are_one_clear_line(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "words.zip", "w") as archive:
+        archive.writestr("readme.txt", "no music here")
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "words.zip").read_bytes()[:-9])
+    for source, message in {
+        tmp_path / "empty": "holds no MIDI file",
+        tmp_path / "words.zip": "holds no MIDI file",
+        tmp_path / "cut.zip": "is no folder, .zip or .tar.gz",
+        tmp_path / "nowhere": "does not exist",
+    }.items():
+        assert pipeline.main([str(source), "--data-root", str(tmp_path / "data")]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert str(source) in error
+        assert error.count("\n") == 1
+    with pytest.raises(SourceError, match="holds no MIDI file"):
+        open_source(str(tmp_path / "empty"), tmp_path).members()
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("tokns: {}", "nearest known key is 'tokens'"),
+        ("filter: {min_note: 3}", "nearest known key is 'min_notes'"),
+        ("- a list", "expected keys"),
+    ],
+)
+def test_misspelt_setting_names_the_nearest(tmp_path, yaml, message, capsys):
+    config = tmp_path / "data_x.yaml"
+    config.write_text(yaml)
+    assert pipeline.main([str(tmp_path), "--config", str(config)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_missing_preset_names_those_there_are(tmp_path, capsys):
+    (tmp_path / "data_char.yaml").touch()
+    assert pipeline.main([".", "--config", str(tmp_path / "data_chr.yaml")]) == 2
+    assert "data_char.yaml" in capsys.readouterr().err
+
+
+def test_silence_at_the_ends_is_cut_and_silent_voices_go():
+    abc = (
+        "X:1\nM:4/4\nL:1/16\nQ:1/4=120\nK:C\nV:1\n%%MIDI program 0\nV:2\n%%MIDI program 5\n"
+        "V:3\n%%MIDI program 9\n[V:1]z16|\n[V:3][M:3/4]C12|\n[V:1]z12|\n[V:1]D12|\n[V:1]z12|]\n"
+    )
+    assert clean_abc(abc) == (
+        "X:1\nM:3/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
+        "V:2\n%%MIDI program 9\n[V:2]C12|\n[V:1]z12|\n[V:1]D12|]\n"
+    )
+    assert clean_abc(abc.replace("C12", "z12").replace("D12", "z12")) == ""
+
+
+def test_measures_count_notes_bars_and_seconds(chorale):
+    counts = measure(midi_to_abc(chorale))
+    assert counts["n_bars"] == 4 * 29
+    assert counts["n_notes"] == Score.from_midi(chorale).note_num()
+    assert counts["n_seconds"] == pytest.approx(29 * 3 * 0.5)
+
+
+def test_transposed_copy_at_another_tempo_is_a_duplicate(chorale):
+    other = Score.from_midi(chorale)
+    for track in other.tracks:
+        track.shift_pitch(3, inplace=True)
+        track.program = 19
+    other.tempos[0].mspq = 400_000
+    same = [measure(midi_to_abc(midi))["fingerprint"] for midi in (chorale, other.dumps_midi())]
+    assert same[0] == same[1]
+    other.tracks[-1].notes.pop()
+    assert measure(midi_to_abc(other.dumps_midi()))["fingerprint"] != same[0]
+
+
+def test_filter_names_its_reason(chorale):
+    abc = midi_to_abc(chorale)
+    assert drop_reason(abc, 100, FilterSettings()) is None
+    assert drop_reason(abc, 15, FilterSettings()) == "too_few_notes"
+    assert drop_reason(abc, 100, FilterSettings(max_chars=10)) == "too_long"
+    assert drop_reason(abc, 100, FilterSettings(min_gzip_ratio=0.9)) == "too_repetitive"
+
+
+def test_split_depends_on_the_cluster_alone_and_keeps_its_shares():
+    settings = SplitSettings(validation=0.1, test=0.2)
+    splits = Counter(split_of(str(cluster), settings) for cluster in range(5000))
+    assert splits["validation"] / 5000 == pytest.approx(0.1, abs=0.02)
+    assert splits["test"] / 5000 == pytest.approx(0.2, abs=0.02)
+
+
+def test_failed_file_is_a_row_with_its_reason():
+    row = convert_file("page.mid", b"<html>", "bars")
+    assert row["abc"] is None
+    assert row["drop_reason"] == "not_midi"
+    assert "MThd" in row["message"]

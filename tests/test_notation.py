@@ -1,0 +1,113 @@
+import itertools
+import random
+
+import pytest
+
+from data_prep.notation import (
+    KEYS,
+    AbcError,
+    BarReader,
+    BarWriter,
+    Segment,
+    length_texts,
+    rest_text,
+)
+
+
+def random_bar(rng: random.Random) -> list[Segment]:
+    """A 4/4 bar of notes, chords and rests whose beats use different grids."""
+    bounds = {0, 192}
+    for beat in range(0, 192, 48):
+        step = rng.choice([12, 16, 6, 8, 48, 24])
+        bounds |= {beat + tick for tick in range(0, 48, step) if rng.random() < 0.5}
+    ticks = sorted(bounds)
+    bar: list[Segment] = []
+    for start, end in itertools.pairwise(ticks):
+        count = rng.choice([0, 1, 1, 1, 2, 3])
+        pitches = tuple(sorted(rng.sample(range(16, 109), count)))
+        if not pitches and bar and not bar[-1].pitches:
+            pitches = (60,)  # two rests in a row are one rest
+        bar.append(Segment(start, end, pitches))
+    return bar
+
+
+def joined(segments: list[Segment]) -> list[Segment]:
+    out: list[Segment] = []
+    for segment in segments:
+        last = out[-1] if out else None
+        if last and last.pitches == segment.pitches and (last.tied or not last.pitches):
+            out[-1] = Segment(last.start, segment.end, last.pitches, segment.tied)
+        else:
+            out.append(segment)
+    return out
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_bar_is_read_back_as_it_was_written(key):
+    rng = random.Random(key)
+    writer, reader = BarWriter(key), BarReader(key)
+    for _ in range(300):
+        bar = random_bar(rng)
+        text = writer.write(bar)
+        assert joined(reader.read(text)) == bar, text
+
+
+@pytest.mark.parametrize(
+    ("segments", "text"),
+    [
+        ([Segment(0, 192)], "z16"),
+        ([Segment(0, 60, (60,)), Segment(60, 192)], "C4-Cz8z3"),  # no single note shows 5 or 11
+        ([Segment(0, 16, (60,)), Segment(16, 32, (62,)), Segment(32, 48, (64,))], "(3C2D2E2"),
+        ([Segment(0, 32, (60,)), Segment(32, 48, (62,))], "(3:2:2C4D2"),
+        ([Segment(0, 8, (60,)), Segment(8, 48, (62,))], "(3:2:4CD2-D2-D"),
+        ([Segment(0, 32, (60,)), Segment(32, 64, (62,)), Segment(64, 96, (64,))], "(3C4D4E4"),
+        ([Segment(0, 6, (60, 64, 67)), Segment(6, 24, (60,))], "[CEG]/C3/2"),
+        ([Segment(0, 48, (61,)), Segment(48, 96, (73,)), Segment(96, 144, (72,))], "^C4^c4=c4"),
+    ],
+)
+def test_bar_is_written_as_the_dialect_says(segments, text):
+    assert BarWriter("C").write(segments) == text
+
+
+def test_altered_letter_is_marked_in_every_octave_until_the_bar_ends():
+    writer = BarWriter("G")
+    bar = [Segment(0, 96, (65,)), Segment(96, 192, (78,))]  # F natural, then F sharp above
+    assert writer.write(bar) == "=F8^f8"
+    assert writer.write([Segment(0, 192, (78,))]) == "f16"
+
+
+def test_every_pitch_survives_in_every_key():
+    for key in KEYS:
+        writer, reader = BarWriter(key), BarReader(key)
+        for pitch in range(128):
+            (segment,) = reader.read(writer.write([Segment(0, 192, (pitch,))]))
+            assert segment.pitches == (pitch,)
+
+
+def test_lengths_are_split_into_lengths_that_one_note_shows():
+    assert length_texts(60) == ("4", "")
+    assert length_texts(6) == ("/",)
+    assert rest_text(240) == "z16z4"
+    with pytest.raises(ValueError, match="multiple of 3"):
+        length_texts(16)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("C4X", "'X' is no note"),
+        ("[CE", "is no note"),
+        ("(5CDEFG", "only three in the time of two"),
+        ("(3CD", "too early"),
+        ("C/7", "no whole number"),
+        ("C0", "no whole number"),
+        ("C/0", "no whole number"),
+        ("c''''''", "not in 0-127"),
+        ("__^C", "is no note"),
+    ],
+)
+def test_text_outside_the_dialect_is_named_with_its_place(text, message):
+    with pytest.raises(AbcError, match=message) as caught:
+        BarReader("C").read(text, line=7, column=3)
+    assert caught.value.line == 7
+    assert caught.value.column >= 3
