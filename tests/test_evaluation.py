@@ -1,0 +1,137 @@
+import json
+
+import pytest
+import torch
+
+import modeling
+from data_prep.midi_to_abc import midi_to_abc
+from data_prep.tokens import TokenSettings, train_tokenizer
+from evaluation import sampling
+from evaluation.engraving import engrave
+from evaluation.judges import judge, judge_all, read_texts
+from evaluation.metrics import rate, validity, wilson_interval
+
+GOOD_HEADER = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer([], TokenSettings(), 64)
+
+
+@pytest.fixture(scope="module", params=["gpt", "lstm"])
+def tiny_model(request, tokenizer):
+    torch.manual_seed(0)
+    size = {"vocab_size": len(tokenizer), "hidden_size": 8, "num_hidden_layers": 1}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    if request.param == "gpt":
+        config = modeling.AbcGPTConfig(
+            **size, **ids, num_attention_heads=1, max_position_embeddings=64
+        )
+        return modeling.AbcGPTForCausalLM(config).eval()
+    return modeling.AbcLSTMForCausalLM(modeling.AbcLSTMConfig(**size, **ids)).eval()
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    # Brown, Cai and DasGupta 2001 define it; the values are the closed form for p = 0, 1 and 1/2.
+    [(0, 10, 0.0, 3.8415 / 13.8415), (10, 10, 10 / 13.8415, 1.0), (5, 10, 0.2366, 0.7634)],
+)
+def test_wilson_interval_has_its_known_values(successes, n, low, high):
+    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_published_rate_has_its_published_interval():
+    assert wilson_interval(340, 500) == pytest.approx((0.638, 0.719), abs=1e-3)  # study A
+    with pytest.raises(ValueError, match="0 <= successes <= n"):
+        wilson_interval(3, 2)
+
+
+def test_rate_counts_all_samples():
+    assert rate([True, False, False, True])["rate"] == 0.5
+    verdicts = [{"a": True, "messages": []}, {"a": False, "messages": ["x"]}]
+    assert validity(verdicts)["a"]["successes"] == 1
+
+
+def test_real_music_passes_all_judges(chorale, tune_files):
+    for midi in (chorale, tune_files[0].read_bytes()):
+        verdict = judge(midi_to_abc(midi, layout="voices"))
+        assert verdict.pop("messages") == []
+        assert all(verdict.values())
+
+
+def test_wrong_bars_and_nonsense_fail_and_say_why():
+    short = judge(GOOD_HEADER + "C16|\nD8|\nE16|]\n")
+    assert short["own_reader"]
+    assert not short["bars_exact"]
+    assert "1 bars of wrong length" in short["messages"][0]
+    for text in ("", "English text.", GOOD_HEADER + "[CEG", "\x00"):
+        verdict = judge(text)
+        assert not verdict["bars_exact"] or not verdict["music21_midi"], text
+
+
+def test_judging_in_child_processes_gives_the_same_verdicts(chorale):
+    texts = [midi_to_abc(chorale, layout="voices"), "nonsense"]
+    assert judge_all(texts) == [judge(text) for text in texts]
+
+
+def test_samples_are_repeated_by_their_seed_and_longer_than_the_context(tiny_model, tokenizer):
+    settings = sampling.SamplingSettings(n=10, seed=5, max_new_tokens=150)
+    first = sampling.sample_tunes(tiny_model, tokenizer, settings)
+    again = sampling.sample_tunes(tiny_model, tokenizer, settings)
+    other = sampling.sample_tunes(
+        tiny_model, tokenizer, sampling.SamplingSettings(n=10, seed=6, max_new_tokens=150)
+    )
+    assert first == again != other
+    assert any(row["n_tokens"] > 64 for row in first)
+    assert all(row["n_tokens"] <= 150 for row in first)
+
+
+def test_unfinished_tune_is_cut_at_its_last_whole_bar():
+    abc = GOOD_HEADER + "[V:1]C16|\n[V:1]D16|\n[V:1]E4F"
+    export = sampling._export(abc, ended=False)
+    assert export["error"] is None
+    assert export["abc_voices"].endswith("V:1\n%%MIDI program 0\nC16|D16|]\n")
+    assert sampling._export("[V:1]C16|", ended=True)["abc_voices"] is None
+
+
+def test_samples_folder_holds_text_and_midi_and_is_not_made_twice(
+    tmp_path, tiny_model, tokenizer, monkeypatch
+):
+    model = tmp_path / "run" / "checkpoint"
+    tiny_model.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    out = tmp_path / "out"
+    command = [str(tmp_path / "run"), "--n", "2", "--out", str(out), "--max-new-tokens", "80"]
+    assert sampling.main(command) == 0
+    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert [row["sample"] for row in rows] == [1, 2]
+    assert len(list(out.glob("tune_*.abc"))) == 2
+    assert len(list(out.glob("tune_*.mid"))) == sum(r["abc_voices"] is not None for r in rows)
+    monkeypatch.setattr(sampling, "sample_tunes", lambda *_: pytest.fail("sampled again"))
+    assert sampling.main(command) == 0
+
+
+def test_missing_model_is_one_clear_line(tmp_path, capsys):
+    assert sampling.main([str(tmp_path)]) == 2
+    assert "holds no model" in capsys.readouterr().err
+    assert sampling.main(["runs/single/nowhere"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_judges_read_abc_files_and_samples(tmp_path):
+    (tmp_path / "a.abc").write_text("A")
+    row = {"sample": 1, "abc": "raw", "abc_voices": None}
+    (tmp_path / "s.jsonl").write_text(
+        json.dumps(row) + "\n" + json.dumps(row | {"abc_voices": "v"})
+    )
+    texts = read_texts([tmp_path / "a.abc", tmp_path / "s.jsonl"])
+    assert [row["text"] for row in texts] == ["A", "raw", "v"]
+
+
+def test_score_picture_shows_every_voice(chorale):
+    svg = engrave(midi_to_abc(chorale, layout="voices"))
+    assert svg.startswith("<svg")
+    assert svg.count('class="staff"') % 4 == 0
+    with pytest.raises(ValueError, match="music21"):
+        engrave("no music")

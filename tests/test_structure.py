@@ -1,0 +1,116 @@
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation")
+# Who may import whom. `evaluation` takes the loss of a song and the data's place from `training`,
+# so that validation and test loss are one computation.
+ALLOWED = {
+    "data_prep": set(),
+    "modeling": set(),
+    "scaling": set(),
+    "training": {"modeling", "scaling.counts"},
+    "evaluation": {
+        "data_prep",
+        "modeling",
+        "training.blocks",
+        "training.data_files",
+        "training.validation",
+    },
+}
+MODELING_MAY_IMPORT = {"torch", "transformers", "collections", "math", "typing", "dataclasses"}
+
+
+def imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append("." * node.level + (node.module or ""))
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_import_only_whom_they_may(package):
+    for path in (ROOT / package).glob("*.py"):
+        for name in imports(path):
+            if name.split(".")[0] in PACKAGES:
+                assert name.split(".")[0] != package, (
+                    f"{path}: inside a package, imports are relative"
+                )
+                allowed = any(name == ok or name.startswith(ok + ".") for ok in ALLOWED[package])
+                assert allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("package", ["data_prep", "scaling"])
+def test_packages_without_torch_do_not_import_it(package):
+    for path in (ROOT / package).glob("*.py"):
+        assert not [name for name in imports(path) if name.split(".")[0] == "torch"], path
+
+
+def test_files_that_travel_to_the_hub_import_only_what_is_there():
+    for path in (ROOT / "modeling").glob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        for name in imports(path):
+            same_folder = re.fullmatch(r"\.[a-z_]+", name)
+            assert same_folder or name.split(".")[0] in MODELING_MAY_IMPORT | {"__future__"}, (
+                f"{path} imports {name}"
+            )
+
+
+def test_no_pickle_eval_or_shell():
+    forbidden = re.compile(r"\bimport pickle\b|shell=True|\beval\(|\bexec\(")
+    for package in (*PACKAGES, "."):
+        for path in (ROOT / package).glob("*.py"):
+            for line in path.read_text("utf-8").splitlines():
+                harmless = ".eval(" in line
+                assert harmless or not forbidden.search(line), f"{path}: {line}"
+
+
+def test_paths_and_make_targets_in_the_readme_exist():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    tree = readme.split("## The tree")[1].split("```")[1]
+    folder = ""
+    for line in tree.splitlines():
+        match = re.match(r"( *)([\w.\[\]*{},/-]+)", line)
+        if not match:
+            continue
+        name = match[2]
+        if not match[1]:
+            folder = name if name.endswith("/") else ""
+        path = ROOT / (folder + name if match[1] else name)
+        assert list(path.parent.glob(path.name)), f"{path} is in the README's tree"
+    for path in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (ROOT / path).exists(), f"README links {path}"
+    for path in re.findall(r"\b(?:configs|tests|results)/[\w./]+\w", readme):
+        assert (ROOT / path).exists(), f"README names {path}"
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for target in re.findall(r"\bmake ([a-z]+)", readme):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
+
+
+def test_dependencies_of_the_project_are_all_pinned():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        if "==" in line
+    }
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = {re.match(r"[\w-]+", item)[0].lower().replace("_", "-") for item in wanted}
+    assert names <= pinned
+
+
+def test_every_yaml_file_is_readable():
+    files = list((ROOT / "configs").glob("*.yaml"))
+    assert len(files) > 20
+    for path in files:
+        assert isinstance(yaml.safe_load(path.read_text("utf-8")), dict), path
