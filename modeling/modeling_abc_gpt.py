@@ -1,0 +1,299 @@
+"""GPT for ABC notation: pre-norm, learned positions, GELU, no bias in any Linear or LayerNorm.
+
+Letters in shapes: B batch, T time (new tokens), S keys seen so far plus T, C width, H heads,
+D head width (C = H * D), V vocabulary.
+"""
+# ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationMixin, PreTrainedModel, initialization
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.import_utils import is_tracing
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_abc_gpt import AbcGPTConfig
+
+
+class AbcGPTMLP(nn.Module):
+    """Two linear maps with a GELU between them."""
+
+    def __init__(self, config: AbcGPTConfig) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.act = nn.GELU()
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.down_proj.writes_residual = True
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Map (B, T, C) to (B, T, C)."""
+        return self.down_proj(self.act(self.up_proj(hidden_states)))
+
+
+def _eager_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention written out, for "eager": (B, T, H, D) and weights (B, H, T, S).
+
+    `query` is (B, H, T, D), `key` and `value` (B, H, S, D); `attention_mask` is added to scores.
+    """
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling  # (B, H, T, S)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    mixed = torch.matmul(weights, value).transpose(1, 2).contiguous()  # (B, T, H, D)
+    return mixed, weights
+
+
+class AbcGPTAttention(nn.Module):
+    """Causal multi-head self-attention through the library's attention interface."""
+
+    def __init__(self, config: AbcGPTConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.config = config
+        self.layer_idx = layer_idx
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = True
+        self.qkv_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.o_proj.writes_residual = True
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Map (B, T, C) to (B, T, C) and, if the implementation has them, weights (B, H, T, S)."""
+        heads = (*hidden_states.shape[:-1], -1, self.head_dim)
+        qkv = self.qkv_proj(hidden_states).chunk(3, dim=-1)  # three (B, T, C)
+        query, key, value = (part.view(heads).transpose(1, 2) for part in qkv)  # (B, H, T, D)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)  # (B, H, S, D)
+
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, _eager_attention
+        )
+        options = {
+            "scaling": self.scaling,
+            "dropout": self.config.dropout * self.training,
+            **kwargs,
+        }
+        mixed, weights = attention(
+            self, query, key, value, attention_mask, **options
+        )  # (B, T, H, D)
+        mixed = mixed.reshape(hidden_states.shape).contiguous()  # (B, T, C)
+        return self.o_proj(mixed), weights
+
+
+class AbcGPTBlock(GradientCheckpointingLayer):
+    """Attention and MLP, each behind a LayerNorm and beside a residual path."""
+
+    def __init__(self, config: AbcGPTConfig, layer_idx: int) -> None:
+        super().__init__()
+        width, epsilon = config.hidden_size, config.layer_norm_epsilon
+        self.input_layernorm = nn.LayerNorm(width, eps=epsilon, bias=False)
+        self.attention = AbcGPTAttention(config, layer_idx)
+        self.post_attention_layernorm = nn.LayerNorm(width, eps=epsilon, bias=False)
+        self.mlp = AbcGPTMLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """Map (B, T, C) to (B, T, C)."""
+        attended, _ = self.attention(self.input_layernorm(hidden_states), **kwargs)
+        hidden_states = hidden_states + self.dropout(attended)
+        return hidden_states + self.dropout(self.mlp(self.post_attention_layernorm(hidden_states)))
+
+
+class AbcGPTPreTrainedModel(PreTrainedModel):
+    """Initialisation and the flags by which the library knows what the family can do."""
+
+    config_class = AbcGPTConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AbcGPTBlock"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+    _can_record_outputs = {"hidden_states": AbcGPTBlock, "attentions": AbcGPTAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """GPT-2's initialisation: normal weights, residual projections scaled down by depth."""
+        super()._init_weights(module)
+        # Marked at the Linear itself: for a class registered with an auto class the library skips
+        # every module without parameters of its own, so the parent's turn would never come.
+        if getattr(module, "writes_residual", False):
+            std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
+            initialization.normal_(module.weight, std=std)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save as the library does, and let `AutoModel` find the remote code too."""
+        # The library lists only the class that is saved; the base model would stay unreachable.
+        auto_map = getattr(self.config, "auto_map", None) or {}
+        self.config.auto_map = {**auto_map, "AutoModel": "modeling_abc_gpt.AbcGPTModel"}
+        super().save_pretrained(*args, **kwargs)
+
+
+class AbcGPTModel(AbcGPTPreTrainedModel):
+    """Embeddings, blocks and the final norm: token ids to hidden states."""
+
+    def __init__(self, config: AbcGPTConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(AbcGPTBlock(config, i) for i in range(config.num_hidden_layers))
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_epsilon, bias=False)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Run the blocks over T new tokens.
+
+        Args:
+            input_ids: (B, T) token ids; either these or `inputs_embeds`.
+            attention_mask: (B, S), 0 at padding; or a mask that is already (B, 1, T, S).
+            position_ids: (B, T); without them they follow the cache and skip the padding.
+            past_key_values: Keys and values of the S - T tokens before.
+            inputs_embeds: (B, T, C) instead of `input_ids`.
+            use_cache: Whether to return the cache for the next call.
+            **kwargs: Passed on to the attention implementation.
+
+        Returns:
+            `last_hidden_state` (B, T, C) after the final norm, and the cache.
+
+        Raises:
+            ValueError: If a position is not below `max_position_embeddings`.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("pass exactly one of input_ids and inputs_embeds")
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)  # (B, T, C)
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+
+        # Only positions that the caller gave can hold packed rows; our own need no search for them.
+        causal_mask = create_causal_mask(
+            self.config, inputs_embeds, attention_mask, past_key_values, position_ids=position_ids
+        )
+        positions = self._positions(inputs_embeds, attention_mask, position_ids, past_key_values)
+        hidden_states = self.dropout(inputs_embeds + self.embed_positions(positions))
+        options = {"past_key_values": past_key_values, "use_cache": use_cache, **kwargs}
+        for layer in self.layers:
+            hidden_states = layer(
+                hidden_states, attention_mask=causal_mask, position_ids=position_ids, **options
+            )
+        return BaseModelOutputWithPast(self.norm(hidden_states), past_key_values)
+
+    def _positions(
+        self,
+        inputs_embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        past_key_values: Cache | None,
+    ) -> torch.Tensor:
+        """Positions of the new tokens, (B, T) or (1, T), checked against the position table."""
+        n_new = inputs_embeds.shape[1]
+        n_past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        n_seen = n_past + n_new  # a tensor with a static cache, whose masks are not looked at below
+        is_counted = position_ids is None and isinstance(n_seen, int)
+        if position_ids is not None:
+            positions = position_ids
+        elif is_counted and attention_mask is not None and attention_mask.shape[1:] == (n_seen,):
+            # Padding on the left must not push a row's first token away from position 0.
+            positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -n_new:]  # (B, T)
+        else:
+            positions = torch.arange(n_new, device=inputs_embeds.device)[None] + n_past  # (1, T)
+
+        limit = self.config.max_position_embeddings
+        # A look at the values makes an accelerator wait; training (counted, short) does without.
+        is_short = is_counted and n_seen <= limit
+        if not is_short and not is_tracing(positions) and not positions.is_meta:
+            largest = int(positions.max())
+            if largest >= limit:
+                raise ValueError(
+                    f"sequence of {largest + 1:,} tokens, but max_position_embeddings is "
+                    f"{limit:,}; cut the prompt, lower max_new_tokens, or train on longer blocks"
+                )
+        return positions
+
+
+class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
+    """The GPT with its head on top: token ids to logits of the next token."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: AbcGPTConfig) -> None:
+        super().__init__(config)
+        self.model = AbcGPTModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Predict the next token at each of T places.
+
+        Beyond the arguments of `AbcGPTModel`: `labels` (B, T), not shifted, -100 where nothing is
+        to be predicted; `logits_to_keep`, how many last places to give logits for (0: all) or their
+        indices; `num_items_in_batch`, by which the summed loss is divided.
+
+        Returns:
+            `logits` (B, T, V); with `labels`, also the mean `loss` in nats per predicted token.
+        """
+        state = {"past_key_values": past_key_values, "use_cache": use_cache}
+        outputs = self.model(
+            input_ids, attention_mask, position_ids, inputs_embeds=inputs_embeds, **state, **kwargs
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
+        rest = (outputs.past_key_values, outputs.hidden_states, outputs.attentions)
+        return CausalLMOutputWithPast(loss, logits, *rest)

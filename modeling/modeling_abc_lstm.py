@@ -1,0 +1,298 @@
+"""LSTM for ABC notation: embedding as wide as the state, one nn.LSTM a layer, tied head.
+
+Letters in shapes: B batch, T time (new tokens), S tokens seen so far plus T, C width, V vocabulary.
+"""
+# ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
+
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, initialization
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.utils import can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_abc_lstm import AbcLSTMConfig
+
+
+class AbcLSTMCacheLayer(DynamicLayer):
+    """State of one layer: `keys` is its output h, `values` its cell c, both (B, C).
+
+    Batch comes first, so the library's own code for beams and for repeated prompts applies.
+    """
+
+    is_croppable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cumulative_length = 0
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, n_new: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Replace the state by the one after `n_new` more tokens."""
+        self.keys, self.values = key_states, value_states
+        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        self.cumulative_length += n_new
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Tokens seen so far, padding included."""
+        return self.cumulative_length
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refuse (ValueError), unless it is 0: the state before the last tokens is gone."""
+        if tokens_to_remove:
+            raise ValueError(f"crop({tokens_to_remove}) on a recurrent state; run the prompt again")
+
+
+class AbcLSTMCache(Cache):
+    """The recurrent state of all layers, in the form in which `generate` carries it."""
+
+    def __init__(self, config: AbcLSTMConfig) -> None:
+        super().__init__(layers=[AbcLSTMCacheLayer() for _ in range(config.num_hidden_layers)])
+
+
+class AbcLSTMLayer(nn.Module):
+    """One nn.LSTM that reads its state from the cache and leaves it there."""
+
+    def __init__(self, config: AbcLSTMConfig, layer_idx: int) -> None:
+        super().__init__()
+        self.layer_idx = layer_idx
+        self.lstm = nn.LSTM(config.hidden_size, config.hidden_size, batch_first=True)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        past_key_values: AbcLSTMCache | None = None,
+        is_token: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Map (B, T, C) to (B, T, C).
+
+        Args:
+            hidden_states: (B, T, C).
+            past_key_values: State before these T tokens; holds the state after them on return.
+            is_token: (B, T) bool, false at padding; `None` where nothing is padded.
+
+        Returns:
+            (B, T, C), zero at padding.
+        """
+        state = None
+        if past_key_values is not None and past_key_values.layers[self.layer_idx].is_initialized:
+            layer = past_key_values.layers[self.layer_idx]
+            state = (layer.keys[None], layer.values[None])  # (1, B, C) each
+        if is_token is None:
+            output, state = self.lstm(hidden_states, state)  # (B, T, C)
+        else:
+            output, state = self._run_padded(hidden_states, state, is_token)
+        if past_key_values is not None:
+            h, c = state
+            past_key_values.update(h[0], c[0], self.layer_idx, hidden_states.shape[1])
+        return output
+
+    def _run_padded(
+        self,
+        hidden_states: torch.Tensor,
+        state: tuple[torch.Tensor, torch.Tensor] | None,
+        is_token: torch.Tensor,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Run each row as if its padding were not there, whichever side it is on.
+
+        Zeroing the padded inputs would not do: the biases move the state all the same.
+        """
+        lengths = is_token.sum(1)  # (B,)
+        order = (~is_token).to(torch.uint8).argsort(dim=1, stable=True)  # (B, T), tokens first
+        index = order[..., None].expand_as(hidden_states)  # (B, T, C)
+        packed = pack_padded_sequence(
+            hidden_states.gather(1, index),
+            lengths.clamp(min=1).cpu(),  # a row without a token must still take a step
+            batch_first=True,
+            enforce_sorted=False,
+        )
+        packed, moved = self.lstm(packed, state)
+        compact, _ = pad_packed_sequence(
+            packed, batch_first=True, total_length=hidden_states.shape[1]
+        )
+        output = torch.zeros_like(compact).scatter(1, index, compact)  # (B, T, C)
+        if state is None:
+            state = (torch.zeros_like(moved[0]), torch.zeros_like(moved[1]))
+        has_tokens = (lengths > 0)[None, :, None]  # ... but that step must not count
+        h, c = (torch.where(has_tokens, *pair) for pair in zip(moved, state, strict=True))
+        return output.masked_fill(~is_token[..., None], 0.0), (h, c)
+
+
+class AbcLSTMPreTrainedModel(PreTrainedModel):
+    """Initialisation, and the flags by which the library knows what the family can do."""
+
+    config_class = AbcLSTMConfig
+    base_model_prefix = "model"
+    _no_split_modules = ["AbcLSTMLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _is_stateful = True  # no assisted decoding: it takes tokens back, a recurrent state cannot
+    _can_record_outputs = {"hidden_states": AbcLSTMLayer}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Xavier weights, wide embedding (and head), forget gates that start open."""
+        super()._init_weights(module)
+        # A slice does not know whether its tensor was loaded, so the tensor is asked.
+        if isinstance(module, nn.LSTM) and not hasattr(module.bias_ih_l0, "_is_hf_initialized"):
+            width = self.config.hidden_size
+            initialization.ones_(module.bias_ih_l0[width : 2 * width])  # gates: i, f, g, o
+
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse (ValueError): one nn.LSTM call holds all time steps and cannot be cut."""
+        raise ValueError(
+            f"gradient_checkpointing=True, but {type(self).__name__} cannot recompute parts of an "
+            "LSTM; set gradient_checkpointing=False and lower the batch size if memory is short"
+        )
+
+    gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Save as the library does, and let `AutoModel` find the remote code too."""
+        # The library lists only the class that is saved; the base model would stay unreachable.
+        auto_map = getattr(self.config, "auto_map", None) or {}
+        self.config.auto_map = {**auto_map, "AutoModel": "modeling_abc_lstm.AbcLSTMModel"}
+        super().save_pretrained(*args, **kwargs)
+
+
+class AbcLSTMModel(AbcLSTMPreTrainedModel):
+    """Embedding and LSTM layers: token ids to hidden states."""
+
+    def __init__(self, config: AbcLSTMConfig) -> None:
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        layers = (AbcLSTMLayer(config, i) for i in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(layers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: AbcLSTMCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Run the layers over T new tokens.
+
+        Args:
+            input_ids: (B, T) token ids; either these or `inputs_embeds`.
+            attention_mask: (B, S), 0 at padding on either side.
+            past_key_values: State after the S - T tokens before, written on in place.
+            inputs_embeds: (B, T, C) instead of `input_ids`.
+            use_cache: Whether to return the state for the next call.
+            **kwargs: Arguments of other models (`position_ids`), without meaning here.
+
+        Returns:
+            `last_hidden_state` (B, T, C) of the last layer, and the state.
+
+        Raises:
+            ValueError: If the cache or the mask is not of the kind that an LSTM takes.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("pass exactly one of input_ids and inputs_embeds")
+        if past_key_values is not None and not isinstance(past_key_values, AbcLSTMCache):
+            raise ValueError(
+                f"past_key_values is a {type(past_key_values).__name__}, expected an AbcLSTMCache; "
+                "pass the one that forward returned, or none"
+            )
+        hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if use_cache and past_key_values is None:
+            past_key_values = AbcLSTMCache(self.config)
+
+        is_token = self._is_token(hidden_states, attention_mask)
+        for layer in self.layers:
+            if layer.layer_idx > 0:
+                hidden_states = self.dropout(hidden_states)
+            hidden_states = layer(hidden_states, past_key_values, is_token)  # (B, T, C)
+        return BaseModelOutputWithPast(hidden_states, past_key_values)
+
+    def _is_token(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The mask of the new tokens, (B, T) bool; `None` if none of them is padding."""
+        if attention_mask is None:
+            return None
+        n_rows, n_new = hidden_states.shape[:2]
+        shape = tuple(attention_mask.shape)
+        if len(shape) != 2 or shape[0] != n_rows or shape[1] < n_new:
+            raise ValueError(
+                f"attention_mask of shape {shape}, expected ({n_rows}, {n_new} or more); "
+                "pass the tokenizer's mask, one 0 or 1 for every token so far"
+            )
+        is_token = attention_mask[:, -n_new:].bool()
+        return None if bool(is_token.all()) else is_token
+
+
+class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
+    """The LSTM with its head on top: token ids to logits of the next token."""
+
+    _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
+
+    def __init__(self, config: AbcLSTMConfig) -> None:
+        super().__init__(config)
+        self.model = AbcLSTMModel(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def _prepare_cache_for_generation(
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Give `generate` a recurrent state where it would make a cache of keys and values."""
+        kind = generation_config.cache_implementation
+        if kind is not None and not kind.startswith("dynamic"):
+            raise ValueError(
+                f"cache_implementation {kind!r}, but an LSTM has one state of fixed size; "
+                "leave it out"
+            )
+        is_wanted = generation_config.use_cache is not False
+        if model_kwargs.get("past_key_values") is None and is_wanted:
+            model_kwargs["past_key_values"] = AbcLSTMCache(self.config)
+        else:
+            super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: AbcLSTMCache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Predict the next token at each of T places.
+
+        Beyond the arguments of `AbcLSTMModel`: `labels` (B, T), not shifted, -100 where nothing is
+        to be predicted; `logits_to_keep`, how many last places to give logits for (0: all) or their
+        indices; `num_items_in_batch`, by which the summed loss is divided.
+
+        Returns:
+            `logits` (B, T, V); with `labels`, also the mean `loss` in nats per predicted token.
+        """
+        state = {"past_key_values": past_key_values, "use_cache": use_cache}
+        outputs = self.model(
+            input_ids, attention_mask, inputs_embeds=inputs_embeds, **state, **kwargs
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
+        return CausalLMOutputWithPast(loss, logits, outputs.past_key_values, outputs.hidden_states)

@@ -1,0 +1,152 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import safe_open
+from tokenizers import Tokenizer, decoders, models
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    PreTrainedTokenizerFast,
+    pipeline,
+)
+
+import modeling
+
+SPECIAL = ["<pad>", "<unk>", "<|endoftext|>"]
+CHARS = SPECIAL + sorted(set("X:1\nM:4/4\nL:1/8\nK:C\nCDEF GABc|"))
+FAMILIES = {
+    "abc_gpt": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "abc_lstm": {"hidden_size": 24, "num_hidden_layers": 2},
+}
+
+
+def build(model_type, **changes):
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
+    settings = {"vocab_size": len(CHARS), **FAMILIES[model_type], **ids, **changes}
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings)).eval()
+
+
+def char_tokenizer():
+    vocab = {char: number for number, char in enumerate(CHARS)}
+    raw = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>", fuse_unk=False))
+    raw.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token="<|endoftext|>",
+        eos_token="<|endoftext|>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_auto_classes_know_the_family(model_type):
+    stem = {"abc_gpt": "AbcGPT", "abc_lstm": "AbcLSTM"}[model_type]
+    config = AutoConfig.for_model(model_type)
+    assert type(config) is getattr(modeling, f"{stem}Config")
+    with torch.device("meta"):
+        assert type(AutoModel.from_config(config)) is getattr(modeling, f"{stem}Model")
+        causal_lm = AutoModelForCausalLM.from_config(config)
+    assert type(causal_lm) is getattr(modeling, f"{stem}ForCausalLM")
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_building_and_running_a_model_prints_nothing(model_type, capfd):
+    model = build(model_type)
+    model(torch.tensor([[2, 3, 4]]), labels=torch.tensor([[2, 3, 4]])).loss.backward()
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_saved_model_loads_with_the_same_logits(model_type, tied, tmp_path):
+    model = build(model_type, tie_word_embeddings=tied)
+    with torch.no_grad():  # away from the initial values, which loading must not bring back
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    model.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as weights:
+        names = set(weights.keys())
+    assert "model.embed_tokens.weight" in names
+    assert ("lm_head.weight" in names) is (not tied)
+
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    shares_storage = loaded.lm_head.weight is loaded.get_input_embeddings().weight
+    assert shares_storage is tied
+    ids = torch.tensor([[2, 3, 4, 5]])
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_new_tokens_keep_the_head_tied(model_type):
+    model = build(model_type)
+    model.resize_token_embeddings(len(CHARS) + 4)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert model(torch.tensor([[2, 3]])).logits.shape == (1, 2, len(CHARS) + 4)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_padded_and_single_prompts_give_the_same_pipeline_text(model_type):
+    tokenizer = char_tokenizer()
+    write = pipeline("text-generation", model=build(model_type), tokenizer=tokenizer)
+    prompts = ["X:1\nM:4/4\n", "X:1\n"]
+    options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
+    alone = [write(prompt, **options)[0]["generated_text"] for prompt in prompts]
+    batch = [texts[0]["generated_text"] for texts in write(prompts, batch_size=2, **options)]
+    assert batch == alone
+    assert all(text.startswith(p) for text, p in zip(batch, prompts, strict=True))
+
+
+STRANGER = """
+import json, sys
+sys.modules["modeling"] = None  # as on a machine without this project: importing it fails
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, pipeline
+report = {}
+for folder in sys.argv[1:]:
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True).eval()
+    base = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    ids = torch.tensor([[2, 3, 4, 5]])
+    write = pipeline("text-generation", model=folder, trust_remote_code=True)
+    torch.manual_seed(0)
+    texts = write(["X:1", "X:1 M:4/4"], batch_size=2, do_sample=True, max_new_tokens=12)
+    model.save_pretrained(folder + "_again")
+    report[folder] = {
+        "module": type(model).__module__.split(".")[0],
+        "logits": model(ids).logits[0, -1].tolist(),
+        "width": base(ids).last_hidden_state.shape[-1],
+        "texts": [text[0]["generated_text"] for text in texts],
+    }
+print(json.dumps(report))
+"""
+
+
+def test_saved_models_load_and_sample_where_this_project_is_absent(tmp_path):
+    for model_type in FAMILIES:
+        build(model_type).save_pretrained(tmp_path / model_type)
+        char_tokenizer().save_pretrained(tmp_path / model_type)
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    env.pop("PYTHONPATH", None)
+    command = [sys.executable, "-c", STRANGER, *FAMILIES]
+    run = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout.splitlines()[-1])
+    for model_type, seen in report.items():
+        expected = build(model_type)(torch.tensor([[2, 3, 4, 5]])).logits[0, -1]
+        torch.testing.assert_close(torch.tensor(seen["logits"]), expected)
+        assert seen["module"] == "transformers_modules"
+        assert seen["width"] == FAMILIES[model_type]["hidden_size"]
+        assert [text[:3] for text in seen["texts"]] == ["X:1", "X:1"]
+        for kind in ("configuration", "modeling"):
+            assert (tmp_path / f"{model_type}_again" / f"{kind}_{model_type}.py").is_file()
