@@ -17,7 +17,7 @@ FIT_ARGS ?=
 STUDY_RUNS = runs/$(shell sed -n 's/^name: *\([A-Za-z0-9_-]*\).*/\1/p' $(STUDY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train study fit samples evaluate report results quality test
+.PHONY: help setup demo data train study fit samples evaluate report results publish quality test
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -69,6 +69,11 @@ results: $(STAMP)  ## fill results/ from runs/demo
 	mkdir -p results/figures
 	cp runs/demo/runs.csv runs/demo/fits.json runs/demo/metrics.json results/
 	cp runs/demo/figures/* results/figures/
+	$(PY) -m scaling.tables results README.md
+
+publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1]: model card and folder, then push
+	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(DRY_RUN),--dry-run)
 
 quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff format --check .

@@ -1,0 +1,85 @@
+"""The main job, small: real MIDI files -> data -> runs -> law -> tunes -> report."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from data_prep import pipeline
+from evaluation import evaluate_model, report
+from scaling import fit, plots, records
+from train import train_one
+
+ROOT = Path(__file__).parent.parent
+WIDTHS = (8, 16, 24)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, tune_files):
+    """A study of three tiny GPTs on sixty fiddle tunes, made by the users' entry points."""
+    folder = tmp_path_factory.mktemp("whole_way")
+    preset = folder / "data_char.yaml"
+    preset.write_text("split: {validation: 0.15, test: 0.15}\nblocks: {block_length: 64}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert pipeline.main([str(tune_files[0].parent), "--config", str(preset)]) == 0
+        for width in WIDTHS:
+            overrides = [
+                *(f"name=gpt_d{width}", "study=tiny", f"model.hidden_size={width}"),
+                *("model.num_hidden_layers=1", "model.num_attention_heads=1"),
+                *("budget.global_batch_tokens=512", "training.per_device_train_batch_size=8"),
+                *("training.max_steps=30", "training.learning_rate=0.01"),
+                "training.disable_tqdm=true",
+            ]
+            train_one(ROOT / "configs" / "gpt_tiny.yaml", overrides)
+        assert records.main(["runs/tiny"]) == 0
+        assert fit.main(["runs/tiny/runs.csv", "--out", "runs/tiny/fits.json"]) == 0
+        assert plots.main(["runs/tiny"]) == 0
+        assert evaluate_model.main(["runs/tiny", "--n", "2"]) == 0
+        assert report.main([Path("runs/tiny").as_posix()]) == 0
+        yield folder / "runs" / "tiny"
+
+
+def test_loss_falls_in_training_on_real_music(study):
+    for width in WIDTHS:
+        lines = (study / f"gpt_d{width}" / "log.jsonl").read_text().splitlines()
+        losses = [json.loads(line).get("validation_loss_nats_per_token") for line in lines]
+        losses = [loss for loss in losses if loss]
+        assert losses[-1] < losses[0] < 4.2  # ln 61, the loss of a guess
+
+
+def test_one_row_a_run_and_a_law_from_them(study):
+    with (study / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["run"] for row in rows) == sorted(f"gpt_d{width}" for width in WIDTHS)
+    laws = json.loads((study / "fits.json").read_text())["laws"]["gpt"]
+    assert "alpha" in laws["power"]["params"]
+    assert "refused" in laws["power_floor"]
+
+
+def test_metrics_count_every_sample_and_the_test_split(study):
+    metrics = json.loads((study / "metrics.json").read_text())
+    assert all(rate["n"] == 2 for rate in metrics["validity"].values())
+    assert 0 < metrics["test"]["bits_per_char"] < 6
+    assert metrics["test"]["n_songs"] >= 1
+
+
+def test_report_is_one_file_with_figures_numbers_and_tunes(study):
+    page = (study / "report.html").read_text()
+    assert page.count("<svg") >= 2
+    for width in WIDTHS:
+        assert f"gpt_d{width}" in page
+    assert "no floor term" in page
+    assert "Tune 2" in page
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)  # nothing from elsewhere
+    for link in re.findall(r'href="(samples/[^"]+)"', page):
+        assert (study / link).is_file()
+
+
+def test_evaluating_again_samples_and_judges_nothing_anew(study, monkeypatch):
+    monkeypatch.chdir(study.parent.parent)
+    monkeypatch.setattr("evaluation.sampling.sample_tunes", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(evaluate_model, "judge_all", lambda *_: pytest.fail("judged"))
+    assert evaluate_model.main(["runs/tiny", "--n", "2"]) == 0

@@ -1,0 +1,66 @@
+"""Train one model: one YAML -> data, model, Trainer -> runs/<study>/<run>/.
+
+python train.py configs/gpt_tiny.yaml [training.seed=2 budget.tokens=2_000_000 name=trial ...]
+accelerate launch train.py configs/gpt_tiny.yaml
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+
+def train_one(config_path: Path, overrides: list[str]) -> None:
+    """Run all stages; repeating the same command goes on where a broken-off run stopped."""
+    # torch takes seconds to import: not before the command line is read
+    from transformers.utils import logging as library_logging
+
+    from training.blocks import load_blocks
+    from training.config import load_config
+    from training.model import build_model
+    from training.record import write_record
+    from training.run_folder import choose_run_folder, is_main_process
+    from training.trainer import train
+
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()  # of saving; training has its own
+    config = load_config(config_path, overrides)
+    data = load_blocks(config)
+    run = choose_run_folder(config, data.files)
+    if run.reason:
+        logging.getLogger("train").warning(run.reason)
+    with run.locked():
+        if run.is_finished:
+            print(f"{run.path} is finished; nothing to do")
+            return
+        model = build_model(run.config, data)
+        result = train(run, model, data, show_bar=not config["training"].get("disable_tqdm"))
+        if is_main_process():
+            write_record(run, model, data, result)
+    if is_main_process():
+        loss, songs = result.validation.loss_nats_per_token, len(result.validation.n_targets)
+        print(f"run folder       {run.path}")
+        print(f"validation loss  {loss:.4f} nats per token over {songs} songs")
+        print(f"next             make samples MODEL={run.checkpoint}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the command line and turn the errors a user can cause into one line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="size file, or the config.yaml of an earlier run")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. training.seed=2")
+    arguments = parser.parse_intermixed_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        train_one(arguments.config, arguments.overrides)
+    except (ValueError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"{stop or 'stopped'}; repeating the command goes on from there", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Checkpoints that survive faults: a manifest, written last, says that a checkpoint is whole.
+
+The Trainer's own check is a folder name: it takes a truncated file for a checkpoint, and goes on
+with a fresh optimizer where optimizer.pt is missing. So each checkpoint gets a manifest with the
+size and SHA-256 of its files.
+"""
+
+import errno
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from .run_folder import write_atomically
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+NEARLY_FULL_BYTES = 4 * 2**20
+
+
+def write_manifest(checkpoint: Path, **facts: Any) -> None:
+    """Declare a checkpoint whole; `facts` are kept beside the file list."""
+    files = {p.name: _fingerprint(p) for p in sorted(checkpoint.iterdir()) if p.is_file()}
+    files.pop(MANIFEST, None)
+    write_atomically(checkpoint / MANIFEST, json.dumps({**facts, "files": files}, indent=1))
+
+
+def read_manifest(checkpoint: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint that `newest_checkpoint` returned."""
+    return json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; damaged ones after it are removed, with one warning each.
+
+    They are removed since the Trainer, which counts folders, would keep them instead of good ones.
+    """
+    found = [p for p in folder.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
+    for checkpoint in sorted(found, key=lambda p: int(p.name.rpartition("-")[2]), reverse=True):
+        fault = _fault(checkpoint)
+        if fault is None:
+            return checkpoint
+        logger.warning(
+            "checkpoint %s is not whole (%s); going back to the one before", checkpoint, fault
+        )
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    return None
+
+
+def remove_partial(checkpoint: Path) -> None:
+    """Free the space of a checkpoint whose saving failed."""
+    if not (checkpoint / MANIFEST).is_file():
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+@contextmanager
+def disk_full_in_one_line(folder: Path) -> Iterator[None]:
+    """Turn what safetensors and torch.save raise on a full disk into an OSError.
+
+    Both have errors of their own types for it.
+
+    Raises:
+        OSError: With one clear line, if an error inside came from a full disk; other errors pass.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as err:
+        if not _is_disk_full(err, folder):
+            raise
+        advice = "make room and repeat the command, which goes on"
+        raise OSError(errno.ENOSPC, f"the disk is full; {advice}", str(folder)) from err
+
+
+def _is_disk_full(error: Exception, folder: Path) -> bool:
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+        return True
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free < NEARLY_FULL_BYTES
+
+
+def _fault(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint, or None."""
+    if not (checkpoint / MANIFEST).is_file():
+        missing = [name for name in NEEDED if not (checkpoint / name).is_file()]
+        return f"no {', '.join(missing or [MANIFEST])}"
+    try:
+        files = read_manifest(checkpoint)["files"]
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        return f"damaged {MANIFEST}"
+    for name, fingerprint in files.items():
+        path = checkpoint / name
+        if not path.is_file():
+            return f"no {name}"
+        if _fingerprint(path) != fingerprint:
+            return f"damaged {name}"
+    return None
+
+
+def _fingerprint(path: Path) -> list[Any]:
+    with path.open("rb") as file:
+        return [path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()]

@@ -1,0 +1,269 @@
+"""One YAML and `key=value` overrides -> the resolved config of a run.
+
+A size file names `base:` (one level, never two). Sections are model, data, budget and training;
+beside them stand name, study and size. `resolve_config` merges and needs no torch; `check_config`
+holds every key and type against the classes that take them: `model` against the model's config
+class, `training` against TrainingArguments, the rest against the tables below. An unknown key is an
+error, since a config class would take any keyword in silence.
+"""
+
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Union
+
+import yaml
+
+SECTIONS = ("model", "data", "budget", "training")
+TOP_FIELDS = {"name": str, "study": str, "size": str}
+# data.digest is written into the saved config: it ties the run to the blocks it was trained on
+DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str}
+BUDGET_FIELDS = {"tokens": int, "global_batch_tokens": int}
+REQUIRED = {
+    **{"model.model_type": str, "model.hidden_size": int, "model.num_hidden_layers": int},
+    **{"data.dataset": str, "data.preset": str},
+    **{"budget.tokens": int, "budget.global_batch_tokens": int},
+    **{"training.learning_rate": float, "training.per_device_train_batch_size": int},
+    "training.seed": int,
+}
+FROM_TOKENIZER = "comes from the tokenizer of the data preset"
+FROM_BUDGET = "follows from the section budget"
+FIXED_BY_LOADER = "is fixed: the blocks loader gives ready batches in the order of the seed"
+SET_BY_US = {
+    **{f"model.{key}_token_id": FROM_TOKENIZER for key in ("pad", "bos", "eos")},
+    "model.vocab_size": FROM_TOKENIZER,
+    "model.use_cache": "is off in training and on in the saved checkpoint",
+    "training.data_seed": "is training.seed: one seed decides weights and order",
+    "training.output_dir": "follows from name and study",
+    "training.gradient_accumulation_steps": FROM_BUDGET,
+    "training.num_train_epochs": FROM_BUDGET,
+    "training.remove_unused_columns": FIXED_BY_LOADER,
+    "training.train_sampling_strategy": FIXED_BY_LOADER,
+}
+
+Flat = dict[str, Any]  # "training.seed" -> value; lists and nested mappings stay values
+Origins = dict[str, str]  # "training.seed" -> the file or override that set it
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run: says what was found, where, and what to do."""
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Resolve and check the config of one run.
+
+    Args:
+        path: Size file, or the config.yaml of an earlier run.
+        overrides: `section.key=value` or `name=...`, `study=...`, `size=...`; values are YAML.
+
+    Raises:
+        ConfigError: On an unknown, missing or wrongly typed key; names it, its file and the nearest
+            known key.
+        FileNotFoundError: If the file or its base is missing.
+    """
+    flat, origins = _merge(path, overrides)
+    _check_required(flat, origins)
+    _check_all(flat, origins)
+    return _nest(flat)
+
+
+def resolve_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Merge like `load_config` and check the required keys only: needs no torch, so it is fast."""
+    flat, origins = _merge(path, overrides)
+    _check_required(flat, origins)
+    return _nest(flat)
+
+
+def nearest(key: str, known: Iterable[str]) -> str:
+    """Advice on an unknown key: the nearest known one, or all of its section."""
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not close:  # the right name in the wrong section
+        by_name = {name.rpartition(".")[2]: name for name in known}
+        close = [
+            by_name[n] for n in difflib.get_close_matches(key.rpartition(".")[2], by_name, n=1)
+        ]
+    section = key.partition(".")[0]
+    options = sorted(k for k in known if k.partition(".")[0] == section) or sorted(known)
+    return f"did you mean {close[0]}?" if close else f"known keys: {', '.join(options[:12])}"
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        FileNotFoundError: If there is no such file; names the YAML files beside it.
+        ConfigError: If the file is no valid YAML or holds no mapping.
+    """
+    if not path.is_file():
+        siblings = sorted(p.stem for p in path.parent.glob("*.yaml"))
+        close = difflib.get_close_matches(path.stem, siblings, n=1) or siblings[:1]
+        advice = f"; did you mean {path.parent / close[0]}.yaml?" if close else ""
+        raise FileNotFoundError(f"config {path} not found{advice}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(err).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds {type(content).__name__}, expected a mapping of sections")
+    return content
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """Split `training.seed=2` into the key and its value read as YAML.
+
+    Raises:
+        ConfigError: If there is no `=`, or the value is no valid YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {text!r} has no '='; write key=value, e.g. training.seed=2")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {text!r}: the value is not valid YAML; quote it") from None
+
+
+def format_override(key: str, value: Any) -> str:
+    """Write an override that `parse_override` reads back as the same value."""
+    return f"{key}=" + yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n")[0]
+
+
+def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
+    """Base, size file, overrides, in this order; a later value replaces an earlier one."""
+    size_file = read_yaml(path)
+    layers = [(str(path), size_file)]
+    if "base" in size_file:
+        base_path = path.parent / str(size_file.pop("base"))
+        base = read_yaml(base_path)
+        if "base" in base:
+            raise ConfigError(
+                f"{base_path} is the base of {path} and names a base itself; one level only"
+            )
+        layers.insert(0, (str(base_path), base))
+    # the size file stands for what belongs to the whole
+    flat: Flat = {"name": path.stem, "study": "single", "size": path.stem, "data.root": "data"}
+    origins: Origins = dict.fromkeys(flat, str(path))
+    for origin, content in layers:
+        for key, value in _flatten(content, origin).items():
+            flat[key], origins[key] = value, origin
+    for text in overrides:
+        key, value = parse_override(text)
+        flat[key], origins[key] = value, f"override {text!r}"
+    return flat, origins
+
+
+def _flatten(content: Mapping[str, Any], origin: str) -> Flat:
+    flat: Flat = {}
+    for key, value in content.items():
+        if key not in SECTIONS:
+            flat[str(key)] = value
+        elif isinstance(value, Mapping):
+            flat.update({f"{key}.{name}": item for name, item in value.items()})
+        elif value is not None:
+            raise ConfigError(f"section {key} in {origin} is {value!r}, expected a mapping of keys")
+    return flat
+
+
+def _nest(flat: Flat) -> dict[str, Any]:
+    nested: dict[str, Any] = {key: flat[key] for key in TOP_FIELDS}
+    for section in SECTIONS:
+        start = f"{section}."
+        nested[section] = {k.removeprefix(start): v for k, v in flat.items() if k.startswith(start)}
+    return nested
+
+
+def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
+    """Dotted key -> type hint, for all keys that this model type may have."""
+    from transformers import CONFIG_MAPPING, TrainingArguments  # heavy: only where keys are checked
+
+    import modeling  # noqa: F401  (registers both families)
+
+    model_type = flat["model.model_type"]
+    if model_type not in ("abc_gpt", "abc_lstm"):
+        found, origin = model_type, origins["model.model_type"]
+        raise ConfigError(
+            f"model.model_type is {found!r} in {origin}, expected abc_gpt or abc_lstm"
+        )
+    own = inspect.get_annotations(CONFIG_MAPPING[model_type], eval_str=True)
+    model = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
+    sections = {
+        "model": {"model_type": str, **model},
+        "data": DATA_FIELDS,
+        "budget": BUDGET_FIELDS,
+        "training": typing.get_type_hints(TrainingArguments),
+    }
+    dotted = {f"{section}.{k}": hint for section, of in sections.items() for k, hint in of.items()}
+    return {**TOP_FIELDS, **{k: v for k, v in dotted.items() if k not in SET_BY_US}}
+
+
+def _check_required(flat: Flat, origins: Origins) -> None:
+    """Hold what every run needs against its type."""
+    for key, hint in REQUIRED.items():
+        if key not in flat:
+            origin = origins["size"]
+            raise ConfigError(f"{key} is missing in {origin}; add it, or name a base that has it")
+        if not _fits(flat[key], hint):
+            raise ConfigError(_type_message(key, flat[key], hint, origins[key]))
+        if hint is int and flat[key] < 1 and key != "training.seed":
+            raise ConfigError(f"{key} is {flat[key]} in {origins[key]}, expected 1 or more")
+    for key in ("name", "study"):
+        value = flat[key]  # both become folder names
+        if not isinstance(value, str) or not re.fullmatch(r"\w[\w.+-]*", value):
+            raise ConfigError(f"{key} is {value!r}, expected a folder name; choose another one")
+
+
+def _check_all(flat: Flat, origins: Origins) -> None:
+    """Hold every key and type against the classes that will take them."""
+    for key in flat:
+        if key in SET_BY_US:
+            raise ConfigError(f"{key} {SET_BY_US[key]}; take it out of {origins[key]}")
+    known = _known_fields(flat, origins)
+    for key, value in flat.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {key} in {origins[key]}; {nearest(key, known)}")
+        if not _fits(value, known[key]):
+            raise ConfigError(_type_message(key, value, known[key], origins[key]))
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value may go where the type hint stands."""
+    origin = typing.get_origin(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if origin is Literal:
+        return value in typing.get_args(hint)
+    if hint is Any:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if isinstance(value, bool):  # bool is an int in Python; 1 for true stays an error
+        return hint is bool
+    if hint is float:
+        return isinstance(value, int | float)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return value in [member.value for member in hint]
+    return isinstance(value, origin or hint)
+
+
+def _type_message(key: str, value: Any, hint: Any, origin: str) -> str:
+    expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    message = f"{key} is {value!r} ({type(value).__name__}) in {origin}, expected {expected}"
+    if isinstance(value, str) and (_fits(0.5, hint) or _fits(1, hint)):
+        try:
+            number = float(value)
+        except ValueError:
+            return message
+        written = (
+            re.sub(r"e([+-])0", r"e\1", f"{number:.1e}") if _fits(0.5, hint) else f"{number:_.0f}"
+        )
+        return f"{message}; YAML reads {value} as text, write {written}"
+    if isinstance(value, bool) and _fits("no", hint):
+        return f"{message}; YAML reads a bare yes or no as {value}, write it in quotes"
+    if isinstance(value, float) and value.is_integer() and _fits(1, hint):
+        return f"{message}; write {int(value):_}"
+    return message

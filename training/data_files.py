@@ -1,0 +1,74 @@
+"""Where the data of a config lie: `<root>/<dataset>/<preset>/`, and what its stage files say."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """One tokenised data set on disk.
+
+    Attributes:
+        folder: `<root>/<dataset>/<preset>`.
+        dataset: Its real name, also where the config said `latest`.
+        block_length: T.
+        n_blocks: Blocks in train.npy.
+        vocab_size: V.
+        digest: Digest of the blocks stage; it covers inputs, settings and code of all stages.
+    """
+
+    folder: Path
+    dataset: str
+    block_length: int
+    n_blocks: int
+    vocab_size: int
+    digest: str
+
+    @property
+    def train_blocks(self) -> Path:
+        """uint16 (n_blocks, T)."""
+        return self.folder / "6_blocks" / "train.npy"
+
+    @property
+    def tokens(self) -> Path:
+        """Folder of the tokenizer and of the songs as ids."""
+        return self.folder / "5_tokens"
+
+
+def locate_data(config: dict[str, Any]) -> DataFiles:
+    """Find the data that a config names.
+
+    Raises:
+        FileNotFoundError: If the data set or its preset is not there; says which command makes it.
+        ValueError: If the stage file does not say what it should.
+    """
+    data = config["data"]
+    dataset_folder = Path(data["root"]) / data["dataset"]
+    if not dataset_folder.exists():
+        made = sorted(p.name for p in Path(data["root"]).glob("*/"))
+        there = f" ({data['root']} holds {', '.join(made)})" if made else ""
+        raise FileNotFoundError(
+            f"data set {dataset_folder} not found{there}; make it with "
+            "`make data MIDI=<folder, archive, or music21>`"
+        )
+    dataset = dataset_folder.resolve().name
+    folder = Path(data["root"]) / dataset / data["preset"]
+    stage_file = folder / "6_blocks" / "stage.json"
+    for path in (
+        stage_file,
+        folder / "6_blocks" / "train.npy",
+        folder / "5_tokens" / "tokenizer.json",
+    ):
+        if not path.is_file():
+            command = f"make data MIDI=<{dataset} as MIDI> DATA=configs/data_{data['preset']}.yaml"
+            raise FileNotFoundError(f"{path} not found; make it with `{command}`")
+    try:
+        stage = json.loads(stage_file.read_text(encoding="utf-8"))
+        facts = {key: stage[key] for key in ("block_length", "n_blocks", "vocab_size", "digest")}
+    except (json.JSONDecodeError, KeyError) as err:
+        raise ValueError(
+            f"{stage_file} is damaged ({err!r}); remove it and run `make data`"
+        ) from None
+    return DataFiles(folder=folder, dataset=dataset, **facts)

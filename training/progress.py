@@ -1,0 +1,187 @@
+"""What a run tells while it trains: log.jsonl, a bar in tokens, and the stop on Ctrl-C."""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from .budget import Budget
+
+
+class Stopwatch:
+    """Seconds spent training, without validation and saving, over all sessions of a run."""
+
+    def __init__(self) -> None:
+        self._total = 0.0
+        self._since: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds up to now."""
+        running = 0.0 if self._since is None else time.perf_counter() - self._since
+        return self._total + running
+
+    def start(self, total: float) -> None:
+        """Run, with the seconds of earlier sessions on the clock."""
+        self._total, self._since = total, time.perf_counter()
+
+    def stop(self) -> None:
+        """Halt for good."""
+        self._total, self._since = self.seconds, None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what is done inside."""
+        was_running = self._since is not None
+        self.stop()
+        yield
+        if was_running:
+            self.start(self._total)
+
+
+class RunLog(TrainerCallback):
+    """Writes log.jsonl and draws the bar.
+
+    Args:
+        path: The log file. Lines after the step that a run goes on from are dropped: they come
+            again.
+        budget: Length of the run.
+        stopwatch: Of the run.
+        show_bar: Whether to draw.
+    """
+
+    def __init__(self, path: Path, budget: Budget, stopwatch: Stopwatch, show_bar: bool) -> None:
+        self.path = path
+        self.budget = budget
+        self.stopwatch = stopwatch
+        self.bar = tqdm(
+            total=budget.n_tokens,
+            unit="tok",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not show_bar,
+        )
+        self.shown: dict[str, str] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Cut the log at the step that the run goes on from."""
+        if state.is_world_process_zero:
+            self.path.write_text(
+                "".join(kept_lines(self.path, state.global_step)), encoding="utf-8"
+            )
+        self.bar.update(state.global_step * self.budget.targets_per_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Move the bar; log the last window too, whatever its length."""
+        if state.global_step == self.budget.max_steps:
+            control.should_log = True
+        self.bar.update(self.budget.targets_per_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Append a line of training or validation loss."""
+        line: dict[str, float] = {
+            "step": state.global_step,
+            "n_tokens": state.global_step * self.budget.targets_per_step,
+        }
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise ValueError(
+                    f"the training loss is {logs['loss']} at step {state.global_step}; "
+                    f"lower training.learning_rate ({args.learning_rate})"
+                )
+            line["loss_nats_per_token"] = logs["loss"]
+            line["learning_rate"] = logs["learning_rate"]
+            self.shown["loss"] = f"{logs['loss']:.3f}"
+        elif "validation_loss_nats_per_token" in logs:
+            line["validation_loss_nats_per_token"] = logs["validation_loss_nats_per_token"]
+            self.shown["validation"] = f"{logs['validation_loss_nats_per_token']:.3f}"
+        else:
+            return  # the Trainer's summary at the end; record.json has it
+        line["seconds"] = round(self.stopwatch.seconds, 3)
+        self.bar.set_postfix(self.shown)
+        if state.is_world_process_zero:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()
+
+
+def kept_lines(path: Path, step: int) -> list[str]:
+    """Lines of a log up to and with a step; a half-written last line is dropped."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue
+    return kept
+
+
+class StopOnSignal(TrainerCallback):
+    """Ctrl-C or SIGTERM: save a checkpoint at the end of the step and stop; the second: at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+        self._before: dict[int, Any] = {}
+
+    @contextmanager
+    def listening(self, is_on: bool = True) -> Iterator[None]:
+        """Take the signals over while training."""
+        # signals reach the main thread only; elsewhere there is nothing to take over
+        if is_on and threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._want) for number in self.SIGNALS}
+        try:
+            yield
+        finally:
+            self._restore()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask the Trainer to save and to stop, at the boundary of a step."""
+        if self.is_wanted:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def raise_if_wanted(self) -> None:
+        """Break off here.
+
+        Raises:
+            KeyboardInterrupt: If a signal came.
+        """
+        if self.is_wanted:
+            raise KeyboardInterrupt
+
+    def _want(self, number: int, frame: FrameType | None) -> None:
+        self.is_wanted = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

@@ -1,0 +1,157 @@
+"""record.json: the one source for the laws; written last, so a run that has it is finished."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from scaling.counts import ModelShape, count_parameters, flops_6nd, train_flops_per_token
+
+from .blocks import TrainingData
+from .checkpoints import disk_full_in_one_line
+from .model import model_shape, save_model
+from .run_folder import RunFolder, write_atomically
+from .trainer import TrainingResult
+
+PROJECT = Path(__file__).resolve().parent.parent
+CODE = ("train.py", "training/*.py", "modeling/*.py", "scaling/counts.py")
+VERSIONS_OF = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
+
+
+def write_record(
+    run: RunFolder, model: PreTrainedModel, data: TrainingData, result: TrainingResult
+) -> dict[str, Any]:
+    """Save the final model, then the record; then remove the checkpoints."""
+    record = make_record(run, model, data, result)
+    with disk_full_in_one_line(run.path):
+        save_model(model, data, run.checkpoint)
+        write_atomically(run.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    return record
+
+
+def make_record(
+    run: RunFolder, model: PreTrainedModel, data: TrainingData, result: TrainingResult
+) -> dict[str, Any]:
+    """All facts of a run; every field says its unit."""
+    config, budget = run.config, result.budget
+    return {
+        **{key: config[key] for key in ("name", "study", "size")},
+        "model_type": config["model"]["model_type"],
+        "tokenizer": config["data"]["preset"],
+        "dataset": config["data"]["dataset"],
+        "preset": config["data"]["preset"],
+        "seed": config["training"]["seed"],
+        "trunk_id": config["name"],
+        "num_hidden_layers": model.config.num_hidden_layers,
+        "hidden_size": model.config.hidden_size,
+        "context_length": budget.block_length,
+        **_sizes_and_costs(config, model, data, result),
+        "train_seconds": result.train_seconds,
+        "tokens_per_second": budget.n_tokens / result.train_seconds,
+        "learning_rate": config["training"]["learning_rate"],
+        "global_batch_tokens": config["budget"]["global_batch_tokens"],
+        "max_steps": budget.max_steps,
+        **_losses(data, result),
+        "data_digest": data.files.digest,
+        "code_digest": code_digest(),
+        "commit": _commit(),
+        "versions": {name: version(name) for name in VERSIONS_OF}
+        | {"python": platform.python_version()},
+        "machine": _machine(result),
+    }
+
+
+def code_digest() -> str:
+    """SHA-256 over the sources that decide a run's weights."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in CODE for path in PROJECT.glob(pattern)):
+        digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sizes_and_costs(
+    config: dict[str, Any], model: PreTrainedModel, data: TrainingData, result: TrainingResult
+) -> dict[str, Any]:
+    """N, D and C. D counts predicted tokens; unique ones are those of the blocks read at all."""
+    budget = result.budget
+    fields = model_shape(config, budget.block_length)
+    names = (
+        "model_type",
+        "hidden_size",
+        "num_hidden_layers",
+        "max_position_embeddings",
+        "intermediate_size",
+    )
+    shape = ModelShape(
+        **{k: fields[k] for k in names if k in fields}, vocab_size=data.files.vocab_size
+    )
+    counts = count_parameters(shape)
+    # attention looks back over the block, however many positions the model has
+    is_gpt = shape.model_type == "abc_gpt"
+    as_trained = {"max_position_embeddings": budget.block_length} if is_gpt else {}
+    per_token = train_flops_per_token(ModelShape(**{**vars(shape), **as_trained}))
+    unique_sequences = min(budget.n_sequences, len(data.blocks))
+    return {
+        "n_params_total": model.num_parameters(),
+        "n_params_non_embedding": counts.non_embedding,
+        "n_tokens_seen": budget.n_tokens,
+        "n_tokens_unique": unique_sequences * (budget.block_length - 1),
+        "epochs": budget.n_sequences / len(data.blocks),
+        "flops_train": float(per_token * budget.n_tokens),
+        "flops_6nd": float(flops_6nd(counts.non_embedding, budget.n_tokens)),
+    }
+
+
+def _losses(data: TrainingData, result: TrainingResult) -> dict[str, Any]:
+    validation = result.validation
+    return {
+        "loss_nats_per_token": {
+            "train": result.train_loss_nats_per_token,
+            "validation": validation.loss_nats_per_token,
+        },
+        "loss_standard_error_nats_per_token": {
+            "validation": validation.standard_error_nats_per_token
+        },
+        "validation": {
+            "nll_nats": float(validation.nll_nats.sum()),
+            "n_songs": len(validation.nll_nats),
+            "n_tokens": int(validation.n_targets.sum()),
+            **data.validation.totals,
+        },
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the sources, "-dirty" if they have changed since; None outside a repository."""
+    try:
+        words = {"cwd": PROJECT, "capture_output": True, "text": True, "check": True}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], **words).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain"], **words).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}-dirty" if changed else commit
+
+
+def _machine(result: TrainingResult) -> dict[str, Any]:
+    """What the speed depends on; no host name."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    on_gpu = result.device.type == "cuda"
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": models[0] if models else platform.processor(),
+        "n_cpus": os.cpu_count(),
+        "n_threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(result.device) if on_gpu else result.device.type,
+        "n_processes": result.n_processes,
+    }

@@ -1,0 +1,145 @@
+"""Runs the cells of a study as processes of train.py, several at once, under one bar in tokens."""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from .run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from .study import Cell
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+POLL_SECONDS = 0.25
+STOP_SECONDS = 60.0  # for the step under way and its checkpoint
+LAST_LINE_BYTES = 1024
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class RunningCell:
+    """A process of train.py, its log file, and how far it is."""
+
+    def __init__(self, cell: "Cell", run: RunFolder) -> None:
+        self.cell = cell
+        self.run = run
+        run.path.mkdir(parents=True, exist_ok=True)
+        self.output: IO[bytes] = (run.path / "train.log").open("wb")
+        self.process = subprocess.Popen(
+            [sys.executable, str(TRAIN), cell.config, *cell.overrides],
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            # a run is too small for two threads to pay; a user's own choice holds
+            env={"OMP_NUM_THREADS": "1", **os.environ},
+            start_new_session=True,  # Ctrl-C reaches the study alone, which passes it on once
+            preexec_fn=_stop_with_parent,
+        )
+
+    def n_tokens(self) -> int:
+        """Tokens trained on so far, by the last line of its log."""
+        try:
+            with self.run.log.open("rb") as file:
+                file.seek(max(0, self.run.log.stat().st_size - LAST_LINE_BYTES))
+                return json.loads(file.read().splitlines()[-1])["n_tokens"]
+        except (OSError, IndexError, ValueError, KeyError):
+            return 0  # not there yet, or a line half written
+
+    def failure(self) -> str | None:
+        """One line on how it failed, or None if it is finished."""
+        if self.process.returncode == 0 and self.run.is_finished:
+            return None
+        log = self.run.path / "train.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return f"{self.cell.name} failed (exit {self.process.returncode}): {last} [{log}]"
+
+
+def run_cells(
+    planned: list[tuple["Cell", RunFolder]], jobs: int, done_tokens: int = 0
+) -> list[str]:
+    """Run all cells, `jobs` at once; a failed one does not stop the others.
+
+    Args:
+        planned: Cells in the order to start them.
+        jobs: Processes at once.
+        done_tokens: Tokens of the study's finished runs, for the bar.
+
+    Returns:
+        One line for each failed cell.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C, after all processes have saved a checkpoint and stopped.
+    """
+    waiting, running, failures = list(planned), [], []
+    total = done_tokens + sum(cell.n_tokens for cell, _ in planned)
+    finished_tokens = done_tokens
+    bar = tqdm(
+        total=total,
+        initial=done_tokens,
+        unit="tok",
+        unit_scale=True,
+        dynamic_ncols=True,
+        smoothing=0.0,  # runs start and end: only the mean over the study says when it is done
+    )
+    with bar, _sigterm_as_interrupt():
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(RunningCell(*waiting.pop(0)))
+                time.sleep(POLL_SECONDS)
+                for child in [c for c in running if c.process.poll() is not None]:
+                    running.remove(child)
+                    child.output.close()
+                    finished_tokens += child.cell.n_tokens
+                    failures += filter(None, [child.failure()])
+                # a run that goes on may stand behind where the bar was; it never moves back
+                now = finished_tokens + sum(child.n_tokens() for child in running)
+                bar.update(max(0, now - bar.n))
+                left = len(waiting) + len(running)
+                bar.set_postfix_str(f"{left} of {len(planned)} runs left", refresh=False)
+        finally:
+            _stop(running)
+    return failures
+
+
+def _stop(running: list[RunningCell]) -> None:
+    """Let each process save and stop; end it by force if it does not."""
+    for child in running:
+        with suppress(ProcessLookupError):
+            child.process.terminate()  # not SIGINT: a process started in the background ignores it
+    deadline = time.monotonic() + STOP_SECONDS
+    for child in running:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.process.kill()
+            child.process.wait()
+        child.output.close()
+
+
+def _stop_with_parent() -> None:
+    """In the child: get SIGTERM if the study is killed (Linux; elsewhere the run goes on alone)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

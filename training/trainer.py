@@ -1,0 +1,187 @@
+"""The Trainer with a token budget, loss by song, and checkpoints that survive faults."""
+
+import gc
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+
+from .blocks import TrainingData, order_blocks
+from .budget import Budget, accumulation_steps, plan_budget
+from .checkpoints import (
+    disk_full_in_one_line,
+    newest_checkpoint,
+    read_manifest,
+    remove_partial,
+    write_manifest,
+)
+from .progress import RunLog, StopOnSignal, Stopwatch
+from .run_folder import RunFolder
+from .validation import SongEvaluator, SongLoss
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training came to.
+
+    Attributes:
+        budget: Steps and tokens of the run.
+        train_loss_nats_per_token: Mean over the last logging window.
+        validation: Loss of the final model.
+        train_seconds: Without validation and saving, over all sessions.
+        n_processes: World size.
+        device: Kind of device trained on.
+    """
+
+    budget: Budget
+    train_loss_nats_per_token: float
+    validation: SongLoss
+    train_seconds: float
+    n_processes: int
+    device: torch.device
+
+
+class BudgetTrainer(Trainer):
+    """Trainer whose evaluation goes song by song and whose checkpoints carry a manifest.
+
+    Args:
+        evaluator: Holds the validation split.
+        stopwatch: Counts training seconds.
+        stop: Says that Ctrl-C came.
+        **kwargs: The Trainer's own.
+    """
+
+    def __init__(
+        self, evaluator: SongEvaluator, stopwatch: Stopwatch, stop: StopOnSignal, **kwargs: Any
+    ) -> None:
+        super().__init__(eval_dataset=evaluator, data_collator=_ready_batch, **kwargs)
+        self.stopwatch = stopwatch
+        self.stop = stop
+        self.validation: SongLoss | None = None
+        self.validated_at_step = -1
+        self.remove_callback(PrinterCallback)  # it would print every log line as a dict
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Loss over the whole validation split, at most once a step."""
+        if self.validated_at_step != self.state.global_step:
+            with self.stopwatch.paused():
+                self.validation = self._validate()
+            self.validated_at_step = self.state.global_step
+            self.log({"validation_loss_nats_per_token": self.validation.loss_nats_per_token})
+        return {"eval_loss": self.validation.loss_nats_per_token}
+
+    def floating_point_ops(self, inputs: dict[str, torch.Tensor]) -> int:
+        """Nothing: the Trainer's estimate walks over all parameters; the record has its own."""
+        return 0
+
+    def _validate(self) -> SongLoss:
+        rank, world_size = self.args.process_index, self.args.world_size
+        loss = self.eval_dataset.evaluate(self.model, rank, world_size, self.stop.raise_if_wanted)
+        if world_size == 1:
+            return loss
+        shares = torch.from_numpy(loss.nll_nats).to(self.args.device)
+        return SongLoss(self.accelerator.reduce(shares, "sum").cpu().numpy(), loss.n_targets)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with self.stopwatch.paused(), disk_full_in_one_line(checkpoint):
+            try:
+                super()._save_checkpoint(model, trial)
+                self.accelerator.wait_for_everyone()  # each process writes its own random state
+                if self.args.should_save:
+                    write_manifest(checkpoint, train_seconds=self.stopwatch.seconds)
+            except Exception:
+                remove_partial(checkpoint)
+                raise
+
+
+def train(
+    run: RunFolder, model: PreTrainedModel, data: TrainingData, show_bar: bool = True
+) -> TrainingResult:
+    """Train to the end of the budget, going on from the newest whole checkpoint if there is one.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C or SIGTERM, after a checkpoint at the end of the step.
+        ValueError: If a setting is impossible, or the loss is no longer a number.
+        OSError: If the disk is full.
+    """
+    budget = plan_budget(run.config, data.files.block_length)
+    args = training_arguments(run, budget)
+    blocks = order_blocks(data, run.config, budget)
+    eval_tokens = args.per_device_eval_batch_size * budget.block_length
+    eos_id = data.tokenizer.eos_token_id
+    evaluator = SongEvaluator(data.validation, eos_id, budget.block_length, eval_tokens)
+    stopwatch, stop = Stopwatch(), StopOnSignal()
+    checkpoint = newest_checkpoint(run.checkpoints)
+    if args.should_save:
+        run.save_config()
+    log = RunLog(run.log, budget, stopwatch, show_bar and args.should_log)
+    trainer = BudgetTrainer(
+        evaluator,
+        stopwatch,
+        stop,
+        model=model,
+        args=args,
+        train_dataset=blocks,
+        callbacks=[log, stop],
+    )
+    if checkpoint:
+        logger.info("going on from %s", checkpoint)
+    gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
+    try:
+        stopwatch.start(read_manifest(checkpoint)["train_seconds"] if checkpoint else 0.0)
+        _train_and_validate(trainer, stop, checkpoint)
+    finally:
+        log.close()
+    windows = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    last_loss = windows[-1] if windows else float("nan")
+    seconds = stopwatch.seconds
+    return TrainingResult(
+        budget, last_loss, trainer.validation, seconds, args.world_size, args.device
+    )
+
+
+def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
+    """The section training as TrainingArguments, with what follows from budget, loader and machine.
+
+    Raises:
+        ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
+    """
+    has_gpu = torch.accelerator.is_available()
+    args = TrainingArguments(
+        **{
+            "use_cpu": not has_gpu,
+            "dataloader_pin_memory": has_gpu,
+            **run.config["training"],
+            "output_dir": str(run.checkpoints),
+            "max_steps": budget.max_steps,
+            "disable_tqdm": True,  # RunLog draws the bar, in tokens
+            "remove_unused_columns": False,  # the loader gives ready batches
+            "train_sampling_strategy": "sequential",  # BlockOrder has shuffled already
+        }
+    )
+    args.gradient_accumulation_steps = accumulation_steps(
+        budget, args.train_batch_size, args.world_size
+    )
+    return args
+
+
+def _train_and_validate(
+    trainer: BudgetTrainer, stop: StopOnSignal, checkpoint: Path | None
+) -> None:
+    # processes that stop at different steps would wait for each other: several of them just stop
+    with stop.listening(is_on=trainer.args.world_size == 1):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.stopwatch.stop()
+        if stop.is_wanted:
+            raise KeyboardInterrupt(f"stopped after step {trainer.state.global_step}")
+        trainer.evaluate()
+
+
+def _ready_batch(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return batch

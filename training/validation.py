@@ -1,0 +1,144 @@
+"""Validation loss song by song over a whole split; B batch, T context, V vocabulary.
+
+Convention: a song is the sequence eos + ids + eos; every id and the final eos are predicted exactly
+once, so a song of S tokens has S + 1 targets. It is cut into windows of at most T targets (stride
+T), and the context starts anew at each window. The loss is the sum of all negative log-likelihoods
+over the number of all targets. Songs, not tokens, are the independent draws, so the standard error
+is that of a ratio estimator over songs.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from .blocks import Songs
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class SongLoss:
+    """Loss of a split.
+
+    Attributes:
+        nll_nats: (n_songs,) float64, one sum a song.
+        n_targets: (n_songs,) int64.
+    """
+
+    nll_nats: np.ndarray
+    n_targets: np.ndarray
+
+    @property
+    def loss_nats_per_token(self) -> float:
+        """Total nll over total targets."""
+        return float(self.nll_nats.sum() / self.n_targets.sum())
+
+    @property
+    def standard_error_nats_per_token(self) -> float | None:
+        """Of the ratio, over songs; None for a single song. Source: Cochran 1977, eq. 2.46."""
+        n = len(self.nll_nats)
+        if n < 2:
+            return None
+        residuals = self.nll_nats - self.loss_nats_per_token * self.n_targets
+        return math.sqrt(n / (n - 1) * float(residuals @ residuals)) / float(self.n_targets.sum())
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most T targets of one song, with the inputs that predict them."""
+
+    song: int
+    inputs: np.ndarray
+    targets: np.ndarray
+
+
+class SongEvaluator:
+    """Computes the loss of a split in batches of windows of like length.
+
+    Args:
+        songs: The split.
+        eos_id: Opens and ends each song.
+        context: T.
+        batch_tokens: Most input positions in one forward pass.
+    """
+
+    def __init__(self, songs: Songs, eos_id: int, context: int, batch_tokens: int) -> None:
+        self.n_songs = len(songs.ids)
+        self.n_targets = np.array([len(ids) + 1 for ids in songs.ids], dtype=np.int64)
+        windows = [w for i, ids in enumerate(songs.ids) for w in cut_song(i, ids, eos_id, context)]
+        # like lengths together, so that hardly any padding is computed; a stable sort
+        windows.sort(key=lambda window: -len(window.inputs))
+        self.batches: list[list[Window]] = []
+        for window in windows:
+            last = self.batches[-1] if self.batches else []
+            if last and (len(last) + 1) * len(last[0].inputs) <= batch_tokens:
+                last.append(window)
+            else:
+                self.batches.append([window])
+        self.eos_id = eos_id
+
+    def __len__(self) -> int:
+        return self.n_songs
+
+    @torch.inference_mode()
+    def evaluate(
+        self,
+        model: torch.nn.Module,
+        rank: int = 0,
+        world_size: int = 1,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> SongLoss:
+        """Loss of this process's share of the batches; nll_nats of several processes add up.
+
+        Args:
+            model: Causal language model; it is set to eval mode and back.
+            rank: Of this process.
+            world_size: Number of processes.
+            on_batch: Called before each batch; may raise to break off.
+        """
+        nll_nats = np.zeros(self.n_songs)
+        device = next(model.parameters()).device
+        was_training = model.training
+        model.eval()
+        try:
+            for batch in self.batches[rank::world_size]:
+                on_batch()
+                sums = self._window_sums(model, batch, device)
+                np.add.at(nll_nats, [window.song for window in batch], sums)
+        finally:
+            model.train(was_training)
+        return SongLoss(nll_nats, self.n_targets)
+
+    def _window_sums(
+        self, model: torch.nn.Module, batch: list[Window], device: torch.device
+    ) -> np.ndarray:
+        longest = len(batch[0].inputs)
+        inputs = np.full(
+            (len(batch), longest), self.eos_id
+        )  # (B, T); what stands after the end is not seen before it
+        targets = np.full((len(batch), longest), IGNORED)
+        for row, window in enumerate(batch):
+            inputs[row, : len(window.inputs)] = window.inputs
+            targets[row, : len(window.targets)] = window.targets
+        logits = model(
+            input_ids=torch.from_numpy(inputs).to(device), use_cache=False
+        ).logits  # (B, T, V)
+        nll = cross_entropy(
+            logits.flatten(0, 1).float(),
+            torch.from_numpy(targets).to(device).flatten(),
+            ignore_index=IGNORED,
+            reduction="none",
+        )
+        return nll.cpu().double().view(len(batch), longest).sum(1).numpy()  # (B,)
+
+
+def cut_song(song: int, ids: np.ndarray, eos_id: int, context: int) -> list[Window]:
+    """Windows of one song, in order; together they hold each of its targets once."""
+    sequence = np.concatenate([[eos_id], ids, [eos_id]])
+    inputs, targets = sequence[:-1], sequence[1:]
+    starts = range(0, len(inputs), context)
+    return [Window(song, inputs[s : s + context], targets[s : s + context]) for s in starts]
