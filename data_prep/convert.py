@@ -11,6 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from . import midi_to_abc as converter
 from .sources import Member, Source
 
-SHARD_FILES = 512
+SHARD_FILES = 128  # what an interruption costs at most
 # A last resort: the limits of `timeline.LIMITS` decide, and they do not depend on the machine.
 FILE_TIMEOUT_SECONDS = 60.0
 
@@ -95,7 +96,7 @@ def _convert_shards(
     files = source.read([member for _, shard in todo for member in shard])
     with (
         tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as progress,
-        ProcessPool(workers, context=get_context("spawn")) as pool,
+        _stopped_at_once(ProcessPool(workers, context=get_context("spawn"))) as pool,
     ):
         for path, shard in todo:
             rows = list(_convert_rows(pool, files, len(shard), layout, progress))
@@ -104,6 +105,19 @@ def _convert_shards(
             part = path.with_suffix(".part")
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
             part.rename(path)
+
+
+@contextmanager
+def _stopped_at_once(pool: ProcessPool) -> Iterator[ProcessPool]:
+    """A pool that, on Ctrl-C or an error, does not first finish what it was given."""
+    try:
+        yield pool
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
 
 
 def _convert_rows(

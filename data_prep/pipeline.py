@@ -23,6 +23,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 from datasets import Dataset
+from datasets.exceptions import DatasetGenerationError
 
 from .blocks import cut_blocks
 from .clean import clean_abc, measure
@@ -32,7 +33,7 @@ from .notation import AbcError
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
 from .split import SPLITS, split_of
-from .stages import code_digest, run_stage, write_json
+from .stages import code_digest, explain, run_stage, write_json
 from .tokens import save_tokenizer, train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -333,8 +334,8 @@ def main(arguments: list[str] | None = None) -> int:
         folder = options.data_root / dataset / preset
         stages = run_pipeline(source, settings, folder, options.workers)
         _point_latest(options.data_root, dataset)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError, DatasetGenerationError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
@@ -364,7 +365,8 @@ def summary(stages: dict[str, dict[str, Any]], folder: Path) -> str:
         f"{folder}",
         f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; dropped: {reasons}",
     ]
-    for split, counts in stages["5_tokens"]["splits"].items():
+    for split in SPLITS:
+        counts = stages["5_tokens"]["splits"][split]
         lines.append(
             f"  {split}: {counts['n_songs']:,} tunes, {counts['n_tokens']:,} tokens, "
             f"{counts['n_notes']:,} notes, {counts['n_seconds'] / 3600:,.1f} hours"

@@ -6,6 +6,7 @@ A stage is done again exactly when the digest of its inputs, settings or code ha
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -67,6 +68,19 @@ def run_stage(
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return stage
+
+
+def explain(error: BaseException) -> str:
+    """Returns an error in one line; a full disk with what to do, also when a library wrapped it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            return (
+                f"no space left on the disk ({cause}); what was finished is kept: make room and "
+                "repeat the command"
+            )
+        cause = cause.__cause__
+    return str(error).splitlines()[0]
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -81,7 +81,7 @@ def log_ticks(low: float, high: float) -> list[float]:
                 return [round(k * step, 12) for k in range(first, last + 1)]
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for mantissas in ((1, 2, 5), (1, 3), (1,)):
+    for mantissas in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         values = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
         ticks = [value for value in values if low <= value <= high]
         if len(ticks) <= MOST_TICKS:

@@ -30,6 +30,7 @@ N_LABELS = {
 # no space inside the formulas: the notes are wrapped at spaces
 LAW_LABELS = {"power": r"$L=C\,N^{-\alpha}$", "power_floor": r"$L=a\,N^{-\alpha}+c$"}
 Y_MARGIN = 1.05
+Y_BAND = 1.1
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
 
 
@@ -66,8 +67,12 @@ def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
     axes.set_yscale("log")
     losses = [run.loss for run in table.runs]
     sizes = [run.n_params for run in table.runs]
+    low, high = min(losses) / Y_MARGIN, max(losses) * Y_MARGIN
     # a band of one degree of freedom may be a hundred times wider than the data: it is cut off
-    axes.set_ylim(min(losses) / Y_MARGIN, max(losses) * Y_MARGIN)
+    bands = [edge for laws in fits["laws"].values() for edge in _band_edges(laws)]
+    low = max(min([low, *bands]), low / Y_BAND)
+    high = min(max([high, *bands]), high * Y_BAND)
+    axes.set_ylim(low, high)
     axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
     set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
     set_log_ticks(axes.yaxis, axes.get_ylim())
@@ -82,6 +87,12 @@ def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
         text = "\n".join(line for note in notes for line in textwrap.wrap(note, 96))
         figure.supxlabel(text, x=0.02, ha="left", fontsize=9, color="#444444")
     return figure
+
+
+def _band_edges(laws: dict) -> list[float]:
+    law = laws.get(laws["chosen"])
+    band = law["curve"]["band_95"] if law is not None else None
+    return [edge for edges in band or [] for edge in edges]
 
 
 def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:

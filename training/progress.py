@@ -85,8 +85,12 @@ class RunLog(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Move the bar; log the last window too, whatever its length."""
-        if state.global_step == self.budget.max_steps:
+        """Move the bar; log the last window too, unless it is so short that its mean is noise."""
+        since_last_log = state.global_step % state.logging_steps or state.logging_steps
+        is_only_one = state.global_step < state.logging_steps
+        if state.global_step == self.budget.max_steps and (
+            is_only_one or 2 * since_last_log >= state.logging_steps
+        ):
             control.should_log = True
         self.bar.update(self.budget.targets_per_step)
 
@@ -165,7 +169,8 @@ class StopOnSignal(TrainerCallback):
     ) -> None:
         """Ask the Trainer to save and to stop, at the boundary of a step."""
         if self.is_wanted:
-            control.should_save = control.should_training_stop = True
+            # the losses since the last line would be lost with the process
+            control.should_log = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
 
     def raise_if_wanted(self) -> None:

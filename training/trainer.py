@@ -31,7 +31,7 @@ class TrainingResult:
 
     Attributes:
         budget: Steps and tokens of the run.
-        train_loss_nats_per_token: Mean over the last logging window.
+        train_loss_nats_per_token: Mean over the last tenth of the steps.
         validation: Loss of the final model.
         train_seconds: Without validation and saving, over all sessions.
         n_processes: World size.
@@ -138,8 +138,7 @@ def train(
         _train_and_validate(trainer, stop, checkpoint)
     finally:
         log.close()
-    windows = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    last_loss = windows[-1] if windows else float("nan")
+    last_loss = mean_loss_at_end(trainer.state.log_history, budget.max_steps)
     seconds = stopwatch.seconds
     return TrainingResult(
         budget, last_loss, trainer.validation, seconds, args.world_size, args.device
@@ -169,6 +168,17 @@ def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
         budget, args.train_batch_size, args.world_size
     )
     return args
+
+
+def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> float:
+    """Mean training loss over the logging windows that end in the last tenth of the steps."""
+    start, total, n_steps = 0, 0.0, 0
+    for entry in (entry for entry in log_history if "loss" in entry):
+        if entry["step"] > 0.9 * max_steps:
+            total += entry["loss"] * (entry["step"] - start)
+            n_steps += entry["step"] - start
+        start = entry["step"]
+    return total / n_steps
 
 
 def _train_and_validate(
