@@ -26,7 +26,8 @@ setup: $(STAMP)  ## make the virtual environment .venv
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
+	@echo "installing into $(VENV): about 2 GB, some minutes"
+	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/report.html

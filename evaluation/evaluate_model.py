@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tqdm import tqdm
 
 from training.blocks import load_songs
 from training.data_files import locate_data
@@ -79,7 +80,8 @@ def test_loss(name: str) -> dict[str, float] | None:
     songs = load_songs(files, "test")
     model, tokenizer = load_model(name)
     evaluator = SongEvaluator(songs, tokenizer.eos_token_id, files.block_length, BATCH_TOKENS)
-    loss = evaluator.evaluate(model)
+    with tqdm(desc="test loss", total=len(evaluator.batches), unit="batch") as progress:
+        loss = evaluator.evaluate(model, on_batch=progress.update)
     bits = float(loss.nll_nats.sum()) / math.log(2)
     return {
         "n_songs": len(songs.ids),

@@ -45,7 +45,8 @@ def laws_table(fits: dict[str, Any]) -> list[str]:
             if law is None:
                 continue
             if "refused" in law:
-                lines.append(f"| {family} | {name} | not fitted: {law['refused']} | | |")
+                reason = law["refused"].split(":")[0]
+                lines.append(f"| {family} | {name} | not fitted: {reason} | | |")
                 continue
             interval = law["interval_95"]["alpha"]
             between = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "not identified"
@@ -55,6 +56,16 @@ def laws_table(fits: dict[str, Any]) -> list[str]:
                 f"| {family} | {name} | {law['params']['alpha']:.3f} | {between} | {held_out} |"
             )
     return lines
+
+
+def warnings_list(fits: dict[str, Any]) -> list[str]:
+    """What the fitter has against its own laws, one line of Markdown each."""
+    return [
+        f"- {family}, {name}: {warning}"
+        for family, laws in fits["laws"].items()
+        for name in ("power", "power_floor")
+        for warning in laws.get(name, {}).get("warnings", [])
+    ]
 
 
 def fill(readme: str, tables: list[str]) -> str:
@@ -79,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         with (arguments.results / "runs.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         fits = json.loads((arguments.results / "fits.json").read_text(encoding="utf-8"))
-        tables = [*runs_table(rows), "", *laws_table(fits)]
+        tables = [*runs_table(rows), "", *laws_table(fits), "", *warnings_list(fits)]
         text = fill(arguments.readme.read_text(encoding="utf-8"), tables)
         arguments.readme.write_text(text, encoding="utf-8")
     except (ValueError, KeyError, OSError) as err:

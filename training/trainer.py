@@ -112,36 +112,35 @@ def train(
     """
     budget = plan_budget(run.config, data.files.block_length)
     args = training_arguments(run, budget)
-    blocks = order_blocks(data, run.config, budget)
-    eval_tokens = args.per_device_eval_batch_size * budget.block_length
-    eos_id = data.tokenizer.eos_token_id
-    evaluator = SongEvaluator(data.validation, eos_id, budget.block_length, eval_tokens)
     stopwatch, stop = Stopwatch(), StopOnSignal()
-    checkpoint = newest_checkpoint(run.checkpoints)
-    if args.should_save:
-        run.save_config()
     log = RunLog(run.log, budget, stopwatch, show_bar and args.should_log)
     trainer = BudgetTrainer(
-        evaluator,
+        _make_evaluator(args, data, budget),
         stopwatch,
         stop,
         model=model,
         args=args,
-        train_dataset=blocks,
+        train_dataset=order_blocks(data, run.config, budget),
         callbacks=[log, stop],
     )
+    checkpoint = newest_checkpoint(run.checkpoints)
     if checkpoint:
         logger.info("going on from %s", checkpoint)
+    if args.should_save:
+        run.save_config()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
     try:
         stopwatch.start(read_manifest(checkpoint)["train_seconds"] if checkpoint else 0.0)
         _train_and_validate(trainer, stop, checkpoint)
     finally:
         log.close()
-    last_loss = mean_loss_at_end(trainer.state.log_history, budget.max_steps)
-    seconds = stopwatch.seconds
     return TrainingResult(
-        budget, last_loss, trainer.validation, seconds, args.world_size, args.device
+        budget=budget,
+        train_loss_nats_per_token=mean_loss_at_end(trainer.state.log_history, budget.max_steps),
+        validation=trainer.validation,
+        train_seconds=stopwatch.seconds,
+        n_processes=args.world_size,
+        device=args.device,
     )
 
 
@@ -179,6 +178,12 @@ def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> flo
             n_steps += entry["step"] - start
         start = entry["step"]
     return total / n_steps
+
+
+def _make_evaluator(args: TrainingArguments, data: TrainingData, budget: Budget) -> SongEvaluator:
+    batch_tokens = args.per_device_eval_batch_size * budget.block_length
+    eos_id = data.tokenizer.eos_token_id
+    return SongEvaluator(data.validation, eos_id, budget.block_length, batch_tokens)
 
 
 def _train_and_validate(
