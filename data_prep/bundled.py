@@ -12,21 +12,20 @@ MIDI writer. One file each, written whole or not at all, so a broken-off collect
 from __future__ import annotations
 
 import logging
-import os
 import re
 import subprocess
 import tempfile
 import unicodedata
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import symusic
 from symusic import Score
 from symusic.core import ScoreTick
 from tqdm import tqdm
+
+from .stages import worker_pool
 
 ABC_COLLECTIONS = {"ryansMammoth": "ryan", "oneills1850": "oneill", "airdsAirs": "aird"}
 ESSEN = {"essenFolksong": "essen"}
@@ -47,18 +46,20 @@ def collect(name: str, data_root: Path, workers: int | None = None) -> Path:
     if done.exists():
         return folder
     collections = ABC_COLLECTIONS | (ESSEN if name == "music21_with_essen" else {})
-    jobs = _abc_jobs(folder, collections) + _chorale_jobs(folder)
+    jobs = _chorale_jobs(folder) + _abc_jobs(folder, collections)  # the slow ones first
     todo = [job for job in jobs if not job[0].exists()]
-    for target in {target.parent for target, _ in todo}:
-        target.mkdir(parents=True, exist_ok=True)
+    for parent in {target.parent for target, _ in todo}:
+        parent.mkdir(parents=True, exist_ok=True)
     failures = []
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        results = pool.map(_run, todo, chunksize=16)
-        for (target, _), error in zip(
-            todo, tqdm(results, "collect MIDI", len(todo), unit="file"), strict=True
-        ):
-            if error:
+    with (
+        tqdm(desc="collect MIDI", total=len(jobs), initial=len(jobs) - len(todo)) as progress,
+        worker_pool(workers) as pool,
+    ):
+        futures = [pool.schedule(_run, args=[job]) for job in todo]
+        for (target, _), future in zip(todo, futures, strict=True):
+            if error := future.result():
                 failures.append(f"{target.relative_to(folder)}\t{error}")
+            progress.update()
     failures.sort()
     (folder / "failures.txt").write_text("".join(line + "\n" for line in failures))
     done.write_text(f"{len(jobs) - len(failures)} files, {len(failures)} failures\n")

@@ -8,11 +8,8 @@ at the first missing shard, and a changed converter does its work again.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from tqdm import tqdm
 
 from . import midi_to_abc as converter
 from .sources import Member, Source
+from .stages import worker_pool
 
 SHARD_FILES = 128  # what an interruption costs at most
 # A last resort: the limits of `timeline.LIMITS` decide, and they do not depend on the machine.
@@ -79,7 +77,7 @@ def convert_collection(
         stale.unlink()
     todo = [(path, shard) for path, shard in zip(paths, shards, strict=True) if not path.exists()]
     if todo:
-        _convert_shards(source, todo, len(members), layout, workers or os.cpu_count())
+        _convert_shards(source, todo, len(members), layout, workers)
     return paths
 
 
@@ -89,14 +87,18 @@ def _shard_digest(shard: list[Member], source: Source, layout: str, code_digest:
 
 
 def _convert_shards(
-    source: Source, todo: list[tuple[Path, list[Member]]], total: int, layout: str, workers: int
+    source: Source,
+    todo: list[tuple[Path, list[Member]]],
+    total: int,
+    layout: str,
+    workers: int | None,
 ) -> None:
     """Converts shard after shard; the files of one shard in parallel."""
     left = sum(len(shard) for _, shard in todo)
     files = source.read([member for _, shard in todo for member in shard])
     with (
         tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as progress,
-        _stopped_at_once(ProcessPool(workers, context=get_context("spawn"))) as pool,
+        worker_pool(workers) as pool,
     ):
         for path, shard in todo:
             rows = list(_convert_rows(pool, files, len(shard), layout, progress))
@@ -105,19 +107,6 @@ def _convert_shards(
             part = path.with_suffix(".part")
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
             part.rename(path)
-
-
-@contextmanager
-def _stopped_at_once(pool: ProcessPool) -> Iterator[ProcessPool]:
-    """A pool that, on Ctrl-C or an error, does not first finish what it was given."""
-    try:
-        yield pool
-        pool.close()
-    except BaseException:
-        pool.stop()
-        raise
-    finally:
-        pool.join()
 
 
 def _convert_rows(

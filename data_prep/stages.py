@@ -10,10 +10,15 @@ import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from pebble import ProcessPool
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +73,24 @@ def run_stage(
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return stage
+
+
+@contextmanager
+def worker_pool(workers: int | None) -> Iterator[ProcessPool]:
+    """Worker processes that, on Ctrl-C or an error, do not first finish what they were given.
+
+    Args:
+        workers: How many; all cores if None.
+    """
+    pool = ProcessPool(workers or os.cpu_count(), context=get_context("spawn"))
+    try:
+        yield pool
+        pool.close()
+    except BaseException:
+        pool.stop()
+        raise
+    finally:
+        pool.join()
 
 
 def explain(error: BaseException) -> str:

@@ -1,7 +1,10 @@
 import contextlib
+import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
+import symusic
 from symusic import Note, Score, Tempo, TimeSignature, Track
 
 from data_prep.abc_to_midi import abc_to_midi, perform
@@ -136,6 +139,22 @@ def test_too_much_music_is_refused_with_a_reason():
         midi_to_abc(long)
     with pytest.raises(MidiError, match="too_many_notes"):
         midi_to_abc(score_of([(i, 1, 60) for i in range(9)]).dumps_midi(), limits=Limits(notes=8))
+
+
+def test_abc2midi_plays_the_export_as_our_reader_does(tune_files, chorale, tmp_path):
+    abc2midi = Path(symusic.__file__).parent / "bin" / "abc2midi"
+    for number, midi in enumerate([chorale, *(file.read_bytes() for file in tune_files)]):
+        abc = midi_to_abc(midi, layout="voices")
+        source, target = tmp_path / f"{number}.abc", tmp_path / f"{number}.mid"
+        source.write_text(abc)
+        done = subprocess.run([abc2midi, source, "-o", target], capture_output=True, text=True)
+        assert not [line for line in done.stdout.splitlines() if line.startswith("Error")], abc
+        ours, theirs = (sorted(quarters(m)) for m in (abc_to_midi(abc), target.read_bytes()))
+        assert len(ours) == len(theirs)
+        by_pitch = [sorted((pitch, onset) for onset, _, pitch in n) for n in (ours, theirs)]
+        for (pitch, onset), (pitch_theirs, onset_theirs) in zip(*by_pitch, strict=True):
+            assert pitch == pitch_theirs
+            assert onset == pytest.approx(onset_theirs, abs=0.05)
 
 
 def test_cut_or_broken_text_raises_nothing_but_abc_error(chorale):

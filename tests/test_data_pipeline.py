@@ -18,7 +18,7 @@ from data_prep.filter_tunes import FilterSettings, drop_reason
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.sources import SourceError, open_source
 from data_prep.split import SPLITS, SplitSettings, split_of
-from data_prep.tokens import DIALECT_ALPHABET
+from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
 
 CONFIG = """
 split: {validation: 0.15, test: 0.15}
@@ -254,3 +254,17 @@ def test_failed_file_is_a_row_with_its_reason():
     assert row["abc"] is None
     assert row["drop_reason"] == "not_midi"
     assert "MThd" in row["message"]
+
+
+def test_byte_pair_tokens_are_lossless_shorter_and_stay_within_lines(made):
+    root, _ = made
+    texts = [row["abc"] for row in rows(root, "4_split", "train")]
+    tokenizer = train_tokenizer(texts, TokenSettings("bpe", 300), 64)
+    assert len(tokenizer) == 300
+    for row in rows(root, "4_split", "test"):
+        ids = tokenizer(row["abc"])["input_ids"]
+        assert tokenizer.decode(ids) == row["abc"]
+        assert len(ids) < 0.6 * len(row["abc"])
+    assert not [token for token in tokenizer.get_vocab() if "\n" in token[:-1]]
+    with pytest.raises(ValueError, match="expected one of"):
+        train_tokenizer(texts, TokenSettings("notes"), 64)

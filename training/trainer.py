@@ -112,6 +112,7 @@ def train(
     """
     budget = plan_budget(run.config, data.files.block_length)
     args = training_arguments(run, budget)
+    blocks = order_blocks(data, run.config, budget)
     stopwatch, stop = Stopwatch(), StopOnSignal()
     log = RunLog(run.log, budget, stopwatch, show_bar and args.should_log)
     trainer = BudgetTrainer(
@@ -120,7 +121,7 @@ def train(
         stop,
         model=model,
         args=args,
-        train_dataset=order_blocks(data, run.config, budget),
+        train_dataset=blocks,
         callbacks=[log, stop],
     )
     checkpoint = newest_checkpoint(run.checkpoints)
