@@ -1,0 +1,300 @@
+"""Round trip MIDI -> ABC -> MIDI: how much of the music comes back, beside midi2abc.
+
+    python benchmarks/conversion.py FOLDER_OR_ZIP [...] [--files 500] [--seed 0] [--workers 2]
+
+A note is (group, pitch, onset, offset); its group is `drum` or its General MIDI program. Notes
+match one to one inside each (group, pitch), onsets within a tolerance, as many as can be; F1 is
+2 matched / (notes of the original + notes that came back), per file, then the mean over files.
+
+    on16   onset within a sixteenth (0.25 quarter), groups ignored    on16i  the same, by group
+    on64i  within 0.0625 quarter: the grid    on50i  within 50 ms: the tempo map too
+    off16i and off50i: the offset as well, within the tolerance or 20 % of the note's length
+
+`raw` counts all notes; `u` removes doubled notes (same group, pitch, onset to 1/24 quarter) from
+the original; `uu` from both sides, which favours nobody and is what converters are judged by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+import symusic
+from pebble import ProcessExpired
+from symusic import Score
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_prep.abc_to_midi import abc_to_midi
+from data_prep.midi_to_abc import midi_to_abc
+from data_prep.sources import Source, open_source
+from data_prep.stages import worker_pool
+from data_prep.tune import parse_tune, print_tune
+
+BINARIES = Path(symusic.__file__).parent / "bin"
+TIMEOUT_SECONDS = 60
+MIDI2ABC_FLAGS = {"midi2abc": [], "midi2abc -sr 2": ["-sr", "2"]}
+TOLERANCES = {"16": ("quarters", 0.25), "64": ("quarters", 0.0625), "50": ("seconds", 0.05)}
+GATE = 0.98
+
+
+@dataclass
+class Notes:
+    """Notes of a file: (n,) arrays; times are (n, 2) onset and offset."""
+
+    group: np.ndarray
+    pitch: np.ndarray
+    quarters: np.ndarray
+    seconds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pitch)
+
+    def unique(self) -> Notes:
+        """Without notes that stand twice in one group, at one pitch and onset (1/24 quarter)."""
+        slots = np.round(self.quarters[:, 0] * 24).astype(np.int64)
+        _, first = np.unique(np.stack([self.group, self.pitch, slots]), axis=1, return_index=True)
+        keep = np.sort(first)
+        return Notes(*(part[keep] for part in vars(self).values()))
+
+
+def read_notes(midi: bytes) -> tuple[Notes, Score]:
+    """Reads a MIDI file's notes; the group of drums is 128."""
+    score = Score.from_midi(midi, sanitize_data=True)
+    in_seconds = score.to("second")
+    rows: list[np.ndarray] = []
+    seconds: list[np.ndarray] = []
+    groups: list[np.ndarray] = []
+    for track, timed in zip(score.tracks, in_seconds.tracks, strict=True):
+        notes, times = track.notes.numpy(), timed.notes.numpy()
+        onset = notes["time"] / score.tpq
+        rows.append(np.stack([notes["pitch"], onset, onset + notes["duration"] / score.tpq], 1))
+        seconds.append(np.stack([times["time"], times["time"] + times["duration"]], 1))
+        groups.append(np.full(len(onset), 128 if track.is_drum else track.program))
+    table = np.concatenate([np.empty((0, 3)), *rows])
+    clock = np.concatenate([np.empty((0, 2)), *seconds])
+    group = np.concatenate([np.empty(0), *groups]).astype(np.int64)
+    return Notes(group, table[:, 0].astype(np.int64), table[:, 1:], clock), score
+
+
+def matched(ours: Notes, theirs: Notes, unit: str, tolerance: float, by_group: bool) -> np.ndarray:
+    """Returns matched notes, and those of them whose offsets agree too: (2,)."""
+    lists: dict[tuple[int, int], tuple[list[tuple], list[tuple]]] = defaultdict(lambda: ([], []))
+    for side, notes in enumerate((ours, theirs)):
+        groups = notes.group if by_group else np.zeros_like(notes.group)
+        times = getattr(notes, unit)
+        keys = zip(groups.tolist(), notes.pitch.tolist(), strict=True)
+        for key, (onset, offset) in zip(keys, times.tolist(), strict=True):
+            lists[key][side].append((onset, offset))
+    total = np.zeros(2, np.int64)
+    for left, right in lists.values():
+        left.sort()
+        right.sort()
+        i = j = 0
+        while i < len(left) and j < len(right):
+            difference = left[i][0] - right[j][0]
+            if abs(difference) <= tolerance + 1e-9:
+                allowed = max(tolerance, 0.2 * (left[i][1] - left[i][0])) + 1e-9
+                total += (1, abs(left[i][1] - right[j][1]) <= allowed)
+                i, j = i + 1, j + 1
+            elif difference < 0:
+                i += 1
+            else:
+                j += 1
+    return total
+
+
+def compare(midi: bytes, back: bytes) -> dict[str, float]:
+    """Returns all figures of one file."""
+    (notes, score), (notes_back, score_back) = read_notes(midi), read_notes(back)
+    figures: dict[str, float] = {}
+    sides = {
+        "raw": (notes, notes_back),
+        "u": (notes.unique(), notes_back),
+        "uu": (notes.unique(), notes_back.unique()),
+    }
+    for label, (left, right) in sides.items():
+        size = max(1, len(left) + len(right))
+        for name, (unit, tolerance) in TOLERANCES.items():
+            onset, offset = matched(left, right, unit, tolerance, by_group=True)
+            figures[f"{label}_on{name}i"] = 2 * onset / size
+            figures[f"{label}_off{name}i"] = 2 * offset / size
+        figures[f"{label}_on16"] = 2 * matched(left, right, "quarters", 0.25, False)[0] / size
+    groups, groups_back = set(notes.group.tolist()), set(notes_back.group.tolist())
+    figures["programs"] = len(groups & groups_back) / len(groups | groups_back)
+    tempo, tempo_back = _first_tempo(score), _first_tempo(score_back)
+    figures["tempo_ok"] = float(abs(tempo / tempo_back - 1) <= 0.01)
+    end, end_back = notes.seconds[:, 1].max(), notes_back.seconds[:, 1].max(initial=0)
+    figures["duration_error"] = abs(end - end_back) / end
+    figures["n_ratio"] = len(notes_back) / len(notes)
+    figures["raw_ceiling"] = 2 * len(sides["uu"][0]) / (len(notes) + len(sides["uu"][0]))
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _first_tempo(score: Score) -> int:
+    return next((tempo.mspq for tempo in score.tempos), 500_000)
+
+
+def _run(tool: str, *arguments: str | Path) -> str:
+    binary = shutil.which(tool) or BINARIES / tool  # Debian's where there is one
+    done = subprocess.run(
+        [binary, *arguments], capture_output=True, timeout=30, check=False, errors="replace"
+    )
+    return done.stdout + done.stderr
+
+
+def by_abc2midi(abc: str) -> tuple[bytes, int]:
+    """Returns abc2midi's MIDI of a text, and how many errors it found."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "tune.abc"), Path(folder, "tune.mid")
+        source.write_text(abc, "utf-8")
+        messages = _run("abc2midi", source, "-o", target)
+        return target.read_bytes(), len(re.findall(r"^Error", messages, re.MULTILINE))
+
+
+def by_midi2abc(midi: bytes, flags: list[str]) -> str:
+    """Returns midi2abc's text."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "tune.mid"), Path(folder, "tune.abc")
+        source.write_bytes(midi)
+        _run("midi2abc", source, "-o", target, *flags)
+        return target.read_text("utf-8", "replace")
+
+
+def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
+    """Returns converter -> figures of one file; None where symusic finds no note to compare."""
+    try:
+        notes, _ = read_notes(midi)
+    except RuntimeError:
+        return None
+    if not len(notes):
+        return None
+    rows: dict[str, Any] = {"name": name, "n_notes": len(notes)}
+    start = time.process_time()
+    abc, rows["ours"] = None, {"ok": False}
+    try:
+        abc = midi_to_abc(midi)
+        seconds = time.process_time() - start
+        rows["ours"] = _figures(midi, len(notes), abc, lambda text: (abc_to_midi(text), 0))
+        rows["ours"]["cpu_seconds"] = seconds
+    except ValueError as error:
+        rows["ours"]["error"] = str(error)
+    if abc:
+        export = print_tune(parse_tune(abc), "voices")
+        rows["ours, abc2midi"] = _figures(midi, len(notes), export, by_abc2midi)
+    for label, flags in MIDI2ABC_FLAGS.items():
+        rows[label] = {"ok": False}
+        try:
+            text = by_midi2abc(midi, flags)
+            rows[label] = _figures(midi, len(notes), text, by_abc2midi)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            rows[label]["error"] = str(error)
+    return rows
+
+
+def _figures(
+    midi: bytes, n_notes: int, abc: str, read: Callable[[str], tuple[bytes, int]]
+) -> dict[str, Any]:
+    bytes_per_note = len(abc.encode()) / n_notes
+    try:
+        back, errors = read(abc)
+        figures = compare(midi, back)
+    except (ValueError, OSError, RuntimeError, subprocess.TimeoutExpired) as error:
+        return {"ok": False, "error": str(error), "bytes_per_note": bytes_per_note}
+    return figures | {"ok": True, "abc_errors": errors, "bytes_per_note": bytes_per_note}
+
+
+def summary(rows: list[dict[str, Any]], converter: str) -> dict[str, Any]:
+    """Returns means over all files (a failed file counts 0), and shares of files >= .98."""
+    files = [row[converter] for row in rows if converter in row]
+    names = [name for name in files[0] if name not in ("ok", "error", "cpu_seconds")]
+    out: dict[str, Any] = {"files": len(files), "ok": mean(f["ok"] for f in files)}
+    for name in names:
+        if name in ("bytes_per_note", "duration_error", "abc_errors"):
+            values = [f[name] for f in files if name in f]
+            out[name] = median(values) if name == "bytes_per_note" else mean(values)
+        else:
+            out[name] = mean(f.get(name, 0.0) for f in files)
+    for name in ("raw_on16i", "uu_on16i"):
+        out[f"{name}_share_at_least_{GATE}"] = mean(f.get(name, 0) >= GATE for f in files)
+    out["files_with_abc_errors"] = sum(f.get("abc_errors", 1) > 0 for f in files)
+    timed = [
+        (row[converter]["cpu_seconds"], row["n_notes"])
+        for row in rows
+        if "cpu_seconds" in row.get(converter, {})
+    ]
+    if timed:
+        total = sum(seconds for seconds, _ in timed)
+        out["files_per_cpu_second"] = len(timed) / total
+        out["notes_per_cpu_second"] = sum(notes for _, notes in timed) / total
+    return out
+
+
+COLUMNS = (
+    *("ok", "raw_on16i", "uu_on16i", "uu_on16i_share_at_least_0.98", "uu_on64i", "uu_on50i"),
+    *("uu_off16i", "programs", "tempo_ok", "duration_error", "bytes_per_note"),
+    *("files_with_abc_errors", "raw_ceiling", "files_per_cpu_second", "notes_per_cpu_second"),
+)
+
+
+def sample(sources: list[str], count: int, seed: int) -> list[tuple[Source, Any]]:
+    """Draws files over all sources, the same for one seed."""
+    found = [open_source(source, Path("data")) for source in sources]
+    files = [(source, member) for source in found for member in source.members()]
+    random.Random(seed).shuffle(files)
+    return sorted(files[:count], key=lambda pair: (pair[0].name, pair[1].name))
+
+
+def main() -> None:
+    """Print a table and write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", nargs="+")
+    parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark_conversion.json"))
+    options = parser.parse_args()
+    rows, lost = [], []
+    with worker_pool(options.workers) as pool:
+        futures = []
+        for source, member in sample(options.sources, options.files, options.seed):
+            ((_, midi),) = source.read([member])
+            schedule = partial(pool.schedule, timeout=TIMEOUT_SECONDS)
+            futures.append((member.name, schedule(measure_file, args=[member.name, midi])))
+        for name, future in futures:
+            try:
+                rows.append(future.result())
+            except (FutureTimeoutError, ProcessExpired) as error:
+                lost.append({"name": name, "error": repr(error)})
+    rows = [row for row in rows if row]
+    converters = ["ours", "ours, abc2midi", *MIDI2ABC_FLAGS]
+    result = {name: summary(rows, name) for name in converters}
+    print(f"{len(rows)} files with notes, seed {options.seed}; no verdict on {len(lost)}")
+    print(f"{'':32}" + "".join(f"{name:>16}" for name in converters))
+    for column in COLUMNS:
+        cells = [result[name].get(column) for name in converters]
+        print(f"{column:32}" + "".join(f"{'' if c is None else f'{c:.4f}':>16}" for c in cells))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    content = {"seed": options.seed, "summary": result, "lost": lost, "files": rows}
+    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"-> {options.out}")
+
+
+if __name__ == "__main__":
+    main()
