@@ -148,7 +148,9 @@ def compare(midi: bytes, back: bytes) -> dict[str, float]:
 
 
 def _first_tempo(score: Score) -> int:
-    return next((tempo.mspq for tempo in score.tempos), 500_000)
+    """Returns the tempo that the music starts in: of several at time 0, the last one holds."""
+    at_start = [tempo.mspq for tempo in score.tempos if tempo.time == 0]
+    return at_start[-1] if at_start else 500_000
 
 
 def _run(tool: str, *arguments: str | Path) -> str:
