@@ -57,7 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {err}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"{str(stop) or 'stopped'}; repeating the command goes on from there", file=sys.stderr)
+        print(
+            f"{str(stop) or 'stopped'}; repeating the command goes on from there", file=sys.stderr
+        )
         return 130
     return 0
 
