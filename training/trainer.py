@@ -171,14 +171,15 @@ def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
 
 
 def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> float:
-    """Mean training loss over the logging windows that end in the last tenth of the steps."""
-    start, total, n_steps = 0, 0.0, 0
-    for entry in (entry for entry in log_history if "loss" in entry):
-        if entry["step"] > 0.9 * max_steps:
-            total += entry["loss"] * (entry["step"] - start)
-            n_steps += entry["step"] - start
-        start = entry["step"]
-    return total / n_steps
+    """Mean training loss over the windows that end in the last tenth, or over the last window."""
+    windows = [entry for entry in log_history if "loss" in entry]
+    starts = [0, *(entry["step"] for entry in windows)]
+    pairs = [
+        (entry["loss"], entry["step"] - start)
+        for entry, start in zip(windows, starts, strict=False)
+        if entry["step"] > 0.9 * max_steps or entry is windows[-1]
+    ]
+    return sum(loss * n_steps for loss, n_steps in pairs) / sum(n_steps for _, n_steps in pairs)
 
 
 def _make_evaluator(args: TrainingArguments, data: TrainingData, budget: Budget) -> SongEvaluator:
