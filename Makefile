@@ -12,9 +12,17 @@ STUDY ?= configs/study_demo.yaml
 N ?= 8
 SEED ?= 1
 ARGS ?=
-FIT_ARGS ?=
-# The folder of a study is runs/ and the name that its file gives.
-STUDY_RUNS = runs/$(shell sed -n 's/^name: *\([A-Za-z0-9_-]*\).*/\1/p' $(STUDY))
+# With few runs the interval is Student's t around the least-squares line; so is the line, then.
+FIT_ARGS ?= --objective squares
+DEMO := configs/study_demo.yaml
+
+# runs.csv, fits.json and figures of the study file $(1)
+define fit_study
+	runs=$$($(PY) -m training.study "$(1)" --folder) && \
+	$(PY) -m scaling.records "$$runs" && \
+	$(PY) -m scaling.fit "$$runs/runs.csv" --out "$$runs/fits.json" $(FIT_ARGS) && \
+	$(PY) -m scaling.plots "$$runs"
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo data train study fit samples evaluate report results publish quality test
@@ -31,28 +39,24 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/report.html
-	$(PY) -m data_prep.pipeline music21 --config configs/data_demo.yaml
-	$(PY) -m training.study configs/study_demo.yaml
-	$(PY) -m scaling.records runs/demo
-	$(PY) -m scaling.fit runs/demo/runs.csv --out runs/demo/fits.json --objective squares
-	$(PY) -m scaling.plots runs/demo
+	$(PY) -m data_prep.pipeline music21 --config configs/data_demo.yaml --keep-latest
+	$(PY) -m training.study $(DEMO)
+	@$(call fit_study,$(DEMO))
 	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
 	$(PY) -m evaluation.report runs/demo
 
 data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, or music21> [DATA=configs/data_char.yaml]
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
-	$(PY) -m data_prep.pipeline "$(MIDI)" --config $(DATA) $(ARGS)
+	$(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" $(ARGS)
 
 train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 ..."]
-	$(PY) train.py $(CONFIG) $(ARGS)
+	$(PY) train.py "$(CONFIG)" $(ARGS)
 
 study: $(STAMP)  ## STUDY=configs/study_demo.yaml
-	$(PY) -m training.study $(STUDY) $(ARGS)
+	$(PY) -m training.study "$(STUDY)" $(ARGS)
 
 fit: $(STAMP)  ## STUDY=configs/study_demo.yaml: runs.csv, fits.json and figures
-	$(PY) -m scaling.records $(STUDY_RUNS)
-	$(PY) -m scaling.fit $(STUDY_RUNS)/runs.csv --out $(STUDY_RUNS)/fits.json $(FIT_ARGS)
-	$(PY) -m scaling.plots $(STUDY_RUNS)
+	@$(call fit_study,$(STUDY))
 
 samples: $(STAMP)  ## MODEL=runs/... [N=8] [OUT=<folder>] [SEED=1]
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
@@ -63,7 +67,7 @@ evaluate: $(STAMP)  ## MODEL=runs/... [N=8] [SEED=1]: samples, judges, test loss
 	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
 
 report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
-	$(PY) -m evaluation.report $(STUDY_RUNS)
+	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.report "$$runs"
 
 results: $(STAMP)  ## fill results/ from runs/demo
 	$(PY) -m scaling.records runs/demo
@@ -74,7 +78,7 @@ results: $(STAMP)  ## fill results/ from runs/demo
 
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(DRY_RUN),--dry-run)
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff format --check .

@@ -41,7 +41,7 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
         loss, songs = result.validation.loss_nats_per_token, len(result.validation.n_targets)
         print(f"run folder       {run.path}")
         print(f"validation loss  {loss:.4f} nats per token over {songs} songs")
-        print(f"next             make samples MODEL={run.checkpoint}")
+        print(f"next             make samples MODEL={run.path}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,6 +23,10 @@ class BlockSettings:
 
     block_length: int = 256
 
+    def __post_init__(self) -> None:
+        if self.block_length < 2:
+            raise ValueError(f"block_length is {self.block_length}, expected 2 or more")
+
 
 def cut_blocks(songs: Iterable[Sequence[int]], end_id: int, block_length: int) -> np.ndarray:
     """Cuts songs into blocks: uint16 (blocks, block_length).

@@ -72,6 +72,8 @@ def _run(job: tuple[Path, Callable[[], bytes]]) -> str | None:
     target, convert = job
     try:
         midi = convert()
+    except OSError:  # the disk, not the tune: collecting stops here and goes on later
+        raise
     except Exception as error:  # music21 raises whatever its parsers meet; each is listed
         return f"{type(error).__name__}: {error}".splitlines()[0][:200]
     partial_file = target.with_suffix(".part")

@@ -8,6 +8,7 @@ at the first missing shard, and a changed converter does its work again.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from tqdm import tqdm
 
 from . import midi_to_abc as converter
@@ -40,12 +41,17 @@ SCHEMA = pa.schema(
 
 def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
     """Converts one file to a row; a failure is a row with its reason."""
-    row = {"digest": hashlib.sha256(midi).hexdigest(), "path": name, "abc": None}
+    row = {"digest": hashlib.sha256(midi).hexdigest(), "path": _printable(name), "abc": None}
     try:
         abc = converter.midi_to_abc(midi, layout=layout)
     except converter.MidiError as error:
         return row | {"drop_reason": error.reason, "message": str(error)}
     return row | {"abc": abc, "drop_reason": None, "message": None}
+
+
+def _printable(name: str) -> str:
+    """A file's name as text; bytes that are no UTF-8 are replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def convert_collection(
@@ -111,26 +117,27 @@ def _convert_shards(
 
 def _convert_rows(
     pool: ProcessPool,
-    files: Iterator[tuple[Member, bytes]],
+    files: Iterator[tuple[Member, bytes | converter.MidiError]],
     count: int,
     layout: str,
     progress: tqdm,
 ) -> Iterator[dict[str, Any]]:
-    futures = []
-    for _ in range(count):
-        member, midi = next(files)
-        future = pool.schedule(
-            convert_file, args=[member.name, midi, layout], timeout=FILE_TIMEOUT_SECONDS
-        )
-        futures.append((member, hashlib.sha256(midi).hexdigest(), future))
-    for member, digest, future in futures:
-        row = {"digest": digest, "path": member.name, "abc": None}
+    jobs: list[tuple[dict[str, Any], ProcessFuture | None]] = []
+    for member, midi in itertools.islice(files, count):
+        row: dict[str, Any] = {"digest": "", "path": _printable(member.name), "abc": None}
+        if isinstance(midi, converter.MidiError):
+            jobs.append((row | {"drop_reason": midi.reason, "message": str(midi)}, None))
+            continue
+        row["digest"] = hashlib.sha256(midi).hexdigest()
+        arguments = [member.name, midi, layout]
+        jobs.append((row, pool.schedule(convert_file, arguments, timeout=FILE_TIMEOUT_SECONDS)))
+    for row, future in jobs:
         try:
-            row = future.result()
+            yield future.result() if future else row
         except FutureTimeoutError:
             message = f"not done after {FILE_TIMEOUT_SECONDS:.0f} s"
-            row |= {"drop_reason": "timeout", "message": message}
+            yield row | {"drop_reason": "timeout", "message": message}
         except ProcessExpired as error:
-            row |= {"drop_reason": "crash", "message": f"worker died with code {error.exitcode}"}
+            message = f"worker died with code {error.exitcode}"
+            yield row | {"drop_reason": "crash", "message": message}
         progress.update()
-        yield row

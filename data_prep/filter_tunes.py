@@ -24,6 +24,10 @@ class FilterSettings:
     max_chars: int = 0
     min_gzip_ratio: float = 0.0
 
+    def __post_init__(self) -> None:
+        if min(self.min_notes, self.max_chars, self.min_gzip_ratio) < 0:
+            raise ValueError(f"{self}: expected no number below 0")
+
 
 def drop_reason(abc: str, n_notes: int, settings: FilterSettings) -> str | None:
     """Returns why the tune is dropped (one of `REASONS`), or None to keep it."""

@@ -71,7 +71,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
         for bar, meter in enumerate(grid.meters)
         if bar == 0 or meter != grid.meters[bar - 1]
     }
-    return Tune(key, meters, bar_tempos(score, grid), voices)
+    return Tune(key, meters, bar_tempos(score, grid, limits), voices)
 
 
 def _load(midi: bytes, limits: Limits) -> ScoreTick:

@@ -1,9 +1,8 @@
 """The notation of one bar: notes in ticks <-> ABC text; spelling, lengths, ties and tuplets.
 
 Time is counted in ticks of 1/48 quarter note, so that 1/64 notes (3 ticks) and triplets of 1/32
-notes (4 ticks) are whole numbers; the ABC unit `L:1/16` is 12 ticks. What is written, and why, is
-the dialect table of the README: each rule stands for a reader (music21, abc2midi, abcjs) that
-misreads the alternative.
+notes (4 ticks) are whole numbers; the ABC unit `L:1/16` is 12 ticks. Behind each rule of what is
+written stands a reader (music21, abc2midi or abcjs) that misreads the alternative.
 
 Source: ABC standard v2.1, sections 4.2 (accidentals), 4.3 (lengths), 4.11 (ties), 4.13 (tuplets),
 4.17 (chords).

@@ -33,7 +33,7 @@ from .notation import AbcError
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
 from .split import SPLITS, split_of
-from .stages import code_digest, explain, run_stage, write_json
+from .stages import code_digest, explain, read_stage, run_stage, write_json
 from .tokens import save_tokenizer, train_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def run_pipeline(
         workers=workers,
     )
     with tempfile.TemporaryDirectory(dir=folder, prefix=".cache-") as cache:
-        stages = _Stages(settings, folder, Path(cache), shards)
+        stages = _Stages(source, settings, folder, Path(cache), shards)
         return stages.run()
 
 
@@ -76,9 +76,15 @@ class _Stages:
     """The stages after conversion; each reads the files of the one before."""
 
     def __init__(
-        self, settings: DataSettings, folder: Path, cache: Path, shards: list[Path]
+        self,
+        source: Source,
+        settings: DataSettings,
+        folder: Path,
+        cache: Path,
+        shards: list[Path],
     ) -> None:
-        self.settings, self.folder, self.cache, self.shards = settings, folder, cache, shards
+        self.source, self.settings, self.folder = source, settings, folder
+        self.cache, self.shards = cache, shards
         self.done: dict[str, dict[str, Any]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
@@ -146,6 +152,7 @@ class _Stages:
         names = "\n".join(shard.name for shard in self.shards)
         stage = {
             "stage": "1_abc",
+            "source": str(self.source.path),
             "digest": hashlib.sha256(names.encode()).hexdigest(),
             "settings": asdict(self.settings.convert),
             **_counted(len(reasons), Counter(reason for reason in reasons if reason)),
@@ -183,8 +190,8 @@ class _Stages:
             part = rows.select([i for i, name in enumerate(where) if name == split])
             if not len(part):
                 raise ValueError(
-                    f"the {split} split is empty: {len(rows)} songs are too few for "
-                    f"{self.settings.split}; give more music or a larger share"
+                    f"the {split} split is empty: {len(rows)} songs, of which it takes its share "
+                    "by chance; give more music, or raise split.validation and split.test"
                 )
             _save(part, out / f"{split}.parquet")
             counts[split] = _sums(part)
@@ -237,7 +244,8 @@ def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
     try:
         abc = clean_abc(row["abc"])
     except AbcError as error:
-        return nothing | {"drop_reason": f"unreadable_abc: {error.message}"}
+        logger.warning("%s: %s", row["path"], error)
+        return nothing | {"drop_reason": "unreadable_abc"}
     if not abc:
         return nothing | {"drop_reason": "silent"}
     return {"abc": abc, "drop_reason": None} | measure(abc)
@@ -271,7 +279,8 @@ _TOKEN_COLUMNS = tuple(_TOKEN_FEATURES)
 
 
 def _encode(batch: dict[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
-    return {"input_ids": tokenizer(batch["abc"], add_special_tokens=False)["input_ids"]}
+    tokens = tokenizer(batch["abc"], add_special_tokens=False, verbose=False)
+    return {"input_ids": tokens["input_ids"]}
 
 
 def _texts(rows: Dataset) -> Iterator[str]:
@@ -322,6 +331,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("source", help="folder, .zip, .tar.gz, or music21")
     parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
+    parser.add_argument(
+        "--keep-latest", action="store_true", help="do not make it the dataset that configs take"
+    )
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
@@ -329,11 +341,12 @@ def main(arguments: list[str] | None = None) -> int:
     preset = options.config.stem.removeprefix("data_")
     try:
         settings = load_settings(options.config)
-        source = open_source(options.source, options.data_root)
-        dataset = options.dataset or source.name
-        folder = options.data_root / dataset / preset
+        source = open_source(options.source, options.data_root, options.dataset)
+        folder = options.data_root / source.name / preset
+        _warn_of_another_source(source, folder)
         stages = run_pipeline(source, settings, folder, options.workers)
-        _point_latest(options.data_root, dataset)
+        if not (options.keep_latest and (options.data_root / "latest").exists()):
+            _point_latest(options.data_root, source.name)
     except (ValueError, OSError, DatasetGenerationError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
@@ -342,6 +355,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print(summary(stages, folder))
     return 0
+
+
+def _warn_of_another_source(source: Source, folder: Path) -> None:
+    before = (read_stage(folder / "1_abc") or {}).get("source")
+    if before and before != str(source.path):
+        logger.warning(
+            '%s was made from %s and is now made from %s; to keep both: ARGS="--dataset <name>"',
+            folder,
+            before,
+            source.path,
+        )
 
 
 def _point_latest(root: Path, dataset: str) -> None:

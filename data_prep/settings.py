@@ -43,15 +43,30 @@ def load_settings(path: Path) -> DataSettings:
     if not path.exists():
         presets = ", ".join(str(p) for p in sorted(path.parent.glob("data_*.yaml"))) or "none"
         raise FileNotFoundError(f"{path} does not exist; data presets there: {presets}")
-    content = yaml.safe_load(path.read_text("utf-8")) or {}
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     sections = {section.name: section.default_factory for section in fields(DataSettings)}
     _check_keys(content, sections, str(path))
     built = {}
     for name, make in sections.items():
         values = content.get(name) or {}
         _check_keys(values, asdict(make()), f"{path}, section {name}")
-        built[name] = type(make())(**values)
+        _check_types(values, asdict(make()), f"{path}, section {name}")
+        try:
+            built[name] = type(make())(**values)
+        except ValueError as error:
+            raise ValueError(f"{path}, section {name}: {error}") from None
     return DataSettings(**built)
+
+
+def _check_types(found: dict[str, Any], defaults: dict[str, Any], where: str) -> None:
+    for key, value in found.items():
+        kind = type(defaults[key])
+        fits = type(value) is kind or (kind is float and type(value) is int)
+        if not fits:
+            raise ValueError(f"{where}: {key} is {value!r}, expected {kind.__name__}")
 
 
 def _check_keys(found: Any, known: dict[str, Any], where: str) -> None:

@@ -5,16 +5,24 @@ Archives are read in place: nothing is ever unpacked onto the disk.
 
 from __future__ import annotations
 
+import errno
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
+
+from .timeline import MidiError
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 BUNDLED = ("music21", "music21_with_essen")
+RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
 # A larger member is no music but a bomb or a mistake: the largest file of Lakh MIDI has 2 MB.
 MAX_MEMBER_BYTES = 64 * 2**20
+_READ_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
 
 
 class SourceError(ValueError):
@@ -83,24 +91,40 @@ class Source:
         else:
             raise SourceError(f"{self.path} is no folder, .zip or .tar.gz")
 
-    def read(self, members: list[Member]) -> Iterator[tuple[Member, bytes]]:
-        """Yields the bytes of members, which stand in the order of `members()`."""
+    def read(self, members: list[Member]) -> Iterator[tuple[Member, bytes | MidiError]]:
+        """Yields the bytes of members, which stand in the order of `members()`.
+
+        A member that cannot be read (damaged, encrypted, too large) yields its `MidiError`: one bad
+        file does not end a collection.
+        """
         if self.path.is_dir():
             for member in members:
-                with (self.path / member.name).open("rb") as file:
-                    yield member, file.read(MAX_MEMBER_BYTES)
+                yield member, _read(partial((self.path / member.name).open, "rb"))
         elif zipfile.is_zipfile(self.path):
             with zipfile.ZipFile(self.path) as archive:
                 for member in members:
-                    with archive.open(member.name) as file:
-                        yield member, file.read(MAX_MEMBER_BYTES)
+                    yield member, _read(partial(archive.open, member.name))
         else:
-            wanted = {member.name: member for member in members}
+            left = iter(members)
+            wanted = next(left, None)
             with tarfile.open(self.path) as archive:
                 for info in archive:
-                    if info.isfile() and info.name in wanted:
-                        file = archive.extractfile(info)
-                        yield wanted.pop(info.name), file.read(MAX_MEMBER_BYTES)
+                    if wanted and Member(info.name, f"{info.size}-{info.mtime}") == wanted:
+                        yield wanted, _read(partial(archive.extractfile, info))
+                        wanted = next(left, None)
+
+
+def _read(open_file: Callable[[], IO[bytes]]) -> bytes | MidiError:
+    try:
+        with open_file() as file:
+            content = file.read(MAX_MEMBER_BYTES + 1)
+    except _READ_ERRORS as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        return MidiError("unreadable_member", str(error) or type(error).__name__)
+    if len(content) > MAX_MEMBER_BYTES:
+        return MidiError("too_large", f"more than {MAX_MEMBER_BYTES:,} bytes")
+    return content
 
 
 def _is_midi(name: str) -> bool:
@@ -108,12 +132,13 @@ def _is_midi(name: str) -> bool:
     return name.lower().endswith(MIDI_SUFFIXES) and not hidden
 
 
-def open_source(source: str, data_root: Path) -> Source:
+def open_source(source: str, data_root: Path, name: str | None = None) -> Source:
     """Finds a source by path, or a bundled collection by name.
 
     Args:
         source: A path, or one of `BUNDLED`.
         data_root: The folder `data/`, where bundled collections are kept once collected.
+        name: The dataset's name; by default that of the file or folder.
 
     Raises:
         SourceError: If there is no such source.
@@ -121,13 +146,18 @@ def open_source(source: str, data_root: Path) -> Source:
     if source in BUNDLED:
         from .bundled import collect  # here, because music21 takes a second to import
 
-        return Source(collect(source, data_root), source)
+        return Source(collect(source, data_root), name or source)
     path = Path(source)
     if not path.exists():
         raise SourceError(
             f"{source} does not exist; expected a folder, .zip, .tar.gz, or {' or '.join(BUNDLED)}"
         )
-    stem = path.resolve().name
+    stem = name or path.resolve().name
     for suffix in (".zip", ".tar.gz", ".tgz", ".tar"):
         stem = stem.removesuffix(suffix)
+    if stem in RESERVED:
+        raise SourceError(
+            f"{source} would become the dataset {stem!r}, a name that is taken; rename it, or give "
+            'another one: make data ... ARGS="--dataset <name>"'
+        )
     return Source(path, stem or "midi")

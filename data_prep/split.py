@@ -19,6 +19,13 @@ class SplitSettings:
     validation: float = 0.05
     test: float = 0.05
 
+    def __post_init__(self) -> None:
+        if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
+            raise ValueError(
+                f"validation {self.validation} and test {self.test}: expected shares above 0 whose "
+                "sum is below 1"
+            )
+
 
 def split_of(cluster_id: str, settings: SplitSettings) -> str:
     """Returns the split of a cluster, one of `SPLITS`."""

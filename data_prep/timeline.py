@@ -24,7 +24,10 @@ class MidiError(ValueError):
         self.reason = reason
 
 
-REASONS = ("not_midi", "unreadable", "no_notes", "too_many_notes", "too_many_bars", "too_long")
+REASONS = (
+    *("not_midi", "unreadable", "no_notes", "too_many_notes", "too_many_bars", "too_long"),
+    *("unreadable_member", "too_large"),  # of the archive or folder; see sources.py
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _meter_of(ticks: int) -> Meter:
     return Meter(int(share * denominator), denominator)
 
 
-def bar_tempos(score: ScoreTick, grid: BarGrid) -> dict[int, Fraction]:
+def bar_tempos(score: ScoreTick, grid: BarGrid, limits: Limits) -> dict[int, Fraction]:
     """Returns bar -> quarters a minute, in quarters of a beat, where it changes.
 
     Inside a bar the mean tempo is taken. A tempo is kept until the bar lines would be more than
@@ -144,6 +147,6 @@ def bar_tempos(score: ScoreTick, grid: BarGrid) -> dict[int, Fraction]:
                 current = best
                 out[bar] = Fraction(current, 4)
         written += 240 * length / current
-    if written > LIMITS.seconds:
-        raise MidiError("too_long", f"{written:,.0f} seconds, limit {LIMITS.seconds:,.0f}")
+    if written > limits.seconds:
+        raise MidiError("too_long", f"{written:,.0f} seconds, limit {limits.seconds:,.0f}")
     return out

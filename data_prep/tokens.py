@@ -1,11 +1,15 @@
 """Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code.
 
-`char`    one token per character of the dialect: lossless, since the alphabet is the dialect's own.
-`bpe`     byte-pair merges on top, learned from the train split only, never across a line end.
+`char`  one token per character of the dialect: lossless, since the alphabet is the dialect's own.
+`note`  one token per note name with accidental and octave, length, voice mark, header field (study
+        B's idea), lossless: what is rare falls back to characters.
+`bpe`   byte-pair merges, learned from the train split only, never across a line end.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +23,11 @@ SPECIAL_TOKENS = (PAD, UNK, END)
 DIALECT_ALPHABET = "".join(
     sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
 )
-TOKENIZERS = ("char", "bpe")
+TOKENIZERS = ("char", "bpe", "note")
+# What `note` keeps whole: header fields, voice marks, notes with accidental and octave, lengths.
+NOTE_UNITS = (
+    r"%%MIDI [a-z]+ |[XMLQKV]:|\[V:\d+\]|[_=^]{0,2}[A-Ga-g][,']*|\d*/\d*|\d+|\(3(?::2:\d)?|.|\n"
+)
 
 
 @dataclass(frozen=True)
@@ -28,11 +36,22 @@ class TokenSettings:
 
     Attributes:
         tokenizer: One of `TOKENIZERS`.
-        vocab_size: Of `bpe`, special tokens included; `char` takes what the dialect has (0).
+        vocab_size: Of `bpe`, special tokens included; 0 for the others, which take what they need.
+        min_frequency: Of `note`: a unit that is rarer in the train split is written in characters.
     """
 
     tokenizer: str = "char"
     vocab_size: int = 0
+    min_frequency: int = 2
+
+    def __post_init__(self) -> None:
+        if self.tokenizer not in TOKENIZERS:
+            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of {TOKENIZERS}")
+        smallest = len(SPECIAL_TOKENS) + len(DIALECT_ALPHABET) + 1
+        if self.tokenizer == "bpe" and not smallest <= self.vocab_size <= 2**16:
+            raise ValueError(
+                f"vocab_size is {self.vocab_size}, expected {smallest} to 65536 for tokenizer bpe"
+            )
 
 
 def train_tokenizer(
@@ -44,14 +63,20 @@ def train_tokenizer(
         texts: The train split; the char tokenizer does not look at it.
         settings: Which one.
         context_length: Stored as `model_max_length`.
-
-    Raises:
-        ValueError: For an unknown tokenizer.
     """
-    if settings.tokenizer not in TOKENIZERS:
-        raise ValueError(f"tokenizer {settings.tokenizer!r}, expected one of {TOKENIZERS}")
     vocab = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *DIALECT_ALPHABET])}
-    backend = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=UNK, fuse_unk=False))
+    units: list[str] = []
+    if settings.tokenizer == "note":
+        counts = Counter(unit for text in texts for unit in re.findall(NOTE_UNITS, text))
+        units = sorted(
+            u for u, n in counts.items() if n >= settings.min_frequency and u not in vocab
+        )
+        vocab |= {unit: len(vocab) + i for i, unit in enumerate(units)}
+    # ignore_merges: a unit of the vocabulary is taken whole, any other falls back to characters.
+    model = models.BPE(
+        vocab=vocab, merges=[], unk_token=UNK, fuse_unk=False, ignore_merges=bool(units)
+    )
+    backend = Tokenizer(model)
     if settings.tokenizer == "bpe":
         # GPT-2's pattern splits letters from digits, which tears notes apart; whole lines do best.
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n"), "merged_with_previous")
@@ -62,6 +87,8 @@ def train_tokenizer(
             show_progress=False,
         )
         backend.train_from_iterator(texts, trainer)
+    elif settings.tokenizer == "note":
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(NOTE_UNITS), "isolated")
     backend.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -6,6 +6,7 @@ python -m evaluation.evaluate_model runs/single/gpt_tiny --n 100
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from data_prep.stages import code_digest
 from training.blocks import load_songs
 from training.data_files import locate_data
 from training.validation import SongEvaluator
@@ -56,13 +58,17 @@ def evaluate(name: str, settings: SamplingSettings, folder: Path) -> dict[str, A
 
 def _judge_samples(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Judges the export of each sample, or its raw text where there is none; kept on disk."""
-    path = folder / "verdicts.jsonl"
-    samples = folder / "samples.jsonl"
-    if path.exists() and path.stat().st_mtime_ns > samples.stat().st_mtime_ns:
+    path, key_file = folder / "verdicts.jsonl", folder / "judging.json"
+    texts = [row["abc_voices"] or row["abc"] for row in rows]
+    code = code_digest(["notation", "tune", "abc_to_midi"])
+    judges = hashlib.sha256(Path(__file__).with_name("judges.py").read_bytes()).hexdigest()
+    key = hashlib.sha256(json.dumps([texts, code, judges]).encode()).hexdigest()
+    if path.exists() and key_file.exists() and json.loads(key_file.read_text("utf-8")) == key:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    verdicts = judge_all([row["abc_voices"] or row["abc"] for row in rows])
+    verdicts = judge_all(texts)
     named = [{"sample": row["sample"]} | v for row, v in zip(rows, verdicts, strict=True)]
     path.write_text("".join(json.dumps(verdict) + "\n" for verdict in named), "utf-8")
+    key_file.write_text(json.dumps(key) + "\n", "utf-8")
     return named
 
 
@@ -76,7 +82,13 @@ def test_loss(name: str) -> dict[str, float] | None:
     if not config_file.is_file():
         logger.info("no config.yaml beside %s: the test loss is left out", name)
         return None
-    files = locate_data(yaml.safe_load(config_file.read_text("utf-8")))
+    config = yaml.safe_load(config_file.read_text("utf-8"))
+    files = locate_data(config)
+    if files.digest != config["data"]["digest"]:
+        raise ValueError(
+            f"{files.folder} has changed since {name} was trained: its test split may hold songs "
+            "that the model learned from; make the data as they were, or train again"
+        )
     songs = load_songs(files, "test")
     model, tokenizer = load_model(name)
     evaluator = SongEvaluator(songs, tokenizer.eos_token_id, files.block_length, BATCH_TOKENS)
@@ -101,7 +113,8 @@ def table(metrics: dict[str, Any]) -> str:
         low, high = rate["interval_95"]
         lines.append(f"  {name:14} {rate['rate']:6.1%}  [{low:.1%}, {high:.1%}]")
     for name, value in (metrics["test"] or {}).items():
-        lines.append(f"  test {name:36} {value:,.4g}")
+        shown = "-" if value is None else f"{value:,.4g}"  # no standard error of a single song
+        lines.append(f"  test {name:36} {shown}")
     return "\n".join(lines)
 
 

@@ -29,9 +29,10 @@ from transformers import (
     set_seed,
 )
 
-import modeling  # noqa: F401  registers both families with the Auto classes
+import modeling  # registers both families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi, perform
 from data_prep.notation import AbcError
+from data_prep.stages import code_digest
 from data_prep.tune import parse_tune, print_tune
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,10 @@ class SamplingSettings:
     max_new_tokens: int = 1500
     temperature: float = 1.0
     top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.n, self.max_new_tokens) < 1 or self.temperature <= 0 or self.top_k < 0:
+            raise ValueError(f"{self}: n, max_new_tokens and temperature above 0, top_k from 0")
 
 
 def find_model(model: str) -> str:
@@ -90,6 +95,8 @@ def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads model and tokenizer; no code that came with them is run."""
     model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    if torch.accelerator.is_available():
+        model = model.to(torch.accelerator.current_accelerator())
     return model.eval(), tokenizer
 
 
@@ -140,7 +147,7 @@ def _sample_batch(
             if ended[number] or len(tunes[number]) >= settings.max_new_tokens:
                 del prompts[number]
             else:
-                prompts[number] = [start, *_window(tokenizer, tunes[number], context // 2)]
+                prompts[number] = [start, *_window(tokenizer, tunes[number], 3 * context // 4)]
     limit = settings.max_new_tokens
     return [
         (tune[:limit], done and len(tune) <= limit) for tune, done in zip(tunes, ended, strict=True)
@@ -171,18 +178,23 @@ def _generate(
 
 
 def _window(tokenizer: PreTrainedTokenizerBase, tune: list[int], length: int) -> list[int]:
-    """Returns the tune's header and its last whole lines, at most `length` tokens in all.
+    """Returns the tune's header and its last bars, at most `length` tokens in all.
 
-    Key, metre and voices stand in the header; without it the model would forget them.
+    Key, metre and voices stand in the header; without it the model would forget them. It gets two
+    thirds of the window at most, else the last voices' lines go. The bars begin with a whole line,
+    or with a voice where there is no room for a line.
     """
+    if len(tune) <= length:
+        return tune
     text = tokenizer.decode(tune)
-    body = text.find("[V:")
-    header = tokenizer(text[: max(body, 0)], add_special_tokens=False)["input_ids"]
-    header = header[: length // 2] if len(header) > length // 2 else header
-    tail = tokenizer.decode(tune[len(header) - length :] if len(tune) > length else tune)
-    line = tail.find("\n") + 1
-    keep = tokenizer(tail[line:], add_special_tokens=False)["input_ids"]
-    return header + keep[-(length - len(header)) :]
+    header = text[: max(text.find("\n[V:") + 1, 0)]
+    while len(ids := tokenizer(header, verbose=False)["input_ids"]) > 2 * length // 3:
+        header = header[: header[:-1].rfind("\n") + 1]
+    tail = tokenizer.decode(tune[len(ids) - length :])
+    start = max(0, tail.find("\n") + 1)
+    if not tail[start:]:
+        start = max(0, tail.find("[V:"))
+    return ids + tokenizer(tail[start:], verbose=False)["input_ids"]
 
 
 def _export(abc: str, ended: bool) -> dict[str, Any]:
@@ -217,8 +229,10 @@ def make_samples(name: str, settings: SamplingSettings, folder: Path) -> list[di
         logger.info("%s: unchanged", folder)
         return read_samples(samples_file)
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (settings_file, *folder.glob("tune_*.abc"), *folder.glob("tune_*.mid")):
-        stale.unlink(missing_ok=True)
+    if samples_file.exists():  # a folder of ours: its tunes and verdicts are of other samples
+        for pattern in ("tune_*.abc", "tune_*.mid", "sampling.json", "verdicts.jsonl"):
+            for stale in folder.glob(pattern):
+                stale.unlink()
     rows = [row | {"model": name} for row in sample_tunes(*load_model(name), settings)]
     for row in rows:
         path = folder / f"tune_{row['sample']:03d}"
@@ -236,7 +250,10 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-_CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+_CODE = code_digest(["notation", "tune", "abc_to_midi"]) + "".join(
+    hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    for path in (Path(__file__), *sorted(Path(modeling.__file__).parent.glob("*.py")))
+)
 
 
 def _weights_digest(name: str) -> str | None:
@@ -254,8 +271,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        folder = options.pop("out") or Path(options["model"]) / "samples"
-        name = find_model(options.pop("model"))
+        folder, model = options.pop("out"), options.pop("model")
+        name = find_model(model)
+        if folder is None and not Path(model).exists():
+            raise ValueError(f"{model} is no folder here; say where the tunes go: OUT=<folder>")
+        folder = folder or Path(model) / "samples"
         rows = make_samples(name, SamplingSettings(**options), folder)
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
@@ -264,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("\ninterrupted; the same command starts the sampling again", file=sys.stderr)
         return 130
     readable = sum(row["abc_voices"] is not None for row in rows)
-    print(f"{folder}: {len(rows)} tunes by {name}; {readable} readable, these also as .mid")
+    print(f"{folder}: {len(rows)} tunes by {name}; {readable} of them readable, as .abc and .mid")
     return 0
 
 

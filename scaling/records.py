@@ -110,7 +110,8 @@ def read_record(path: Path) -> dict[str, str | int | float]:
         )
     row["arch"] = ARCHS[row["arch"]]
     for column, field in NUMBER_FIELDS.items():
-        row[column] = _number(path, record, field)
+        is_open = column == "loss_se" and _field(path, record, field) is None
+        row[column] = "" if is_open else _number(path, record, field)  # a single song has none
     bits = _number(path, record, NLL_FIELD) / math.log(2)
     for column, field in BITS_FIELDS.items():
         count = _number(path, record, field)

@@ -15,7 +15,8 @@ from data_prep.blocks import cut_blocks
 from data_prep.clean import clean_abc, measure
 from data_prep.convert import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason
-from data_prep.midi_to_abc import midi_to_abc
+from data_prep.midi_to_abc import MidiError, midi_to_abc
+from data_prep.settings import load_settings
 from data_prep.sources import SourceError, open_source
 from data_prep.split import SPLITS, SplitSettings, split_of
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
@@ -266,5 +267,73 @@ def test_byte_pair_tokens_are_lossless_shorter_and_stay_within_lines(made):
         assert tokenizer.decode(ids) == row["abc"]
         assert len(ids) < 0.6 * len(row["abc"])
     assert not [token for token in tokenizer.get_vocab() if "\n" in token[:-1]]
-    with pytest.raises(ValueError, match="expected one of"):
-        train_tokenizer(texts, TokenSettings("notes"), 64)
+
+
+def test_note_tokens_keep_notes_whole_and_are_lossless(made):
+    root, _ = made
+    texts = [row["abc"] for row in rows(root, "4_split", "train")]
+    tokenizer = train_tokenizer(texts, TokenSettings("note"), 64)
+    pieces = tokenizer.convert_ids_to_tokens(tokenizer("^C,3/2[EG]c'4-")["input_ids"])
+    assert pieces[-4:] == ["]", "c'", "4", "-"]
+    for row in rows(root, "4_split", "test"):
+        assert tokenizer.decode(tokenizer(row["abc"])["input_ids"]) == row["abc"]
+    rare = "^c''''"  # in no tune: written in characters
+    assert tokenizer.decode(tokenizer(rare)["input_ids"]) == rare
+    assert len(tokenizer(rare)["input_ids"]) > 1
+
+
+def test_damaged_member_of_an_archive_costs_one_file(tmp_path, tune_files):
+    path = tmp_path / "music.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in tune_files[:3]:
+            archive.write(file, file.name)
+    content = path.read_bytes()
+    second = content.index(tune_files[1].read_bytes()[20:60])
+    path.write_bytes(content[:second] + b"\xff" * 9 + content[second + 9 :])
+    source = open_source(str(path), tmp_path)
+    read = dict(source.read(source.members()))
+    reasons = [midi.reason for midi in read.values() if isinstance(midi, MidiError)]
+    assert reasons == ["unreadable_member"]
+    assert sum(isinstance(midi, bytes) for midi in read.values()) == 2
+
+
+def test_tar_with_a_name_twice_gives_both_files(tmp_path, tune_files):
+    path = tmp_path / "music.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for file in (tune_files[0], tune_files[1]):
+            archive.add(file, "same.mid")
+    source = open_source(str(path), tmp_path)
+    read = [midi for _, midi in source.read(source.members())]
+    assert read == [file.read_bytes() for file in tune_files[:2]]
+
+
+def test_file_name_that_is_no_unicode_is_kept_readable(tune_files):
+    row = convert_file("caf\udce9.mid", tune_files[0].read_bytes(), "bars")
+    assert row["path"] == "caf\ufffd.mid"
+
+
+@pytest.mark.parametrize("name", ["latest", "music21"])
+def test_names_that_are_taken_are_refused(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(SourceError, match="a name that is taken"):
+        open_source(str(tmp_path / name), tmp_path)
+    assert open_source(str(tmp_path / name), tmp_path, "mine").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("filter: {min_notes: many}", "min_notes is 'many', expected int"),
+        ('split: {validation: "0.05"}', "expected float"),
+        ("split: {validation: 2.0}", "sum is below 1"),
+        ("blocks: {block_length: 0}", "expected 2 or more"),
+        ("blocks: {block_length: 2.5e2}", "expected int"),
+        ("tokens: {tokenizer: bpe}", "vocab_size is 0"),
+        ("tokens: {tokenizer: words}", "expected one of"),
+        ("split: [", "is not valid YAML"),
+    ],
+)
+def test_setting_out_of_range_says_what_was_found_and_expected(tmp_path, text, message):
+    (tmp_path / "data_x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_settings(tmp_path / "data_x.yaml")

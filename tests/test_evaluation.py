@@ -87,6 +87,20 @@ def test_samples_are_repeated_by_their_seed_and_longer_than_the_context(tiny_mod
     assert all(row["n_tokens"] <= 150 for row in first)
 
 
+def test_window_keeps_whole_header_lines_and_the_last_bars(tokenizer, chorale):
+    abc = midi_to_abc(chorale)
+    ids = tokenizer(abc, verbose=False)["input_ids"]
+    for length in (128, 192, 400):
+        text = tokenizer.decode(sampling._window(tokenizer, ids, length))
+        assert len(text) <= length
+        header, bars = text[: text.find("[V:")], text[text.find("[V:") :]
+        assert abc.startswith(header)
+        assert header.endswith("\n")
+        assert abc.endswith(bars)
+        assert len(bars) > length // 5
+    assert sampling._window(tokenizer, ids[:100], 128) == ids[:100]
+
+
 def test_unfinished_tune_is_cut_at_its_last_whole_bar():
     abc = GOOD_HEADER + "[V:1]C16|\n[V:1]D16|\n[V:1]E4F"
     export = sampling._export(abc, ended=False)

@@ -1,5 +1,6 @@
 import ast
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_no_pickle_eval_or_shell():
 def test_paths_and_make_targets_in_the_readme_exist():
     readme = (ROOT / "README.md").read_text("utf-8")
     tree = readme.split("## The tree")[1].split("```")[1]
-    folder = ""
+    folder, named = "", set()
     for line in tree.splitlines():
         match = re.match(r"( *)([\w.\[\]*{},/-]+)", line)
         if not match:
@@ -86,7 +87,12 @@ def test_paths_and_make_targets_in_the_readme_exist():
         if not match[1]:
             folder = name if name.endswith("/") else ""
         path = ROOT / (folder + name if match[1] else name)
-        assert list(path.parent.glob(path.name)), f"{path} is in the README's tree"
+        found = list(path.parent.glob(path.name))
+        assert found, f"{path} is in the README's tree"
+        named |= set(found)
+    for package in PACKAGES:
+        missing = set((ROOT / package).glob("*.py")) - named - {ROOT / package / "__init__.py"}
+        assert not missing, f"not in the README's tree: {missing}"
     for path in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / path).exists(), f"README links {path}"
     for path in re.findall(r"\b(?:configs|tests|results)/[\w./]+\w", readme):
@@ -108,6 +114,29 @@ def test_dependencies_of_the_project_are_all_pinned():
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     names = {re.match(r"[\w-]+", item)[0].lower().replace("_", "-") for item in wanted}
     assert names <= pinned
+
+
+def test_packages_that_are_imported_are_declared():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    names = {re.match(r"[\w-]+", item)[0].lower() for item in project["dependencies"]}
+    declared = {{"pyyaml": "yaml"}.get(name, name) for name in names}
+    ours = {*PACKAGES, "train", "__future__"}
+    for package in PACKAGES:
+        for path in (ROOT / package).glob("*.py"):
+            for name in {name.split(".")[0] for name in imports(path) if name[0] != "."}:
+                known = name in sys.stdlib_module_names or name in declared | ours
+                assert known, f"{path} imports {name}, which pyproject.toml does not name"
+
+
+def test_presets_that_configs_name_exist():
+    for path in (ROOT / "configs").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text("utf-8"))
+        preset = (content.get("data") or {}).get("preset")
+        preset = preset or (content.get("overrides") or {}).get("data.preset")
+        if preset and not path.name.startswith("data_"):
+            assert (ROOT / "configs" / f"data_{preset}.yaml").is_file(), f"{path}: {preset}"
 
 
 def test_every_yaml_file_is_readable():

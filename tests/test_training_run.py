@@ -363,6 +363,6 @@ def test_accelerate_launch_trains(place):
     )
     assert done.returncode == 0, done.stderr
     assert "validation loss" in done.stdout
-    assert "make samples MODEL=runs/single/gpt_tiny/checkpoint" in done.stdout
+    assert "make samples MODEL=runs/single/gpt_tiny" in done.stdout
     assert "496/496" in done.stderr  # the bar, in tokens
     assert read_record("gpt_tiny")["n_tokens_seen"] == 2 * 8 * 31

@@ -101,8 +101,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         siblings = sorted(p.stem for p in path.parent.glob("*.yaml"))
-        close = difflib.get_close_matches(path.stem, siblings, n=1) or siblings[:1]
-        advice = f"; did you mean {path.parent / close[0]}.yaml?" if close else ""
+        close = difflib.get_close_matches(path.stem, siblings, n=1)
+        there = ", ".join(siblings[:30])
+        advice = f"; {path.parent} holds {there}" if there else ""
+        advice = f"; did you mean {path.parent / close[0]}.yaml?" if close else advice
         raise FileNotFoundError(f"config {path} not found{advice}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

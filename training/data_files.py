@@ -62,7 +62,8 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
         folder / "5_tokens" / "tokenizer.json",
     ):
         if not path.is_file():
-            command = f"make data MIDI=<{dataset} as MIDI> DATA=configs/data_{data['preset']}.yaml"
+            midi = dataset if dataset == "music21" else f"<{dataset} as MIDI>"
+            command = f"make data MIDI={midi} DATA=configs/data_{data['preset']}.yaml"
             raise FileNotFoundError(f"{path} not found; make it with `{command}`")
     try:
         stage = json.loads(stage_file.read_text(encoding="utf-8"))

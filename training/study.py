@@ -141,6 +141,9 @@ def _read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], l
         if not isinstance(study.get(key), list) or not study[key]:
             found = repr(study.get(key))
             raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
+    shared = study.get("overrides") or {}
+    if not isinstance(shared, dict):
+        raise ConfigError(f"overrides is {shared!r} in {path}, expected dotted keys with values")
     for number in (*study["tokens"], *study["seeds"]):
         if not isinstance(number, int):
             raise ConfigError(f"tokens and seeds in {path} hold {number!r}, expected whole numbers")
@@ -176,7 +179,11 @@ def _plan_cell(
 
 def _default_jobs() -> int:
     """One run a core on a CPU; one at a time where there is a GPU, which a single run fills."""
-    return 1 if Path("/dev/nvidia0").exists() else len(os.sched_getaffinity(0))
+    if Path("/dev/nvidia0").exists():
+        return 1
+    # a container may grant fewer cores than the machine has; only Linux says so
+    granted = getattr(os, "sched_getaffinity", None)
+    return len(granted(0)) if granted else os.cpu_count() or 1
 
 
 def _print_plan(study: Study) -> None:
@@ -210,9 +217,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for all cells")
     parser.add_argument("--jobs", type=int, default=_default_jobs(), help="runs at once")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
+    parser.add_argument("--folder", action="store_true", help="print the study's folder only")
     arguments = parser.parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        if arguments.folder:
+            content, _ = _read_study(arguments.study, arguments.overrides)
+            print(RUNS / str(content.get("name", arguments.study.stem)))
+            return 0
         study = plan_study(arguments.study, arguments.overrides)
         if arguments.dry_run:
             _print_plan(study)
