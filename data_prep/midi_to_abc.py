@@ -16,7 +16,8 @@ import numpy as np
 from symusic import Score
 from symusic.core import ScoreTick, TrackTick
 
-from .notation import KEY_NAMES, TICKS_PER_QUARTER, BarWriter, Segment
+from .bar_writer import BarWriter
+from .notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
 from .timeline import LIMITS, BarGrid, Limits, MidiError, bar_tempos
 from .tune import LAYOUTS, Tune, Voice, print_tune
 

@@ -8,38 +8,26 @@ Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.j
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-import pyarrow.parquet as pq
-from datasets import Dataset
 from datasets.exceptions import DatasetGenerationError
 
-from .blocks import cut_blocks
-from .clean import clean_abc, measure
 from .convert import convert_collection
-from .filter_tunes import FilterSettings, drop_reason
-from .notation import AbcError
+from .corpus import CorpusStages
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
-from .split import SPLITS, split_of
-from .stages import code_digest, explain, read_stage, run_stage, write_json
-from .tokens import save_tokenizer, train_tokenizer
+from .split import SPLITS
+from .stages import code_digest, explain, read_stage
 
 logger = logging.getLogger(__name__)
 
-_DIALECT = ("notation", "tune", "abc_to_midi")
-_CONVERTER = ("notation", "tune", "timeline", "midi_to_abc")
+_CONVERTER = ("notation", "bar_writer", "tune", "timeline", "midi_to_abc")
 
 
 def run_pipeline(
@@ -68,258 +56,8 @@ def run_pipeline(
         workers=workers,
     )
     with tempfile.TemporaryDirectory(dir=folder, prefix=".cache-") as cache:
-        stages = _Stages(source, settings, folder, Path(cache), shards)
+        stages = CorpusStages(source, settings, folder, Path(cache), shards)
         return stages.run()
-
-
-class _Stages:
-    """The stages after conversion; each reads the files of the one before."""
-
-    def __init__(
-        self,
-        source: Source,
-        settings: DataSettings,
-        folder: Path,
-        cache: Path,
-        shards: list[Path],
-    ) -> None:
-        self.source, self.settings, self.folder = source, settings, folder
-        self.cache, self.shards = cache, shards
-        self.done: dict[str, dict[str, Any]] = {}
-
-    def run(self) -> dict[str, dict[str, Any]]:
-        self.done["1_abc"] = self._describe_conversion()
-        self._stage("2_clean", self._digest("1_abc"), {}, (*_DIALECT, "clean"), self._clean)
-        self._stage(
-            "3_filtered",
-            self._digest("2_clean"),
-            asdict(self.settings.filter),
-            ("filter_tunes",),
-            self._filter,
-        )
-        self._stage(
-            "4_split",
-            self._digest("3_filtered"),
-            asdict(self.settings.split),
-            ("split",),
-            self._split,
-        )
-        context = {"context_length": self.settings.blocks.block_length}
-        self._stage(
-            "5_tokens",
-            self._digest("4_split"),
-            asdict(self.settings.tokens) | context,
-            ("tokens",),
-            self._tokens,
-        )
-        self._stage(
-            "6_blocks",
-            self._digest("5_tokens"),
-            asdict(self.settings.blocks),
-            ("blocks",),
-            self._blocks,
-        )
-        return self.done
-
-    def _digest(self, name: str) -> list[str]:
-        return [self.done[name]["digest"]]
-
-    def _stage(
-        self,
-        name: str,
-        inputs: list[str],
-        settings: dict[str, Any],
-        modules: tuple[str, ...],
-        work: Callable[[Path], dict[str, Any]],
-    ) -> None:
-        self.done[name] = run_stage(
-            self.folder / name,
-            inputs=inputs,
-            settings=settings,
-            modules=(*modules, "pipeline"),
-            work=work,
-        )
-
-    def _read(self, *paths: Path) -> Dataset:
-        datasets.disable_progress_bars()  # of the reading; those of the stages' map stay
-        rows = Dataset.from_parquet([str(p) for p in paths], cache_dir=str(self.cache))
-        datasets.enable_progress_bars()
-        return rows
-
-    def _describe_conversion(self) -> dict[str, Any]:
-        """Writes the stage.json of the shards; their names hold the digests of what went in."""
-        reasons = pq.read_table(self.shards, columns=["drop_reason"])["drop_reason"].to_pylist()
-        names = "\n".join(shard.name for shard in self.shards)
-        stage = {
-            "stage": "1_abc",
-            "source": str(self.source.path),
-            "digest": hashlib.sha256(names.encode()).hexdigest(),
-            "settings": asdict(self.settings.convert),
-            **_counted(len(reasons), Counter(reason for reason in reasons if reason)),
-        }
-        write_json(self.folder / "1_abc" / "stage.json", stage)
-        return stage
-
-    def _clean(self, out: Path) -> dict[str, Any]:
-        rows = _without_dropped(self._read(*self.shards), "conversion")
-        rows = rows.map(_clean_row, desc="clean", remove_columns=["message"])
-        counts = Counter(reason for reason in rows["drop_reason"] if reason)
-        kept = _without_dropped(rows, "cleaning")
-        _save(kept, out / "tunes.parquet")
-        return _counted(len(rows), counts) | _sums(kept)
-
-    def _filter(self, out: Path) -> dict[str, Any]:
-        rows = self._read(self.folder / "2_clean" / "tunes.parquet")
-        choose = partial(_filter_row, settings=self.settings.filter)
-        rows = rows.map(choose, desc="filter", remove_columns=["fingerprint"])
-        digests = rows["digest"]
-        rows = rows.select(sorted(range(len(rows)), key=digests.__getitem__))
-        # Which of several duplicates stays is decided by the digests, not by the files' order.
-        seen: set[str] = set()
-        rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
-        counts = Counter(reason for reason in rows["drop_reason"] if reason)
-        kept = _without_dropped(rows, "filtering")
-        _save(kept, out / "tunes.parquet")
-        return _counted(len(rows), counts) | _sums(kept)
-
-    def _split(self, out: Path) -> dict[str, Any]:
-        rows = self._read(self.folder / "3_filtered" / "tunes.parquet")
-        where = [split_of(cluster, self.settings.split) for cluster in rows["cluster_id"]]
-        counts = {}
-        for split in SPLITS:
-            part = rows.select([i for i, name in enumerate(where) if name == split])
-            if not len(part):
-                raise ValueError(
-                    f"the {split} split is empty: {len(rows)} songs, of which it takes its share "
-                    "by chance; give more music, or raise split.validation and split.test"
-                )
-            _save(part, out / f"{split}.parquet")
-            counts[split] = _sums(part)
-        return {"rows_in": len(rows), "rows_out": len(rows), "splits": counts}
-
-    def _tokens(self, out: Path) -> dict[str, Any]:
-        context = self.settings.blocks.block_length
-        train = self._read(self.folder / "4_split" / "train.parquet")
-        tokenizer = train_tokenizer(_texts(train), self.settings.tokens, context)
-        save_tokenizer(tokenizer, out)
-        counts = {}
-        for split in SPLITS:
-            rows = self._read(self.folder / "4_split" / f"{split}.parquet")
-            encode = partial(_encode, tokenizer=tokenizer)
-            columns = [name for name in rows.column_names if name not in _TOKEN_COLUMNS]
-            rows = rows.map(
-                encode,
-                batched=True,
-                remove_columns=columns,
-                desc=f"tokens of {split}",
-                features=_TOKEN_FEATURES,
-            )
-            unknown = sum(ids.count(tokenizer.unk_token_id) for ids in rows["input_ids"])
-            n_tokens = sum(map(len, rows["input_ids"]))
-            _save(rows, out / f"{split}.parquet")
-            counts[split] = _sums(rows) | {"n_tokens": n_tokens, "n_unknown": unknown}
-        return {"vocab_size": len(tokenizer), "splits": counts}
-
-    def _blocks(self, out: Path) -> dict[str, Any]:
-        train = self._read(self.folder / "5_tokens" / "train.parquet")
-        tokens = self.done["5_tokens"]
-        length = self.settings.blocks.block_length
-        songs = (row["input_ids"] for row in train)
-        blocks = cut_blocks(songs, _end_id(self.folder / "5_tokens"), length)
-        np.save(out / "train.npy", blocks)
-        return {
-            "block_length": length,
-            "n_blocks": len(blocks),
-            "n_tokens": blocks.size,
-            "vocab_size": tokens["vocab_size"],
-        }
-
-
-# ---------------------------------------------------------------- what is done to one row
-
-
-def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
-    nothing = dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0)
-    nothing |= {"n_seconds": 0.0, "fingerprint": "", "drop_reason": None}
-    try:
-        abc = clean_abc(row["abc"])
-    except AbcError as error:
-        logger.warning("%s: %s", row["path"], error)
-        return nothing | {"drop_reason": "unreadable_abc"}
-    if not abc:
-        return nothing | {"drop_reason": "silent"}
-    return {"abc": abc, "drop_reason": None} | measure(abc)
-
-
-def _filter_row(row: dict[str, Any], settings: FilterSettings) -> dict[str, Any]:
-    reason = drop_reason(row["abc"], row["n_notes"], settings)
-    return {"drop_reason": reason, "cluster_id": row["fingerprint"]}
-
-
-def _drop_duplicate(row: dict[str, Any], seen: set[str]) -> dict[str, Any]:
-    if row["drop_reason"]:
-        return {}
-    if row["cluster_id"] in seen:
-        return {"drop_reason": "duplicate"}
-    seen.add(row["cluster_id"])
-    return {}
-
-
-_TOKEN_FEATURES = datasets.Features(
-    {
-        "digest": datasets.Value("string"),
-        "n_chars": datasets.Value("int64"),
-        "n_notes": datasets.Value("int64"),
-        "n_bars": datasets.Value("int64"),
-        "n_seconds": datasets.Value("float64"),
-        "input_ids": datasets.List(datasets.Value("uint16")),
-    }
-)
-_TOKEN_COLUMNS = tuple(_TOKEN_FEATURES)
-
-
-def _encode(batch: dict[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
-    tokens = tokenizer(batch["abc"], add_special_tokens=False, verbose=False)
-    return {"input_ids": tokens["input_ids"]}
-
-
-def _texts(rows: Dataset) -> Iterator[str]:
-    for batch in rows.iter(1000):
-        yield from batch["abc"]
-
-
-def _end_id(folder: Path) -> int:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder).eos_token_id
-
-
-# ---------------------------------------------------------------- tables and counts
-
-
-def _without_dropped(rows: Dataset, step: str) -> Dataset:
-    reasons = rows["drop_reason"]
-    kept = rows.select([i for i, reason in enumerate(reasons) if not reason])
-    if not len(kept):
-        found = dict(Counter(reasons))
-        raise ValueError(f"no tune is left after {step}; dropped were {found}")
-    return kept.remove_columns("drop_reason")
-
-
-def _save(rows: Dataset, path: Path) -> None:
-    datasets.disable_progress_bars()
-    rows.to_parquet(str(path))
-    datasets.enable_progress_bars()
-
-
-def _counted(rows_in: int, dropped: Counter[str]) -> dict[str, Any]:
-    counts = dict(sorted(dropped.items()))
-    return {"rows_in": rows_in, "rows_out": rows_in - dropped.total(), "dropped": counts}
-
-
-def _sums(rows: Dataset) -> dict[str, Any]:
-    names = ("n_chars", "n_notes", "n_bars", "n_seconds")
-    return {"n_songs": len(rows)} | {name: round(sum(rows[name]), 3) for name in names}
 
 
 # ---------------------------------------------------------------- command line
@@ -379,12 +117,10 @@ def _point_latest(root: Path, dataset: str) -> None:
 def summary(stages: dict[str, dict[str, Any]], folder: Path) -> str:
     """Returns the counts of all stages in a few lines."""
     kept, blocks = stages["3_filtered"], stages["6_blocks"]
-    dropped = {
-        k: n
-        for name in ("1_abc", "2_clean", "3_filtered")
-        for k, n in stages[name]["dropped"].items()
-    }
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or "none"
+    dropped: Counter[str] = Counter()
+    for name in ("1_abc", "2_clean", "3_filtered"):
+        dropped.update(stages[name]["dropped"])
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items()) or "none"
     lines = [
         f"{folder}",
         f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; dropped: {reasons}",

@@ -15,11 +15,11 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from .bar_reader import BarReader
 from .notation import (
     KEYS,
     TICKS_PER_WHOLE,
     AbcError,
-    BarReader,
     Segment,
     rest_text,
 )

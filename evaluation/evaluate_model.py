@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from data_prep.corpus import DIALECT
 from data_prep.stages import code_digest
 from training.blocks import load_songs
 from training.data_files import locate_data
@@ -60,7 +61,7 @@ def _judge_samples(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, A
     """Judges the export of each sample, or its raw text where there is none; kept on disk."""
     path, key_file = folder / "verdicts.jsonl", folder / "judging.json"
     texts = [row["abc_voices"] or row["abc"] for row in rows]
-    code = code_digest(["notation", "tune", "abc_to_midi"])
+    code = code_digest(DIALECT)
     judges = hashlib.sha256(Path(__file__).with_name("judges.py").read_bytes()).hexdigest()
     key = hashlib.sha256(json.dumps([texts, code, judges]).encode()).hexdigest()
     if path.exists() and key_file.exists() and json.loads(key_file.read_text("utf-8")) == key:

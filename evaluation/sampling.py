@@ -31,6 +31,7 @@ from transformers import (
 
 import modeling  # registers both families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi, perform
+from data_prep.corpus import DIALECT
 from data_prep.notation import AbcError
 from data_prep.stages import code_digest
 from data_prep.tune import parse_tune, print_tune
@@ -250,7 +251,7 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-_CODE = code_digest(["notation", "tune", "abc_to_midi"]) + "".join(
+_CODE = code_digest(DIALECT) + "".join(
     hashlib.sha256(path.read_bytes()).hexdigest()[:8]
     for path in (Path(__file__), *sorted(Path(modeling.__file__).parent.glob("*.py")))
 )

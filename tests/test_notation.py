@@ -3,15 +3,9 @@ import random
 
 import pytest
 
-from data_prep.notation import (
-    KEYS,
-    AbcError,
-    BarReader,
-    BarWriter,
-    Segment,
-    length_texts,
-    rest_text,
-)
+from data_prep.bar_reader import BarReader
+from data_prep.bar_writer import BarWriter
+from data_prep.notation import KEYS, AbcError, Segment, length_texts, rest_text
 
 
 def random_bar(rng: random.Random) -> list[Segment]:
