@@ -45,7 +45,8 @@ from data_prep.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.sources import Source, open_source
 from data_prep.stages import worker_pool
-from data_prep.tune import parse_tune, print_tune
+from data_prep.tune import print_tune
+from data_prep.tune_parser import parse_tune
 
 BINARIES = Path(symusic.__file__).parent / "bin"
 TIMEOUT_SECONDS = 60

@@ -14,7 +14,8 @@ from symusic import Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick
 
 from .notation import TICKS_PER_QUARTER, Segment
-from .tune import BarError, Tune, parse_tune, read_bars
+from .tune import BarError, Tune, read_bars
+from .tune_parser import parse_tune
 
 MIDI_TICKS_PER_QUARTER = 480
 VELOCITY = 80

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 from .abc_to_midi import Performance, perform
-from .tune import Tune, parse_tune, print_tune
+from .tune import Tune, print_tune
+from .tune_parser import parse_tune
 
 
 def clean_abc(abc: str) -> str:

@@ -31,7 +31,7 @@ from .tokens import save_tokenizer, train_tokenizer
 
 logger = logging.getLogger(__name__)
 
-DIALECT = ("notation", "bar_reader", "tune", "abc_to_midi")
+DIALECT = ("notation", "bar_reader", "tune", "tune_parser", "abc_to_midi")
 
 
 class CorpusStages:

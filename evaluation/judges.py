@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from data_prep.abc_to_midi import perform
 from data_prep.notation import AbcError
-from data_prep.tune import parse_tune
+from data_prep.tune_parser import parse_tune
 
 TIMEOUT_SECONDS = 30.0
 # music21 needs seconds for long texts, and none of ours is longer.

@@ -34,7 +34,8 @@ from data_prep.abc_to_midi import abc_to_midi, perform
 from data_prep.corpus import DIALECT
 from data_prep.notation import AbcError
 from data_prep.stages import code_digest
-from data_prep.tune import parse_tune, print_tune
+from data_prep.tune import print_tune
+from data_prep.tune_parser import parse_tune
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from data_prep.abc_to_midi import abc_to_midi, perform
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.notation import AbcError
 from data_prep.timeline import LIMITS, Limits, MidiError
-from data_prep.tune import Meter, parse_tune, print_tune
+from data_prep.tune import Meter, print_tune
+from data_prep.tune_parser import parse_tune
 
 
 def score_of(notes, *, tpq=480, program=0, drums=False, **events) -> Score:

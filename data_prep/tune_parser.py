@@ -1,0 +1,163 @@
+"""ABC text of our dialect, in either layout -> `Tune`; the inverse of `tune.print_tune`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from .notation import KEYS, AbcError
+from .tune import CHORD_ATTACK_LINE, UNIT_LINE, Meter, Tune, Voice
+
+DEFAULT_QUARTERS_PER_MINUTE = Fraction(120)
+
+_TEMPO = re.compile(r"1/(4|16)=(\d{1,5})")
+_VOICE_LINE = re.compile(r"V:(\d{1,3})")
+_MIDI_LINE = re.compile(r"%%MIDI (program|channel) (\d{1,3})")
+_BAR_LINE = re.compile(r"\|\]|\|")
+_SILENCE = re.compile(r"(z[0-9/]*)*")
+_INLINE = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
+
+
+def parse_tune(abc: str) -> Tune:
+    """Reads a tune of our dialect in either layout.
+
+    Bars are kept as text here; `read_bars` reads their notes.
+
+    Raises:
+        AbcError: With line and column, where the text leaves the dialect.
+    """
+    return _Parser(abc).tune()
+
+
+class _Parser:
+    """Reads line by line; the state is the voice and the bar that the next bar text belongs to."""
+
+    def __init__(self, abc: str) -> None:
+        self.lines = abc.split("\n")
+        self.key: str | None = None
+        self.meters: dict[int, Meter] = {}
+        self.tempos: dict[int, Fraction] = {}
+        self.voices: dict[int, Voice] = {}
+        self.voice: Voice | None = None
+        self.origins: dict[tuple[int, int], tuple[int, int]] = {}
+        self.bars_layout = False
+
+    def tune(self) -> Tune:
+        for number, text in enumerate(self.lines, start=1):
+            if not text.strip():
+                continue
+            if self.key is None:
+                self._header_line(text, number)
+            elif (match := _VOICE_LINE.fullmatch(text)) and not self.bars_layout:
+                self._open_voice(int(match[1]), number)
+            elif match := _MIDI_LINE.fullmatch(text):
+                self._midi_line(match, number)
+            elif text.startswith("[V:"):
+                self._bars_line(text, number)
+            else:
+                self._voice_text(text, number)
+        if self.key is None:
+            raise AbcError("no K: field, expected the header to end in one", len(self.lines))
+        n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
+        for voice in self.voices.values():
+            voice.bars += [""] * (n_bars - len(voice.bars))
+        self.meters.setdefault(0, Meter(4, 4))
+        self.tempos.setdefault(0, DEFAULT_QUARTERS_PER_MINUTE)
+        voices = list(self.voices.values())
+        return Tune(self.key, self.meters, self.tempos, voices, self.origins)
+
+    def _header_line(self, text: str, number: int) -> None:
+        name, value = text[:2], text[2:].strip()
+        if name == "M:":
+            self.meters[0] = Meter.parse(value, number, 3)
+        elif name == "Q:":
+            self.tempos[0] = _parse_tempo(value, number, 3)
+        elif name == "L:":
+            if value != UNIT_LINE[2:]:
+                raise AbcError(f"unit {value!r}, expected 1/16", number, 3)
+        elif name == "K:":
+            if value not in KEYS:
+                raise AbcError(f"key {value!r}, expected one of {' '.join(KEYS)}", number, 3)
+            self.key = value
+        elif name != "X:" and text != CHORD_ATTACK_LINE:
+            raise AbcError(f"{text[:20]!r} is no header line of the dialect", number)
+
+    def _open_voice(self, voice_id: int, number: int) -> None:
+        if voice_id != len(self.voices) + 1:
+            expected = len(self.voices) + 1
+            raise AbcError(f"voice {voice_id}, expected voice {expected} next", number, 3)
+        self.voice = self.voices[voice_id] = Voice(program=0)
+
+    def _midi_line(self, match: re.Match[str], number: int) -> None:
+        value, program = int(match[2]), match[1] == "program"
+        if self.voice is None or self.bars_layout:
+            raise AbcError("%%MIDI program or channel outside a voice's head", number)
+        if not (0 <= value <= 127 if program else 1 <= value <= 16):
+            raise AbcError(f"{match[0]!r}: program is 0-127, channel 1-16", number)
+        if program:
+            self.voice.program = value
+        else:
+            self.voice.channel = value
+            self.voice.program = None if value == 10 else self.voice.program
+
+    def _bars_line(self, text: str, number: int) -> None:
+        """Reads one bar of the bars layout: the voices it names; the others rest."""
+        self.bars_layout = True
+        bar = max((len(voice.bars) for voice in self.voices.values()), default=0)
+        position = 0
+        while position < len(text):
+            column = position + 1
+            match = _INLINE.match(text, position)
+            if not match or match[1] != "V":
+                raise AbcError("expected [V:n] at the start of a voice's bar", number, column)
+            voice = self.voices.get(int(match[2])) if match[2].isdecimal() else None
+            if voice is None:
+                raise AbcError(f"voice {match[2]!r} was not declared", number, column)
+            if len(voice.bars) > bar:
+                raise AbcError(f"voice {match[2]} stands twice in one bar", number, column)
+            voice.bars += [""] * (bar - len(voice.bars))
+            end = _BAR_LINE.search(text, match.end())
+            stop = end.start() if end else len(text)
+            self._add_bar(int(match[2]), text, match.end(), stop, number)
+            position = end.end() if end else stop
+
+    def _voice_text(self, text: str, number: int) -> None:
+        """Reads a line of the voices layout: some bars of the open voice."""
+        if self.bars_layout:
+            raise AbcError("expected a line [V:1]...|, one bar a line", number)
+        if self.voice is None:
+            if self.voices:
+                raise AbcError("bars outside a voice", number)
+            self._open_voice(1, number)  # a tune of one voice needs no V:
+        position = 0
+        while position < len(text):
+            end = _BAR_LINE.search(text, position)
+            stop = end.start() if end else len(text)
+            if end or text[position:stop].strip():  # a bar cut off before its bar line counts
+                self._add_bar(len(self.voices), text, position, stop, number)
+            position = end.end() if end else stop
+
+    def _add_bar(self, voice_id: int, text: str, start: int, stop: int, number: int) -> None:
+        """Takes [M:] and [Q:] off the head of a bar and keeps the rest as the voice's next bar."""
+        bars = self.voices[voice_id].bars
+        bar = len(bars)
+        while match := _INLINE.match(text, start, stop):
+            if match[1] == "M":
+                meter = Meter.parse(match[2], number, start + 4)
+                if self.meters.setdefault(bar, meter) != meter:
+                    raise AbcError("voices disagree on the metre of the bar", number, start + 1)
+            elif match[1] == "Q":
+                self.tempos[bar] = _parse_tempo(match[2], number, start + 4)
+            else:
+                raise AbcError("[V:] inside a bar", number, start + 1)
+            start = match.end()
+        body = text[start:stop]
+        bars.append("" if _SILENCE.fullmatch(body) else body)
+        self.origins[voice_id - 1, bar] = (number, start + 1)
+
+
+def _parse_tempo(text: str, line: int, column: int) -> Fraction:
+    match = _TEMPO.fullmatch(text)
+    if not match or int(match[2]) == 0:
+        raise AbcError(f"tempo {text!r}, expected 1/4=120 or 1/16=483", line, column)
+    return Fraction(int(match[2])) * (1 if match[1] == "4" else Fraction(1, 4))
