@@ -1,4 +1,4 @@
-"""One ABC tune of our dialect: headers, voices, bars; parse, print, re-lay.
+"""One ABC tune of our dialect: headers, voices, bars; what it is, and how it is printed.
 
 Two layouts of the same tune are read and written, and converted into each other without loss:
 
