@@ -27,7 +27,7 @@ from .settings import DataSettings
 from .sources import Source
 from .split import SPLITS, split_of
 from .stages import run_stage, write_json
-from .tokens import save_tokenizer, train_tokenizer
+from .tokens import train_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ class CorpusStages:
         context = self.settings.blocks.block_length
         train = self._read(self.folder / "4_split" / "train.parquet")
         tokenizer = train_tokenizer(_texts(train), self.settings.tokens, context)
-        save_tokenizer(tokenizer, out)
+        tokenizer.save_pretrained(out)
         counts = {}
         for split in SPLITS:
             rows = self._read(self.folder / "4_split" / f"{split}.parquet")

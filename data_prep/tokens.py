@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -100,8 +99,3 @@ def train_tokenizer(
         clean_up_tokenization_spaces=False,
         model_max_length=context_length,
     )
-
-
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Saves it so that `AutoTokenizer.from_pretrained(folder)` needs no code of ours."""
-    tokenizer.save_pretrained(folder)

@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def evaluate(name: str, settings: SamplingSettings, folder: Path) -> dict[str, A
     metrics = {
         "model": name,
         "n_samples": len(rows),
+        "sampling": asdict(settings),
         "ended": sum(row["ended"] for row in rows) / len(rows),
         "validity": validity(verdicts),
         "test": test_loss(name),

@@ -22,7 +22,7 @@ from huggingface_hub import HfApi
 import modeling
 
 TEMPLATE = Path(__file__).with_name("template.md")
-PUBLISHED = ("*.json", "*.safetensors", "*.py", "*.jinja")
+PUBLISHED = ("*.json", "*.safetensors", "*.py")
 FAMILIES = {
     modeling.AbcGPTConfig.model_type: "GPT",
     modeling.AbcLSTMConfig.model_type: "LSTM",

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data_prep.timeline import REASONS
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")
 # Who may import whom. `evaluation` takes the loss of a song and the data's place from `training`,
@@ -64,6 +66,15 @@ def test_files_that_travel_to_the_hub_import_only_what_is_there():
             assert same_folder or name.split(".")[0] in MODELING_MAY_IMPORT | {"__future__"}, (
                 f"{path} imports {name}"
             )
+
+
+def test_every_reason_to_refuse_a_file_is_in_the_list():
+    raised = {
+        reason
+        for path in (ROOT / "data_prep").glob("*.py")
+        for reason in re.findall(r'MidiError\(\s*"(\w+)"', path.read_text("utf-8"))
+    }
+    assert raised == set(REASONS)
 
 
 def test_no_pickle_eval_or_shell():
