@@ -6,6 +6,7 @@ Source: ABC standard v2.1, sections 4.2 (accidentals), 4.11 (ties), 4.13 (tuplet
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from .notation import (
     KEYS,
@@ -18,47 +19,88 @@ from .notation import (
     Segment,
     key_alterations,
     length_texts,
+    rest_text,
     spell,
 )
 
 
+@lru_cache(maxsize=len(KEYS))
 class BarWriter:
     """Writes the segments of one voice, bar by bar, in one key."""
 
     def __init__(self, key: str) -> None:
-        self._sharps = KEYS[key]
-        self._signature = key_alterations(self._sharps)
+        sharps = KEYS[key]
+        signature = key_alterations(sharps)
+        spelled = [spell(pitch, sharps) for pitch in range(128)]
+        self._letters = [letter for letter, _, _ in spelled]
+        # Names as the signature alone reads them, and with their accidental.
+        self._bare = [name for _, _, name in spelled]
+        self._marked = [SIGNS[alteration] + name for _, alteration, name in spelled]
+        self._in_key = [signature[letter] == alteration for letter, alteration, _ in spelled]
         self._altered: set[str] = set()
 
-    def write(self, segments: Sequence[Segment]) -> str:
-        """Returns the text of one bar, without its bar line.
+    def write(self, segments: Sequence[Segment], ticks: int) -> str:
+        """Returns the text of one bar, without its bar line; "" if it holds nothing.
 
         Args:
-            segments: Without gaps, from tick 0 to the end of the bar.
+            segments: Notes and chords in order; the rests between them are added.
+            ticks: Length of the bar.
         """
         self._altered = set()
         out: list[str] = []
-        plain: list[Segment] = []
-        for cell, tuplet in _cells(segments):
-            if tuplet:
-                self._write_plain(plain, out)
-                self._write_tuplet(cell, out)
-                plain = []
-            elif plain and _continues(plain[-1], cell[0]):
-                last = plain[-1]
-                plain[-1] = Segment(last.start, cell[0].end, last.pitches, cell[0].tied)
-                plain += cell[1:]
-            else:
-                plain += cell
-        self._write_plain(plain, out)
+        if any(s.start % SHORTEST_TICKS or s.end % SHORTEST_TICKS for s in segments):
+            self._write_with_tuplets(_with_rests(segments, ticks), out)
+            return "".join(out)
+        filled = 0
+        for start, end, pitches, tied in segments:
+            if start > filled:
+                out.append(rest_text(start - filled))
+            self._write_plain(pitches, end - start, tied, out)
+            filled = end
+        if segments and filled < ticks:
+            out.append(rest_text(ticks - filled))
         return "".join(out)
 
-    def _write_plain(self, segments: list[Segment], out: list[str]) -> None:
-        for segment in segments:
-            *first, last = length_texts(segment.end - segment.start)
-            for length in first:
-                self._element(segment, length, True, out)
-            self._element(segment, last, segment.tied, out)
+    def _write_plain(
+        self, pitches: tuple[int, ...], ticks: int, tied: bool, out: list[str]
+    ) -> None:
+        length = LENGTH_TEXT.get(ticks)
+        if length is not None:
+            out.append(self._names(pitches) + length + ("-" if tied else ""))
+            return
+        *first, last = length_texts(ticks)
+        out += [self._names(pitches) + piece + "-" for piece in first]
+        out.append(self._names(pitches) + last + ("-" if tied else ""))
+
+    def _names(self, pitches: tuple[int, ...]) -> str:
+        if len(pitches) == 1:
+            return self._name(pitches[0])
+        return "[" + "".join([self._name(pitch) for pitch in pitches]) + "]"
+
+    def _name(self, pitch: int) -> str:
+        if not self._in_key[pitch]:
+            self._altered.add(self._letters[pitch])
+            return self._marked[pitch]
+        altered = self._altered and self._letters[pitch] in self._altered
+        return self._marked[pitch] if altered else self._bare[pitch]
+
+    def _write_with_tuplets(self, segments: list[Segment], out: list[str]) -> None:
+        plain: list[Segment] = []
+        for cell, tuplet in [*_cells(segments), ([], True)]:
+            if not tuplet:
+                if plain and _continues(plain[-1], cell[0]):
+                    last = plain.pop()
+                    cell[0] = Segment(last.start, cell[0].end, last.pitches, cell[0].tied)
+                plain += cell
+                continue
+            for start, end, pitches, tied in plain:
+                if pitches:
+                    self._write_plain(pitches, end - start, tied, out)
+                else:
+                    out.append(rest_text(end - start))
+            plain = []
+            if cell:
+                self._write_tuplet(cell, out)
 
     def _write_tuplet(self, cell: list[Segment], out: list[str]) -> None:
         items: list[tuple[Segment, int, bool]] = []  # segment, length in tuplet units, tied
@@ -66,7 +108,7 @@ class BarWriter:
             units = (segment.end - segment.start) // TICKS_PER_TUPLET_UNIT
             parts = [4, 1] if units == 5 else [units]  # music21 cannot read a 5 in a tuplet
             items += [
-                (segment, part, segment.tied or number + 1 < len(parts))
+                (segment, part, segment.tied or (number + 1 < len(parts)))
                 for number, part in enumerate(parts)
             ]
         equal = len(items) == 3 and len({units for _, units, _ in items}) == 1
@@ -78,22 +120,25 @@ class BarWriter:
             items[longest : longest + 1] = [(segment, units - low, True), (segment, low, tied)]
         out.append("(3" if equal else f"(3:2:{len(items)}")
         for segment, units, tied in items:
-            self._element(segment, LENGTH_TEXT[units * TICKS_PER_UNIT], tied, out)
+            length = LENGTH_TEXT[units * TICKS_PER_UNIT]
+            if segment.pitches:
+                out.append(self._names(segment.pitches) + length + ("-" if tied else ""))
+            else:
+                out.append("z" + length)
 
-    def _element(self, segment: Segment, length: str, tied: bool, out: list[str]) -> None:
-        if not segment.pitches:
-            out.append("z" + length)
-            return
-        names = "".join(self._note(pitch) for pitch in segment.pitches)
-        body = names if len(segment.pitches) == 1 else f"[{names}]"
-        out.append(body + length + ("-" if tied else ""))
 
-    def _note(self, pitch: int) -> str:
-        letter, alteration, name = spell(pitch, self._sharps)
-        if alteration != self._signature[letter]:
-            self._altered.add(letter)
-            return SIGNS[alteration] + name
-        return SIGNS[alteration] + name if letter in self._altered else name
+def _with_rests(segments: Sequence[Segment], ticks: int) -> list[Segment]:
+    """Returns the segments with rests between them, from tick 0 to the end of the bar."""
+    out: list[Segment] = []
+    filled = 0
+    for segment in segments:
+        if segment.start > filled:
+            out.append(Segment(filled, segment.start))
+        out.append(segment)
+        filled = segment.end
+    if filled < ticks:
+        out.append(Segment(filled, ticks))
+    return out
 
 
 def _continues(first: Segment, second: Segment) -> bool:
@@ -118,8 +163,6 @@ def _cut(segments: Sequence[Segment], start: int, end: int) -> list[Segment]:
 def _cells(segments: Sequence[Segment]) -> list[tuple[list[Segment], bool]]:
     """Cuts a bar into stretches that are written plainly and stretches that are one tuplet."""
     bounds = sorted({segment.start for segment in segments} | {segments[-1].end})
-    if not any(tick % SHORTEST_TICKS for tick in bounds):
-        return [(list(segments), False)]
     out = []
     start, end = 0, bounds[-1]
     while start < end:
@@ -142,7 +185,7 @@ def _next_cell(start: int, end: int, bounds: Sequence[int]) -> tuple[int, bool]:
     inner = [tick - start for tick in bounds if start < tick < start + beat]
     if not any(tick % SHORTEST_TICKS for tick in inner):
         return beat, False
-    if beat == TICKS_PER_QUARTER and beat // 2 in inner:
-        beat //= 2
-        return beat, any(tick % SHORTEST_TICKS for tick in inner if tick < beat)
+    half = TICKS_PER_QUARTER // 2
+    if beat > half and (half in inner or any(tick % TICKS_PER_TUPLET_UNIT for tick in inner)):
+        return half, any(tick % SHORTEST_TICKS for tick in inner if tick < half)
     return beat, True

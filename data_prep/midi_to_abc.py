@@ -1,37 +1,28 @@
 """Stage 1: MIDI bytes -> ABC text of our dialect, or the reason why not.
 
 Every track becomes one part; notes of a part that overlap without sharing their ends become extra
-voices. Onsets are drawn to the grid that fits each beat of a part best (sixteenths, triplets, or
-twice as fine), so that straight and swung beats can stand side by side. Bar lines follow the time
-signatures; tempo is kept bar by bar, with the error fed back so that it never adds up.
+voices. Bar lines follow the time signatures; tempo is kept bar by bar, with the error fed back so
+that it never adds up. Text that is played by `abc_to_midi` is converted to itself.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from symusic import Score
 from symusic.core import ScoreTick, TrackTick
 
 from .bar_writer import BarWriter
+from .midi_file import LIMITS, Limits, MidiError, load_score
 from .notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
-from .timeline import LIMITS, BarGrid, Limits, MidiError, bar_tempos
+from .quantize import choose_grids
+from .timeline import BarGrid, bar_tempos
 from .tune import LAYOUTS, Tune, Voice, print_tune
+from .voices import Voices, split_voices
 
-# Grids of a beat of 48 ticks, and what each costs: it must bring the mean error of the beat's
-# onsets down by so many ticks to be preferred to the ones before it.
-_GRIDS = ((12, 0.0), (16, 0.3), (6, 0.4), (8, 0.6), (3, 1.0))
-_COLLISION_TICKS = 3.0
-# Onsets that end a beat nearer than this to the next element's onset are held until it: the gap
-# is how keys are released, not a rest that a composer would write.
-_HELD_GAP_TICKS = 12
-_SAME_END_TICKS = 6
-_MAX_VOICES_A_PART = 6
-_MAX_CHORD_NOTES = 12
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
+_DRUMS = -1  # in place of a program
 
 
 def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -> str:
@@ -43,7 +34,7 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
         limits: Where to refuse.
 
     Raises:
-        MidiError: With a reason of `REASONS`.
+        MidiError: With a reason of `midi_file.REASONS`.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
@@ -52,247 +43,184 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
 
 def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     """Converts a MIDI file to a `Tune`; see `midi_to_abc`."""
-    score = _load(midi, limits)
-    grid = BarGrid.of(score, limits)
-    parts = [part for track in score.tracks if (part := _read_part(track, score, grid))]
-    if not parts:
-        raise MidiError("no_notes", "no track holds a note")
-    pitches = Counter(
-        pitch % 12 for part in parts if not part.is_drums for _, _, p in part.chords for pitch in p
-    )
-    key = KEY_NAMES[_best_key(pitches)]
-    voices = [
-        Voice(part.program, 10 if part.is_drums else None, _write_bars(chords, grid, key))
-        for part in parts
-        for chords in _split_voices(part)
-    ]
-    _number_channels(voices)
+    score = load_score(midi, limits)
+    notes = _Notes.of(score)
+    grid = BarGrid.of(score, notes.ends.max() + TICKS_PER_QUARTER, limits)
+    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells)
+    onsets = grids.snap(notes.parts, notes.onsets)
+    is_drums = notes.programs == _DRUMS
+    voices = split_voices(notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells)
+    grid = grid.cut(voices.end.max())
+    tempos = bar_tempos(score, grid.starts, limits)
+
+    programs = notes.programs[voices.parts].tolist()
+    key = KEY_NAMES[_best_key(voices, notes.programs)]
+    texts = _write_voices(voices, grid, key)
+    channels = _channels(programs)
     meters = {
         bar: meter
         for bar, meter in enumerate(grid.meters)
         if bar == 0 or meter != grid.meters[bar - 1]
     }
-    return Tune(key, meters, bar_tempos(score, grid, limits), voices)
-
-
-def _load(midi: bytes, limits: Limits) -> ScoreTick:
-    start = midi.find(b"MThd", 0, 4096)
-    if start < 0:
-        found = bytes(midi[:16])
-        raise MidiError("not_midi", f"starts with {found!r}, expected the chunk MThd")
-    try:
-        score = Score.from_midi(midi[start:], sanitize_data=True)
-    except RuntimeError as error:
-        raise MidiError("unreadable", str(error).splitlines()[0][:200]) from error
-    n_notes = score.note_num()
-    if n_notes == 0:
-        raise MidiError("no_notes", "no track holds a note")
-    if n_notes > limits.notes:
-        raise MidiError("too_many_notes", f"{n_notes:,} notes, limit {limits.notes:,}")
-    if score.tpq <= 0:
-        raise MidiError("unreadable", f"{score.tpq} ticks a quarter note")
-    return score
-
-
-# ---------------------------------------------------------------- notes
+    return Tune(
+        key,
+        meters,
+        tempos,
+        [
+            Voice(None if program == _DRUMS else program, channel, bars)
+            for program, channel, bars in zip(programs, channels, texts, strict=True)
+        ],
+    )
 
 
 @dataclass
-class _Part:
-    """One track on the grid.
+class _Notes:
+    """All notes of a file, by part, then onset.
 
     Attributes:
-        program: General MIDI program; None for drums.
-        chords: (onset, end, rising pitches), sorted.
+        programs: (parts,) General MIDI program; `_DRUMS` for drums.
+        parts: (n,) part of each note.
+        onsets: (n,) ticks, as played.
+        ends: (n,) ticks, as played.
+        pitches: (n,) MIDI pitches.
     """
 
-    program: int | None
-    is_drums: bool
-    chords: list[tuple[int, int, tuple[int, ...]]]
+    programs: np.ndarray
+    parts: np.ndarray
+    onsets: np.ndarray
+    ends: np.ndarray
+    pitches: np.ndarray
+
+    @classmethod
+    def of(cls, score: ScoreTick) -> _Notes:
+        tracks = [track for track in score.tracks if len(track.notes)]
+        arrays = [track.notes.numpy() for track in tracks]
+        time, duration, pitches = (
+            np.concatenate([a[name] for a in arrays]).astype(np.int64)
+            for name in ("time", "duration", "pitch")
+        )
+        programs, part_of_track = _parts(tracks)
+        parts = np.repeat(part_of_track, [len(a["time"]) for a in arrays])
+        if time.min() < 0 or duration.min() < 0:
+            raise MidiError("unreadable", "times beyond what MIDI files can hold")
+        order = np.lexsort((time, parts))
+        scale = TICKS_PER_QUARTER / score.tpq
+        return cls(
+            programs=np.array(programs),
+            parts=parts[order],
+            onsets=(time * scale)[order],
+            ends=((time + duration) * scale)[order],
+            pitches=(pitches & 127)[order],
+        )
 
 
-def _read_part(track: TrackTick, score: ScoreTick, grid: BarGrid) -> _Part | None:
-    notes = track.notes.numpy()
-    if not len(notes["time"]):
-        return None
-    scale = TICKS_PER_QUARTER / score.tpq
-    onsets = notes["time"] * scale
-    ends = onsets + notes["duration"] * scale
-    pitches = np.clip(notes["pitch"], 0, 127)
-    steps = _beat_grids(onsets, ends, grid)
-    starts, ends = _snap(onsets, steps, grid), _snap(ends, steps, grid, is_end=True)
-    cell = np.searchsorted(grid.cells, starts, side="right") - 1
-    step = steps[np.clip(cell, 0, len(steps) - 1)]
-    ends = np.maximum(ends, starts + step)
-    ends = np.minimum(ends, grid.starts[-1])
-    inside = starts < grid.starts[-1]
-    rows = sorted(
-        zip(starts[inside].tolist(), pitches[inside].tolist(), ends[inside].tolist(), strict=True)
-    )
-    drums = bool(track.is_drum)
-    chords = _chords(rows, drums=drums)
-    return _Part(None if drums else track.program & 127, drums, chords)
+def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
+    """Makes a part of each track, and one of all drums: the parts' programs, the tracks' parts."""
+    programs: list[int] = []
+    part_of_track: list[int] = []
+    for track in tracks:
+        if track.is_drum and _DRUMS in programs:
+            part_of_track.append(programs.index(_DRUMS))
+            continue
+        part_of_track.append(len(programs))
+        programs.append(_DRUMS if track.is_drum else track.program & 127)
+    return programs, part_of_track
 
 
-def _beat_grids(onsets: np.ndarray, ends: np.ndarray, grid: BarGrid) -> np.ndarray:
-    """Chooses the grid step of each beat of a part: (cells,) ticks.
-
-    The onsets decide. A grid that would make a chord of notes that follow one another (a grace note
-    and its main note) is avoided; where the onsets fit several grids, one that the ends fit
-    exactly is preferred, so that text that was converted before is converted to itself.
-
-    Args:
-        onsets: (n,) ticks.
-        ends: (n,) ticks.
-        grid: Bars and beats.
-    """
-    lengths = np.diff(grid.cells)
-    n_cells = len(lengths)
-    cell, count, offset = _per_cell(onsets, grid, side="right")
-    end_cell, end_count, end_offset = _per_cell(ends, grid, side="left")
-    order = np.argsort(onsets, kind="stable")
-    first, second = order[:-1], order[1:]
-    follows = (onsets[second] - onsets[first] > 2) & (ends[first] <= onsets[second] + 1)
-    best, best_cost = np.full(n_cells, 3), np.full(n_cells, np.inf)  # 3 divides every bar
-    for step, penalty in _GRIDS:
-        allowed = lengths % step == 0
-        if step % 3:  # triplets fill a beat or half a beat
-            allowed &= np.isin(lengths, (24, 48))
-        slots = np.round(offset / step)
-        cost = np.bincount(cell, np.abs(offset - slots * step), n_cells) / np.maximum(count, 1)
-        collide = follows & (slots[first] == slots[second]) & (cell[first] == cell[second])
-        cost += _COLLISION_TICKS * (np.bincount(cell[second], collide, n_cells) > 0)
-        missed = np.abs(end_offset - np.round(end_offset / step) * step) > 0.25
-        cost += np.bincount(end_cell, missed, n_cells) / np.maximum(end_count, 1)
-        cost = np.where(allowed, cost + penalty, np.inf)
-        best = np.where(cost < best_cost, step, best)
-        best_cost = np.minimum(cost, best_cost)
-    return best
-
-
-def _per_cell(
-    times: np.ndarray, grid: BarGrid, side: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the beat of each time, the number of times in each beat, and ticks into the beat."""
-    n_cells = len(grid.cells) - 1
-    cell = np.clip(np.searchsorted(grid.cells, times, side=side) - 1, 0, n_cells - 1)
-    return cell, np.bincount(cell, minlength=n_cells), times - grid.cells[cell]
-
-
-def _snap(
-    times: np.ndarray, steps: np.ndarray, grid: BarGrid, *, is_end: bool = False
-) -> np.ndarray:
-    """Draws times to the grid of their beats: (n,) whole ticks."""
-    side = "left" if is_end else "right"  # an end on a bar line belongs to the beat before it
-    cell, _, offset = _per_cell(times, grid, side)
-    snapped = grid.cells[cell] + np.round(offset / steps[cell]) * steps[cell]
-    return snapped.astype(np.int64)
-
-
-def _chords(
-    rows: Sequence[tuple[int, int, int]], *, drums: bool
-) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Joins notes of one onset whose ends (nearly) agree.
-
-    Args:
-        rows: (onset, pitch, end), sorted.
-        drums: Then all notes of one onset are joined: a drum has no length of its own.
-    """
-    by_onset: dict[int, dict[int, int]] = {}
-    for onset, pitch, end in rows:
-        notes = by_onset.setdefault(onset, {})
-        notes[pitch] = max(end, notes.get(pitch, 0))  # a doubled note is one note
-    chords = []
-    for onset, notes in by_onset.items():
-        groups: list[tuple[int, list[int]]] = []  # end, pitches
-        for pitch, end in sorted(notes.items(), key=lambda note: (-note[1], note[0])):
-            near = groups and (drums or groups[-1][0] - end <= _SAME_END_TICKS)
-            if near and len(groups[-1][1]) < _MAX_CHORD_NOTES:
-                groups[-1][1].append(pitch)
-            else:
-                groups.append((end, [pitch]))
-        # Highest first, so that the first voice of a part is its melody.
-        groups.sort(key=lambda group: -max(group[1]))
-        chords += [(onset, end, tuple(sorted(pitches))) for end, pitches in groups]
-    return chords
-
-
-def _split_voices(part: _Part) -> list[list[tuple[int, int, tuple[int, ...]]]]:
-    """Spreads chords over voices in which nothing overlaps, at most `_MAX_VOICES_A_PART`.
-
-    When all are taken, the chord that ends first is cut short; drums are cut short at once.
-    """
-    voices: list[list[tuple[int, int, tuple[int, ...]]]] = []
-    limit = 1 if part.is_drums else _MAX_VOICES_A_PART
-    for onset, end, pitches in part.chords:
-        free = [v for v in voices if v[-1][1] <= onset]
-        if free:
-            voice = free[0]
-        elif len(voices) < limit:
-            voice = []
-            voices.append(voice)
-        else:
-            voice = min(voices, key=lambda v: (v[-1][0] == onset, v[-1][1]))
-            last_onset, last_end, last_pitches = voice[-1]
-            if last_onset == onset:
-                merged = tuple(sorted({*last_pitches, *pitches}))
-                voice[-1] = (onset, max(last_end, end), merged)
-                continue
-            voice[-1] = (last_onset, onset, last_pitches)
-        if voice and 0 < onset - voice[-1][1] < _HELD_GAP_TICKS:
-            voice[-1] = (voice[-1][0], onset, voice[-1][2])
-        voice.append((onset, end, pitches))
-    return voices
-
-
-def _best_key(pitch_classes: Counter[int]) -> int:
+def _best_key(voices: Voices, programs: np.ndarray) -> int:
     """Returns the sharps (-6 to 6) of the signature that needs the fewest accidentals."""
+    of_chord = programs[voices.parts][voices.voice] != _DRUMS
+    of_note = np.repeat(of_chord, np.diff(voices.first_note))
+    counts = np.bincount(voices.pitches[of_note] % 12, minlength=12)
 
     def accidentals(sharps: int) -> int:
-        scale = {(7 * (sharps + step)) % 12 for step in range(-1, 6)}
-        return sum(count for pitch, count in pitch_classes.items() if pitch not in scale)
+        scale = [(7 * (sharps + step)) % 12 for step in range(-1, 6)]
+        return int(counts.sum() - counts[scale].sum())
 
     return min(KEY_NAMES, key=lambda sharps: (accidentals(sharps), abs(sharps), -sharps))
 
 
-def _number_channels(voices: list[Voice]) -> None:
-    """Writes MIDI channels where readers would run out of them: one for each program."""
-    if sum(not voice.is_drums for voice in voices) <= len(_CHANNELS_WITHOUT_DRUMS):
-        return
-    programs = list(dict.fromkeys(v.program for v in voices if not v.is_drums))
-    for voice in voices:
-        if not voice.is_drums:
-            place = programs.index(voice.program) % len(_CHANNELS_WITHOUT_DRUMS)
-            voice.channel = _CHANNELS_WITHOUT_DRUMS[place]
+def _channels(programs: Sequence[int]) -> list[int | None]:
+    """Returns MIDI channels: 10 for drums; others where readers would run out: one a program."""
+    others = [program for program in programs if program != _DRUMS]
+    if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
+        return [10 if program == _DRUMS else None for program in programs]
+    number = {program: place for place, program in enumerate(dict.fromkeys(others))}
+    return [
+        10
+        if program == _DRUMS
+        else _CHANNELS_WITHOUT_DRUMS[number[program] % len(_CHANNELS_WITHOUT_DRUMS)]
+        for program in programs
+    ]
 
 
-def _write_bars(
-    chords: Sequence[tuple[int, int, tuple[int, ...]]], grid: BarGrid, key: str
-) -> list[str]:
-    """Writes one voice bar by bar; "" for bars of rest."""
-    bars: list[list[Segment]] = [[] for _ in grid.meters]
-    starts = grid.starts.tolist()
-    bar = 0
-    for onset, end, pitches in chords:
-        while onset >= starts[bar + 1]:
-            bar += 1
-        place = bar
-        while True:
-            first, stop = starts[place], starts[place + 1]
-            segments = bars[place]
-            filled = segments[-1].end if segments else 0
-            begin = max(onset - first, 0)
-            if begin > filled:
-                segments.append(Segment(filled, begin))
-            cut = min(end, stop) - first
-            segments.append(Segment(begin, cut, pitches, end > stop))
-            if end <= stop:
-                break
-            place += 1
+def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
+    """Writes all voices: per voice its bars, "" for bars of rest."""
+    starts = grid.starts
+    chord, bar, rows = _cut_at_bar_lines(voices, starts)
+    sets, set_of_chord = _intern_chords(voices)
+    rows = np.column_stack([rows, set_of_chord[chord]])
+    voice = voices.voice[chord]
+    first = np.flatnonzero(np.append(True, (voice[1:] != voice[:-1]) | (bar[1:] != bar[:-1])))
+    out: list[list[str]] = [[""] * len(grid.meters) for _ in range(len(voices.parts))]
     writer = BarWriter(key)
-    texts = []
-    for segments, start, stop in zip(bars, starts, starts[1:], strict=False):
-        if segments and segments[-1].end < stop - start:
-            segments.append(Segment(segments[-1].end, stop - start))
-        texts.append(writer.write(segments) if segments else "")
-    return texts
+    lengths = np.diff(starts)
+    known: dict[tuple[bytes, int], str] = {}  # bars repeat a lot
+    stops = np.append(first[1:], len(rows)).tolist()
+    places = zip(
+        first.tolist(),
+        stops,
+        voice[first].tolist(),
+        bar[first].tolist(),
+        lengths[bar[first]].tolist(),
+        strict=True,
+    )
+    for start, stop, number, place, ticks in places:
+        content = rows[start:stop]
+        bar_key = (content.tobytes(), ticks)
+        text = known.get(bar_key)
+        if text is None:
+            segments = [
+                Segment(begin, end, sets[chord_set], tied == 1)
+                for begin, end, tied, chord_set in content.tolist()
+            ]
+            text = known[bar_key] = writer.write(segments, ticks)
+        out[number][place] = text
+    return out
+
+
+def _cut_at_bar_lines(
+    voices: Voices, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts chords at bar lines.
+
+    Returns:
+        Of each piece the chord, the bar, and (start, end, tied) in ticks from the bar's start.
+    """
+    first_bar = np.searchsorted(starts, voices.onset, side="right") - 1
+    last_bar = np.searchsorted(starts, voices.end, side="left") - 1
+    pieces = last_bar - first_bar + 1
+    chord = np.repeat(np.arange(len(pieces)), pieces)
+    since = np.arange(len(chord)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    bar = first_bar[chord] + since
+    begin = np.maximum(voices.onset[chord], starts[bar]) - starts[bar]
+    end = np.minimum(voices.end[chord], starts[bar + 1]) - starts[bar]
+    return chord, bar, np.column_stack([begin, end, bar < last_bar[chord]])
+
+
+def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
+    """Numbers the sets of pitches: the sets, single pitches first; and (chords,) their numbers."""
+    sets: list[tuple[int, ...]] = [(pitch,) for pitch in range(128)]
+    numbers = voices.pitches[voices.first_note[:-1]].copy()
+    many = np.flatnonzero(np.diff(voices.first_note) > 1)
+    known: dict[tuple[int, ...], int] = {}
+    pitches, first = voices.pitches.tolist(), voices.first_note.tolist()
+    found = []
+    for chord in many.tolist():
+        pitch_set = tuple(pitches[first[chord] : first[chord + 1]])
+        if pitch_set not in known:
+            known[pitch_set] = len(sets)
+            sets.append(pitch_set)
+        found.append(known[pitch_set])
+    numbers[many] = found
+    return sets, numbers

@@ -10,8 +10,8 @@ Source: ABC standard v2.1, sections 4.2 (accidentals), 4.3 (lengths), 4.11 (ties
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 TICKS_PER_QUARTER = 48
 TICKS_PER_WHOLE = 4 * TICKS_PER_QUARTER
@@ -53,8 +53,7 @@ class AbcError(ValueError):
         self.message, self.line, self.column = message, line, column
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One element of a bar: a note, a chord or a rest.
 
     Attributes:
@@ -86,6 +85,7 @@ def length_texts(ticks: int) -> tuple[str, ...]:
     return tuple(out)
 
 
+@lru_cache(maxsize=8192)
 def rest_text(ticks: int) -> str:
     """Returns the rests that fill `ticks`, e.g. `z16` for a bar of 4/4."""
     return "".join("z" + length for length in length_texts(ticks))

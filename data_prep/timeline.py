@@ -8,39 +8,17 @@ from fractions import Fraction
 import numpy as np
 from symusic.core import ScoreTick
 
-from .notation import TICKS_PER_QUARTER
+from .midi_file import Limits, MidiError
+from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT, TICKS_PER_WHOLE
 from .tune import Meter
 
-
-class MidiError(ValueError):
-    """A MIDI file that is not converted.
-
-    Attributes:
-        reason: One of `REASONS`, for counting.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
-
-
-REASONS = (
-    *("not_midi", "unreadable", "no_notes", "too_many_notes", "too_many_bars", "too_long"),
-    *("unreadable_member", "too_large"),  # of the archive or folder; see sources.py
-)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a file may ask for. Real files reach 30,000 notes, odd legal ones 10,000 bars."""
-
-    notes: int = 200_000
-    bars: int = 20_000
-    seconds: float = 6 * 3600.0
-
-
-LIMITS = Limits()
 MAX_TEMPO_DRIFT_SECONDS = 0.015
+EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
+_COMMON_TIME = Meter(4, 4)
+_MAX_NUMERATOR = 255  # a byte in MIDI
+_MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
+# Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
+_SLOWEST, _FASTEST = 15, 96_000
 
 
 @dataclass
@@ -50,7 +28,7 @@ class BarGrid:
     Attributes:
         starts: (bars + 1,) first tick of each bar, and the end of the last.
         meters: Metre of each bar.
-        cells: (cells + 1,) first tick of each beat, counted from each bar's start.
+        cells: (beats + 1,) first tick of each beat, counted in quarters from each bar's start.
     """
 
     starts: np.ndarray
@@ -58,95 +36,128 @@ class BarGrid:
     cells: np.ndarray
 
     @classmethod
-    def of(cls, score: ScoreTick, limits: Limits) -> BarGrid:
-        """Lays the grid; raises `MidiError` where it would have too many bars."""
-        scale = TICKS_PER_QUARTER / score.tpq
-        end = _music_end(score) * scale
-        starts, meters = [0], []
-        changes = [change for change in _meter_changes(score, scale) if change[0] < end]
-        for place, (start, meter) in enumerate(changes):
-            stop = changes[place + 1][0] if place + 1 < len(changes) else end
-            full, rest = divmod(max(0, stop - start), meter.ticks)
-            last = place + 1 == len(changes)
-            n_bars = int(full) + (last and rest > 0)
-            if len(meters) + n_bars > limits.bars:
-                raise MidiError("too_many_bars", f"more than the limit of {limits.bars:,} bars")
-            starts += [starts[-1] + meter.ticks * (bar + 1) for bar in range(n_bars)]
-            meters += [meter] * n_bars
-            if not last and rest:  # the change cuts a bar short: that bar gets its own metre
-                starts.append(int(stop))
-                meters.append(_meter_of(int(rest)))
-        if not meters:
-            starts, meters = [0, changes[-1][1].ticks], [changes[-1][1]]
-        cells = [
-            start + beat
-            for start, meter in zip(starts, meters, strict=False)
-            for beat in range(0, meter.ticks, TICKS_PER_QUARTER)
-        ]
-        return cls(np.array(starts), meters, np.array([*cells, starts[-1]]))
+    def of(cls, score: ScoreTick, end: float, limits: Limits) -> BarGrid:
+        """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
+        changes = _meter_changes(score)
+        changes = [change for change in changes if change[0] <= end]
+        spans: list[tuple[int, Meter, int]] = []  # first tick, metre, bars
+        stops = [start for start, _ in changes[1:]]
+        for (start, meter), stop in zip(changes, stops, strict=False):
+            full, rest = divmod(stop - start, meter.ticks)
+            spans.append((start, meter, full))
+            spans += _cut_bar(stop - rest, rest)
+        start, meter = changes[-1]
+        spans.append((start, meter, int((end - start) // meter.ticks) + 1))
+        n_bars = sum(n for _, _, n in spans)
+        if n_bars > limits.bars:
+            raise MidiError("too_many_bars", f"{n_bars:,} bars, limit {limits.bars:,}")
+        starts, cells, meters = [], [], []
+        for start, meter, n in spans:
+            bars = start + meter.ticks * np.arange(n)
+            starts.append(bars)
+            beats = np.arange(0, meter.ticks, TICKS_PER_QUARTER)
+            cells.append((bars[:, None] + beats).ravel())
+            meters += [meter] * n
+        stop = [spans[-1][0] + spans[-1][1].ticks * spans[-1][2]]
+        return cls(np.concatenate([*starts, stop]), meters, np.concatenate([*cells, stop]))
+
+    def cut(self, end: int) -> BarGrid:
+        """Returns the bars that are needed up to tick `end`."""
+        n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
+        stop = self.starts[n_bars]
+        cells = self.cells[self.cells <= stop]
+        return BarGrid(self.starts[: n_bars + 1], self.meters[:n_bars], cells)
 
 
-def _music_end(score: ScoreTick) -> float:
-    """Returns the MIDI tick up to which bars are needed.
-
-    A key released a little late does not ask for another bar; a note that starts there does.
-    """
-    late = score.tpq / 8
-    notes = [track.notes.numpy() for track in score.tracks if len(track.notes)]
-    onset = max(part["time"].max() for part in notes)
-    release = max((part["time"] + part["duration"]).max() for part in notes)
-    return max(onset + late, release - late)
-
-
-def _meter_changes(score: ScoreTick, scale: float) -> list[tuple[int, Meter]]:
-    """Returns (tick, metre) of each change, on multiples of 12 ticks, the first at 0."""
-    changes: dict[int, Meter] = {0: Meter(4, 4)}
-    for sign in sorted(score.time_signatures, key=lambda sign: sign.time):
-        legal = 0 < sign.numerator < 256 and sign.denominator in (1, 2, 4, 8, 16, 32)
-        if legal:
-            tick = round(sign.time * scale / 12) * 12
-            changes[tick] = Meter(sign.numerator, sign.denominator)
+def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
+    """Returns (tick, metre) of each change, the first at tick 0."""
+    signs = score.time_signatures.numpy()
+    numerators, denominators = signs["numerator"], signs["denominator"]
+    legal = (numerators > 0) & np.isin(denominators, (1, 2, 4, 8, 16, 32, 64))
+    times = signs["time"][legal] * (TICKS_PER_QUARTER / score.tpq)
+    # A change a little off the beat means the beat; an exact one further off means what it says.
+    fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS
+    coarse = np.round(times / TICKS_PER_UNIT) * TICKS_PER_UNIT
+    ticks = np.where(np.abs(times - fine) <= EXACT_TICKS, fine, coarse).astype(np.int64)
+    order = np.argsort(ticks, kind="stable")
+    rows = zip(ticks[order], numerators[legal][order], denominators[legal][order], strict=True)
+    last_at = {0: (4, 4)} | {int(t): (int(n), int(d)) for t, n, d in rows if t >= 0}
     merged: list[tuple[int, Meter]] = []
-    for tick, meter in sorted(changes.items()):
+    for tick, (numerator, denominator) in sorted(last_at.items()):
+        meter = Meter(numerator, denominator)
         if not merged or merged[-1][1] != meter:
             merged.append((tick, meter))
     return merged
 
 
-def _meter_of(ticks: int) -> Meter:
-    """Returns the simplest metre of `ticks` ticks, in quarters where that goes."""
-    share = Fraction(ticks, 4 * TICKS_PER_QUARTER)
+def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
+    """Returns the bars that fill what a metre change leaves of a bar, as (tick, metre, bars)."""
+    if not ticks:
+        return []
+    share = Fraction(ticks, TICKS_PER_WHOLE)
     denominator = max(4, share.denominator)
-    return Meter(int(share * denominator), denominator)
+    numerator = int(share * denominator)
+    if numerator <= _MAX_NUMERATOR:
+        return [(start, Meter(numerator, denominator), 1)]
+    full, rest = divmod(ticks, _COMMON_TIME.ticks)
+    return [(start, _COMMON_TIME, full), *_cut_bar(start + ticks - rest, rest)]
 
 
-def bar_tempos(score: ScoreTick, grid: BarGrid, limits: Limits) -> dict[int, Fraction]:
+def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int, Fraction]:
     """Returns bar -> quarters a minute, in quarters of a beat, where it changes.
 
     Inside a bar the mean tempo is taken. A tempo is kept until the bar lines would be more than
     15 ms from where the file has them.
+
+    Args:
+        score: Where the tempos stand.
+        starts: (bars + 1,) as of `BarGrid`.
+        limits: For its seconds.
     """
-    scale = TICKS_PER_QUARTER / score.tpq
-    changes = sorted({tempo.time * scale: tempo.mspq for tempo in score.tempos}.items())
-    times = np.array([0.0] + [time for time, _ in changes if time > 0])
-    first = [mspq for time, mspq in changes if time <= 0][-1:] or [500_000]
-    spans = np.array(first + [mspq for time, mspq in changes if time > 0]) / 1e6
-    clock = np.concatenate([[0.0], np.cumsum(np.diff(times) * spans[:-1])])
-    place = np.searchsorted(times, grid.starts, side="right") - 1
-    seconds = (clock[place] + (grid.starts - times[place]) * spans[place]) / TICKS_PER_QUARTER
-    quarters = np.diff(grid.starts) / TICKS_PER_QUARTER
+    clock = _bar_seconds(score, starts)
+    quarters = np.diff(starts) / TICKS_PER_QUARTER
+    true = 240 * quarters / np.maximum(np.diff(clock), 1e-9)  # quarter beats a minute
     out: dict[int, Fraction] = {}
     current, written = 0, 0.0  # quarter beats a minute; seconds as the text plays them
-    for bar, (length, end) in enumerate(zip(quarters, seconds[1:], strict=True)):
-        true = 240 * length / max(end - seconds[bar], 1e-6)
-        choices = [min(max(int(true) + up, 4), 99_999) for up in (0, 1)]
-        drifts = {tempo: abs(written + 240 * length / tempo - end) for tempo in choices}
-        if drifts.get(current, np.inf) > MAX_TEMPO_DRIFT_SECONDS:
-            best = min(choices, key=drifts.__getitem__)
-            if best != current:
-                current = best
-                out[bar] = Fraction(current, 4)
+    rows = zip(quarters.tolist(), clock.tolist(), clock[1:].tolist(), true.tolist(), strict=False)
+    for bar, (length, start, end, tempo) in enumerate(rows):
+        nearest = round(tempo)
+        if abs(tempo - nearest) < 1e-5 and abs(written - start) < 1e-5:
+            best = _playable(nearest)  # in time, and can be said exactly
+        else:
+            choices = {_playable(int(tempo) + up) for up in (0, 1)}
+            drifts = {choice: abs(written + 240 * length / choice - end) for choice in choices}
+            in_time = drifts.get(current, np.inf) <= MAX_TEMPO_DRIFT_SECONDS
+            best = current if in_time else min(drifts, key=drifts.__getitem__)
+        if best != current:
+            current = best
+            out[bar] = Fraction(current, 4)
         written += 240 * length / current
     if written > limits.seconds:
-        raise MidiError("too_long", f"{written:,.0f} seconds, limit {limits.seconds:,.0f}")
+        message = f"{written:,.0f} seconds, limit {limits.seconds:,.0f}"
+        raise MidiError("too_many_seconds", message)
     return out
+
+
+def _bar_seconds(score: ScoreTick, starts: np.ndarray) -> np.ndarray:
+    """Returns the second at which each bar starts: (bars + 1,)."""
+    tempos = score.tempos.numpy()
+    legal = tempos["mspq"] > 0
+    order = np.argsort(tempos["time"][legal], kind="stable")
+    times = tempos["time"][legal][order] * (TICKS_PER_QUARTER / score.tpq)
+    # MIDI rounds a tempo to whole microseconds; 118.25 a minute is meant, and read back, exactly.
+    mspq = tempos["mspq"][legal][order].astype(np.float64)
+    meant = np.round(_MICROSECONDS / mspq)
+    mspq = np.where(np.round(_MICROSECONDS / meant) == mspq, _MICROSECONDS / meant, mspq)
+    times = np.concatenate([[-1.0], times])
+    spans = np.concatenate([[500_000.0], mspq]) / 1e6 / TICKS_PER_QUARTER
+    clock = np.concatenate([[0.0], np.cumsum(np.diff(times) * spans[:-1])])
+    place = np.searchsorted(times, starts, side="right") - 1
+    seconds = clock[place] + (starts - times[place]) * spans[place]
+    return seconds - seconds[0]
+
+
+def _playable(tempo: int) -> int:
+    """Returns the nearest tempo that MIDI's whole microseconds a quarter give back."""
+    tempo = min(max(tempo, _SLOWEST), _FASTEST)
+    return round(_MICROSECONDS / round(_MICROSECONDS / tempo))

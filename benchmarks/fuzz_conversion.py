@@ -1,0 +1,328 @@
+"""Fuzz campaign of the converter: odd MIDI files and texts, and what must hold for each of them.
+
+    python benchmarks/fuzz_conversion.py [--midi 50000] [--abc 20000] [--seed 0] [--workers 2]
+        [--sources FOLDER_OR_ZIP ...] [--only midi:123]
+
+Inputs and checks are those of tests/fuzzing.py. Files to mutate come from the bundled collection
+where `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and from
+--sources.
+
+Input i of a seed depends on the seed, on i and on the files to mutate only, so that `--only
+midi:123` makes it again; for texts, also on the converter, whose output is mutated. One input of
+each kind of finding is therefore kept under runs/fuzz/, as found and cut down as far as half a
+minute allows: `--only <file>` checks such a file again.
+
+A check that takes too long or too much memory is a finding, and so is a worker that hangs or dies.
+Exit status 1 if there are findings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import random
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pebble import ProcessExpired, ProcessPool
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from fuzzing import MAX_SECONDS, abc_inputs, check_abc, check_midi, kind_of, midi_inputs
+
+from data_prep.midi_to_abc import midi_to_abc
+from data_prep.sources import open_source
+from data_prep.stages import worker_pool
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = ROOT / "data" / "music21" / "0_midi"
+TUNES = ROOT / "tests" / "data"
+OUT = ROOT / "runs" / "fuzz"
+SUFFIXES = {"midi": ".mid", "abc": ".abc"}
+
+BATCH = 32  # inputs a task: scheduling one takes as long as a check
+SINGLE_SECONDS = 30.0  # checks stop themselves; this is for what does not let them
+BATCH_SECONDS = BATCH * MAX_SECONDS + 60  # reading the files to mutate included
+SHRINK_SECONDS = 30.0
+SEEDS_A_SOURCE = 200
+MAX_SEED_BYTES = 65_536  # a check of a larger one takes too long to be repeated often
+DETAIL_CHARS = 150
+
+Input = bytes | str
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What decides the inputs: the seed of chance, and the sources of files to mutate."""
+
+    seed: int
+    sources: tuple[str, ...]
+
+    def make(self, kind: str, number: int) -> Input:
+        """Returns input `number` of the campaign; `kind` is midi or abc."""
+        rng = random.Random(f"{self.seed} {kind} {number}")
+        if kind == "midi":
+            return next(midi_inputs(rng, midi_seeds(self.sources)))
+        return next(abc_inputs(rng, abc_seeds(self.sources)))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An input that failed its check.
+
+    Attributes:
+        kind: midi or abc.
+        number: Of the input.
+        size: Of the input, in bytes or characters.
+        description: What the check said.
+    """
+
+    kind: str
+    number: int
+    size: int
+    description: str
+
+    @property
+    def name(self) -> str:
+        """As `--only` takes it."""
+        return f"{self.kind}:{self.number}"
+
+
+@lru_cache(maxsize=1)
+def midi_seeds(sources: tuple[str, ...]) -> list[bytes]:
+    """Reads files to mutate: small ones, from all over each source."""
+    seeds: list[bytes] = []
+    for name in sources:
+        source = open_source(name, ROOT / "data")
+        members = source.members()
+        step = max(1, len(members) // SEEDS_A_SOURCE)
+        contents = (content for _, content in source.read(members[::step]))
+        seeds += [c for c in contents if isinstance(c, bytes) and len(c) <= MAX_SEED_BYTES]
+    return seeds
+
+
+@lru_cache(maxsize=1)
+def abc_seeds(sources: tuple[str, ...]) -> list[str]:
+    """Converts the files to mutate, every other one to the layout that other programs read."""
+    texts = []
+    for place, midi in enumerate(midi_seeds(sources)):
+        with contextlib.suppress(Exception):  # what it makes of bad files, midi inputs tell
+            texts.append(midi_to_abc(midi, layout=("bars", "voices")[place % 2]))
+    return [text for text in texts if len(text) <= MAX_SEED_BYTES]
+
+
+def check(data: Input) -> str | None:
+    """Returns what the check that fits the input says."""
+    return check_midi(data) if isinstance(data, bytes) else check_abc(data)
+
+
+def run_batch(campaign: Campaign, kind: str, start: int, stop: int) -> list[Finding]:
+    """Makes and checks inputs, in a worker."""
+    findings = []
+    for number in range(start, stop):
+        data = campaign.make(kind, number)
+        if description := check(data):
+            findings.append(Finding(kind, number, len(data), description))
+    return findings
+
+
+def run_campaign(campaign: Campaign, counts: dict[str, int], pool: ProcessPool) -> list[Finding]:
+    """Checks all inputs: `counts` says how many of which kind."""
+    batches = [
+        (kind, start, min(start + BATCH, count))
+        for kind, count in counts.items()
+        for start in range(0, count, BATCH)
+    ]
+    futures = [
+        (batch, pool.schedule(run_batch, [campaign, *batch], timeout=BATCH_SECONDS))
+        for batch in batches
+    ]
+    findings: list[Finding] = []
+    with tqdm(desc="fuzz", total=sum(counts.values()), unit="input", smoothing=0) as progress:
+        for (kind, start, stop), future in futures:
+            try:
+                findings += future.result()
+            except (FutureTimeoutError, ProcessExpired):
+                findings += _one_by_one(campaign, kind, range(start, stop), pool)
+            progress.update(stop - start)
+            progress.set_postfix(findings=len(findings))
+    return findings
+
+
+def _one_by_one(
+    campaign: Campaign, kind: str, numbers: range, pool: ProcessPool
+) -> Iterator[Finding]:
+    """Repeats a batch on which a worker hung or died, to find the input that did it."""
+    for number in numbers:
+        size = len(campaign.make(kind, number))
+        arguments = [campaign, kind, number, number + 1]
+        try:
+            yield from pool.schedule(run_batch, arguments, timeout=SINGLE_SECONDS).result()
+        except FutureTimeoutError:
+            yield Finding(kind, number, size, f"worker hangs, for {SINGLE_SECONDS:.0f} s")
+        except ProcessExpired as error:
+            yield Finding(kind, number, size, f"worker dies with code {error.exitcode}")
+
+
+def grouped(findings: list[Finding]) -> dict[str, list[Finding]]:
+    """Returns the findings by what failed, the most frequent first, small inputs first in each."""
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for finding in sorted(findings, key=lambda finding: finding.size):
+        groups[f"{finding.kind}: {kind_of(finding.description)}"].append(finding)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
+
+
+# ---------------------------------------------------------------- cutting inputs down
+
+
+def shrink(data: Input) -> Input:
+    """Leaves out stretches, ever shorter ones, as long as the check says the same kind of thing."""
+    deadline = time.monotonic() + SHRINK_SECONDS
+    kind = kind_of(check(data) or "")
+
+    def fails(candidate: Input) -> bool:
+        return kind_of(check(candidate) or "") == kind
+
+    size = max(1, len(data) // 2)
+    while kind and data:
+        data, is_shorter = _remove_stretches(data, size, fails, deadline)
+        if time.monotonic() > deadline or (size == 1 and not is_shorter):
+            break
+        size = max(1, size // 2)
+    return data
+
+
+def _remove_stretches(
+    data: Input, size: int, fails: Callable[[Input], bool], deadline: float
+) -> tuple[Input, bool]:
+    """Tries all stretches of one size; returns what is left, and whether that is shorter."""
+    length, start = len(data), 0
+    while start < len(data) and time.monotonic() <= deadline:
+        shorter = next(filter(fails, _without(data, start, start + size)), None)
+        data, start = (data, start + size) if shorter is None else (shorter, start)
+    return data, len(data) < length
+
+
+def _without(data: Input, start: int, stop: int) -> Iterator[Input]:
+    """Yields an input without a stretch, first with the length of the track set right."""
+    rest = data[stop:]
+    if isinstance(data, bytes):
+        head = data.rfind(b"MTrk", 0, start)
+        length = int.from_bytes(data[head + 4 : head + 8], "big") - (stop - start)
+        if head >= 0 and start >= head + 8 and length >= 0:
+            yield data[: head + 4] + length.to_bytes(4, "big") + data[head + 8 : start] + rest
+    yield data[:start] + rest
+
+
+# ---------------------------------------------------------------- reports and files
+
+
+def encoded(data: Input) -> bytes:
+    """Returns an input as a file holds it; texts may hold what is no legal UTF-8."""
+    return data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+
+
+def save_examples(
+    campaign: Campaign, groups: dict[str, list[Finding]], pool: ProcessPool
+) -> dict[str, Path]:
+    """Writes one input of each group, as found and cut down; returns the latter's files."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    jobs = []
+    for group, (finding, *_) in groups.items():
+        data = campaign.make(finding.kind, finding.number)
+        path = OUT / f"{finding.kind}_{campaign.seed}_{finding.number}{SUFFIXES[finding.kind]}"
+        path.write_bytes(encoded(data))
+        future = pool.schedule(shrink, [data], timeout=SHRINK_SECONDS + BATCH_SECONDS)
+        jobs.append((group, path, future))
+    files = {}
+    for group, path, future in tqdm(jobs, desc="cut down", unit="finding"):
+        with contextlib.suppress(FutureTimeoutError, ProcessExpired):  # then as it was found
+            small = path.with_stem(path.stem + "_small")
+            small.write_bytes(encoded(future.result()))
+            path = small
+        files[group] = path
+    return files
+
+
+def report(campaign: Campaign, groups: dict[str, list[Finding]], files: dict[str, Path]) -> None:
+    """Prints the table of findings and writes it as JSON."""
+    for group, findings in groups.items():
+        first, path = findings[0], files[group]
+        print(f"{len(findings):6}  {group}")
+        print(f"        {first.name}, {first.size:,} long; {path.stat().st_size:,} in {path}")
+        detail = first.description[len(kind_of(first.description)) :].strip()
+        print(f"        {detail[:DETAIL_CHARS]}")
+    content = {
+        "seed": campaign.seed,
+        "sources": campaign.sources,
+        "groups": {
+            group: {"file": files[group].name, "findings": [asdict(f) for f in findings]}
+            for group, findings in groups.items()
+        },
+    }
+    (OUT / "findings.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    print(f"-> {OUT}")
+
+
+def replay(campaign: Campaign, only: str) -> Finding | None:
+    """Checks one input again: midi:123, abc:123, or a file that a campaign kept."""
+    path = Path(only)
+    kind, _, number = only.partition(":")
+    if path.is_file():
+        kind, number = ("midi" if path.suffix == SUFFIXES["midi"] else "abc"), "0"
+        content = path.read_bytes()
+        data = content if kind == "midi" else content.decode("utf-8", "surrogatepass")
+    elif kind in SUFFIXES and number.isdecimal():
+        data = campaign.make(kind, int(number))
+    else:
+        raise SystemExit(f"--only {only}: expected midi:<number>, abc:<number> or a file")
+    print(repr(data[:2000]))
+    description = check(data)
+    print(description or "all is well")
+    return description and Finding(kind, int(number), len(data), description)
+
+
+def default_sources() -> list[str]:
+    """Returns where real tunes lie on this machine."""
+    return [str(BUNDLED if BUNDLED.is_dir() else TUNES)]
+
+
+def parse_options() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--midi", type=int, default=50_000, help="how many MIDI files")
+    parser.add_argument("--abc", type=int, default=20_000, help="how many texts")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sources", nargs="+", default=[], help="more files to mutate")
+    parser.add_argument("--only", help="check one input again: midi:123, abc:123, or a file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the campaign, or one input of it; print a table and keep what failed."""
+    options = parse_options()
+    campaign = Campaign(options.seed, (*default_sources(), *options.sources))
+    if options.only:
+        sys.exit(1 if replay(campaign, options.only) else 0)
+    with worker_pool(options.workers) as pool:
+        counts = {"midi": options.midi, "abc": options.abc}
+        groups = grouped(run_campaign(campaign, counts, pool))
+        files = save_examples(campaign, groups, pool)
+    print(f"seed {options.seed}: {counts}; {len(groups)} kinds of findings")
+    if groups:
+        report(campaign, groups, files)
+    sys.exit(1 if groups else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Bytes of a MIDI file -> a symusic score; what wraps or slightly breaks it is set right.
+
+symusic parses. It refuses some legal files (a long header chunk, SMPTE time) and some that hold
+good music all the same (an unknown format number): their headers are rewritten here.
+
+Source: Standard MIDI File specification 1.0 (RP-001), header and track chunks; RIFF RMID (RP-029).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from symusic import Score, Tempo
+from symusic.core import ScoreTick
+
+
+class MidiError(ValueError):
+    """A MIDI file that is not converted.
+
+    Attributes:
+        reason: One of `REASONS`, for counting.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
+REASONS = {
+    "not_midi": "no MThd chunk near the start: a web page, another format, an empty file",
+    "unreadable": "a broken header, or tracks that cannot be parsed",
+    "no_notes": "no track holds a note",
+    "too_many_bytes": "above `Limits.bytes`",
+    "too_many_notes": "above `Limits.notes`",
+    "too_many_bars": "above `Limits.bars`",
+    "too_many_voices": "above `Limits.voices`",
+    "too_many_seconds": "above `Limits.seconds`",
+    "too_many_chars": "the text would be above `Limits.chars`",
+    "too_much_expansion": "the text would be above `Limits.chars_per_byte` times the file",
+    "unreadable_member": "of an archive or folder; see sources.py",
+    "too_large": "a member of an archive or folder above what is read at all; see sources.py",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for; beyond it, it is refused with a reason of its own.
+
+    Real files reach 30,000 notes; a legal one of 47 bytes may hold one rest of 139,810 bars
+    (the longest that MIDI can write). What is far beyond either is a bomb or a joke.
+
+    Attributes:
+        bytes: Size of the file. 200,000 notes fit in 2 MB.
+        notes: Notes that symusic finds.
+        bars: Bars, silent ones too.
+        voices: Voices of all parts.
+        seconds: By the tempo map.
+        chars: Characters of the text.
+        chars_per_byte: Characters of the text per byte of the file, counted as one of at least
+            `small_file_bytes`, since a small file may rest for long.
+        small_file_bytes: See `chars_per_byte`.
+    """
+
+    bytes: int = 8_000_000
+    notes: int = 200_000
+    bars: int = 150_000
+    voices: int = 256
+    seconds: float = 100 * 3600.0
+    chars: int = 8_000_000
+    chars_per_byte: int = 400
+    small_file_bytes: int = 4096
+
+
+LIMITS = Limits()
+
+_HEADER_SEARCH_BYTES = 65_536
+_HEADER_LENGTH = 6
+# Frames a second by the byte that says it; 29 means 30 with dropped frame numbers, at 29.97.
+_SMPTE_FRAMES_A_SECOND = {24: 24.0, 25: 25.0, 29: 30_000 / 1001, 30: 30.0}
+_SMPTE_QUARTERS_A_SECOND = 2  # 120 quarters a minute, MIDI's own default
+
+
+def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
+    """Parses a MIDI file, from wherever its header chunk stands.
+
+    Returns:
+        A score of at least one note.
+
+    Raises:
+        MidiError: With a reason of `REASONS`.
+    """
+    if len(midi) > limits.bytes:
+        raise MidiError("too_many_bytes", f"{len(midi):,} bytes, limit {limits.bytes:,}")
+    start = midi.find(b"MThd", 0, _HEADER_SEARCH_BYTES)  # RIFF RMID, Mac binary: not at 0
+    if start < 0:
+        raise MidiError("not_midi", f"starts with {midi[:16]!r}, expected the chunk MThd")
+    midi = midi[start:]
+    length = int.from_bytes(midi[4:8], "big")
+    if length < _HEADER_LENGTH or len(midi) < 8 + length:
+        raise MidiError("unreadable", f"header of {length} bytes in a file of {len(midi)}")
+    file_format, division = midi[8:10], midi[12:14]
+    frames_a_second = _SMPTE_FRAMES_A_SECOND.get(256 - division[0])
+    if division[0] >= 0x80 and frames_a_second is None:
+        raise MidiError("unreadable", f"division {division.hex()} is neither ticks nor frames")
+    if frames_a_second:
+        ticks_a_second = frames_a_second * division[1]
+        division = round(ticks_a_second / _SMPTE_QUARTERS_A_SECOND).to_bytes(2, "big")
+    if not any(division):
+        raise MidiError("unreadable", "0 ticks a quarter note")
+    body = midi[8 + length :]
+    if file_format == b"\x00\x02":
+        score = _parse_patterns(body, division)
+    else:
+        score = _parse(b"\x00\x01", midi[10:12], division, body)
+    if frames_a_second:  # time is absolute there: tempo events do not stretch it
+        mspq = round(score.tpq / ticks_a_second * 1e6)
+        score.tempos = type(score.tempos)([Tempo(0, mspq=mspq)])
+    n_notes = score.note_num()
+    if n_notes == 0:
+        raise MidiError("no_notes", "no track holds a note")
+    if n_notes > limits.notes:
+        raise MidiError("too_many_notes", f"{n_notes:,} notes, limit {limits.notes:,}")
+    return score
+
+
+def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) -> ScoreTick:
+    header = b"MThd" + _HEADER_LENGTH.to_bytes(4, "big") + file_format + n_tracks + division
+    try:
+        # Sanitised: values of 128-255 where 127 is the most are common in files from the web.
+        return Score.from_midi(header + body, sanitize_data=True)
+    except RuntimeError as error:
+        raise MidiError("unreadable", str(error).splitlines()[0][:200]) from error
+
+
+def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
+    """Reads format 2, whose tracks are pieces of their own: one after another, bar by bar."""
+    whole: ScoreTick | None = None
+    for track in _track_chunks(body):
+        pattern = _parse(b"\x00\x00", b"\x00\x01", division, track)
+        if whole is None:
+            whole = pattern
+            continue
+        bar = 4 * whole.tpq
+        pattern = pattern.shift_time(-(-whole.end() // bar) * bar)
+        for name in ("tracks", "tempos", "time_signatures"):
+            getattr(whole, name).extend(getattr(pattern, name))
+    if whole is None:
+        raise MidiError("unreadable", "no track chunk")
+    return whole
+
+
+def _track_chunks(body: bytes) -> Iterator[bytes]:
+    start = 0
+    while start + 8 <= len(body):
+        stop = start + 8 + int.from_bytes(body[start + 4 : start + 8], "big")
+        if body[start : start + 4] == b"MTrk":
+            yield body[start:stop]
+        start = stop
