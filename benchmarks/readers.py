@@ -341,15 +341,15 @@ def summary(verdicts: list[dict[str, Any]]) -> dict[str, float]:
     out = {
         "files": len(verdicts),
         "timed_out_besides": n_timed_out,
-        "parses": mean(v["parses"] for v in verdicts),
-        "writes_midi": mean(v["writes_midi"] for v in verdicts),
+        "parses": mean(float(v["parses"]) for v in verdicts),
+        "writes_midi": mean(float(v["writes_midi"]) for v in verdicts),
         "files_with_errors": sum(bool(v["errors"]) for v in verdicts),
         "error_lines": sum(len(v["errors"]) for v in verdicts),
         "files_with_warnings": sum(bool(v["warnings"]) for v in verdicts),
         "agreement_mean": mean(agreements),
         "agreement_median": median(agreements),
         "agreement_lowest": min(agreements),
-        f"agreement_share_at_least_{GATE}": mean(value >= GATE for value in agreements),
+        f"agreement_share_at_least_{GATE}": mean(float(value >= GATE) for value in agreements),
         "seconds_a_file": mean(v["seconds"] for v in verdicts),
     }
     if any("original_on16i" in v for v in verdicts):

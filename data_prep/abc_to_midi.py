@@ -13,11 +13,12 @@ import numpy as np
 from symusic import Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick
 
-from .notation import TICKS_PER_QUARTER, Segment
+from .notation import TICKS_PER_QUARTER, AbcError, Segment
 from .tune import BarError, Tune, read_bars
 from .tune_parser import parse_tune
 
-MIDI_TICKS_PER_QUARTER = 480
+MIDI_TICKS_PER_QUARTER = 192
+_MAX_TICKS = (2**28 - 1) // (MIDI_TICKS_PER_QUARTER // TICKS_PER_QUARTER)  # of a MIDI delta time
 VELOCITY = 80
 
 
@@ -98,6 +99,9 @@ def perform(tune: Tune) -> Performance:
     """
     voices, errors = read_bars(tune)
     starts = _bar_starts(tune, voices)
+    if starts[-1] > _MAX_TICKS:
+        quarters = starts[-1] // TICKS_PER_QUARTER
+        raise AbcError(f"{quarters:,} quarter notes are more than a MIDI file can hold")
     return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
 
 

@@ -22,10 +22,10 @@ from .notation import (
 _ELEMENT = re.compile(
     r"""(?P<tuplet>\((?P<p>\d)(?::(?P<q>\d?))?(?::(?P<r>\d?))?)
       | (?P<rest>z)(?P<rest_length>\d{0,5}(?:/\d{0,5})?)
-      | (?:\[(?P<chord>(?:[_=^]{0,2}[A-Ga-g][,']{0,6}){1,64})\]
+      | (?:\[(?P<chord>(?:[_=^]{0,2}[A-Ga-g][,']{0,6}){1,128})\]
           |(?P<note>[_=^]{0,2}[A-Ga-g][,']{0,6}))
         (?P<length>\d{0,5}(?:/\d{0,5})?)(?P<tie>-?)""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
 _NOTE = re.compile(r"([_=^]{0,2})([A-Ga-g])([,']*)")
 

@@ -186,6 +186,7 @@ def _next_cell(start: int, end: int, bounds: Sequence[int]) -> tuple[int, bool]:
     if not any(tick % SHORTEST_TICKS for tick in inner):
         return beat, False
     half = TICKS_PER_QUARTER // 2
-    if beat > half and (half in inner or any(tick % TICKS_PER_TUPLET_UNIT for tick in inner)):
+    one_tuplet = beat == TICKS_PER_QUARTER and not any(t % TICKS_PER_TUPLET_UNIT for t in inner)
+    if beat > half and (half in inner or not one_tuplet):
         return half, any(tick % SHORTEST_TICKS for tick in inner if tick < half)
     return beat, True

@@ -35,6 +35,7 @@ REASONS = {
     "too_many_notes": "above `Limits.notes`",
     "too_many_bars": "above `Limits.bars`",
     "too_many_voices": "above `Limits.voices`",
+    "too_many_quarters": "above `Limits.quarters`",
     "too_many_seconds": "above `Limits.seconds`",
     "too_many_chars": "the text would be above `Limits.chars`",
     "too_much_expansion": "the text would be above `Limits.chars_per_byte` times the file",
@@ -55,6 +56,7 @@ class Limits:
         notes: Notes that symusic finds.
         bars: Bars, silent ones too.
         voices: Voices of all parts.
+        quarters: Quarter notes from the start to the end.
         seconds: By the tempo map.
         chars: Characters of the text.
         chars_per_byte: Characters of the text per byte of the file, counted as one of at least
@@ -66,6 +68,7 @@ class Limits:
     notes: int = 200_000
     bars: int = 150_000
     voices: int = 256
+    quarters: int = 1_000_000
     seconds: float = 100 * 3600.0
     chars: int = 8_000_000
     chars_per_byte: int = 400
@@ -121,6 +124,10 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
         raise MidiError("no_notes", "no track holds a note")
     if n_notes > limits.notes:
         raise MidiError("too_many_notes", f"{n_notes:,} notes, limit {limits.notes:,}")
+    quarters = score.end() / score.tpq
+    if quarters > limits.quarters:
+        message = f"{quarters:,.0f} quarters, limit {limits.quarters:,}"
+        raise MidiError("too_many_quarters", message)
     return score
 
 

@@ -15,13 +15,14 @@ from symusic.core import ScoreTick, TrackTick
 
 from .bar_writer import BarWriter
 from .midi_file import LIMITS, Limits, MidiError, load_score
-from .notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
-from .quantize import choose_grids
+from .notation import KEY_NAMES, TICKS_PER_QUARTER, TICKS_PER_WHOLE, Segment
+from .quantize import choose_grids, find_phase
 from .timeline import BarGrid, bar_tempos
 from .tune import LAYOUTS, Tune, Voice, print_tune
 from .voices import Voices, split_voices
 
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
+_CHARS_OF_A_WHOLE_REST = 3  # z16
 _DRUMS = -1  # in place of a program
 
 
@@ -46,12 +47,15 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     score = load_score(midi, limits)
     notes = _Notes.of(score)
     grid = BarGrid.of(score, notes.ends.max() + TICKS_PER_QUARTER, limits)
-    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells)
-    onsets = grids.snap(notes.parts, notes.onsets)
+    onsets = _snap(notes, grid)
+    if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
+        grid = grid.after(phase)
+        onsets = _snap(notes, grid)
     is_drums = notes.programs == _DRUMS
     voices = split_voices(notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells)
     grid = grid.cut(voices.end.max())
     tempos = bar_tempos(score, grid.starts, limits)
+    _check_size(len(midi), voices, grid, limits)
 
     programs = notes.programs[voices.parts].tolist()
     key = KEY_NAMES[_best_key(voices, notes.programs)]
@@ -71,6 +75,25 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
             for program, channel, bars in zip(programs, channels, texts, strict=True)
         ],
     )
+
+
+def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> None:
+    """Refuses what would be long text, before it is written: at least so long in both layouts."""
+    n_voices, n_bars = len(voices.parts), len(grid.meters)
+    if n_voices > limits.voices:
+        raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
+    pieces = np.searchsorted(grid.starts, voices.end, side="left") - np.searchsorted(
+        grid.starts, voices.onset, side="right"
+    )
+    longest_bar = _CHARS_OF_A_WHOLE_REST * (grid.starts[1:] - grid.starts[:-1]) // TICKS_PER_WHOLE
+    n_chars = max(int(pieces.sum()), n_voices * int(np.maximum(longest_bar, 3).sum()))
+    if n_chars > limits.chars:
+        message = f"at least {n_chars:,} characters, limit {limits.chars:,}"
+        raise MidiError("too_many_chars", message)
+    most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
+    if n_chars > most:
+        message = f"at least {n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
+        raise MidiError("too_much_expansion", message)
 
 
 @dataclass
@@ -112,6 +135,12 @@ class _Notes:
             ends=((time + duration) * scale)[order],
             pitches=(pitches & 127)[order],
         )
+
+
+def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:
+    """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
+    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells)
+    return grids.snap(notes.parts, notes.onsets)
 
 
 def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:

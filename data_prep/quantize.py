@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .notation import TICKS_PER_QUARTER
+from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER
 from .timeline import EXACT_TICKS
 
 _HALF_BEAT = TICKS_PER_QUARTER // 2
@@ -24,6 +24,10 @@ _COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 4.0, 6: 1.5, 3: 4.0}
 _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
 _EXACT_COST = 1e-6
+_PHASE_TOLERANCE_TICKS = 1.5
+_PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
+_PHASE_LEAD = 0.3  # ... and so much more than on the grid as it is
+_PHASE_ATTACKS = 8
 
 
 @dataclass
@@ -50,8 +54,7 @@ class Grids:
         """
         beat, offset, length = locate(self.cells, times, side)
         steps = self.steps_at(parts, beat, offset)
-        inside = np.minimum(np.round(offset / steps) * steps, length)
-        return (self.cells[beat] + inside).astype(np.int64)
+        return (self.cells[beat] + nearest_step(offset, steps, length)).astype(np.int64)
 
     def steps_at(self, parts: np.ndarray, beat: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Returns the step of the grid at each place: (n,) ticks."""
@@ -67,6 +70,14 @@ def locate(
     """Returns the beat of each time, the ticks into it, and the beat's length."""
     beat = np.clip(np.searchsorted(cells, times, side=side) - 1, 0, len(cells) - 2)
     return beat, times - cells[beat], cells[beat + 1] - cells[beat]
+
+
+def nearest_step(
+    offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray
+) -> np.ndarray:
+    """Rounds ticks into a beat to multiples of a step, or to the end of the beat: (n,)."""
+    inside = np.minimum(np.round(offset / steps) * steps, length)
+    return np.where(length - offset < np.abs(inside - offset), length, inside)
 
 
 def choose_grids(
@@ -117,3 +128,30 @@ def choose_grids(
     whole = (triplet.sum(1) < halves.min(0).sum(1)) & (room == TICKS_PER_QUARTER)
     steps[whole] = _TRIPLET
     return Grids(cells, key[is_first], steps)
+
+
+def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
+    """Returns by how many ticks, in [0, 48), the beats of a file are late; 0 if they are not.
+
+    Some files were recorded, or aligned with audio, against a clock that did not start on a beat.
+    Their attacks stand on a grid, but not on that of the file.
+
+    Args:
+        onsets: (n,) ticks, of all parts.
+        cells: (beats + 1,) first tick of each beat.
+    """
+    _, offset, _ = locate(cells, np.unique(onsets))
+    if len(offset) < _PHASE_ATTACKS:
+        return 0
+
+    def share(phases: np.ndarray, period: int) -> np.ndarray:
+        away = np.abs((offset - phases[:, None] + period / 2) % period - period / 2)
+        return (away <= _PHASE_TOLERANCE_TICKS).mean(1)
+
+    phases = np.arange(0, TICKS_PER_QUARTER, SHORTEST_TICKS)
+    shares = share(phases, _SIXTEENTH)
+    if shares.max() < max(_PHASE_SHARE, shares[0] + _PHASE_LEAD):
+        return 0
+    # Of the four sixteenths of a beat, the one that most attacks stand on is the beat.
+    on_beat = np.where(shares == shares.max(), share(phases, TICKS_PER_QUARTER), -1.0)
+    return int(phases[on_beat.argmax()])

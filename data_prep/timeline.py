@@ -10,12 +10,11 @@ from symusic.core import ScoreTick
 
 from .midi_file import Limits, MidiError
 from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT, TICKS_PER_WHOLE
-from .tune import Meter
+from .tune import MAX_NUMERATOR, Meter
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
 _COMMON_TIME = Meter(4, 4)
-_MAX_NUMERATOR = 255  # a byte in MIDI
 _MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
 # Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
 _SLOWEST, _FASTEST = 15, 96_000
@@ -61,6 +60,14 @@ class BarGrid:
         stop = [spans[-1][0] + spans[-1][1].ticks * spans[-1][2]]
         return cls(np.concatenate([*starts, stop]), meters, np.concatenate([*cells, stop]))
 
+    def after(self, phase: int) -> BarGrid:
+        """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
+        if not phase:
+            return self
+        ((_, meter, _),) = _cut_bar(0, phase)
+        starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
+        return BarGrid(starts, [meter, *self.meters], cells)
+
     def cut(self, end: int) -> BarGrid:
         """Returns the bars that are needed up to tick `end`."""
         n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
@@ -87,6 +94,8 @@ def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
         meter = Meter(numerator, denominator)
         if not merged or merged[-1][1] != meter:
             merged.append((tick, meter))
+    if len(merged) == 1 and meter.numerator == 1 and meter.ticks <= TICKS_PER_QUARTER:
+        return [(0, _COMMON_TIME)]  # bars of one beat and nothing else: that file counts no bars
     return merged
 
 
@@ -97,7 +106,7 @@ def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
     share = Fraction(ticks, TICKS_PER_WHOLE)
     denominator = max(4, share.denominator)
     numerator = int(share * denominator)
-    if numerator <= _MAX_NUMERATOR:
+    if numerator <= MAX_NUMERATOR:
         return [(start, Meter(numerator, denominator), 1)]
     full, rest = divmod(ticks, _COMMON_TIME.ticks)
     return [(start, _COMMON_TIME, full), *_cut_bar(start + ticks - rest, rest)]

@@ -30,7 +30,8 @@ UNIT_LINE = "L:1/16"
 # Without it abc2midi plays each chord as an arpeggio and a very short one shifts the whole voice.
 CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
 
-_METER = re.compile(r"(\d{1,3})/(1|2|4|8|16|32|64)")
+_METER = re.compile(r"([0-9]{1,3})/(1|2|4|8|16|32|64)")
+MAX_NUMERATOR = 255  # a byte in MIDI
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,9 @@ class Meter:
     def parse(cls, text: str, line: int = 1, column: int = 1) -> Meter:
         """Reads `3/4`; raises `AbcError` for anything else."""
         match = _METER.fullmatch(text)
-        if not match or int(match[1]) == 0:
-            raise AbcError(f"metre {text!r}, expected one such as 4/4", line, column)
+        if not match or not 1 <= int(match[1]) <= MAX_NUMERATOR:
+            expected = f"expected one such as 4/4, of at most {MAX_NUMERATOR} beats"
+            raise AbcError(f"metre {text!r}, {expected}", line, column)
         return cls(int(match[1]), int(match[2]))
 
 
@@ -210,13 +212,15 @@ def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
         AbcError: Where a bar's text is not in the dialect.
     """
     reader = BarReader(tune.key)
-    voices = [
-        [
-            reader.read(text, *tune.origins.get((number, bar), (1, 1))) if text else []
-            for bar, text in enumerate(voice.bars)
-        ]
-        for number, voice in enumerate(tune.voices)
-    ]
+    known: dict[str, list[Segment]] = {"": []}  # bars repeat a lot
+    voices = []
+    for number, voice in enumerate(tune.voices):
+        bars = []
+        for bar, text in enumerate(voice.bars):
+            if text not in known:
+                known[text] = reader.read(text, *tune.origins.get((number, bar), (1, 1)))
+            bars.append(known[text])
+        voices.append(bars)
     expected = [meter.ticks for meter in tune.bar_meters()]
     first = {bars[0][-1].end for bars in voices if bars and bars[0]}
     if len(first) == 1:

@@ -9,10 +9,12 @@ from .notation import KEYS, AbcError
 from .tune import CHORD_ATTACK_LINE, UNIT_LINE, Meter, Tune, Voice
 
 DEFAULT_QUARTERS_PER_MINUTE = Fraction(120)
+MAX_VOICE_BARS = 4_000_000  # more than what `midi_file.Limits` let be written
 
-_TEMPO = re.compile(r"1/(4|16)=(\d{1,5})")
-_VOICE_LINE = re.compile(r"V:(\d{1,3})")
-_MIDI_LINE = re.compile(r"%%MIDI (program|channel) (\d{1,3})")
+_TEMPO = re.compile(r"1/(4|16)=([0-9]{1,5})")
+_VOICE_ID = re.compile(r"[0-9]{1,3}")
+_VOICE_LINE = re.compile(r"V:([0-9]{1,3})")
+_MIDI_LINE = re.compile(r"%%MIDI (program|channel) ([0-9]{1,3})")
 _BAR_LINE = re.compile(r"\|\]|\|")
 _SILENCE = re.compile(r"(z[0-9/]*)*")
 _INLINE = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
@@ -41,6 +43,7 @@ class _Parser:
         self.voice: Voice | None = None
         self.origins: dict[tuple[int, int], tuple[int, int]] = {}
         self.bars_layout = False
+        self.n_bars = 0  # of the bars layout
 
     def tune(self) -> Tune:
         for number, text in enumerate(self.lines, start=1):
@@ -59,6 +62,8 @@ class _Parser:
         if self.key is None:
             raise AbcError("no K: field, expected the header to end in one", len(self.lines))
         n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
+        self.n_bars = n_bars
+        self._check_size(len(self.lines))
         for voice in self.voices.values():
             voice.bars += [""] * (n_bars - len(voice.bars))
         self.meters.setdefault(0, Meter(4, 4))
@@ -103,14 +108,16 @@ class _Parser:
     def _bars_line(self, text: str, number: int) -> None:
         """Reads one bar of the bars layout: the voices it names; the others rest."""
         self.bars_layout = True
-        bar = max((len(voice.bars) for voice in self.voices.values()), default=0)
+        bar = self.n_bars
+        self.n_bars += 1
+        self._check_size(number)
         position = 0
         while position < len(text):
             column = position + 1
             match = _INLINE.match(text, position)
             if not match or match[1] != "V":
                 raise AbcError("expected [V:n] at the start of a voice's bar", number, column)
-            voice = self.voices.get(int(match[2])) if match[2].isdecimal() else None
+            voice = self.voices.get(int(match[2])) if _VOICE_ID.fullmatch(match[2]) else None
             if voice is None:
                 raise AbcError(f"voice {match[2]!r} was not declared", number, column)
             if len(voice.bars) > bar:
@@ -120,6 +127,12 @@ class _Parser:
             stop = end.start() if end else len(text)
             self._add_bar(int(match[2]), text, match.end(), stop, number)
             position = end.end() if end else stop
+
+    def _check_size(self, number: int) -> None:
+        """Refuses text that declares many voices and rests for long: few bytes, much memory."""
+        if self.n_bars * len(self.voices) > MAX_VOICE_BARS:
+            found = f"{self.n_bars:,} bars of {len(self.voices)} voices"
+            raise AbcError(f"{found}, expected at most {MAX_VOICE_BARS:,} together", number)
 
     def _voice_text(self, text: str, number: int) -> None:
         """Reads a line of the voices layout: some bars of the open voice."""

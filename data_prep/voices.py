@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .notation import TICKS_PER_UNIT
-from .quantize import choose_grids, locate
+from .quantize import Grids, choose_grids, locate, nearest_step
 
 MAX_CHORD_NOTES = 12
 _MAX_VOICES_A_PART = 6
@@ -69,11 +69,12 @@ def split_voices(
     first = _first_of_runs(chord)
     part, onset = parts[order][first], onsets[order][first]
     end = np.maximum.reduceat(ends[order], first)
-    highest = pitches[np.append(first[1:], len(pitches)) - 1]
+    stop = np.append(first[1:], len(pitches))
+    highest, sizes = pitches[stop - 1], stop - first
     # Highest first, so that the first voice of a part is its melody.
     by_attack = np.lexsort((-highest, onset, part))
     end = _cut_by_next_attack(part, onset, end, is_drums)
-    voice, end, merged = _allocate(part, onset, end, by_attack)
+    voice, end, merged = _allocate(part, onset, end, sizes, by_attack)
 
     numbers = _number_voices(part, voice)
     target = np.lexsort((onset, numbers))
@@ -105,7 +106,7 @@ def _cut_by_next_attack(
 
 def _number_voices(part: np.ndarray, voice: np.ndarray) -> np.ndarray:
     """Numbers the voices of all parts through: (chords,) from 0."""
-    _, numbers = np.unique(part * _MAX_VOICES_A_PART + voice, return_inverse=True)
+    _, numbers = np.unique(part * (voice.max() + 1) + voice, return_inverse=True)
     return numbers
 
 
@@ -121,13 +122,7 @@ def _written_ends(
     beat, offset, length = locate(cells, onset)
     shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
     out = np.maximum(grids.snap(voice, end, side="left"), shortest)
-    for ticks, step in _LONG:
-        beat, offset, length = locate(cells, out, side="left")
-        fine = grids.steps_at(voice, beat, offset) != TICKS_PER_UNIT
-        beat, offset, length = locate(cells, end, side="left")
-        coarse = cells[beat] + np.minimum(np.round(offset / step) * step, length)
-        fine |= grids.steps_at(voice, beat, offset) != TICKS_PER_UNIT
-        out = np.where((out - onset >= ticks) & ~fine, coarse.astype(np.int64), out)
+    out = _coarser_if_long(voice, onset, end, out, grids)
     following = np.append(onset[1:], cells[-1])
     following[np.flatnonzero(voice[1:] != voice[:-1])] = cells[-1]
     is_last = np.append(voice[1:] != voice[:-1], True)
@@ -135,6 +130,26 @@ def _written_ends(
     held = (gap < TICKS_PER_UNIT) | (following - end < TICKS_PER_UNIT)
     closes = np.where(is_last, gap < 0, held)
     return np.where(closes, following, out)
+
+
+def _coarser_if_long(
+    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, drawn: np.ndarray, grids: Grids
+) -> np.ndarray:
+    """Draws the ends of long chords to eighths, or quarters, where their voice has no attacks.
+
+    Args:
+        voice: (chords,) voice of each.
+        onset: (chords,) ticks.
+        end: (chords,) ticks, as played.
+        drawn: (chords,) ticks, to the grid.
+        grids: Those of the voices.
+    """
+    for ticks, step in _LONG:
+        beat, offset, length = locate(grids.cells, end, side="left")
+        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT
+        coarse = (grids.cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
+        drawn = np.where(free & (drawn - onset >= ticks) & (coarse > onset), coarse, drawn)
+    return drawn
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:
@@ -190,18 +205,16 @@ def _chord_numbers(
     is_new = is_attack | (apart & ~is_drums[part])
     place = np.arange(len(order))
     since = place - np.maximum.accumulate(np.where(is_new, place, 0))
-    is_new |= (since % MAX_CHORD_NOTES == 0)
+    is_new |= (since % MAX_CHORD_NOTES == 0) & ~is_drums[part]
     numbers = np.empty(len(order), np.int64)
     numbers[order] = np.cumsum(is_new) - 1
     return numbers
 
 
 def _allocate(
-    part: np.ndarray, onset: np.ndarray, end: np.ndarray, by_attack: np.ndarray
+    part: np.ndarray, onset: np.ndarray, end: np.ndarray, sizes: np.ndarray, by_attack: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gives each chord the first voice of its part that is free.
-
-    When all are taken, the one that would be free first is cut short.
+    """Gives each chord the first voice of its part that is free; see `_first_fit`.
 
     Returns:
         Per chord its voice (counted within the part), its end, and the chord that it is part of:
@@ -213,30 +226,51 @@ def _allocate(
     busy_until = np.maximum.accumulate((part * _PART_STRIDE + end)[by_attack])
     alone = np.concatenate([[True], attacks[1:] >= busy_until[:-1]])
     clusters = np.append(np.flatnonzero(alone), len(part))
-    sizes = np.diff(clusters)
-    for start, size in zip(clusters[:-1][sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
-        chords = by_attack[start : start + size].tolist()
-        taken: list[int] = []  # per voice, its last chord
-        ends = dict(zip(chords, end[chords].tolist(), strict=True))
-        for chord, attack in zip(chords, onset[chords].tolist(), strict=True):
-            for number, last in enumerate(taken):
-                if ends[last] <= attack:
-                    taken[number] = chord
-                    voice[chord] = number
-                    break
-            else:
-                if len(taken) < _MAX_VOICES_A_PART:
-                    voice[chord] = len(taken)
-                    taken.append(chord)
-                    continue
-                number = min(range(len(taken)), key=lambda n: (onset[taken[n]] == attack, ends[taken[n]]))
-                last = taken[number]
-                if onset[last] == attack:
-                    merged[chord] = last
-                    ends[last] = max(ends[last], ends[chord])
-                else:
-                    ends[last] = attack
-                    taken[number] = chord
-                    voice[chord] = number
-        end[chords] = [ends[chord] for chord in chords]
+    for start, stop in zip(clusters[:-1].tolist(), clusters[1:].tolist(), strict=True):
+        if stop - start > 1:
+            chords = by_attack[start:stop]
+            voice[chords], end[chords], merged[chords] = _first_fit(
+                chords.tolist(), onset[chords].tolist(), end[chords].tolist(), sizes[chords].tolist()
+            )
     return voice, end, merged
+
+
+def _first_fit(
+    chords: list[int], onsets: list[int], ends: list[float], sizes: list[int]
+) -> tuple[list[int], list[float], list[int]]:
+    """Gives chords that overlap the first voice that is free.
+
+    When all that a part may have are taken, the one that would be free first is cut short; or, if
+    it starts with the chord, they become one. Only an attack too large for that gets more voices.
+
+    Args:
+        chords: By attack.
+        onsets: Ticks.
+        ends: Ticks.
+        sizes: Numbers of notes.
+
+    Returns:
+        Per chord its voice, its end, and the chord that it is part of.
+    """
+    voices, merged = [0] * len(chords), list(chords)
+    last: list[int] = []  # per voice, the place of its last chord in `chords`
+    for place, onset in enumerate(onsets):
+        free = next((n for n, before in enumerate(last) if ends[before] <= onset), None)
+        if free is None and len(last) >= _MAX_VOICES_A_PART:
+            free = min(range(len(last)), key=lambda n: (onsets[last[n]] == onset, ends[last[n]]))
+            before = last[free]
+            if onsets[before] < onset:
+                ends[before] = onset
+            elif sizes[before] + sizes[place] <= MAX_CHORD_NOTES:
+                merged[place] = chords[before]
+                sizes[before] += sizes[place]
+                ends[before] = max(ends[before], ends[place])
+                continue
+            else:
+                free = None
+        if free is None:
+            free = len(last)
+            last.append(place)
+        last[free] = place
+        voices[place] = free
+    return voices, ends, merged

@@ -38,6 +38,12 @@ MIDI_FINDINGS = {
     ),
     "drum_that_sounds_into_the_next": one_track(*notes((0, 4000, 36), (960, 240, 38), channel=9)),
     "bars_of_a_thirty_second": one_track((0, time_signature(1, 5)), *notes((0, 480, 60))),
+    "release_soon_after_a_short_bar": one_track(
+        (0, time_signature(1, 3)), *notes((0, 7 * 480 + 13, 60))
+    ),
+    "release_off_the_grid_at_a_bar_cut_short": one_track(
+        (11, time_signature(3, 2)), *notes((10, 1, 60)), division=3
+    ),
     "bar_of_more_than_255_quarters_cut_short": one_track(
         (0, time_signature(255, 1)),
         (480 * 500, time_signature(4, 2)),
