@@ -360,6 +360,8 @@ def summary(verdicts: list[dict[str, Any]]) -> dict[str, float]:
 def message_group(message: str) -> str:
     """Returns a message without what differs from text to text: numbers and quoted music."""
     head = message.split(":  ")[0]  # abcjs quotes the line after two spaces
+    if head.startswith("Music Line"):  # place: what is wrong: with which element
+        head = ": ".join(head.split(": ")[:2])
     return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", head)[:140]
 
 

@@ -24,20 +24,14 @@ from .notation import (
 )
 
 
-@lru_cache(maxsize=len(KEYS))
 class BarWriter:
     """Writes the segments of one voice, bar by bar, in one key."""
 
     def __init__(self, key: str) -> None:
-        sharps = KEYS[key]
-        signature = key_alterations(sharps)
-        spelled = [spell(pitch, sharps) for pitch in range(128)]
-        self._letters = [letter for letter, _, _ in spelled]
-        # Names as the signature alone reads them, and with their accidental.
-        self._bare = [name for _, _, name in spelled]
-        self._marked = [SIGNS[alteration] + name for _, alteration, name in spelled]
-        self._in_key = [signature[letter] == alteration for letter, alteration, _ in spelled]
+        self._letters, self._bare, self._marked, self._in_key = _spellings(key)
         self._altered: set[str] = set()
+        # Texts of notes and chords in the key, which hold where no letter is altered.
+        self._known: dict[tuple[tuple[int, ...], int], str] = {}
 
     def write(self, segments: Sequence[Segment], ticks: int) -> str:
         """Returns the text of one bar, without its bar line; "" if it holds nothing.
@@ -48,34 +42,34 @@ class BarWriter:
         """
         self._altered = set()
         out: list[str] = []
-        if any(s.start % SHORTEST_TICKS or s.end % SHORTEST_TICKS for s in segments):
-            self._write_with_tuplets(_with_rests(segments, ticks), out)
-            return "".join(out)
         filled = 0
         for start, end, pitches, tied in segments:
+            if start % SHORTEST_TICKS or end % SHORTEST_TICKS:
+                self._altered = set()
+                return self._write_with_tuplets(_with_rests(segments, ticks))
             if start > filled:
                 out.append(rest_text(start - filled))
-            self._write_plain(pitches, end - start, tied, out)
+            known = None if self._altered else self._known.get((pitches, end - start))
+            out.append(known or self._plain(pitches, end - start))
+            if tied:
+                out.append("-")
             filled = end
         if segments and filled < ticks:
             out.append(rest_text(ticks - filled))
         return "".join(out)
 
-    def _write_plain(
-        self, pitches: tuple[int, ...], ticks: int, tied: bool, out: list[str]
-    ) -> None:
-        length = LENGTH_TEXT.get(ticks)
-        if length is not None:
-            out.append(self._names(pitches) + length + ("-" if tied else ""))
-            return
-        *first, last = length_texts(ticks)
-        out += [self._names(pitches) + piece + "-" for piece in first]
-        out.append(self._names(pitches) + last + ("-" if tied else ""))
+    def _plain(self, pitches: tuple[int, ...], ticks: int) -> str:
+        """Returns a note or chord outside tuplets, tied where no one length can say its own."""
+        bare = not self._altered and all(map(self._in_key.__getitem__, pitches))
+        text = "-".join([self._names(pitches) + length for length in length_texts(ticks)])
+        if bare:
+            self._known[pitches, ticks] = text
+        return text
 
     def _names(self, pitches: tuple[int, ...]) -> str:
         if len(pitches) == 1:
             return self._name(pitches[0])
-        return "[" + "".join([self._name(pitch) for pitch in pitches]) + "]"
+        return "[" + "".join(map(self._name, pitches)) + "]"
 
     def _name(self, pitch: int) -> str:
         if not self._in_key[pitch]:
@@ -84,7 +78,8 @@ class BarWriter:
         altered = self._altered and self._letters[pitch] in self._altered
         return self._marked[pitch] if altered else self._bare[pitch]
 
-    def _write_with_tuplets(self, segments: list[Segment], out: list[str]) -> None:
+    def _write_with_tuplets(self, segments: list[Segment]) -> str:
+        out: list[str] = []
         plain: list[Segment] = []
         for cell, tuplet in [*_cells(segments), ([], True)]:
             if not tuplet:
@@ -95,12 +90,13 @@ class BarWriter:
                 continue
             for start, end, pitches, tied in plain:
                 if pitches:
-                    self._write_plain(pitches, end - start, tied, out)
+                    out.append(self._plain(pitches, end - start) + ("-" if tied else ""))
                 else:
                     out.append(rest_text(end - start))
             plain = []
             if cell:
                 self._write_tuplet(cell, out)
+        return "".join(out)
 
     def _write_tuplet(self, cell: list[Segment], out: list[str]) -> None:
         items: list[tuple[Segment, int, bool]] = []  # segment, length in tuplet units, tied
@@ -125,6 +121,20 @@ class BarWriter:
                 out.append(self._names(segment.pitches) + length + ("-" if tied else ""))
             else:
                 out.append("z" + length)
+
+
+@lru_cache(maxsize=len(KEYS))
+def _spellings(key: str) -> tuple[list[str], list[str], list[str], list[bool]]:
+    """Returns, per MIDI pitch, its letter, its name without and with its accidental, and whether
+    the signature alone gives it."""
+    signature = key_alterations(KEYS[key])
+    spelled = [spell(pitch, KEYS[key]) for pitch in range(128)]
+    return (
+        [letter for letter, _, _ in spelled],
+        [name for _, _, name in spelled],
+        [SIGNS[alteration] + name for _, alteration, name in spelled],
+        [signature[letter] == alteration for letter, alteration, _ in spelled],
+    )
 
 
 def _with_rests(segments: Sequence[Segment], ticks: int) -> list[Segment]:

@@ -24,7 +24,7 @@ from .sources import Member, Source
 from .stages import worker_pool
 
 SHARD_FILES = 128  # what an interruption costs at most
-# A last resort: the limits of `timeline.LIMITS` decide, and they do not depend on the machine.
+# A last resort: the limits of `midi_file.LIMITS` decide, and they do not depend on the machine.
 FILE_TIMEOUT_SECONDS = 60.0
 
 SCHEMA = pa.schema(

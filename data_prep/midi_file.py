@@ -40,7 +40,6 @@ REASONS = {
     "too_many_chars": "the text would be above `Limits.chars`",
     "too_much_expansion": "the text would be above `Limits.chars_per_byte` times the file",
     "unreadable_member": "of an archive or folder; see sources.py",
-    "too_large": "a member of an archive or folder above what is read at all; see sources.py",
 }
 
 
@@ -52,10 +51,10 @@ class Limits:
     (the longest that MIDI can write). What is far beyond either is a bomb or a joke.
 
     Attributes:
-        bytes: Size of the file. 200,000 notes fit in 2 MB.
+        bytes: Size of the file. 200,000 notes fit in 2 MB, as does the largest file of Lakh MIDI.
         notes: Notes that symusic finds.
         bars: Bars, silent ones too.
-        voices: Voices of all parts.
+        voices: Voices of all parts; the dialect numbers them with three digits.
         quarters: Quarter notes from the start to the end.
         seconds: By the tempo map.
         chars: Characters of the text.
@@ -67,7 +66,7 @@ class Limits:
     bytes: int = 8_000_000
     notes: int = 200_000
     bars: int = 150_000
-    voices: int = 256
+    voices: int = 999
     quarters: int = 1_000_000
     seconds: float = 100 * 3600.0
     chars: int = 8_000_000
@@ -79,8 +78,7 @@ LIMITS = Limits()
 
 _HEADER_SEARCH_BYTES = 65_536
 _HEADER_LENGTH = 6
-# Frames a second by the byte that says it; 29 means 30 with dropped frame numbers, at 29.97.
-_SMPTE_FRAMES_A_SECOND = {24: 24.0, 25: 25.0, 29: 30_000 / 1001, 30: 30.0}
+_SMPTE_29 = 30_000 / 1001  # 30 frames a second with dropped numbers; any other number is meant
 _SMPTE_QUARTERS_A_SECOND = 2  # 120 quarters a minute, MIDI's own default
 
 
@@ -103,11 +101,8 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
     if length < _HEADER_LENGTH or len(midi) < 8 + length:
         raise MidiError("unreadable", f"header of {length} bytes in a file of {len(midi)}")
     file_format, division = midi[8:10], midi[12:14]
-    frames_a_second = _SMPTE_FRAMES_A_SECOND.get(256 - division[0])
-    if division[0] >= 0x80 and frames_a_second is None:
-        raise MidiError("unreadable", f"division {division.hex()} is neither ticks nor frames")
-    if frames_a_second:
-        ticks_a_second = frames_a_second * division[1]
+    ticks_a_second = _smpte_ticks_a_second(division)
+    if ticks_a_second:
         division = round(ticks_a_second / _SMPTE_QUARTERS_A_SECOND).to_bytes(2, "big")
     if not any(division):
         raise MidiError("unreadable", "0 ticks a quarter note")
@@ -116,7 +111,7 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
         score = _parse_patterns(body, division)
     else:
         score = _parse(b"\x00\x01", midi[10:12], division, body)
-    if frames_a_second:  # time is absolute there: tempo events do not stretch it
+    if ticks_a_second:  # time is absolute there: tempo events do not stretch it
         mspq = round(score.tpq / ticks_a_second * 1e6)
         score.tempos = type(score.tempos)([Tempo(0, mspq=mspq)])
     n_notes = score.note_num()
@@ -129,6 +124,14 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
         message = f"{quarters:,.0f} quarters, limit {limits.quarters:,}"
         raise MidiError("too_many_quarters", message)
     return score
+
+
+def _smpte_ticks_a_second(division: bytes) -> float | None:
+    """Returns the ticks a second of a header that counts frames, None for one that does not."""
+    if division[0] < 0x80:
+        return None
+    frames = 256 - division[0]
+    return (_SMPTE_29 if frames == 29 else frames) * division[1]
 
 
 def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) -> ScoreTick:

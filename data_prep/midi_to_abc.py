@@ -14,6 +14,7 @@ import numpy as np
 from symusic.core import ScoreTick, TrackTick
 
 from .bar_writer import BarWriter
+from .merge_voices import merge_voices
 from .midi_file import LIMITS, Limits, MidiError, load_score
 from .notation import KEY_NAMES, TICKS_PER_QUARTER, TICKS_PER_WHOLE, Segment
 from .quantize import choose_grids, find_phase
@@ -39,21 +40,19 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    return print_tune(midi_to_tune(midi, limits=limits), layout)
+    abc = print_tune(midi_to_tune(midi, limits=limits), layout)
+    _check_chars(len(abc), len(midi), limits)
+    return abc
 
 
 def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     """Converts a MIDI file to a `Tune`; see `midi_to_abc`."""
     score = load_score(midi, limits)
     notes = _Notes.of(score)
-    grid = BarGrid.of(score, notes.ends.max() + TICKS_PER_QUARTER, limits)
-    onsets = _snap(notes, grid)
-    if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
-        grid = grid.after(phase)
-        onsets = _snap(notes, grid)
-    is_drums = notes.programs == _DRUMS
-    voices = split_voices(notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells)
-    grid = grid.cut(voices.end.max())
+    end = notes.ends.max() + TICKS_PER_QUARTER
+    voices, grid = _quantize(notes, BarGrid.of(score, end, limits))
+    if not grid.counts_bars():
+        voices, grid = _quantize(notes, BarGrid.common_time(end))
     tempos = bar_tempos(score, grid.starts, limits)
     _check_size(len(midi), voices, grid, limits)
 
@@ -86,13 +85,16 @@ def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> 
         grid.starts, voices.onset, side="right"
     )
     longest_bar = _CHARS_OF_A_WHOLE_REST * (grid.starts[1:] - grid.starts[:-1]) // TICKS_PER_WHOLE
-    n_chars = max(int(pieces.sum()), n_voices * int(np.maximum(longest_bar, 3).sum()))
+    of_rests = n_voices * int(np.maximum(longest_bar, _CHARS_OF_A_WHOLE_REST).sum())
+    _check_chars(max(int(pieces.sum()), of_rests), n_bytes, limits)
+
+
+def _check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
     if n_chars > limits.chars:
-        message = f"at least {n_chars:,} characters, limit {limits.chars:,}"
-        raise MidiError("too_many_chars", message)
+        raise MidiError("too_many_chars", f"{n_chars:,} characters, limit {limits.chars:,}")
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
     if n_chars > most:
-        message = f"at least {n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
+        message = f"{n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
         raise MidiError("too_much_expansion", message)
 
 
@@ -135,6 +137,18 @@ class _Notes:
             ends=((time + duration) * scale)[order],
             pitches=(pitches & 127)[order],
         )
+
+
+def _quantize(notes: _Notes, grid: BarGrid) -> tuple[Voices, BarGrid]:
+    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too."""
+    onsets = _snap(notes, grid)
+    if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
+        grid = grid.after(phase)
+        onsets = _snap(notes, grid)
+    is_drums = notes.programs == _DRUMS
+    voices = split_voices(notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells)
+    voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
+    return voices, grid.cut(voices.end.max())
 
 
 def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:

@@ -27,7 +27,10 @@ from .stages import code_digest, explain, read_stage
 
 logger = logging.getLogger(__name__)
 
-_CONVERTER = ("notation", "bar_writer", "tune", "timeline", "midi_to_abc")
+_CONVERTER = (
+    *("notation", "bar_writer", "tune", "midi_file", "timeline", "quantize", "voices"),
+    *("merge_voices", "midi_to_abc"),
+)
 
 
 def run_pipeline(

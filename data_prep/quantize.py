@@ -20,7 +20,7 @@ _TRIPLET = 16  # over the whole beat
 _SIXTEENTH = 12
 # Steps that divide half a beat, and what each costs; the order is that of preference.
 _HALF_STEPS = (_SIXTEENTH, 8, 6, 3)
-_COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 4.0, 6: 1.5, 3: 4.0}
+_COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 2.5, 6: 1.5, 3: 4.0}
 _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
 _EXACT_COST = 1e-6
@@ -144,14 +144,14 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
     if len(offset) < _PHASE_ATTACKS:
         return 0
 
-    def share(phases: np.ndarray, period: int) -> np.ndarray:
-        away = np.abs((offset - phases[:, None] + period / 2) % period - period / 2)
-        return (away <= _PHASE_TOLERANCE_TICKS).mean(1)
+    def share(phase: int, period: int) -> float:
+        away = np.abs((offset - phase + period / 2) % period - period / 2)
+        return float((away <= _PHASE_TOLERANCE_TICKS).mean())
 
-    phases = np.arange(0, TICKS_PER_QUARTER, SHORTEST_TICKS)
-    shares = share(phases, _SIXTEENTH)
-    if shares.max() < max(_PHASE_SHARE, shares[0] + _PHASE_LEAD):
+    shares = {phase: share(phase, _SIXTEENTH) for phase in range(0, _SIXTEENTH, SHORTEST_TICKS)}
+    best = max(shares, key=shares.__getitem__)
+    if shares[best] < max(_PHASE_SHARE, shares[0] + _PHASE_LEAD):
         return 0
     # Of the four sixteenths of a beat, the one that most attacks stand on is the beat.
-    on_beat = np.where(shares == shares.max(), share(phases, TICKS_PER_QUARTER), -1.0)
-    return int(phases[on_beat.argmax()])
+    beats = range(best, TICKS_PER_QUARTER, _SIXTEENTH)
+    return max(beats, key=lambda phase: share(phase, TICKS_PER_QUARTER))

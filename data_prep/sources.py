@@ -15,13 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from .timeline import MidiError
+from .midi_file import LIMITS, MidiError
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
-# A larger member is no music but a bomb or a mistake: the largest file of Lakh MIDI has 2 MB.
-MAX_MEMBER_BYTES = 64 * 2**20
 _READ_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
 
 
@@ -117,13 +115,13 @@ class Source:
 def _read(open_file: Callable[[], IO[bytes]]) -> bytes | MidiError:
     try:
         with open_file() as file:
-            content = file.read(MAX_MEMBER_BYTES + 1)
+            content = file.read(LIMITS.bytes + 1)
     except _READ_ERRORS as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         return MidiError("unreadable_member", str(error) or type(error).__name__)
-    if len(content) > MAX_MEMBER_BYTES:
-        return MidiError("too_large", f"more than {MAX_MEMBER_BYTES:,} bytes")
+    if len(content) > LIMITS.bytes:
+        return MidiError("too_many_bytes", f"more than {LIMITS.bytes:,} bytes")
     return content
 
 

@@ -60,6 +60,20 @@ class BarGrid:
         stop = [spans[-1][0] + spans[-1][1].ticks * spans[-1][2]]
         return cls(np.concatenate([*starts, stop]), meters, np.concatenate([*cells, stop]))
 
+    @classmethod
+    def common_time(cls, end: float) -> BarGrid:
+        """Lays bars of 4/4 beyond tick `end`."""
+        n_bars = int(end // _COMMON_TIME.ticks) + 1
+        starts = np.arange(n_bars + 1) * _COMMON_TIME.ticks
+        return cls(starts, [_COMMON_TIME] * n_bars, np.arange(0, starts[-1] + 1, TICKS_PER_QUARTER))
+
+    def counts_bars(self) -> bool:
+        """Whether there is more than bars of one beat, as files have that know no bars."""
+        beat = self.meters[0]
+        return any(meter != beat or meter.numerator > 1 for meter in self.meters) or (
+            beat.ticks > TICKS_PER_QUARTER
+        )
+
     def after(self, phase: int) -> BarGrid:
         """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
         if not phase:
@@ -71,9 +85,8 @@ class BarGrid:
     def cut(self, end: int) -> BarGrid:
         """Returns the bars that are needed up to tick `end`."""
         n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
-        stop = self.starts[n_bars]
-        cells = self.cells[self.cells <= stop]
-        return BarGrid(self.starts[: n_bars + 1], self.meters[:n_bars], cells)
+        starts, meters = self.starts[: n_bars + 1], self.meters[:n_bars]
+        return BarGrid(starts, meters, self.cells[self.cells <= starts[-1]])
 
 
 def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
@@ -94,8 +107,6 @@ def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
         meter = Meter(numerator, denominator)
         if not merged or merged[-1][1] != meter:
             merged.append((tick, meter))
-    if len(merged) == 1 and meter.numerator == 1 and meter.ticks <= TICKS_PER_QUARTER:
-        return [(0, _COMMON_TIME)]  # bars of one beat and nothing else: that file counts no bars
     return merged
 
 

@@ -88,7 +88,7 @@ def split_voices(
         parts=part[target][_first_of_runs(numbers)],
         voice=numbers,
         onset=onset,
-        end=_written_ends(numbers, onset, end, cells),
+        end=written_ends(numbers, onset, end, cells),
         first_note=np.append(_first_of_runs(note_chord[order]), len(order)),
         pitches=pitches[order],
     )
@@ -110,7 +110,7 @@ def _number_voices(part: np.ndarray, voice: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _written_ends(
+def written_ends(
     voice: np.ndarray, onset: np.ndarray, end: np.ndarray, cells: np.ndarray
 ) -> np.ndarray:
     """Draws the ends of chords to the grid of their own voice: (chords,) whole ticks.

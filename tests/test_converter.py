@@ -1,16 +1,18 @@
 import contextlib
 import subprocess
+import time
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import symusic
+from fuzzing import midi_file, notes, time_signature, track
 from symusic import Note, Score, Tempo, TimeSignature, Track
 
 from data_prep.abc_to_midi import abc_to_midi, perform
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.notation import AbcError
-from data_prep.timeline import LIMITS, Limits, MidiError
+from data_prep.midi_file import Limits, MidiError
 from data_prep.tune import Meter, print_tune
 from data_prep.tune_parser import parse_tune
 
@@ -99,7 +101,7 @@ def test_programs_drums_metre_and_tempo_changes_are_kept():
     assert [(v.program, v.is_drums) for v in tune.voices] == [(40, False), (None, True)]
     back = Score.from_midi(abc_to_midi(abc))
     assert [(t.program, t.is_drum) for t in back.tracks] == [(40, False), (0, True)]
-    assert back.end() == pytest.approx(11 * 480, abs=480)
+    assert back.end() == 11 * back.tpq
 
 
 def test_fractional_tempo_does_not_drift():
@@ -119,12 +121,56 @@ def test_bar_cut_short_by_a_metre_change_gets_its_own_metre():
     assert not perform(tune).bar_errors
 
 
+def test_straight_and_triplet_halves_of_one_beat_stand_side_by_side():
+    notes = [(0, 1 / 4, 60), (1 / 4, 1 / 4, 62), *((1 / 2 + n / 6, 1 / 6, 64) for n in range(3))]
+    abc = midi_to_abc(score_of(notes).dumps_midi())
+    assert "[V:1]CD(3EEEz12|]" in abc
+
+
+def test_recording_that_started_off_the_beat_is_written_on_it():
+    late = 9 / 48  # of a quarter
+    score = score_of([(late + n / 2, 1 / 2, 60 + n % 2 * 4) for n in range(16)])
+    tune = parse_tune(midi_to_abc(score.dumps_midi()))
+    assert tune.meters == {0: Meter(3, 64), 1: Meter(4, 4)}
+    assert tune.voices[0].bars[1] == "C2E2C2E2C2E2C2E2"
+
+
+def test_drums_on_many_tracks_are_one_kit():
+    score = score_of([(beat, 1 / 4, 36) for beat in range(8)], drums=True)
+    score.tracks.append(score_of([(b / 2, 1 / 4, 42) for b in range(16)], drums=True).tracks[0])
+    tune = parse_tune(midi_to_abc(score.dumps_midi()))
+    assert [voice.is_drums for voice in tune.voices] == [True]
+    assert perform(tune).n_notes == 24
+
+
+def test_tracks_of_one_instrument_that_take_turns_are_one_voice():
+    score = score_of([(bar * 8 + beat, 1, 60) for bar in range(2) for beat in range(4)])
+    answer = score_of([(bar * 8 + 4 + beat, 1, 67) for bar in range(2) for beat in range(4)])
+    score.tracks.append(answer.tracks[0])
+    midi = score.dumps_midi()
+    abc = midi_to_abc(midi)
+    assert len(parse_tune(abc).voices) == 1
+    assert quarters(abc_to_midi(abc)) == quarters(midi)
+
+
+def test_bars_of_one_beat_and_nothing_else_are_common_time():
+    score = score_of([(beat, 1, 60) for beat in range(8)], meters=[(0, 1, 4)])
+    assert parse_tune(midi_to_abc(score.dumps_midi())).meters == {0: Meter(4, 4)}
+
+
+def test_releases_near_an_attack_are_one_chord_and_no_overlap():
+    """Legato playing: keys go up a little after, or before, the next ones go down."""
+    score = score_of([(0, 1.05, 60), (0, 0.97, 64), (1, 1.04, 62), (1, 0.9, 65), (2, 2, 64)])
+    assert "[V:1][CE]4[DF]4E8|]" in midi_to_abc(score.dumps_midi())
+
+
 @pytest.mark.parametrize(
     ("midi", "reason"),
     [
         (b"", "not_midi"),
         (b"<!DOCTYPE html>", "not_midi"),
         (b"MThd\x00\x00", "unreadable"),
+        (midi_file(track(*notes((0, 480, 60))), division=0), "unreadable"),
         (Score(480).dumps_midi(), "no_notes"),
     ],
 )
@@ -134,12 +180,72 @@ def test_what_is_no_music_is_refused_with_a_reason(midi, reason):
     assert caught.value.reason == reason
 
 
-def test_too_much_music_is_refused_with_a_reason():
-    long = score_of([(0, 1, 60), (4 * LIMITS.bars, 1, 60)]).dumps_midi()
-    with pytest.raises(MidiError, match="too_many_bars"):
-        midi_to_abc(long)
-    with pytest.raises(MidiError, match="too_many_notes"):
-        midi_to_abc(score_of([(i, 1, 60) for i in range(9)]).dumps_midi(), limits=Limits(notes=8))
+ONE_NOTE = track(*notes((0, 480, 60)))
+
+
+@pytest.mark.parametrize(
+    "midi",
+    [
+        b"RIFF\x40\x00\x00\x00RMIDdata\x2c\x00\x00\x00" + midi_file(ONE_NOTE),
+        bytes(128) + midi_file(ONE_NOTE),
+        midi_file(ONE_NOTE, more_header=b"\x00\x00"),
+        midi_file(ONE_NOTE, file_format=65535),
+        midi_file(track(*notes((0, 500, 60))), division=0xE728),  # 25 frames of 40 ticks a second
+    ],
+    ids=["RMID", "MacBinary", "long header", "unknown format", "SMPTE"],
+)
+def test_music_in_an_odd_wrapper_is_read(midi):
+    assert quarters(abc_to_midi(midi_to_abc(midi))) == {(0, 1, 60)}
+
+
+def test_patterns_of_format_2_are_played_one_after_another():
+    midi = midi_file(ONE_NOTE, ONE_NOTE, file_format=2)
+    assert quarters(abc_to_midi(midi_to_abc(midi))) == {(0, 1, 60), (4, 1, 60)}
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(bytes=50), "too_many_bytes"),
+        (Limits(notes=8), "too_many_notes"),
+        (Limits(quarters=8), "too_many_quarters"),
+        (Limits(bars=2), "too_many_bars"),
+        (Limits(voices=1), "too_many_voices"),
+        (Limits(seconds=3), "too_many_seconds"),
+        (Limits(chars=20), "too_many_chars"),
+        (Limits(small_file_bytes=1, chars_per_byte=0), "too_much_expansion"),
+    ],
+)
+def test_too_much_music_is_refused_with_a_reason_of_its_own(limits, reason):
+    midi = score_of([(0, 2, 48), *((beat, 1, 60) for beat in range(9))]).dumps_midi()
+    midi_to_abc(midi)
+    with pytest.raises(MidiError) as caught:
+        midi_to_abc(midi, limits=limits)
+    assert caught.value.reason == reason
+
+
+def test_small_file_of_long_silence_and_large_real_one_pass():
+    long = score_of([(0, 1, 60), (4 * 10_000, 1, 60)]).dumps_midi()
+    assert parse_tune(midi_to_abc(long)).n_bars == 10_001
+    large = score_of([(n / 4, 1 / 4, 40 + n % 50) for n in range(30_000)]).dumps_midi()
+    assert perform(parse_tune(midi_to_abc(large))).n_notes == 30_000
+
+
+BOMBS = {
+    "millions of bars": midi_file(
+        track((0, time_signature(1, 5)), *notes((0, 1, 60), (0xFFFFFF, 1, 60))), division=24
+    ),
+    "hours of silence": midi_file(track(*notes(*((n << 27, 1, 60) for n in range(9)))), division=1),
+    "millions of notes": midi_file(track(*notes((0, 1, 60))) + bytes(40_000_000)),
+}
+
+
+@pytest.mark.parametrize("midi", BOMBS.values(), ids=BOMBS)
+def test_bombs_are_refused_at_once(midi):
+    start = time.process_time()
+    with pytest.raises(MidiError, match="too_"):
+        midi_to_abc(midi)
+    assert time.process_time() - start < 1
 
 
 def test_abc2midi_plays_the_export_as_our_reader_does(tune_files, chorale, tmp_path):

@@ -1,0 +1,138 @@
+"""Voices of one instrument that never get in each other's way -> one voice.
+
+Many files spread an instrument over tracks that take turns, or that move in one rhythm: written
+apart, they are mostly rests. Two voices are joined if the result is just what the converter would
+write for it: no note is moved, cut, or lost.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from .quantize import choose_grids
+from .voices import MAX_CHORD_NOTES, Voices, written_ends
+
+_FAR = 1 << 40
+
+
+@dataclass
+class _Line:
+    """A voice while it grows: its chords by onset, each given by the chord that it joined."""
+
+    voice: int
+    onset: np.ndarray
+    end: np.ndarray
+    chord: np.ndarray
+
+
+def merge_voices(voices: Voices, instruments: np.ndarray, cells: np.ndarray) -> Voices:
+    """Joins voices of the same instrument where nothing is lost.
+
+    Args:
+        voices: As they were split.
+        instruments: (voices,) what may be joined has the same number; negative for drums, which
+            stay apart.
+        cells: (beats + 1,) first tick of each beat.
+    """
+    notes = _PitchSets.of(voices)
+    bounds = np.searchsorted(voices.voice, np.arange(len(voices.parts) + 1)).tolist()
+    lines: dict[int, list[_Line]] = defaultdict(list)
+    for voice, instrument in enumerate(instruments.tolist()):
+        chords = np.arange(bounds[voice], bounds[voice + 1])
+        line = _Line(voice, voices.onset[chords], voices.end[chords], chords)
+        same = lines[instrument] if instrument >= 0 else []
+        if not any(_join(earlier, line, notes, cells) for earlier in same):
+            lines[instrument].append(line)
+    kept = sorted((line for group in lines.values() for line in group), key=lambda n: n.voice)
+    return voices if len(kept) == len(voices.parts) else _assemble(voices, kept, notes.joined)
+
+
+@dataclass
+class _PitchSets:
+    """The pitches of chords as sets of 128 bits, and which chords were joined to which.
+
+    Attributes:
+        low: (chords,) pitches 0-63 as bits.
+        high: (chords,) pitches 64-127 as bits.
+        size: (chords,) number of notes.
+        joined: (chords,) the chord that each has become part of; itself at first.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    size: np.ndarray
+    joined: np.ndarray
+
+    @classmethod
+    def of(cls, voices: Voices) -> _PitchSets:
+        bits = np.left_shift(np.uint64(1), (voices.pitches % 64).astype(np.uint64))
+        is_high = voices.pitches >= 64
+        first = voices.first_note[:-1]
+        none = np.uint64(0)
+        return cls(
+            np.bitwise_or.reduceat(np.where(is_high, none, bits), first),
+            np.bitwise_or.reduceat(np.where(is_high, bits, none), first),
+            np.diff(voices.first_note),
+            np.arange(len(first)),
+        )
+
+    def can_join(self, ours: np.ndarray, theirs: np.ndarray) -> bool:
+        """Whether pairs of chords share no pitch and are not too large together."""
+        shared = (self.low[ours] & self.low[theirs]) | (self.high[ours] & self.high[theirs])
+        small = self.size[ours] + self.size[theirs] <= MAX_CHORD_NOTES
+        return not shared.any() and bool(small.all())
+
+    def join(self, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Makes the second chord of each pair part of the first."""
+        self.low[ours] |= self.low[theirs]
+        self.high[ours] |= self.high[theirs]
+        self.size[ours] += self.size[theirs]
+        self.joined[theirs] = ours
+
+
+def _join(ours: _Line, theirs: _Line, notes: _PitchSets, cells: np.ndarray) -> bool:
+    """Joins a line to an earlier one, if that changes no note; returns whether it did."""
+    after = np.searchsorted(ours.onset, theirs.onset, side="right")
+    before = np.maximum(after - 1, 0)
+    together = (ours.onset[before] == theirs.onset) & (ours.end[before] == theirs.end)
+    clear = (after == 0) | together | (ours.end[before] <= theirs.onset)
+    if not (clear & (theirs.end <= np.append(ours.onset, _FAR)[after])).all():
+        return False
+    pairs = ours.chord[before[together]], theirs.chord[together]
+    if not notes.can_join(*pairs):
+        return False
+    onset = np.concatenate([ours.onset, theirs.onset[~together]])
+    order = np.argsort(onset, kind="stable")
+    onset = onset[order]
+    end = np.concatenate([ours.end, theirs.end[~together]])[order]
+    alone = np.zeros(len(onset), np.int64)
+    snapped = choose_grids(alone, onset, end, cells).snap(alone, onset)
+    if (snapped != onset).any() or (written_ends(alone, onset, end, cells) != end).any():
+        return False
+    notes.join(*pairs)
+    ours.onset, ours.end = onset, end
+    ours.chord = np.concatenate([ours.chord, theirs.chord[~together]])[order]
+    return True
+
+
+def _assemble(voices: Voices, lines: list[_Line], joined: np.ndarray) -> Voices:
+    """Puts lines back into arrays; a chord that joined another gives it its notes."""
+    while (joined != joined[joined]).any():
+        joined = joined[joined]
+    chord = np.concatenate([line.chord for line in lines])
+    place = np.empty(len(joined), np.int64)
+    place[chord] = np.arange(len(chord))
+    note_chord = place[np.repeat(joined, np.diff(voices.first_note))]
+    order = np.lexsort((voices.pitches, note_chord))
+    sizes = np.bincount(note_chord, minlength=len(chord))
+    return Voices(
+        parts=voices.parts[[line.voice for line in lines]],
+        voice=np.repeat(np.arange(len(lines)), [len(line.chord) for line in lines]),
+        onset=voices.onset[chord],
+        end=voices.end[chord],
+        first_note=np.concatenate([[0], np.cumsum(sizes)]),
+        pitches=voices.pitches[order],
+    )
