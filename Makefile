@@ -11,6 +11,7 @@ CONFIG ?= configs/gpt_tiny.yaml
 STUDY ?= configs/study_demo.yaml
 N ?= 8
 SEED ?= 1
+FILES ?= 500
 ARGS ?=
 # With few runs the interval is Student's t around the least-squares line; so is the line, then.
 FIT_ARGS ?= --objective squares
@@ -25,7 +26,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train study fit samples evaluate report results publish quality test
+.PHONY: help setup demo data train study fit samples evaluate report results publish bench fuzz quality test
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -79,6 +80,14 @@ results: $(STAMP)  ## fill results/ from runs/demo
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
 	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+
+bench: $(STAMP)  ## MIDI="<folder or .zip> ..." [FILES=500] [SEED=0]: the converter beside midi2abc, and in three readers
+	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make bench MIDI=<folder or .zip>" >&2; exit 2; }
+	$(PY) benchmarks/conversion.py $(MIDI) --files $(FILES) --seed $(SEED) $(ARGS)
+	$(PY) benchmarks/readers.py $(MIDI) --seed $(SEED)
+
+fuzz: $(STAMP)  ## 50,000 odd MIDI files and 20,000 odd texts through the converter [ARGS="--midi 500 --abc 200"]
+	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
 
 quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff format --check .

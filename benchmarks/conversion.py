@@ -10,6 +10,9 @@ match one to one inside each (group, pitch), onsets within a tolerance, as many 
     on64i  within 0.0625 quarter: the grid    on50i  within 50 ms: the tempo map too
     off16i and off50i: the offset as well, within the tolerance or 20 % of the note's length
 
+Our text is measured in the layout `bars`, read by our own reader, and in `voices`, read by
+abc2midi. Speeds are of CPU time on one core, by file; midi2abc's is that of its process.
+
 `raw` counts all notes; `u` removes doubled notes (same group, pitch, onset to 1/24 quarter) from
 the original; `uu` from both sides, which favours nobody and is what converters are judged by.
 """
@@ -20,6 +23,7 @@ import argparse
 import json
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -171,13 +175,19 @@ def by_abc2midi(abc: str) -> tuple[bytes, int]:
         return target.read_bytes(), len(re.findall(r"^Error", messages, re.MULTILINE))
 
 
-def by_midi2abc(midi: bytes, flags: list[str]) -> str:
-    """Returns midi2abc's text."""
+def by_midi2abc(midi: bytes, flags: list[str]) -> tuple[str, float]:
+    """Returns midi2abc's text, and the CPU seconds of its process."""
+    before = _child_seconds()
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "tune.mid"), Path(folder, "tune.abc")
         source.write_bytes(midi)
         _run("midi2abc", source, "-o", target, *flags)
-        return target.read_text("utf-8", "replace")
+        return target.read_text("utf-8", "replace"), _child_seconds() - before
+
+
+def _child_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
@@ -200,12 +210,15 @@ def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
         rows["ours"]["error"] = str(error)
     if abc:
         export = print_tune(parse_tune(abc), "voices")
-        rows["ours, abc2midi"] = _figures(midi, len(notes), export, by_abc2midi)
+        row = rows["ours, abc2midi"] = _figures(midi, len(notes), export, by_abc2midi)
+        if row["ok"] and rows["ours"]["ok"]:
+            row["differs_from_own_reader"] = abs(row["uu_on16i"] - rows["ours"]["uu_on16i"])
     for label, flags in MIDI2ABC_FLAGS.items():
         rows[label] = {"ok": False}
         try:
-            text = by_midi2abc(midi, flags)
+            text, seconds = by_midi2abc(midi, flags)
             rows[label] = _figures(midi, len(notes), text, by_abc2midi)
+            rows[label]["cpu_seconds"] = seconds
         except (OSError, subprocess.TimeoutExpired) as error:
             rows[label]["error"] = str(error)
     return rows
@@ -226,10 +239,11 @@ def _figures(
 def summary(rows: list[dict[str, Any]], converter: str) -> dict[str, Any]:
     """Returns means over all files (a failed file counts 0), and shares of files >= .98."""
     files = [row[converter] for row in rows if converter in row]
-    names = [name for name in files[0] if name not in ("ok", "error", "cpu_seconds")]
+    found = {name: None for file in files for name in file}
+    names = [name for name in found if name not in ("ok", "error", "cpu_seconds")]
     out: dict[str, Any] = {"files": len(files), "ok": mean(f["ok"] for f in files)}
     for name in names:
-        if name in ("bytes_per_note", "duration_error", "abc_errors"):
+        if name in ("bytes_per_note", "duration_error", "abc_errors", "differs_from_own_reader"):
             values = [f[name] for f in files if name in f]
             out[name] = median(values) if name == "bytes_per_note" else mean(values)
         else:
@@ -252,6 +266,7 @@ def summary(rows: list[dict[str, Any]], converter: str) -> dict[str, Any]:
 COLUMNS = (
     *("ok", "raw_on16i", "uu_on16i", "uu_on16i_share_at_least_0.98", "uu_on64i", "uu_on50i"),
     *("uu_off16i", "programs", "tempo_ok", "duration_error", "bytes_per_note"),
+    *("differs_from_own_reader",),
     *("files_with_abc_errors", "raw_ceiling", "files_per_cpu_second", "notes_per_cpu_second"),
 )
 

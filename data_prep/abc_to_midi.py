@@ -14,7 +14,7 @@ from symusic import Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick
 
 from .notation import TICKS_PER_QUARTER, AbcError, Segment
-from .tune import BarError, Tune, read_bars
+from .tune import BarError, Meter, Tune, read_bars
 from .tune_parser import parse_tune
 
 MIDI_TICKS_PER_QUARTER = 192
@@ -72,10 +72,9 @@ class Performance:
             if bar < len(self.starts):
                 at = self.starts[bar] * scale
                 score.tempos.append(Tempo(at, mspq=round(60_000_000 / tempo)))
-        for bar, meter in sorted(self.tune.meters.items()):
-            if bar < len(self.starts):
-                at = self.starts[bar] * scale
-                score.time_signatures.append(TimeSignature(at, meter.numerator, meter.denominator))
+        for tick, meter in self._meter_changes():
+            sign = TimeSignature(tick * scale, meter.numerator, meter.denominator)
+            score.time_signatures.append(sign)
         for number, (voice, chords) in enumerate(zip(self.tune.voices, self.voices, strict=True)):
             notes = [(on, end - on, pitch) for on, end, pitches in chords for pitch in pitches]
             table = np.array(notes, np.int32).reshape(-1, 3)
@@ -89,6 +88,15 @@ class Performance:
             )
             score.tracks.append(track)
         return score
+
+
+    def _meter_changes(self) -> list[tuple[int, Meter]]:
+        """Returns (tick, metre) of each change; a pick-up has a metre of its own in MIDI."""
+        changes = dict(self.tune.meters)
+        pickup = Meter.of_ticks(self.tune.pickup) if self.tune.pickup else None
+        if pickup:
+            changes = {1: changes[0]} | changes | {0: pickup}
+        return [(self.starts[bar], m) for bar, m in sorted(changes.items()) if bar < len(self.starts)]
 
 
 def perform(tune: Tune) -> Performance:
@@ -107,10 +115,9 @@ def perform(tune: Tune) -> Performance:
 
 def _bar_starts(tune: Tune, voices: list[list[list[Segment]]]) -> list[int]:
     starts = [0]
-    for bar, meter in enumerate(tune.bar_meters()):
+    for bar, ticks in enumerate(tune.bar_ticks()):
         ends = [bars[bar][-1].end for bars in voices if bars[bar]]
-        pickup = bar == 0 and len(set(ends)) == 1
-        starts.append(starts[-1] + (ends[0] if pickup else max([meter.ticks, *ends])))
+        starts.append(starts[-1] + max([ticks, *ends]))
     return starts
 
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 from .notation import (
     KEYS,
-    LENGTH_TEXT,
     SHORTEST_TICKS,
     SIGNS,
     TICKS_PER_QUARTER,
@@ -18,7 +17,7 @@ from .notation import (
     TICKS_PER_UNIT,
     Segment,
     key_alterations,
-    length_texts,
+    length_text,
     rest_text,
     spell,
 )
@@ -59,9 +58,9 @@ class BarWriter:
         return "".join(out)
 
     def _plain(self, pitches: tuple[int, ...], ticks: int) -> str:
-        """Returns a note or chord outside tuplets, tied where no one length can say its own."""
+        """Returns a note or chord outside tuplets."""
         bare = not self._altered and all(map(self._in_key.__getitem__, pitches))
-        text = "-".join([self._names(pitches) + length for length in length_texts(ticks)])
+        text = self._names(pitches) + length_text(ticks)
         if bare:
             self._known[pitches, ticks] = text
         return text
@@ -116,7 +115,7 @@ class BarWriter:
             items[longest : longest + 1] = [(segment, units - low, True), (segment, low, tied)]
         out.append("(3" if equal else f"(3:2:{len(items)}")
         for segment, units, tied in items:
-            length = LENGTH_TEXT[units * TICKS_PER_UNIT]
+            length = length_text(units * TICKS_PER_UNIT)
             if segment.pitches:
                 out.append(self._names(segment.pitches) + length + ("-" if tied else ""))
             else:

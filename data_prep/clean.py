@@ -35,6 +35,7 @@ def trim_silence(tune: Tune) -> Tune:
         _cut_changes(tune.meters, first, stop),
         _cut_changes(tune.tempos, first, stop),
         [replace(voice, bars=voice.bars[first:stop]) for voice in voices],
+        tune.pickup if not first else None,
     )
 
 

@@ -60,11 +60,11 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     key = KEY_NAMES[_best_key(voices, notes.programs)]
     texts = _write_voices(voices, grid, key)
     channels = _channels(programs)
-    meters = {
-        bar: meter
-        for bar, meter in enumerate(grid.meters)
-        if bar == 0 or meter != grid.meters[bar - 1]
-    }
+    pickup = None
+    if len(grid.meters) > 1 and grid.meters[0].ticks < grid.meters[1].ticks:
+        pickup, grid.meters[0] = grid.meters[0].ticks, grid.meters[1]
+    changes = (bar for bar, meter in enumerate(grid.meters) if meter != grid.meters[bar - 1])
+    meters = {bar: grid.meters[bar] for bar in (0, *changes)}
     return Tune(
         key,
         meters,
@@ -73,6 +73,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
             Voice(None if program == _DRUMS else program, channel, bars)
             for program, channel, bars in zip(programs, channels, texts, strict=True)
         ],
+        pickup,
     )
 
 

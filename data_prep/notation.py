@@ -10,6 +10,7 @@ Source: ABC standard v2.1, sections 4.2 (accidentals), 4.3 (lengths), 4.11 (ties
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -30,19 +31,7 @@ _FIFTHS_LETTERS = "FCGDAEB"  # position -1 .. 5 on the line of fifths; +7 raises
 SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 ALTERATIONS = {sign: alteration for alteration, sign in SIGNS.items()}
 
-# Every length that one printed note can show: 1, 2, 4, 8, 16 units, dotted and double-dotted,
-# down to quarters of a unit. Longest first, for the greedy split into tied pieces.
-_WHOLE_LENGTHS = (16, 14, 12, 8, 7, 6, 4, 3, 2, 1)
-LENGTH_TEXT: dict[int, str] = {}
-for _divisor, _suffix in ((1, ""), (2, "/"), (4, "/4")):
-    for _units in _WHOLE_LENGTHS:
-        _ticks, _rest = divmod(_units * TICKS_PER_UNIT, _divisor)
-        if not _rest and _ticks not in LENGTH_TEXT:
-            _number = "" if _units == 1 else str(_units)
-            _tail = "/2" if _suffix == "/" and _number else _suffix
-            LENGTH_TEXT[_ticks] = _number + _tail
-_PIECES = tuple(sorted(LENGTH_TEXT, reverse=True))
-SHORTEST_TICKS = _PIECES[-1]
+SHORTEST_TICKS = 3  # a quarter of the unit: `/4`
 
 
 class AbcError(ValueError):
@@ -70,25 +59,24 @@ class Segment(NamedTuple):
 
 
 @lru_cache(maxsize=8192)
-def length_texts(ticks: int) -> tuple[str, ...]:
-    """Splits a length into lengths that single notes can show, longest first, as written.
+def length_text(ticks: int) -> str:
+    """Returns a length in units, halves or quarters of a unit: ``, `5`, `/`, `7/2`, `3/4`.
 
     Args:
         ticks: A positive multiple of `SHORTEST_TICKS`.
     """
-    out, left = [], ticks
-    for piece in _PIECES:
-        count, left = divmod(left, piece)
-        out += [LENGTH_TEXT[piece]] * count
-    if left:
+    share = Fraction(ticks, TICKS_PER_UNIT)
+    if ticks <= 0 or ticks % SHORTEST_TICKS:
         raise ValueError(f"{ticks} ticks, expected a multiple of {SHORTEST_TICKS}")
-    return tuple(out)
+    number = "" if share.numerator == 1 else str(share.numerator)
+    if share.denominator == 1:
+        return number
+    return "/" if share == Fraction(1, 2) else f"{number}/{share.denominator}"
 
 
-@lru_cache(maxsize=8192)
 def rest_text(ticks: int) -> str:
-    """Returns the rests that fill `ticks`, e.g. `z16` for a bar of 4/4."""
-    return "".join("z" + length for length in length_texts(ticks))
+    """Returns the rest that fills `ticks`, e.g. `z16` for a bar of 4/4."""
+    return "z" + length_text(ticks)
 
 
 def key_alterations(sharps: int) -> dict[str, int]:

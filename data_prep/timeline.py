@@ -9,8 +9,8 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from .midi_file import Limits, MidiError
-from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT, TICKS_PER_WHOLE
-from .tune import MAX_NUMERATOR, Meter
+from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
+from .tune import Meter
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
@@ -78,7 +78,7 @@ class BarGrid:
         """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
         if not phase:
             return self
-        ((_, meter, _),) = _cut_bar(0, phase)
+        meter = Meter.of_ticks(phase)
         starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
         return BarGrid(starts, [meter, *self.meters], cells)
 
@@ -114,11 +114,8 @@ def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
     """Returns the bars that fill what a metre change leaves of a bar, as (tick, metre, bars)."""
     if not ticks:
         return []
-    share = Fraction(ticks, TICKS_PER_WHOLE)
-    denominator = max(4, share.denominator)
-    numerator = int(share * denominator)
-    if numerator <= MAX_NUMERATOR:
-        return [(start, Meter(numerator, denominator), 1)]
+    if meter := Meter.of_ticks(ticks):
+        return [(start, meter, 1)]
     full, rest = divmod(ticks, _COMMON_TIME.ticks)
     return [(start, _COMMON_TIME, full), *_cut_bar(start + ticks - rest, rest)]
 

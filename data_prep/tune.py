@@ -31,6 +31,7 @@ UNIT_LINE = "L:1/16"
 CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
 
 _METER = re.compile(r"([0-9]{1,3})/(1|2|4|8|16|32|64)")
+_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 MAX_NUMERATOR = 255  # a byte in MIDI
 
 
@@ -48,6 +49,16 @@ class Meter:
 
     def __str__(self) -> str:
         return f"{self.numerator}/{self.denominator}"
+
+    @classmethod
+    def of_ticks(cls, ticks: int) -> Meter | None:
+        """Returns the simplest metre of a bar, in quarters where that goes; None if MIDI has none."""
+        share = Fraction(ticks, TICKS_PER_WHOLE)
+        denominator = max(4, share.denominator)
+        numerator = int(share * denominator)
+        if denominator not in _DENOMINATORS or numerator > MAX_NUMERATOR:
+            return None
+        return cls(numerator, denominator)
 
     @classmethod
     def parse(cls, text: str, line: int = 1, column: int = 1) -> Meter:
@@ -88,6 +99,7 @@ class Tune:
         meters: Bar number (from 0) -> metre from there on; holds bar 0.
         tempos: Bar number -> quarters a minute from there on; holds bar 0.
         voices: In the order of their numbers.
+        pickup: Ticks of the first bar, if all voices agree that it is shorter than its metre.
         origins: (voice index, bar) -> line and column where the bar's text stood, if it was read.
     """
 
@@ -95,6 +107,7 @@ class Tune:
     meters: dict[int, Meter]
     tempos: dict[int, Fraction]
     voices: list[Voice]
+    pickup: int | None = None
     origins: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict, compare=False)
 
     @property
@@ -102,12 +115,14 @@ class Tune:
         """Number of bars, the same for all voices."""
         return max((len(voice.bars) for voice in self.voices), default=0)
 
-    def bar_meters(self) -> list[Meter]:
-        """Returns the metre of each bar."""
-        out, meter = [], self.meters[0]
+    def bar_ticks(self) -> list[int]:
+        """Returns the length that each bar should have."""
+        out, ticks = [], 0
         for bar in range(self.n_bars):
-            meter = self.meters.get(bar, meter)
-            out.append(meter)
+            ticks = self.meters[bar].ticks if bar in self.meters else ticks
+            out.append(ticks)
+        if self.pickup is not None:
+            out[0] = self.pickup
         return out
 
 
@@ -142,53 +157,53 @@ def _voice_head(number: int, voice: Voice) -> list[str]:
     return lines
 
 
-def _bar_head(tune: Tune, bar: int, *, with_tempo: bool) -> str:
-    text = f"[M:{tune.meters[bar]}]" if bar and bar in tune.meters else ""
-    if with_tempo and bar and bar in tune.tempos:
-        text += f"[Q:{_tempo_text(tune.tempos[bar])}]"
-    return text
-
-
 def _print_bars(tune: Tune) -> list[str]:
     lines = [line for n, voice in enumerate(tune.voices, 1) for line in _voice_head(n, voice)]
-    for bar, meter in enumerate(tune.bar_meters()):
-        sounding = [(n, v.bars[bar]) for n, v in enumerate(tune.voices, 1) if v.bars[bar]]
-        if not sounding:
-            sounding = [(1, rest_text(meter.ticks))]
-        lines.append(
-            "".join(
-                f"[V:{n}]{_bar_head(tune, bar, with_tempo=not place)}{text}|"
-                for place, (n, text) in enumerate(sounding)
-            )
-        )
+    names = [f"[V:{number}]" for number in range(1, len(tune.voices) + 1)]
+    for bar, ticks in enumerate(tune.bar_ticks()):
+        meter = f"[M:{tune.meters[bar]}]" if bar and bar in tune.meters else ""
+        tempo = f"[Q:{_tempo_text(tune.tempos[bar])}]" if bar and bar in tune.tempos else ""
+        line = []
+        for name, voice in zip(names, tune.voices, strict=True):
+            if text := voice.bars[bar]:
+                line.append(f"{name}{meter}{tempo}{text}|")
+                tempo = ""  # the first voice of the bar says it
+        lines.append("".join(line) or f"{names[0]}{meter}{tempo}{rest_text(ticks)}|")
     return [*lines[:-1], lines[-1] + "]"]
 
 
 def _print_voices(tune: Tune) -> list[str]:
-    rests = [rest_text(meter.ticks) for meter in tune.bar_meters()]
-    if pickup := _pickup_ticks(tune):
-        rests[0] = rest_text(pickup)
-    lines = []
+    """Prints voice after voice, changes of metre and tempo as field lines in every one.
+
+    Inline, music21 reads none of them, and abcjs loses changes of tempo in voices whose tuplets
+    end a rounding error beside those of the first. Each is followed by `L:`, since music21 drops a
+    lone field line before a note. The metre is said again where a voice begins: abcjs takes a
+    rest of a whole note for a bar of whatever metre it read last.
+    """
+    rests = [rest_text(ticks) for ticks in tune.bar_ticks()]
+    fields = {bar: [] for bar in sorted({*tune.meters, *tune.tempos})}
+    for bar, lines in fields.items():
+        if bar in tune.meters and len(tune.meters) > 1:
+            lines.append(f"M:{tune.meters[bar]}")
+        if bar in tune.tempos and (bar or len(tune.tempos) > 1):
+            lines.append(f"Q:{_tempo_text(tune.tempos[bar])}")
+        if lines:
+            lines.append(UNIT_LINE)
+    breaks = [*(bar for bar, lines in fields.items() if lines and bar), tune.n_bars]
+    out = []
     for number, voice in enumerate(tune.voices, 1):
-        lines += _voice_head(number, voice)
-        texts = [
-            _bar_head(tune, bar, with_tempo=number == 1) + (text or rests[bar]) + "|"
-            for bar, text in enumerate(voice.bars)
-        ]
+        texts = [(text or rest) + "|" for text, rest in zip(voice.bars, rests, strict=True)]
         texts[-1] += "]"
-        lines += [
-            "".join(texts[start : start + BARS_PER_LINE])
-            for start in range(0, len(texts), BARS_PER_LINE)
-        ]
-    return lines
-
-
-def _pickup_ticks(tune: Tune) -> int | None:
-    """Returns the length of a short first bar on which all sounding voices agree."""
-    reader = BarReader(tune.key)
-    lengths = {reader.read(voice.bars[0])[-1].end for voice in tune.voices if voice.bars[0]}
-    short = len(lengths) == 1 and min(lengths) < tune.meters[0].ticks
-    return lengths.pop() if short else None
+        out += _voice_head(number, voice)
+        start = 0
+        for stop in breaks:
+            out += fields.get(start, [])
+            out += [
+                "".join(texts[first : min(first + BARS_PER_LINE, stop)])
+                for first in range(start, stop, BARS_PER_LINE)
+            ]
+            start = stop
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +221,6 @@ def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
 
     Returns:
         Per voice, per bar, the segments ([] for a bar of rest); and the bars of wrong length.
-        A short first bar is a pick-up, and right, if all sounding voices agree on its length.
 
     Raises:
         AbcError: Where a bar's text is not in the dialect.
@@ -221,10 +235,7 @@ def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
                 known[text] = reader.read(text, *tune.origins.get((number, bar), (1, 1)))
             bars.append(known[text])
         voices.append(bars)
-    expected = [meter.ticks for meter in tune.bar_meters()]
-    first = {bars[0][-1].end for bars in voices if bars and bars[0]}
-    if len(first) == 1:
-        expected[0] = min(expected[0], *first)
+    expected = tune.bar_ticks()
     errors = [
         BarError(number, bar + 1, segments[-1].end, expected[bar])
         for number, bars in enumerate(voices, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from .bar_reader import BarReader
 from .notation import KEYS, AbcError
 from .tune import CHORD_ATTACK_LINE, UNIT_LINE, Meter, Tune, Voice
 
@@ -43,6 +44,7 @@ class _Parser:
         self.voice: Voice | None = None
         self.origins: dict[tuple[int, int], tuple[int, int]] = {}
         self.bars_layout = False
+        self.first_rests: set[int] = set()  # lengths of silent first bars
         self.n_bars = 0  # of the bars layout
 
     def tune(self) -> Tune:
@@ -55,6 +57,8 @@ class _Parser:
                 self._open_voice(int(match[1]), number)
             elif match := _MIDI_LINE.fullmatch(text):
                 self._midi_line(match, number)
+            elif text[:2] in ("M:", "Q:", "L:") and not self.bars_layout:
+                self._field_line(text, number)
             elif text.startswith("[V:"):
                 self._bars_line(text, number)
             else:
@@ -69,7 +73,9 @@ class _Parser:
         self.meters.setdefault(0, Meter(4, 4))
         self.tempos.setdefault(0, DEFAULT_QUARTERS_PER_MINUTE)
         voices = list(self.voices.values())
-        return Tune(self.key, self.meters, self.tempos, voices, self.origins)
+        return Tune(
+            self.key, self.meters, self.tempos, voices, self._pickup(voices), self.origins
+        )
 
     def _header_line(self, text: str, number: int) -> None:
         name, value = text[:2], text[2:].strip()
@@ -78,14 +84,40 @@ class _Parser:
         elif name == "Q:":
             self.tempos[0] = _parse_tempo(value, number, 3)
         elif name == "L:":
-            if value != UNIT_LINE[2:]:
-                raise AbcError(f"unit {value!r}, expected 1/16", number, 3)
+            _check_unit(value, number)
         elif name == "K:":
             if value not in KEYS:
                 raise AbcError(f"key {value!r}, expected one of {' '.join(KEYS)}", number, 3)
             self.key = value
         elif name != "X:" and text != CHORD_ATTACK_LINE:
             raise AbcError(f"{text[:20]!r} is no header line of the dialect", number)
+
+    def _field_line(self, text: str, number: int) -> None:
+        """Reads a change of metre or tempo of the voices layout, for the bar that comes next."""
+        if self.voice is None:
+            raise AbcError(f"{text[:20]!r} outside a voice", number)
+        value, bar = text[2:].strip(), len(self.voice.bars)
+        if text[0] == "L":
+            _check_unit(value, number)
+        elif text[0] == "Q":
+            self.tempos[bar] = _parse_tempo(value, number, 3)
+        else:
+            self._change_meter(bar, Meter.parse(value, number, 3), number, 1)
+
+    def _change_meter(self, bar: int, meter: Meter, number: int, column: int) -> None:
+        if self.meters.setdefault(bar, meter) != meter:
+            raise AbcError("voices disagree on the metre of the bar", number, column)
+
+    def _pickup(self, voices: list[Voice]) -> int | None:
+        """Returns the length of a short first bar on which all voices agree."""
+        reader = BarReader(self.key)
+        lengths = set(self.first_rests)
+        for text in {voice.bars[0] for voice in voices if voice.bars and voice.bars[0]}:
+            try:
+                lengths.add(reader.read(text)[-1].end)
+            except AbcError:
+                return None  # `tune.read_bars` tells, with the place
+        return min(lengths) if len(lengths) == 1 and min(lengths) < self.meters[0].ticks else None
 
     def _open_voice(self, voice_id: int, number: int) -> None:
         if voice_id != len(self.voices) + 1:
@@ -157,16 +189,24 @@ class _Parser:
         while match := _INLINE.match(text, start, stop):
             if match[1] == "M":
                 meter = Meter.parse(match[2], number, start + 4)
-                if self.meters.setdefault(bar, meter) != meter:
-                    raise AbcError("voices disagree on the metre of the bar", number, start + 1)
+                self._change_meter(bar, meter, number, start + 1)
             elif match[1] == "Q":
                 self.tempos[bar] = _parse_tempo(match[2], number, start + 4)
             else:
                 raise AbcError("[V:] inside a bar", number, start + 1)
             start = match.end()
         body = text[start:stop]
-        bars.append("" if _SILENCE.fullmatch(body) else body)
+        if _SILENCE.fullmatch(body):
+            if not bar and body:
+                self.first_rests.update(s.end for s in BarReader(self.key).read(body)[-1:])
+            body = ""
+        bars.append(body)
         self.origins[voice_id - 1, bar] = (number, start + 1)
+
+
+def _check_unit(value: str, line: int) -> None:
+    if value != UNIT_LINE[2:]:
+        raise AbcError(f"unit {value!r}, expected {UNIT_LINE[2:]}", line, 3)
 
 
 def _parse_tempo(text: str, line: int, column: int) -> Fraction:

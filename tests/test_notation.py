@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.bar_reader import BarReader
 from data_prep.bar_writer import BarWriter
-from data_prep.notation import KEYS, AbcError, Segment, length_texts, rest_text
+from data_prep.notation import KEYS, AbcError, Segment, length_text, rest_text
 
 
 def random_bar(rng: random.Random) -> list[Segment]:
@@ -55,7 +55,7 @@ def test_any_bar_is_read_back_as_it_was_written(key):
 @pytest.mark.parametrize(
     ("segments", "text"),
     [
-        ([Segment(0, 60, (60,)), Segment(60, 192)], "C4-Cz8z3"),  # no single note shows 5 or 11
+        ([Segment(0, 60, (60,)), Segment(60, 192)], "C5z11"),
         ([Segment(0, 16, (60,)), Segment(16, 32, (62,)), Segment(32, 48, (64,))], "(3C2D2E2"),
         ([Segment(0, 32, (60,)), Segment(32, 48, (62,))], "(3:2:2C4D2"),
         ([Segment(0, 8, (60,)), Segment(8, 48, (62,))], "(3:2:4CD2-D2-D"),
@@ -83,12 +83,12 @@ def test_every_pitch_survives_in_every_key():
             assert segment.pitches == (pitch,)
 
 
-def test_lengths_are_split_into_lengths_that_one_note_shows():
-    assert length_texts(60) == ("4", "")
-    assert length_texts(6) == ("/",)
-    assert rest_text(240) == "z16z4"
+def test_lengths_are_units_halves_and_quarters():
+    ticks = (3, 6, 9, 12, 15, 18, 60, 192, 240)
+    assert [length_text(t) for t in ticks] == "/4 / 3/4  5/4 3/2 5 16 20".split(" ")
+    assert rest_text(192) == "z16"
     with pytest.raises(ValueError, match="multiple of 3"):
-        length_texts(16)
+        length_text(16)
 
 
 @pytest.mark.parametrize(
