@@ -3,7 +3,7 @@
     python benchmarks/fuzz_conversion.py [--midi 50000] [--abc 20000] [--seed 0] [--workers 2]
         [--sources FOLDER_OR_ZIP ...] [--only midi:123]
 
-Inputs and checks are those of tests/fuzzing.py. Files to mutate come from the bundled collection
+Inputs and checks are those of tests/fuzzing. Files to mutate come from the bundled collection
 where `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and from
 --sources.
 
@@ -37,7 +37,9 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fuzzing import MAX_SECONDS, abc_inputs, check_abc, check_midi, kind_of, midi_inputs
+from fuzzing.abc_inputs import abc_inputs
+from fuzzing.checks import MAX_SECONDS, check_abc, check_midi, kind_of
+from fuzzing.midi_inputs import midi_inputs
 
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.sources import open_source

@@ -89,14 +89,15 @@ class Performance:
             score.tracks.append(track)
         return score
 
-
     def _meter_changes(self) -> list[tuple[int, Meter]]:
         """Returns (tick, metre) of each change; a pick-up has a metre of its own in MIDI."""
         changes = dict(self.tune.meters)
         pickup = Meter.of_ticks(self.tune.pickup) if self.tune.pickup else None
         if pickup:
             changes = {1: changes[0]} | changes | {0: pickup}
-        return [(self.starts[bar], m) for bar, m in sorted(changes.items()) if bar < len(self.starts)]
+        return [
+            (self.starts[bar], m) for bar, m in sorted(changes.items()) if bar < len(self.starts)
+        ]
 
 
 def perform(tune: Tune) -> Performance:

@@ -124,8 +124,10 @@ class BarWriter:
 
 @lru_cache(maxsize=len(KEYS))
 def _spellings(key: str) -> tuple[list[str], list[str], list[str], list[bool]]:
-    """Returns, per MIDI pitch, its letter, its name without and with its accidental, and whether
-    the signature alone gives it."""
+    """Returns letters, names without and with accidentals, and whether the key alone gives them.
+
+    Each is by MIDI pitch.
+    """
     signature = key_alterations(KEYS[key])
     spelled = [spell(pitch, KEYS[key]) for pitch in range(128)]
     return (

@@ -79,7 +79,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
 
 def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> None:
     """Refuses what would be long text, before it is written: at least so long in both layouts."""
-    n_voices, n_bars = len(voices.parts), len(grid.meters)
+    n_voices, _n_bars = len(voices.parts), len(grid.meters)
     if n_voices > limits.voices:
         raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
     pieces = np.searchsorted(grid.starts, voices.end, side="left") - np.searchsorted(

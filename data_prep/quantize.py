@@ -72,9 +72,7 @@ def locate(
     return beat, times - cells[beat], cells[beat + 1] - cells[beat]
 
 
-def nearest_step(
-    offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray
-) -> np.ndarray:
+def nearest_step(offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray) -> np.ndarray:
     """Rounds ticks into a beat to multiples of a step, or to the end of the beat: (n,)."""
     inside = np.minimum(np.round(offset / steps) * steps, length)
     return np.where(length - offset < np.abs(inside - offset), length, inside)

@@ -52,7 +52,7 @@ class Meter:
 
     @classmethod
     def of_ticks(cls, ticks: int) -> Meter | None:
-        """Returns the simplest metre of a bar, in quarters where that goes; None if MIDI has none."""
+        """Returns the simplest metre of a bar, of quarters if it can be; None if MIDI has none."""
         share = Fraction(ticks, TICKS_PER_WHOLE)
         denominator = max(4, share.denominator)
         numerator = int(share * denominator)

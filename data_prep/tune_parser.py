@@ -73,9 +73,7 @@ class _Parser:
         self.meters.setdefault(0, Meter(4, 4))
         self.tempos.setdefault(0, DEFAULT_QUARTERS_PER_MINUTE)
         voices = list(self.voices.values())
-        return Tune(
-            self.key, self.meters, self.tempos, voices, self._pickup(voices), self.origins
-        )
+        return Tune(self.key, self.meters, self.tempos, voices, self._pickup(voices), self.origins)
 
     def _header_line(self, text: str, number: int) -> None:
         name, value = text[:2], text[2:].strip()

@@ -230,7 +230,10 @@ def _allocate(
         if stop - start > 1:
             chords = by_attack[start:stop]
             voice[chords], end[chords], merged[chords] = _first_fit(
-                chords.tolist(), onset[chords].tolist(), end[chords].tolist(), sizes[chords].tolist()
+                chords.tolist(),
+                onset[chords].tolist(),
+                end[chords].tolist(),
+                sizes[chords].tolist(),
             )
     return voice, end, merged
 

@@ -4,19 +4,10 @@ import itertools
 import random
 
 import pytest
-from fuzzing import (
-    abc_inputs,
-    check_abc,
-    check_midi,
-    kind_of,
-    limited,
-    midi_file,
-    midi_inputs,
-    notes,
-    tempo,
-    time_signature,
-    track,
-)
+from fuzzing.abc_inputs import abc_inputs
+from fuzzing.checks import check_abc, check_midi, kind_of, limited
+from fuzzing.midi_inputs import midi_inputs
+from fuzzing.midi_writer import midi_file, notes, tempo, time_signature, track
 
 from data_prep.midi_to_abc import midi_to_abc
 
@@ -126,8 +117,8 @@ def test_one_seed_gives_the_same_inputs_again(tunes):
 
 def test_check_that_takes_too_much_memory_or_time_is_stopped_and_told_of(monkeypatch):
     assert limited(len, b"") is None
-    monkeypatch.setattr("fuzzing.MAX_GROWTH_BYTES", 2**25)
+    monkeypatch.setattr("fuzzing.checks.MAX_GROWTH_BYTES", 2**25)
     assert "MemoryError" in limited(lambda data: bytearray(2**27), b"")
     assert len(bytearray(2**27)) == 2**27  # the limit is gone again
-    monkeypatch.setattr("fuzzing.MAX_SECONDS", 0.01)
+    monkeypatch.setattr("fuzzing.checks.MAX_SECONDS", 0.01)
     assert "more than" in limited(lambda data: [0 for _ in itertools.count() if _ < 0], b"")
