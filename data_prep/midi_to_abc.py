@@ -24,6 +24,9 @@ from .voices import Voices, split_voices
 
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
 _CHARS_OF_A_WHOLE_REST = 3  # z16
+# Of the chords of a part, that an extra voice must have; more where abc2midi runs out of voices.
+_LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
+_MANY_VOICES = 30
 _DRUMS = -1  # in place of a program
 
 
@@ -147,8 +150,13 @@ def _quantize(notes: _Notes, grid: BarGrid) -> tuple[Voices, BarGrid]:
         grid = grid.after(phase)
         onsets = _snap(notes, grid)
     is_drums = notes.programs == _DRUMS
-    voices = split_voices(notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells)
-    voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
+    for least_share in _LEAST_VOICE_SHARES:
+        voices = split_voices(
+            notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
+        )
+        voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
+        if len(voices.parts) <= _MANY_VOICES:
+            break
     return voices, grid.cut(voices.end.max())
 
 

@@ -49,6 +49,7 @@ def split_voices(
     pitches: np.ndarray,
     is_drums: np.ndarray,
     cells: np.ndarray,
+    least_share: float,
 ) -> Voices:
     """Spreads notes over voices.
 
@@ -59,6 +60,8 @@ def split_voices(
         pitches: (n,) MIDI pitches.
         is_drums: (parts,) whether a part is the drum kit.
         cells: (beats + 1,) first tick of each beat.
+        least_share: Of the chords of a part, that a voice must have to be written; notes that
+            would overlap are cut short rather.
     """
     parts, onsets, ends, pitches = _without_doubles(parts, onsets, ends, pitches)
     ends = np.maximum(ends, onsets + 1)  # an onset may have been drawn beyond a release
@@ -74,7 +77,7 @@ def split_voices(
     # Highest first, so that the first voice of a part is its melody.
     by_attack = np.lexsort((-highest, onset, part))
     end = _cut_by_next_attack(part, onset, end, is_drums)
-    voice, end, merged = _allocate(part, onset, end, sizes, by_attack)
+    voice, end, merged = _allocate(part, onset, end, sizes, by_attack, least_share)
 
     numbers = _number_voices(part, voice)
     target = np.lexsort((onset, numbers))
@@ -212,34 +215,52 @@ def _chord_numbers(
 
 
 def _allocate(
-    part: np.ndarray, onset: np.ndarray, end: np.ndarray, sizes: np.ndarray, by_attack: np.ndarray
+    part: np.ndarray,
+    onset: np.ndarray,
+    end: np.ndarray,
+    sizes: np.ndarray,
+    by_attack: np.ndarray,
+    least_share: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives each chord the first voice of its part that is free; see `_first_fit`.
+
+    A second pass goes without the voices that turned out to be nearly empty.
 
     Returns:
         Per chord its voice (counted within the part), its end, and the chord that it is part of:
         itself, unless there were more chords at one attack than voices.
     """
-    voice, merged = np.zeros(len(part), np.int64), np.arange(len(part))
-    end = end.copy()
     attacks = (part * _PART_STRIDE + onset)[by_attack]
     busy_until = np.maximum.accumulate((part * _PART_STRIDE + end)[by_attack])
     alone = np.concatenate([[True], attacks[1:] >= busy_until[:-1]])
-    clusters = np.append(np.flatnonzero(alone), len(part))
-    for start, stop in zip(clusters[:-1].tolist(), clusters[1:].tolist(), strict=True):
-        if stop - start > 1:
-            chords = by_attack[start:stop]
-            voice[chords], end[chords], merged[chords] = _first_fit(
+    bounds = np.append(np.flatnonzero(alone), len(part))
+    clusters = [
+        by_attack[start:stop]
+        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        if stop - start > 1
+    ]
+    voice, cut, merged = np.zeros(len(part), np.int64), end.copy(), np.arange(len(part))
+    most = np.full(part[-1] + 1, _MAX_VOICES_A_PART)
+    for _ in range(2):
+        for chords in clusters:
+            voice[chords], cut[chords], merged[chords] = _first_fit(
                 chords.tolist(),
                 onset[chords].tolist(),
                 end[chords].tolist(),
                 sizes[chords].tolist(),
+                int(most[part[chords[0]]]),
             )
-    return voice, end, merged
+        counts = np.zeros((part[-1] + 1, voice.max() + 1), np.int64)
+        np.add.at(counts, (part, voice), 1)
+        used = (counts >= least_share * counts.sum(1, keepdims=True)).cumprod(1).sum(1)
+        fewer = np.maximum(1, used) < np.minimum(most, (counts > 0).sum(1))
+        most = np.where(fewer, np.maximum(1, used), most)
+        clusters = [chords for chords in clusters if fewer[part[chords[0]]]]
+    return voice, cut, merged
 
 
 def _first_fit(
-    chords: list[int], onsets: list[int], ends: list[float], sizes: list[int]
+    chords: list[int], onsets: list[int], ends: list[float], sizes: list[int], most: int
 ) -> tuple[list[int], list[float], list[int]]:
     """Gives chords that overlap the first voice that is free.
 
@@ -251,6 +272,7 @@ def _first_fit(
         onsets: Ticks.
         ends: Ticks.
         sizes: Numbers of notes.
+        most: Voices that the part may have.
 
     Returns:
         Per chord its voice, its end, and the chord that it is part of.
@@ -259,7 +281,7 @@ def _first_fit(
     last: list[int] = []  # per voice, the place of its last chord in `chords`
     for place, onset in enumerate(onsets):
         free = next((n for n, before in enumerate(last) if ends[before] <= onset), None)
-        if free is None and len(last) >= _MAX_VOICES_A_PART:
+        if free is None and len(last) >= most:
             free = min(range(len(last)), key=lambda n: (onsets[last[n]] == onset, ends[last[n]]))
             before = last[free]
             if onsets[before] < onset:
