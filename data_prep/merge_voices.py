@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .quantize import choose_grids
-from .voices import MAX_CHORD_NOTES, Voices, written_ends
+from .releases import written_ends
+from .voices import MAX_CHORD_NOTES, Voices
 
 _FAR = 1 << 40
 

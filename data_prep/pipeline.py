@@ -28,8 +28,8 @@ from .stages import code_digest, explain, read_stage
 logger = logging.getLogger(__name__)
 
 _CONVERTER = (
-    *("notation", "bar_writer", "tune", "midi_file", "timeline", "quantize", "voices"),
-    *("merge_voices", "midi_to_abc"),
+    *("notation", "bar_writer", "tune", "midi_file", "timeline", "quantize"),
+    *("releases", "voices", "merge_voices", "midi_to_abc"),
 )
 
 

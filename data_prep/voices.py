@@ -1,7 +1,7 @@
 """Notes of parts -> voices: chords one after another, in which nothing overlaps.
 
-What a composer would write is wanted, not when keys went up: releases near one another, or near
-the next attack, are one. Overlaps that remain become extra voices of the part.
+Notes of one attack whose releases are near one another are a chord; what overlaps becomes extra
+voices of its part, as long as there is enough of it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .notation import TICKS_PER_UNIT
-from .quantize import Grids, choose_grids, locate, nearest_step
+from .releases import PART_STRIDE, near_ticks, to_near_attacks, written_ends
 
 MAX_CHORD_NOTES = 12
 _MAX_VOICES_A_PART = 6
-_NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
-_NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
-_LONG = ((60, 24), (192, 48))
-_PART_STRIDE = 1 << 40  # more ticks than any piece has: parts stand apart on one axis
 
 
 @dataclass
@@ -65,94 +60,86 @@ def split_voices(
     """
     parts, onsets, ends, pitches = _without_doubles(parts, onsets, ends, pitches)
     ends = np.maximum(ends, onsets + 1)  # an onset may have been drawn beyond a release
-    ends = _to_near_attacks(parts, onsets, ends)
-    chord = _chord_numbers(parts, onsets, ends, is_drums)
-    order = np.lexsort((pitches, chord))
-    chord, pitches = chord[order], pitches[order]
-    first = _first_of_runs(chord)
-    part, onset = parts[order][first], onsets[order][first]
-    end = np.maximum.reduceat(ends[order], first)
-    stop = np.append(first[1:], len(pitches))
-    highest, sizes = pitches[stop - 1], stop - first
-    # Highest first, so that the first voice of a part is its melody.
-    by_attack = np.lexsort((-highest, onset, part))
-    end = _cut_by_next_attack(part, onset, end, is_drums)
-    voice, end, merged = _allocate(part, onset, end, sizes, by_attack, least_share)
+    ends = to_near_attacks(parts, onsets, ends)
+    chords = _chords(parts, onsets, ends, pitches, is_drums)
+    chords.end = _cut_by_next_attack(chords, is_drums)
+    voice, end, joined = _allocate(chords, least_share)
 
-    numbers = _number_voices(part, voice)
-    target = np.lexsort((onset, numbers))
-    target = target[merged[target] == target]
-    rank = np.empty(len(part), np.int64)
-    rank[target] = np.arange(len(target))
-    note_chord = rank[merged[np.cumsum(_is_first(chord)) - 1]]
-    order = np.lexsort((pitches, note_chord))
-    numbers, onset, end = numbers[target], onset[target], end[target]
+    numbers = _number_voices(chords.part, voice)
+    kept = np.lexsort((chords.onset, numbers))
+    kept = kept[joined[kept] == kept]
+    rank = np.empty(len(numbers), np.int64)
+    rank[kept] = np.arange(len(kept))
+    note_chord = rank[np.repeat(joined, chords.size)]
+    order = np.lexsort((chords.pitches, note_chord))
+    numbers, onset = numbers[kept], chords.onset[kept]
     return Voices(
-        parts=part[target][_first_of_runs(numbers)],
+        parts=chords.part[kept][_first_of_runs(numbers)],
         voice=numbers,
         onset=onset,
-        end=written_ends(numbers, onset, end, cells),
+        end=written_ends(numbers, onset, end[kept], cells),
         first_note=np.append(_first_of_runs(note_chord[order]), len(order)),
-        pitches=pitches[order],
+        pitches=chords.pitches[order],
     )
 
 
-def _cut_by_next_attack(
-    part: np.ndarray, onset: np.ndarray, end: np.ndarray, is_drums: np.ndarray
-) -> np.ndarray:
+@dataclass
+class _Chords:
+    """Chords by part, then onset, of a part's voices still together.
+
+    Attributes:
+        part: (chords,) part of each.
+        onset: (chords,) ticks.
+        end: (chords,) ticks, as played.
+        size: (chords,) number of notes.
+        highest: (chords,) MIDI pitch.
+        pitches: (notes,) MIDI pitches, chord after chord.
+    """
+
+    part: np.ndarray
+    onset: np.ndarray
+    end: np.ndarray
+    size: np.ndarray
+    highest: np.ndarray
+    pitches: np.ndarray
+
+
+def _chords(
+    parts: np.ndarray,
+    onsets: np.ndarray,
+    ends: np.ndarray,
+    pitches: np.ndarray,
+    is_drums: np.ndarray,
+) -> _Chords:
+    """Joins notes of one attack whose releases are near one another; the last release holds."""
+    chord = _chord_numbers(parts, onsets, ends, is_drums)
+    order = np.lexsort((pitches, chord))
+    pitches = pitches[order]
+    first = _first_of_runs(chord[order])
+    stop = np.append(first[1:], len(pitches))
+    return _Chords(
+        part=parts[order][first],
+        onset=onsets[order][first],
+        end=np.maximum.reduceat(ends[order], first),
+        size=stop - first,
+        highest=pitches[stop - 1],
+        pitches=pitches,
+    )
+
+
+def _cut_by_next_attack(chords: _Chords, is_drums: np.ndarray) -> np.ndarray:
     """Ends the chords of drums where the next one starts: (chords,) ticks."""
-    attacks = part * _PART_STRIDE + onset
+    part = chords.part
+    attacks = part * PART_STRIDE + chords.onset
     following = np.searchsorted(attacks, attacks, side="right")
-    at = np.append(attacks, _PART_STRIDE * (part[-1] + 1))[following] - part * _PART_STRIDE
-    return np.where(is_drums[part], np.minimum(end, at), end)
+    at = np.append(attacks, PART_STRIDE * (part[-1] + 1))[following] - part * PART_STRIDE
+    return np.where(is_drums[part], np.minimum(chords.end, at), chords.end)
 
 
 def _number_voices(part: np.ndarray, voice: np.ndarray) -> np.ndarray:
     """Numbers the voices of all parts through: (chords,) from 0."""
     _, numbers = np.unique(part * (voice.max() + 1) + voice, return_inverse=True)
     return numbers
-
-
-def written_ends(
-    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, cells: np.ndarray
-) -> np.ndarray:
-    """Draws the ends of chords to the grid of their own voice: (chords,) whole ticks.
-
-    A gap of less than a sixteenth before the next chord is how keys are released, not a rest that
-    a composer would write.
-    """
-    grids = choose_grids(voice, onset, end, cells)
-    beat, offset, length = locate(cells, onset)
-    shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
-    out = np.maximum(grids.snap(voice, end, side="left"), shortest)
-    out = _coarser_if_long(voice, onset, end, out, grids)
-    following = np.append(onset[1:], cells[-1])
-    following[np.flatnonzero(voice[1:] != voice[:-1])] = cells[-1]
-    is_last = np.append(voice[1:] != voice[:-1], True)
-    gap = following - out
-    held = (gap < TICKS_PER_UNIT) | (following - end < TICKS_PER_UNIT)
-    closes = np.where(is_last, gap < 0, held)
-    return np.where(closes, following, out)
-
-
-def _coarser_if_long(
-    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, drawn: np.ndarray, grids: Grids
-) -> np.ndarray:
-    """Draws the ends of long chords to eighths, or quarters, where their voice has no attacks.
-
-    Args:
-        voice: (chords,) voice of each.
-        onset: (chords,) ticks.
-        end: (chords,) ticks, as played.
-        drawn: (chords,) ticks, to the grid.
-        grids: Those of the voices.
-    """
-    for ticks, step in _LONG:
-        beat, offset, length = locate(grids.cells, end, side="left")
-        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT
-        coarse = (grids.cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
-        drawn = np.where(free & (drawn - onset >= ticks) & (coarse > onset), coarse, drawn)
-    return drawn
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:
@@ -175,36 +162,17 @@ def _without_doubles(
     return parts[first], onsets[first], np.maximum.reduceat(ends, first), pitches[first]
 
 
-def _near(length: np.ndarray) -> np.ndarray:
-    """Returns how far the release of a note of this length may be moved: (n,) ticks."""
-    return np.clip(_NEAR_SHARE * length, *_NEAR_TICKS)
-
-
-def _to_near_attacks(parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Moves each release to the nearest attack of its part, if that is near: (n,) ticks."""
-    attacks = parts * _PART_STRIDE + onsets  # rising
-    releases = parts * _PART_STRIDE + ends
-    place = np.searchsorted(attacks, releases)
-    best, distance = ends, _near(ends - onsets)
-    for neighbour in (place - 1, place):
-        attack = attacks[np.clip(neighbour, 0, len(attacks) - 1)] - parts * _PART_STRIDE
-        away = np.abs(attack - ends)
-        nearer = (attack > onsets) & (away < distance)
-        best, distance = np.where(nearer, attack, best), np.where(nearer, away, distance)
-    return best
-
-
 def _chord_numbers(
     parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray, is_drums: np.ndarray
 ) -> np.ndarray:
-    """Numbers the chords: notes of one attack whose releases are near one another.
+    """Numbers the chords: (notes,) from 0.
 
     Drums of one attack are one chord: a drum has no length of its own.
     """
     order = np.lexsort((-ends, onsets, parts))
     part, onset, end = parts[order], onsets[order], ends[order]
     is_attack = _is_first(part) | _is_first(onset)
-    apart = np.concatenate([[0.0], end[:-1] - end[1:]]) > _near(end - onset)
+    apart = np.concatenate([[0.0], end[:-1] - end[1:]]) > near_ticks(end - onset)
     is_new = is_attack | (apart & ~is_drums[part])
     place = np.arange(len(order))
     since = place - np.maximum.accumulate(np.where(is_new, place, 0))
@@ -214,14 +182,7 @@ def _chord_numbers(
     return numbers
 
 
-def _allocate(
-    part: np.ndarray,
-    onset: np.ndarray,
-    end: np.ndarray,
-    sizes: np.ndarray,
-    by_attack: np.ndarray,
-    least_share: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gives each chord the first voice of its part that is free; see `_first_fit`.
 
     A second pass goes without the voices that turned out to be nearly empty.
@@ -230,33 +191,40 @@ def _allocate(
         Per chord its voice (counted within the part), its end, and the chord that it is part of:
         itself, unless there were more chords at one attack than voices.
     """
-    attacks = (part * _PART_STRIDE + onset)[by_attack]
-    busy_until = np.maximum.accumulate((part * _PART_STRIDE + end)[by_attack])
-    alone = np.concatenate([[True], attacks[1:] >= busy_until[:-1]])
-    bounds = np.append(np.flatnonzero(alone), len(part))
-    clusters = [
-        by_attack[start:stop]
-        for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-        if stop - start > 1
-    ]
-    voice, cut, merged = np.zeros(len(part), np.int64), end.copy(), np.arange(len(part))
+    part, onset, end = chords.part, chords.onset, chords.end
+    # Highest first, so that the first voice of a part is its melody.
+    by_attack = np.lexsort((-chords.highest, onset, part))
+    clusters = _overlapping(part, onset, end, by_attack)
+    voice, cut, joined = np.zeros(len(part), np.int64), end.copy(), np.arange(len(part))
     most = np.full(part[-1] + 1, _MAX_VOICES_A_PART)
     for _ in range(2):
-        for chords in clusters:
-            voice[chords], cut[chords], merged[chords] = _first_fit(
-                chords.tolist(),
-                onset[chords].tolist(),
-                end[chords].tolist(),
-                sizes[chords].tolist(),
-                int(most[part[chords[0]]]),
+        for cluster in clusters:
+            voice[cluster], cut[cluster], joined[cluster] = _first_fit(
+                cluster.tolist(),
+                onset[cluster].tolist(),
+                end[cluster].tolist(),
+                chords.size[cluster].tolist(),
+                int(most[part[cluster[0]]]),
             )
         counts = np.zeros((part[-1] + 1, voice.max() + 1), np.int64)
         np.add.at(counts, (part, voice), 1)
         used = (counts >= least_share * counts.sum(1, keepdims=True)).cumprod(1).sum(1)
         fewer = np.maximum(1, used) < np.minimum(most, (counts > 0).sum(1))
         most = np.where(fewer, np.maximum(1, used), most)
-        clusters = [chords for chords in clusters if fewer[part[chords[0]]]]
-    return voice, cut, merged
+        clusters = [cluster for cluster in clusters if fewer[part[cluster[0]]]]
+    return voice, cut, joined
+
+
+def _overlapping(
+    part: np.ndarray, onset: np.ndarray, end: np.ndarray, by_attack: np.ndarray
+) -> list[np.ndarray]:
+    """Returns the groups of chords, by attack, of which each overlaps another of the group."""
+    attacks = (part * PART_STRIDE + onset)[by_attack]
+    busy_until = np.maximum.accumulate((part * PART_STRIDE + end)[by_attack])
+    alone = np.concatenate([[True], attacks[1:] >= busy_until[:-1]])
+    bounds = np.append(np.flatnonzero(alone), len(part))
+    several = np.flatnonzero(np.diff(bounds) > 1)
+    return [by_attack[bounds[place] : bounds[place + 1]] for place in several.tolist()]
 
 
 def _first_fit(
@@ -277,7 +245,7 @@ def _first_fit(
     Returns:
         Per chord its voice, its end, and the chord that it is part of.
     """
-    voices, merged = [0] * len(chords), list(chords)
+    voices, joined = [0] * len(chords), list(chords)
     last: list[int] = []  # per voice, the place of its last chord in `chords`
     for place, onset in enumerate(onsets):
         free = next((n for n, before in enumerate(last) if ends[before] <= onset), None)
@@ -287,7 +255,7 @@ def _first_fit(
             if onsets[before] < onset:
                 ends[before] = onset
             elif sizes[before] + sizes[place] <= MAX_CHORD_NOTES:
-                merged[place] = chords[before]
+                joined[place] = chords[before]
                 sizes[before] += sizes[place]
                 ends[before] = max(ends[before], ends[place])
                 continue
@@ -298,4 +266,4 @@ def _first_fit(
             last.append(place)
         last[free] = place
         voices[place] = free
-    return voices, ends, merged
+    return voices, ends, joined

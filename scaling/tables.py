@@ -1,4 +1,4 @@
-"""results/runs.csv and fits.json -> the tables of README.md, between its two marks.
+"""results/runs.csv and fits.json -> the tables of README.md, between their two marks.
 
     python -m scaling.tables results README.md
 
@@ -11,8 +11,6 @@ import json
 import sys
 from pathlib import Path
 from typing import Any
-
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def runs_table(rows: list[dict[str, str]]) -> list[str]:
@@ -68,16 +66,17 @@ def warnings_list(fits: dict[str, Any]) -> list[str]:
     ]
 
 
-def fill(readme: str, tables: list[str]) -> str:
-    """README with the tables between its marks.
+def fill(readme: str, tables: list[str], name: str = "results") -> str:
+    """README with the tables between the marks of that name.
 
     Raises:
         ValueError: If the marks are not there, once each.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1:
-        raise ValueError(f"README needs the lines {BEGIN} and {END}, once each")
-    before, rest = readme.split(BEGIN)
-    return before + "\n".join([BEGIN, *tables, END]) + rest.split(END)[1]
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if readme.count(begin) != 1 or readme.count(end) != 1:
+        raise ValueError(f"README needs the lines {begin} and {end}, once each")
+    before, rest = readme.split(begin)
+    return before + "\n".join([begin, *tables, end]) + rest.split(end)[1]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,7 +3,7 @@ import json
 import yaml
 
 from model_cards.publish import build_folder, main
-from scaling.tables import BEGIN, END, fill, laws_table
+from scaling.tables import fill, laws_table
 
 
 def record() -> dict:
@@ -65,6 +65,6 @@ def test_readme_tables_come_from_the_files():
     table = laws_table(fits)
     assert table[2] == "| gpt | power | 0.073 | 0.060 to 0.090 | 1.0 % |"
     assert "not fitted: 5 sizes" in table[3]
-    filled = fill(f"a\n{BEGIN}\nold\n{END}\nb", table)
+    filled = fill("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb", table)
     assert filled == fill(filled, table)
     assert "old" not in filled
