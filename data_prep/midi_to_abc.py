@@ -16,14 +16,14 @@ from symusic.core import ScoreTick, TrackTick
 from .bar_writer import BarWriter
 from .merge_voices import merge_voices
 from .midi_file import LIMITS, Limits, MidiError, load_score
-from .notation import KEY_NAMES, TICKS_PER_QUARTER, TICKS_PER_WHOLE, Segment
+from .notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
 from .quantize import choose_grids, find_phase
 from .timeline import BarGrid, bar_tempos
-from .tune import LAYOUTS, Tune, Voice, print_tune
+from .tune import LAYOUTS, Meter, Tune, Voice, print_tune
 from .voices import Voices, split_voices
 
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
-_CHARS_OF_A_WHOLE_REST = 3  # z16
+_CHARS_OF_A_REST = 3  # z4|
 # Of the chords of a part, that an extra voice must have; more where abc2midi runs out of voices.
 _LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
 _MANY_VOICES = 30
@@ -61,36 +61,30 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
 
     programs = notes.programs[voices.parts].tolist()
     key = KEY_NAMES[_best_key(voices, notes.programs)]
-    texts = _write_voices(voices, grid, key)
-    channels = _channels(programs)
+    lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
+    written = [Voice(None if p == _DRUMS else p, channel, bars) for p, channel, bars in lines]
+    meters, pickup = _meter_changes(grid.meters)
+    return Tune(key, meters, tempos, written, pickup)
+
+
+def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
+    """Returns bar -> metre from there on, and the ticks of a first bar that is a pick-up."""
     pickup = None
-    if len(grid.meters) > 1 and grid.meters[0].ticks < grid.meters[1].ticks:
-        pickup, grid.meters[0] = grid.meters[0].ticks, grid.meters[1]
-    changes = (bar for bar, meter in enumerate(grid.meters) if meter != grid.meters[bar - 1])
-    meters = {bar: grid.meters[bar] for bar in (0, *changes)}
-    return Tune(
-        key,
-        meters,
-        tempos,
-        [
-            Voice(None if program == _DRUMS else program, channel, bars)
-            for program, channel, bars in zip(programs, channels, texts, strict=True)
-        ],
-        pickup,
-    )
+    if len(meters) > 1 and meters[0].ticks < meters[1].ticks:
+        pickup, meters = meters[0].ticks, [meters[1], *meters[1:]]
+    changes = (bar for bar, meter in enumerate(meters) if meter != meters[bar - 1])
+    return {bar: meters[bar] for bar in (0, *changes)}, pickup
 
 
 def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> None:
     """Refuses what would be long text, before it is written: at least so long in both layouts."""
-    n_voices, _n_bars = len(voices.parts), len(grid.meters)
+    n_voices, n_bars = len(voices.parts), len(grid.meters)
     if n_voices > limits.voices:
         raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
     pieces = np.searchsorted(grid.starts, voices.end, side="left") - np.searchsorted(
         grid.starts, voices.onset, side="right"
     )
-    longest_bar = _CHARS_OF_A_WHOLE_REST * (grid.starts[1:] - grid.starts[:-1]) // TICKS_PER_WHOLE
-    of_rests = n_voices * int(np.maximum(longest_bar, _CHARS_OF_A_WHOLE_REST).sum())
-    _check_chars(max(int(pieces.sum()), of_rests), n_bytes, limits)
+    _check_chars(max(int(pieces.sum()), n_voices * n_bars * _CHARS_OF_A_REST), n_bytes, limits)
 
 
 def _check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
