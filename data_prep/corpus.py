@@ -21,13 +21,13 @@ from datasets import Dataset
 
 from .blocks import cut_blocks
 from .clean import clean_abc, measure
-from .filter_tunes import FilterSettings, drop_reason
+from .filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from .notation import AbcError
 from .settings import DataSettings
 from .sources import Source
 from .split import SPLITS, split_of
 from .stages import run_stage, write_json
-from .tokens import train_tokenizer
+from .tokens import TokenSettings, train_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class CorpusStages:
             "3_filtered",
             self._digest("2_clean"),
             asdict(self.settings.filter),
-            ("filter_tunes",),
+            (*DIALECT, "clean", "filter_tunes"),
             self._filter,
         )
         self._stage(
@@ -133,6 +133,7 @@ class CorpusStages:
 
     def _filter(self, out: Path) -> dict[str, Any]:
         rows = self._read(self.folder / "2_clean" / "tunes.parquet")
+        n_notes_in = sum(rows["n_notes"])
         choose = partial(_filter_row, settings=self.settings.filter)
         rows = rows.map(choose, desc="filter", remove_columns=["fingerprint"])
         digests = rows["digest"]
@@ -143,7 +144,7 @@ class CorpusStages:
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "filtering")
         _save(kept, out / "tunes.parquet")
-        return _counted(len(rows), counts) | _sums(kept)
+        return _counted(len(rows), counts) | {"n_notes_in": n_notes_in} | _sums(kept)
 
     def _split(self, out: Path) -> dict[str, Any]:
         rows = self._read(self.folder / "3_filtered" / "tunes.parquet")
@@ -177,10 +178,11 @@ class CorpusStages:
                 desc=f"tokens of {split}",
                 features=_TOKEN_FEATURES,
             )
+            rows, dropped = _of_length(rows, self.settings.tokens)
             unknown = sum(ids.count(tokenizer.unk_token_id) for ids in rows["input_ids"])
             n_tokens = sum(map(len, rows["input_ids"]))
             _save(rows, out / f"{split}.parquet")
-            counts[split] = _sums(rows) | {"n_tokens": n_tokens, "n_unknown": unknown}
+            counts[split] = _sums(rows) | {"n_tokens": n_tokens, "n_unknown": unknown} | dropped
         return {"vocab_size": len(tokenizer), "splits": counts}
 
     def _blocks(self, out: Path) -> dict[str, Any]:
@@ -215,8 +217,16 @@ def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _filter_row(row: dict[str, Any], settings: FilterSettings) -> dict[str, Any]:
-    reason = drop_reason(row["abc"], row["n_notes"], settings)
-    return {"drop_reason": reason, "cluster_id": row["fingerprint"]}
+    changed = {"cluster_id": row["fingerprint"]}
+    if settings.min_voice_gzip_ratio:
+        abc = keep_informative_voices(row["abc"], settings.min_voice_gzip_ratio)
+        if abc := clean_abc(abc) if abc else "":
+            counts = measure(abc)
+            changed |= {"abc": abc, "cluster_id": counts.pop("fingerprint")} | counts
+        else:
+            return changed | {"drop_reason": "too_repetitive"}
+    row = row | changed
+    return changed | {"drop_reason": drop_reason(row["abc"], row["n_notes"], settings)}
 
 
 def _drop_duplicate(row: dict[str, Any], seen: set[str]) -> dict[str, Any]:
@@ -244,6 +254,20 @@ _TOKEN_COLUMNS = tuple(_TOKEN_FEATURES)
 def _encode(batch: dict[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
     tokens = tokenizer(batch["abc"], add_special_tokens=False, verbose=False)
     return {"input_ids": tokens["input_ids"]}
+
+
+def _of_length(rows: Dataset, settings: TokenSettings) -> tuple[Dataset, dict[str, int]]:
+    """Leaves out songs of too few or too many tokens; says how many of each."""
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    most = settings.max_tokens or max(lengths, default=0)
+    kept = [i for i, length in enumerate(lengths) if settings.min_tokens <= length <= most]
+    dropped = {
+        "n_too_few_tokens": sum(length < settings.min_tokens for length in lengths),
+        "n_too_many_tokens": sum(length > most for length in lengths),
+    }
+    if not kept:
+        raise ValueError(f"no song is left after min_tokens and max_tokens; dropped were {dropped}")
+    return (rows if len(kept) == len(rows) else rows.select(kept)), dropped
 
 
 def _texts(rows: Dataset) -> Iterator[str]:

@@ -1,9 +1,11 @@
 """Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code.
 
 `char`  one token per character of the dialect: lossless, since the alphabet is the dialect's own.
+`char64` the most frequent characters of the train split, 64 tokens in all: study A's vocabulary.
+        What is beyond becomes `<unk>`, and is counted; not lossless on text of other dialects.
 `note`  one token per note name with accidental and octave, length, voice mark, header field (study
         B's idea), lossless: what is rare falls back to characters.
-`bpe`   byte-pair merges, learned from the train split only, never across a line end.
+`bpe`   byte-pair merges, learned from the train split only, never across a bar line or line end.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ SPECIAL_TOKENS = (PAD, UNK, END)
 DIALECT_ALPHABET = "".join(
     sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
 )
-TOKENIZERS = ("char", "bpe", "note")
+TOKENIZERS = ("char", "char64", "bpe", "note")
+_CHAR64_SIZE = 64
 # What `note` keeps whole: header fields, voice marks, notes with accidental and octave, lengths.
 NOTE_UNITS = (
     r"%%MIDI [a-z]+ |[XMLQKV]:|\[V:\d+\]|[_=^]{0,2}[A-Ga-g][,']*|\d*/\d*|\d+|\(3(?::2:\d)?|.|\n"
@@ -37,11 +40,15 @@ class TokenSettings:
         tokenizer: One of `TOKENIZERS`.
         vocab_size: Of `bpe`, special tokens included; 0 for the others, which take what they need.
         min_frequency: Of `note`: a unit that is rarer in the train split is written in characters.
+        min_tokens: Songs of fewer tokens are left out of all splits.
+        max_tokens: Songs of more tokens are left out; 0 for no limit.
     """
 
     tokenizer: str = "char"
     vocab_size: int = 0
     min_frequency: int = 2
+    min_tokens: int = 0
+    max_tokens: int = 0
 
     def __post_init__(self) -> None:
         if self.tokenizer not in TOKENIZERS:
@@ -63,7 +70,10 @@ def train_tokenizer(
         settings: Which one.
         context_length: Stored as `model_max_length`.
     """
-    vocab = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *DIALECT_ALPHABET])}
+    alphabet = DIALECT_ALPHABET
+    if settings.tokenizer == "char64":
+        alphabet = _most_frequent(texts, _CHAR64_SIZE - len(SPECIAL_TOKENS))
+    vocab = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *alphabet])}
     units: list[str] = []
     if settings.tokenizer == "note":
         counts = Counter(unit for text in texts for unit in re.findall(NOTE_UNITS, text))
@@ -77,8 +87,8 @@ def train_tokenizer(
     )
     backend = Tokenizer(model)
     if settings.tokenizer == "bpe":
-        # GPT-2's pattern splits letters from digits, which tears notes apart; whole lines do best.
-        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n"), "merged_with_previous")
+        # GPT-2's pattern splits letters from digits, which tears notes apart; bars stay whole here.
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|\|\]?"), "merged_with_previous")
         trainer = trainers.BpeTrainer(
             vocab_size=settings.vocab_size,
             special_tokens=list(SPECIAL_TOKENS),
@@ -99,3 +109,11 @@ def train_tokenizer(
         clean_up_tokenization_spaces=False,
         model_max_length=context_length,
     )
+
+
+def _most_frequent(texts: Iterable[str], count: int) -> str:
+    """Returns the most frequent characters, the lower code point first among equals."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    return "".join(sorted(counts, key=lambda char: (-counts[char], char))[:count])

@@ -3,6 +3,7 @@ import shutil
 import tarfile
 import zipfile
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,12 +15,14 @@ from data_prep import pipeline
 from data_prep.blocks import cut_blocks
 from data_prep.clean import clean_abc, measure
 from data_prep.convert import convert_file
-from data_prep.filter_tunes import FilterSettings, drop_reason
+from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
 from data_prep.settings import load_settings
 from data_prep.sources import SourceError, open_source
 from data_prep.split import SPLITS, SplitSettings, split_of
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from data_prep.tune import print_tune
+from data_prep.tune_parser import parse_tune
 
 CONFIG = """
 split: {validation: 0.15, test: 0.15}
@@ -241,6 +244,20 @@ def test_filter_names_its_reason(chorale):
     assert drop_reason(abc, 15, FilterSettings()) == "too_few_notes"
     assert drop_reason(abc, 100, FilterSettings(max_chars=10)) == "too_long"
     assert drop_reason(abc, 100, FilterSettings(min_gzip_ratio=0.9)) == "too_repetitive"
+    loop = abc[: abc.index("[V:1]")] + "[V:1]C16|\n[V:2]D16|\n" * 4
+    assert drop_reason(loop, 100, FilterSettings(max_rest_share=0.7)) == "too_many_rests"
+    assert drop_reason(loop, 100, FilterSettings(max_copied_share=0.7)) == "too_many_copied_bars"
+    assert drop_reason(loop, 100, FilterSettings(max_rest_share=0.8, max_copied_share=0.8)) is None
+
+
+def test_voices_that_only_repeat_are_left_out_and_the_tune_stays(chorale):
+    abc = midi_to_abc(chorale)
+    tune = parse_tune(abc)
+    loop = replace(tune.voices[0], bars=["C8C8"] * tune.n_bars)
+    with_loop = print_tune(replace(tune, voices=[*tune.voices, loop], pickup=None))
+    assert len(parse_tune(keep_informative_voices(with_loop, 0.2)).voices) == 4
+    assert keep_informative_voices(abc, 0.2) == abc
+    assert keep_informative_voices(abc, 2.0) == ""
 
 
 def test_split_depends_on_the_cluster_alone_and_keeps_its_shares():
@@ -267,6 +284,34 @@ def test_byte_pair_tokens_are_lossless_shorter_and_stay_within_lines(made):
         assert tokenizer.decode(ids) == row["abc"]
         assert len(ids) < 0.6 * len(row["abc"])
     assert not [token for token in tokenizer.get_vocab() if "\n" in token[:-1]]
+
+
+def test_char64_has_64_tokens_at_most_and_counts_what_it_cannot_write():
+    common = "".join(map(chr, range(100, 161)))
+    tokenizer = train_tokenizer([common * 3, "\u00b6 rare"], TokenSettings("char64"), 64)
+    assert len(tokenizer) == 64
+    assert tokenizer.decode(tokenizer(common)["input_ids"]) == common
+    assert tokenizer("\u00b6")["input_ids"] == [tokenizer.unk_token_id]
+
+
+def test_songs_of_too_few_or_too_many_tokens_are_left_out_and_counted(made, tmp_path, capsys):
+    root, command = made
+    config = root / "data_short.yaml"
+    config.write_text(CONFIG + "tokens: {min_tokens: 400, max_tokens: 700}\n")
+    command = [part if part != str(root / "data_tiny.yaml") else str(config) for part in command]
+    assert pipeline.main([*command, "--workers", "1", "--dataset", "short"]) == 0
+    folder = root / "data" / "short" / "short"
+    stage = json.loads((folder / "5_tokens" / "stage.json").read_text())
+    train = stage["splits"]["train"]
+    lengths = [
+        len(ids) for ids in pq.read_table(folder / "5_tokens" / "train.parquet")["input_ids"]
+    ]
+    assert lengths
+    assert min(lengths) >= 400
+    assert max(lengths) <= 700
+    assert train["n_songs"] + train["n_too_few_tokens"] + train["n_too_many_tokens"] == len(
+        pq.read_table(folder / "4_split" / "train.parquet")
+    )
 
 
 def test_note_tokens_keep_notes_whole_and_are_lossless(made):
