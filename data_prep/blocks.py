@@ -19,9 +19,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """Tokens a block: the context length of the models."""
+    r"""How songs become blocks.
+
+    Attributes:
+        block_length: Tokens a block: the context length of the models.
+        separator: Text between songs that are laid end to end without end tokens, as study A did
+            with two newlines; "" for songs cut each from its beginning.
+    """
 
     block_length: int = 256
+    separator: str = ""
 
     def __post_init__(self) -> None:
         if self.block_length < 2:
@@ -45,7 +52,28 @@ def cut_blocks(songs: Iterable[Sequence[int]], end_id: int, block_length: int) -
         cut = len(ids) - len(ids) % block_length
         whole.append(ids[:cut])
         rests.append(ids[cut:])
-    stream = np.concatenate([*whole, *rests]) if whole else np.empty(0, np.uint16)
+    return _reshape([*whole, *rests], block_length)
+
+
+def cut_stream(
+    songs: Iterable[Sequence[int]], separator: Sequence[int], block_length: int
+) -> np.ndarray:
+    """Cuts songs laid end to end into blocks: uint16 (blocks, block_length).
+
+    Args:
+        songs: Ids of each song, without special tokens.
+        separator: Ids between two songs.
+        block_length: T.
+
+    Raises:
+        ValueError: If there is not even one block.
+    """
+    parts = [np.asarray([*song, *separator], np.uint16) for song in songs]
+    return _reshape(parts, block_length)
+
+
+def _reshape(parts: list[np.ndarray], block_length: int) -> np.ndarray:
+    stream = np.concatenate(parts) if parts else np.empty(0, np.uint16)
     n_blocks = len(stream) // block_length
     if not n_blocks:
         raise ValueError(

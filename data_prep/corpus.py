@@ -18,9 +18,10 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 from datasets import Dataset
+from transformers import AutoTokenizer
 
-from .blocks import cut_blocks
-from .clean import clean_abc, measure
+from .blocks import cut_blocks, cut_stream
+from .clean import CleanSettings, clean_abc, measure, strip_directives
 from .filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from .notation import AbcError
 from .settings import DataSettings
@@ -52,7 +53,13 @@ class CorpusStages:
     def run(self) -> dict[str, dict[str, Any]]:
         """Runs all stages; returns stage name -> content of its stage.json."""
         self.done["1_abc"] = self._describe_conversion()
-        self._stage("2_clean", self._digest("1_abc"), {}, (*DIALECT, "clean"), self._clean)
+        self._stage(
+            "2_clean",
+            self._digest("1_abc"),
+            asdict(self.settings.clean),
+            (*DIALECT, "clean"),
+            self._clean,
+        )
         self._stage(
             "3_filtered",
             self._digest("2_clean"),
@@ -125,7 +132,8 @@ class CorpusStages:
 
     def _clean(self, out: Path) -> dict[str, Any]:
         rows = _without_dropped(self._read(*self.shards), "conversion")
-        rows = rows.map(_clean_row, desc="clean", remove_columns=["message"])
+        clean = partial(_clean_row, settings=self.settings.clean)
+        rows = rows.map(clean, desc="clean", remove_columns=["message"])
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "cleaning")
         _save(kept, out / "tunes.parquet")
@@ -138,9 +146,10 @@ class CorpusStages:
         rows = rows.map(choose, desc="filter", remove_columns=["fingerprint"])
         digests = rows["digest"]
         rows = rows.select(sorted(range(len(rows)), key=digests.__getitem__))
-        # Which of several duplicates stays is decided by the digests, not by the files' order.
-        seen: set[str] = set()
-        rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
+        if self.settings.filter.drop_duplicates:
+            # Which of several stays is decided by the digests, not by the files' order.
+            seen: set[str] = set()
+            rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "filtering")
         _save(kept, out / "tunes.parquet")
@@ -148,7 +157,8 @@ class CorpusStages:
 
     def _split(self, out: Path) -> dict[str, Any]:
         rows = self._read(self.folder / "3_filtered" / "tunes.parquet")
-        where = [split_of(cluster, self.settings.split) for cluster in rows["cluster_id"]]
+        by = "cluster_id" if self.settings.split.by == "cluster" else "path"
+        where = [split_of(name, self.settings.split) for name in rows[by]]
         counts = {}
         for split in SPLITS:
             part = rows.select([i for i, name in enumerate(where) if name == split])
@@ -190,7 +200,12 @@ class CorpusStages:
         tokens = self.done["5_tokens"]
         length = self.settings.blocks.block_length
         songs = (row["input_ids"] for row in train)
-        blocks = cut_blocks(songs, _end_id(self.folder / "5_tokens"), length)
+        tokenizer = AutoTokenizer.from_pretrained(self.folder / "5_tokens")
+        if separator := self.settings.blocks.separator:
+            ids = tokenizer(separator, add_special_tokens=False)["input_ids"]
+            blocks = cut_stream(songs, ids, length)
+        else:
+            blocks = cut_blocks(songs, tokenizer.eos_token_id, length)
         np.save(out / "train.npy", blocks)
         return {
             "block_length": length,
@@ -203,17 +218,21 @@ class CorpusStages:
 # ---------------------------------------------------------------- what is done to one row
 
 
-def _clean_row(row: dict[str, Any]) -> dict[str, Any]:
+def _clean_row(row: dict[str, Any], settings: CleanSettings) -> dict[str, Any]:
     nothing = dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0)
     nothing |= {"n_seconds": 0.0, "fingerprint": "", "drop_reason": None}
     try:
-        abc = clean_abc(row["abc"])
+        abc = clean_abc(row["abc"], settings)
     except AbcError as error:
         logger.warning("%s: %s", row["path"], error)
         return nothing | {"drop_reason": "unreadable_abc"}
     if not abc:
         return nothing | {"drop_reason": "silent"}
-    return {"abc": abc, "drop_reason": None} | measure(abc)
+    counts = measure(abc)
+    if settings.strip_directives:
+        abc = strip_directives(abc)
+        counts["n_chars"] = len(abc)
+    return {"abc": abc, "drop_reason": None} | counts
 
 
 def _filter_row(row: dict[str, Any], settings: FilterSettings) -> dict[str, Any]:
@@ -273,12 +292,6 @@ def _of_length(rows: Dataset, settings: TokenSettings) -> tuple[Dataset, dict[st
 def _texts(rows: Dataset) -> Iterator[str]:
     for batch in rows.iter(1000):
         yield from batch["abc"]
-
-
-def _end_id(folder: Path) -> int:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder).eos_token_id
 
 
 # ---------------------------------------------------------------- tables and counts

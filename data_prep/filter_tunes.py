@@ -26,6 +26,7 @@ class FilterSettings:
             is dropped only if none is left. 0 for no limit.
         max_rest_share: Share of the bars of all voices that may be rests, in [0, 1].
         max_copied_share: Share of the bars that may be the same, in all voices, as an earlier one.
+        drop_duplicates: Whether one tune of each cluster stays.
     """
 
     min_notes: int = 16
@@ -34,6 +35,7 @@ class FilterSettings:
     min_voice_gzip_ratio: float = 0.0
     max_rest_share: float = 1.0
     max_copied_share: float = 1.0
+    drop_duplicates: bool = True
 
     def __post_init__(self) -> None:
         if min(vars(self).values()) < 0:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from .blocks import BlockSettings
+from .clean import CleanSettings
 from .filter_tunes import FilterSettings
 from .split import SplitSettings
 from .tokens import TokenSettings
@@ -27,6 +28,7 @@ class DataSettings:
     """All settings of a data preset, as configs/data_*.yaml has them."""
 
     convert: ConvertSettings = field(default_factory=ConvertSettings)
+    clean: CleanSettings = field(default_factory=CleanSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)

@@ -10,14 +10,22 @@ import hashlib
 from dataclasses import dataclass
 
 SPLITS = ("train", "validation", "test")
+SPLIT_BY = ("cluster", "file")
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """Shares of the songs, in (0, 1); the rest is train."""
+    """How songs are dealt out.
+
+    Attributes:
+        validation: Share of the songs, in (0, 1).
+        test: Likewise; the rest is train.
+        by: `cluster`; or `file`, as both studies did: copies then lie on both sides.
+    """
 
     validation: float = 0.05
     test: float = 0.05
+    by: str = "cluster"
 
     def __post_init__(self) -> None:
         if not (self.validation > 0 and self.test > 0 and self.validation + self.test < 1):
@@ -25,10 +33,12 @@ class SplitSettings:
                 f"validation {self.validation} and test {self.test}: expected shares above 0 whose "
                 "sum is below 1"
             )
+        if self.by not in SPLIT_BY:
+            raise ValueError(f"by is {self.by!r}, expected one of {SPLIT_BY}")
 
 
 def split_of(cluster_id: str, settings: SplitSettings) -> str:
-    """Returns the split of a cluster, one of `SPLITS`."""
+    """Returns the split of a cluster (or file), one of `SPLITS`."""
     digest = hashlib.sha256(f"split {cluster_id}".encode()).digest()
     place = int.from_bytes(digest[:8], "big") / 2**64
     if place < settings.validation:

@@ -4,6 +4,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from symusic import Score
 from transformers import AutoTokenizer
 
 from data_prep import pipeline
-from data_prep.blocks import cut_blocks
+from data_prep.blocks import cut_blocks, cut_stream
 from data_prep.clean import clean_abc, measure
 from data_prep.convert import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
@@ -99,6 +100,42 @@ def test_blocks_hold_every_song_from_its_beginning():
     assert blocks.tolist() == [[9, 10, 11, 12], [9, 20, 21, 9], [9, 30, 31, 32], [13, 14, 9, 9]]
     with pytest.raises(ValueError, match="less than one block of 64"):
         cut_blocks(songs, 9, 64)
+
+
+def test_songs_end_to_end_have_the_separator_between_them_and_no_end_token():
+    blocks = cut_stream([[5, 6, 7], [8, 9]], [1, 1], 4)
+    assert blocks.tolist() == [[5, 6, 7, 1], [1, 8, 9, 1]]
+    with pytest.raises(ValueError, match="less than one block"):
+        cut_stream([[5]], [1], 4)
+
+
+def test_study_a_presets_keep_its_rules_and_its_errors(made):
+    root, command = made
+    presets = Path(__file__).parents[1] / "configs"
+    for phase in ("study_a_phase1", "study_a_phase2"):
+        settings = load_settings(presets / f"data_{phase}.yaml")
+        assert settings.split.by == "file"
+        assert not settings.filter.drop_duplicates
+    text = (presets / "data_study_a_phase1.yaml").read_text()
+    for share in ("validation", "test"):
+        text = text.replace(f"{share}: 0.01", f"{share}: 0.2")
+    config = root / "data_phase1.yaml"
+    config.write_text(text)
+    command = [part if part != str(root / "data_tiny.yaml") else str(config) for part in command]
+    assert pipeline.main([*command, "--workers", "1", "--dataset", "a"]) == 0
+    folder = root / "data" / "a" / "phase1"
+    tunes = [
+        row
+        for split in SPLITS
+        for row in pq.read_table(folder / "4_split" / f"{split}.parquet").to_pylist()
+    ]
+    assert not [line for tune in tunes for line in tune["abc"].splitlines() if line[0] in "%XQ"]
+    cleaned = json.loads((folder / "2_clean" / "stage.json").read_text())
+    assert len(tunes) == cleaned["rows_out"]  # copies as well
+    blocks = np.load(folder / "6_blocks" / "train.npy")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "5_tokens")
+    assert tokenizer.eos_token_id not in blocks
+    assert "|]\n\n\nM:" in tokenizer.decode(blocks[:40].ravel())
 
 
 def test_blocks_on_disk_are_the_train_split(made):
