@@ -1,143 +1,266 @@
-"""Stage 1 over a whole collection: worker processes, limits, shards, resume.
+"""Stage 1 over whole collections: MIDI files -> shards of ABC text, with every failure as a row.
 
-Each shard of the output is one parquet file that appears whole or not at all, under a name that
-holds a digest of its input and of the converter's code. A broken-off conversion therefore goes on
-at the first missing shard, and a changed converter does its work again.
+    python -m data_prep.convert SOURCE [SOURCE ...] OUT [--workers N] [--layout bars]
+
+Each shard is one parquet file that appears whole or not at all, under a name that holds a digest
+of its input and of the converter's code. A broken-off conversion therefore goes on at the first
+missing shard, and a changed converter does its work again. The output is the same, byte by byte,
+for any number of workers and interruptions.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import itertools
+import logging
+import re
+import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from tqdm import tqdm
 
-from . import midi_to_abc as converter
-from .sources import Member, Source
-from .stages import worker_pool
+from .archives import Member
+from .convert_file import CONVERTER, convert_file
+from .convert_pool import Conversion, Converter, File, Row, worker_pool
+from .sources import Source, open_source
+from .stages import code_digest, explain, read_stage, write_json
+from .tune import LAYOUTS
+
+__all__ = ["Conversion", "Converted", "convert_collection", "convert_file", "main", "write_summary"]
 
 SHARD_FILES = 128  # what an interruption costs at most
-# A last resort: the limits of `midi_file.LIMITS` decide, and they do not depend on the machine.
-FILE_TIMEOUT_SECONDS = 60.0
-
 SCHEMA = pa.schema(
     [
-        ("digest", pa.string()),
+        ("digest", pa.string()),  # sha256 of the bytes; "" if they could not be read
         ("source", pa.string()),
         ("path", pa.string()),
         ("abc", pa.string()),
         ("drop_reason", pa.string()),
         ("message", pa.string()),
+        ("n_notes", pa.int64()),
+        ("n_bars", pa.int64()),
+        ("n_seconds", pa.float64()),
+        ("n_voices", pa.int32()),
+        ("programs", pa.list_(pa.int32())),
+        ("has_drums", pa.bool_()),
     ]
 )
+_SHARD_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{12}\.(parquet|part)")
 
 
-def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
-    """Converts one file to a row; a failure is a row with its reason."""
-    row = {"digest": hashlib.sha256(midi).hexdigest(), "path": _printable(name), "abc": None}
-    try:
-        abc = converter.midi_to_abc(midi, layout=layout)
-    except converter.MidiError as error:
-        return row | {"drop_reason": error.reason, "message": str(error)}
-    return row | {"abc": abc, "drop_reason": None, "message": None}
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion left and did.
+
+    Attributes:
+        shards: All shards, in order.
+        n_files: Files that this run converted; the others were there.
+        seconds: Wall time of this run.
+    """
+
+    shards: list[Path]
+    n_files: int
+    seconds: float
 
 
-def _printable(name: str) -> str:
-    """A file's name as text; bytes that are no UTF-8 are replaced."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+@dataclass(frozen=True)
+class _Shard:
+    path: Path
+    source: Source
+    members: list[Member]
 
 
 def convert_collection(
-    source: Source, folder: Path, *, layout: str, code_digest: str, workers: int | None = None
-) -> list[Path]:
-    """Converts all files of a source into shards.
+    sources: list[Source],
+    folder: Path,
+    *,
+    conversion: Conversion | None = None,
+    workers: int | None = None,
+) -> Converted:
+    """Converts all files of some sources into shards; those that are there already stay.
 
     Args:
-        source: What to convert.
+        sources: What to convert; their order makes no difference.
         folder: Where the shards go; shards of other inputs are removed from it.
-        layout: One of `tune.LAYOUTS`.
-        code_digest: Digest of the converter's code, part of the shards' names.
+        conversion: What is done to each file.
         workers: Processes; all cores if None.
 
-    Returns:
-        The shards, in order.
-
     Raises:
-        SourceError: If the source cannot be read or is empty.
+        SourceError: If a source cannot be read or is empty.
+        OSError: If a shard cannot be written; those before it are kept.
     """
-    members = source.members()
+    start = time.monotonic()
+    conversion = conversion or Conversion()
+    shards = _plan(sources, folder, conversion)
     folder.mkdir(parents=True, exist_ok=True)
-    shards = [members[start : start + SHARD_FILES] for start in range(0, len(members), SHARD_FILES)]
-    paths = [
-        folder / f"part-{number:05d}-{_shard_digest(shard, source, layout, code_digest)}.parquet"
-        for number, shard in enumerate(shards)
-    ]
-    for stale in set(folder.glob("part-*")) - set(paths):
-        stale.unlink()
-    todo = [(path, shard) for path, shard in zip(paths, shards, strict=True) if not path.exists()]
+    wanted = {shard.path for shard in shards}
+    for path in folder.iterdir():
+        if _SHARD_NAME.fullmatch(path.name) and path not in wanted:
+            path.unlink()
+    todo = [shard for shard in shards if not shard.path.exists()]
     if todo:
-        _convert_shards(source, todo, len(members), layout, workers)
-    return paths
+        _convert_shards(todo, sum(len(shard.members) for shard in shards), conversion, workers)
+    n_files = sum(len(shard.members) for shard in todo)
+    return Converted([shard.path for shard in shards], n_files, time.monotonic() - start)
 
 
-def _shard_digest(shard: list[Member], source: Source, layout: str, code_digest: str) -> str:
-    text = "\n".join([source.name, layout, code_digest, *(f"{m.name} {m.stamp}" for m in shard)])
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+def _plan(sources: list[Source], folder: Path, conversion: Conversion) -> list[_Shard]:
+    """Cuts each source into shards; a shard holds files of one source."""
+    code = code_digest(CONVERTER)
+    shards: list[_Shard] = []
+    for source in sorted(sources, key=lambda source: (source.name, str(source.path))):
+        members = source.members()
+        for start in range(0, len(members), SHARD_FILES):
+            part = members[start : start + SHARD_FILES]
+            lines = [source.name, conversion.layout, code, *(f"{m.name} {m.stamp}" for m in part)]
+            text = "\n".join(lines).encode("utf-8", "surrogateescape")
+            digest = hashlib.sha256(text).hexdigest()[:12]
+            path = folder / f"part-{len(shards):05d}-{digest}.parquet"
+            shards.append(_Shard(path, source, part))
+    return shards
 
 
 def _convert_shards(
-    source: Source,
-    todo: list[tuple[Path, list[Member]]],
-    total: int,
-    layout: str,
-    workers: int | None,
+    todo: list[_Shard], total: int, conversion: Conversion, workers: int | None
 ) -> None:
-    """Converts shard after shard; the files of one shard in parallel."""
-    left = sum(len(shard) for _, shard in todo)
-    files = source.read([member for _, shard in todo for member in shard])
+    left = sum(len(shard.members) for shard in todo)
     with (
         tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as progress,
         worker_pool(workers) as pool,
     ):
-        for path, shard in todo:
-            rows = list(_convert_rows(pool, files, len(shard), layout, progress))
-            for row in rows:
-                row["source"] = source.name
-            part = path.with_suffix(".part")
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), part, compression="zstd")
-            part.rename(path)
+        done = Converter(pool, conversion).rows(_files(todo), progress.update)
+        for shard, rows in zip(todo, done, strict=True):
+            _write_shard(shard, rows)
 
 
-def _convert_rows(
-    pool: ProcessPool,
-    files: Iterator[tuple[Member, bytes | converter.MidiError]],
-    count: int,
-    layout: str,
-    progress: tqdm,
-) -> Iterator[dict[str, Any]]:
-    jobs: list[tuple[dict[str, Any], ProcessFuture | None]] = []
-    for member, midi in itertools.islice(files, count):
-        row: dict[str, Any] = {"digest": "", "path": _printable(member.name), "abc": None}
-        if isinstance(midi, converter.MidiError):
-            jobs.append((row | {"drop_reason": midi.reason, "message": str(midi)}, None))
+def _files(shards: list[_Shard]) -> Iterator[Iterator[File]]:
+    """Yields the files of each shard; they are read as they are taken, in one pass a source."""
+    for source, group in itertools.groupby(shards, key=lambda shard: shard.source):
+        ours = list(group)
+        contents = source.read([member for shard in ours for member in shard.members])
+        for shard in ours:
+            yield (
+                (member.name, content)
+                for member, content in itertools.islice(contents, len(shard.members))
+            )
+
+
+def _write_shard(shard: _Shard, rows: list[Row]) -> None:
+    part = shard.path.with_suffix(".part")
+    try:
+        table = pa.Table.from_pylist([row | {"source": shard.source.name} for row in rows], SCHEMA)
+        pq.write_table(table, part, compression="zstd")
+        part.replace(shard.path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+# ---------------------------------------------------------------- summary
+
+
+def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, Any]:
+    """Counts the rows of the shards by reason and writes stage.json beside them.
+
+    Args:
+        folder: Of the shards.
+        converted: Its `seconds` and files a second stay those of the last run that did something.
+        layout: Of the text.
+
+    Returns:
+        The content of stage.json.
+    """
+    shards = converted.shards
+    names = "\n".join(shard.name for shard in shards)
+    digest = hashlib.sha256(names.encode()).hexdigest()
+    before = read_stage(folder)
+    if before and before.get("digest") == digest:
+        return before
+    sums: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for shard in shards:
+        _add_counts(shard, sums, dropped)
+    stage = {
+        "stage": folder.name,
+        "digest": digest,
+        "code": code_digest(CONVERTER),
+        "settings": {"layout": layout},
+        "rows_in": sums["rows"],
+        "rows_out": sums["rows"] - dropped.total(),
+        "dropped": dict(sorted(dropped.items())),
+        **{name: sums[name] for name in ("n_chars", "n_notes", "n_bars", "n_seconds")},
+        "files_converted": converted.n_files,  # by the last run, in these seconds
+        "seconds": round(converted.seconds, 1),
+        "files_per_second": round(converted.n_files / converted.seconds, 1),
+    }
+    write_json(folder / "stage.json", stage)
+    return stage
+
+
+def _add_counts(shard: Path, sums: Counter[str], dropped: Counter[str]) -> None:
+    columns = ["abc", "drop_reason", "n_notes", "n_bars", "n_seconds"]
+    rows = pq.read_table(shard, columns=columns).to_pylist()
+    sums["rows"] += len(rows)
+    for row in rows:
+        if row["drop_reason"]:
+            dropped[row["drop_reason"]] += 1
             continue
-        row["digest"] = hashlib.sha256(midi).hexdigest()
-        arguments = [member.name, midi, layout]
-        jobs.append((row, pool.schedule(convert_file, arguments, timeout=FILE_TIMEOUT_SECONDS)))
-    for row, future in jobs:
-        try:
-            yield future.result() if future else row
-        except FutureTimeoutError:
-            message = f"not done after {FILE_TIMEOUT_SECONDS:.0f} s"
-            yield row | {"drop_reason": "timeout", "message": message}
-        except ProcessExpired as error:
-            message = f"worker died with code {error.exitcode}"
-            yield row | {"drop_reason": "crash", "message": message}
-        progress.update()
+        sums["n_chars"] += len(row["abc"])
+        for name in columns[2:]:
+            sums[name] += row[name]
+
+
+def summary_line(stage: dict[str, Any], folder: Path) -> str:
+    """Returns the counts of a conversion in one line."""
+    reasons = ", ".join(f"{reason} {n:,}" for reason, n in stage["dropped"].items()) or "none"
+    return (
+        f"{folder}: {stage['rows_in']:,} files -> {stage['rows_out']:,} tunes, "
+        f"{stage['n_chars']:,} characters; dropped: {reasons}"
+    )
+
+
+# ---------------------------------------------------------------- command line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="data_prep.convert", description=__doc__)
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folder, .zip, .tar.gz, .parquet, music21, lmd_full or lmd_matched",
+    )
+    parser.add_argument("out", type=Path, help="folder of the shards")
+    parser.add_argument("--layout", choices=LAYOUTS, default="bars")
+    parser.add_argument("--workers", type=int, help="default: all cores")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="for what is fetched")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        sources = [open_source(source, options.data_root) for source in options.sources]
+        conversion = Conversion(options.layout)
+        converted = convert_collection(
+            sources, options.out, conversion=conversion, workers=options.workers
+        )
+        stage = write_summary(options.out, converted, options.layout)
+    except (ValueError, OSError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    print(summary_line(stage, options.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,19 +18,14 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from .convert import convert_collection
+from .convert import Conversion, convert_collection
 from .corpus import CorpusStages
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
 from .split import SPLITS
-from .stages import code_digest, explain, read_stage
+from .stages import explain, read_stage
 
 logger = logging.getLogger(__name__)
-
-_CONVERTER = (
-    *("notation", "bar_writer", "tune", "midi_file", "timeline", "quantize"),
-    *("releases", "voices", "merge_voices", "midi_to_abc"),
-)
 
 
 def run_pipeline(
@@ -52,12 +47,11 @@ def run_pipeline(
     """
     datasets.disable_caching()
     shards = convert_collection(
-        source,
+        [source],
         folder / "1_abc",
-        layout=settings.convert.layout,
-        code_digest=code_digest(_CONVERTER),
+        conversion=Conversion(settings.convert.layout),
         workers=workers,
-    )
+    ).shards
     with tempfile.TemporaryDirectory(dir=folder, prefix=".cache-") as cache:
         stages = CorpusStages(source, settings, folder, Path(cache), shards)
         return stages.run()

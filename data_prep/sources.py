@@ -1,43 +1,40 @@
-"""Where MIDI files come from: a folder, a .zip or .tar.gz, or the music that music21 ships.
+"""Where MIDI files come from: folders, archives, tables, the Lakh collection, or music21's own.
 
-Archives are read in place: nothing is ever unpacked onto the disk.
+    open_source("music.zip", Path("data")).members()
+
+A folder's archives are read, too, one level deep.
 """
 
 from __future__ import annotations
 
-import errno
+import itertools
+import os
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO
 
-from .midi_file import LIMITS, MidiError
+from .archives import (
+    ARCHIVE_SUFFIXES,
+    MIDI_SUFFIXES,
+    READ_ERRORS,
+    Content,
+    Member,
+    ParquetMembers,
+    SourceError,
+    TarMembers,
+    ZipMembers,
+    is_midi,
+    read_file,
+)
+from .download import LAKH_FILES, download, lakh_url
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
-_READ_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
-
-
-class SourceError(ValueError):
-    """A source that cannot be read, or holds no MIDI file."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One MIDI file of a source.
-
-    Attributes:
-        name: Path inside the source.
-        stamp: Changes when the file does: checksum in a zip, size and time elsewhere.
-    """
-
-    name: str
-    stamp: str
+_KINDS = "folder, .zip, .tar.gz or .parquet"
+_FILE_STEP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Source:
     """A collection of MIDI files.
 
     Attributes:
-        path: A folder, .zip, .tar.gz, .tgz or .tar.
+        path: A folder, .zip, .tar.gz, .tgz, .tar or .parquet.
         name: Short name: the dataset's folder under data/.
     """
 
@@ -55,13 +52,12 @@ class Source:
     def members(self) -> list[Member]:
         """Returns the MIDI files inside, in the order in which `read` yields them.
 
+        They are sorted by name; those of a .tar and the rows of a table stay as they stand there.
+
         Raises:
-            SourceError: If the source cannot be read or holds none.
+            SourceError: If the source, or an archive in it, cannot be read, or if it holds none.
         """
-        try:
-            members = list(self._members())
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-            raise SourceError(f"{self.path} cannot be read: {error}") from error
+        members = list(self._folder_members() if self.path.is_dir() else _list(self.path))
         if not members:
             expected = " ".join(MIDI_SUFFIXES)
             raise SourceError(
@@ -69,89 +65,135 @@ class Source:
             )
         return members
 
-    def _members(self) -> Iterator[Member]:
-        if self.path.is_dir():
-            for path in sorted(self.path.rglob("*")):
-                if _is_midi(path.name) and path.is_file():
-                    state = path.stat()
-                    name = path.relative_to(self.path).as_posix()
-                    yield Member(name, f"{state.st_size}-{state.st_mtime_ns}")
-        elif zipfile.is_zipfile(self.path):
-            with zipfile.ZipFile(self.path) as archive:
-                for info in sorted(archive.infolist(), key=lambda info: info.filename):
-                    if _is_midi(info.filename):
-                        yield Member(info.filename, f"{info.CRC:08x}")
-        elif self.path.is_file() and tarfile.is_tarfile(self.path):
-            with tarfile.open(self.path) as archive:
-                for member in archive:
-                    if member.isfile() and _is_midi(member.name):
-                        yield Member(member.name, f"{member.size}-{member.mtime}")
-        else:
-            raise SourceError(f"{self.path} is no folder, .zip or .tar.gz")
-
-    def read(self, members: list[Member]) -> Iterator[tuple[Member, bytes | MidiError]]:
+    def read(self, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
         """Yields the bytes of members, which stand in the order of `members()`.
 
         A member that cannot be read (damaged, encrypted, too large) yields its `MidiError`: one bad
         file does not end a collection.
+
+        Raises:
+            SourceError: If an archive changed since `members()`.
         """
-        if self.path.is_dir():
-            for member in members:
-                yield member, _read(partial((self.path / member.name).open, "rb"))
-        elif zipfile.is_zipfile(self.path):
-            with zipfile.ZipFile(self.path) as archive:
-                for member in members:
-                    yield member, _read(partial(archive.open, member.name))
-        else:
-            left = iter(members)
-            wanted = next(left, None)
-            with tarfile.open(self.path) as archive:
-                for info in archive:
-                    if wanted and Member(info.name, f"{info.size}-{info.mtime}") == wanted:
-                        yield wanted, _read(partial(archive.extractfile, info))
-                        wanted = next(left, None)
+        if not self.path.is_dir():
+            yield from _read(self.path, members)
+            return
+        for archive, group in itertools.groupby(members, key=lambda member: member.archive):
+            if archive:
+                yield from _read(self._inside(archive), group)
+                continue
+            for member in group:
+                path = self._inside(member.name)
+                yield member, read_file(partial(_open_regular, path), _FILE_STEP_BYTES)
+
+    def _inside(self, name: str) -> Path:
+        return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+    def _folder_members(self) -> Iterator[Member]:
+        for name in sorted(self._walk()):
+            path = self._inside(name)
+            if is_midi(name):
+                yield Member(name, _stamp(path))
+            else:
+                for member in _list(path):
+                    yield replace(member, name=f"{name}/{member.name}", archive=name)
+
+    def _walk(self) -> Iterator[str]:
+        """Yields the names of MIDI files and archives: as UTF-8, whatever the locale says."""
+
+        def refuse(error: OSError) -> None:
+            raise SourceError(f"{self.path} cannot be read: {error}")
+
+        top = os.fsencode(self.path)
+        for folder, _, files in os.walk(top, onerror=refuse):
+            for file in files:
+                name = os.path.relpath(os.path.join(folder, file), top)
+                text = name.replace(os.fsencode(os.sep), b"/").decode("utf-8", "surrogateescape")
+                if is_midi(text) or _is_archive(text):
+                    yield text
 
 
-def _read(open_file: Callable[[], IO[bytes]]) -> bytes | MidiError:
+def _is_archive(name: str) -> bool:
+    hidden = name.rsplit("/", 1)[-1].startswith("._")
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not hidden
+
+
+def _stamp(path: Path) -> str:
     try:
-        with open_file() as file:
-            content = file.read(LIMITS.bytes + 1)
-    except _READ_ERRORS as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise
-        return MidiError("unreadable_member", str(error) or type(error).__name__)
-    if len(content) > LIMITS.bytes:
-        return MidiError("too_many_bytes", f"more than {LIMITS.bytes:,} bytes")
-    return content
+        state = path.stat()
+    except OSError:  # a link that leads nowhere: a row, once it is read
+        return "unreadable"
+    return f"{state.st_size}-{state.st_mtime_ns}"
 
 
-def _is_midi(name: str) -> bool:
-    hidden = name.rsplit("/", 1)[-1].startswith("._")  # resource forks that macOS packs along
-    return name.lower().endswith(MIDI_SUFFIXES) and not hidden
+def _open_regular(path: Path) -> object:
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise OSError("a pipe or device, expected a file")
+    return path.open("rb")
+
+
+def _reader(path: Path) -> ZipMembers | TarMembers | ParquetMembers:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return ParquetMembers(path)
+    # Names first: a .tar whose last member is a .zip looks like both.
+    if not name.endswith((".tar", ".tar.gz", ".tgz")) and zipfile.is_zipfile(path):
+        return ZipMembers(path)
+    if path.is_file() and tarfile.is_tarfile(path):
+        return TarMembers(path)
+    if name.endswith(ARCHIVE_SUFFIXES):
+        raise SourceError(f"{path} cannot be read: damaged, cut off or no archive; fetch it again")
+    raise SourceError(f"{path} is no {_KINDS}")
+
+
+def _list(path: Path) -> Iterator[Member]:
+    """Lists an archive, wholly readable or not at all."""
+    try:
+        yield from _reader(path).members()
+    except SourceError:
+        raise
+    except READ_ERRORS as error:
+        text = " ".join(str(error).split())
+        raise SourceError(
+            f"{path} cannot be read: damaged or cut off ({text}); nothing of it was converted, "
+            "fetch it again"
+        ) from error
+
+
+def _read(path: Path, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
+    ours, theirs = itertools.tee(members)
+    try:
+        yield from zip(ours, _reader(path).read(theirs), strict=True)
+    except SourceError:
+        raise
+    except READ_ERRORS as error:
+        raise SourceError(f"{path} changed while it was read ({error})") from error
 
 
 def open_source(source: str, data_root: Path, name: str | None = None) -> Source:
-    """Finds a source by path, or a bundled collection by name.
+    """Finds a source by path, or a collection by name; one that is not there is fetched.
 
     Args:
-        source: A path, or one of `BUNDLED`.
-        data_root: The folder `data/`, where bundled collections are kept once collected.
+        source: A path, one of `BUNDLED`, or one of `download.LAKH_FILES`.
+        data_root: The folder `data/`, where collections are kept once fetched.
         name: The dataset's name; by default that of the file or folder.
 
     Raises:
         SourceError: If there is no such source.
+        DownloadError: If a collection cannot be fetched.
     """
     if source in BUNDLED:
         from .bundled import collect  # here, because music21 takes a second to import
 
         return Source(collect(source, data_root), name or source)
     path = Path(source)
+    if source in LAKH_FILES and not path.exists():
+        target = data_root / "downloads" / LAKH_FILES[source]
+        return Source(download(lakh_url(source), target), name or source)
     if not path.exists():
-        raise SourceError(
-            f"{source} does not exist; expected a folder, .zip, .tar.gz, or {' or '.join(BUNDLED)}"
-        )
+        names = ", ".join([*BUNDLED, *LAKH_FILES])
+        raise SourceError(f"{source} does not exist; expected a {_KINDS}, or one of {names}")
     stem = name or path.resolve().name
-    for suffix in (".zip", ".tar.gz", ".tgz", ".tar"):
+    for suffix in (*ARCHIVE_SUFFIXES[::-1], ".parquet"):
         stem = stem.removesuffix(suffix)
     if stem in RESERVED:
         raise SourceError(
