@@ -26,10 +26,10 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train study fit samples evaluate report results publish bench fuzz quality test
+.PHONY: help setup demo data train study fit samples evaluate report results publish publish-data bench fuzz quality test
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make the virtual environment .venv
 
@@ -80,6 +80,10 @@ results: $(STAMP)  ## fill results/ from runs/demo
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
 	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+
+publish-data: $(STAMP)  ## DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence> [DRY_RUN=1]
+	@test -n "$(DATASET)" -a -n "$(REPO)" -a -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
+	$(PY) -m model_cards.publish_data "$(DATASET)" "$(REPO)" --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 bench: $(STAMP)  ## MIDI="<folder or .zip> ..." [FILES=500] [SEED=0]: the converter beside midi2abc, and in three readers
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make bench MIDI=<folder or .zip>" >&2; exit 2; }

@@ -1,0 +1,97 @@
+"""A dataset -> a folder ready for the Hub: parquet of the splits and a card; then the push.
+
+    python -m model_cards.publish_data data/music21/demo user/name --licence cc0-1.0 --dry-run
+
+The folder goes to `<dataset>/publish/`; without --dry-run it is then pushed. The licence must be
+given: music has owners, and nothing here can know them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import HfApi
+
+TEMPLATE = Path(__file__).with_name("dataset_template.md")
+SPLIT_STAGE = "4_split"
+
+
+def render_card(folder: Path, repo: str, licence: str) -> str:
+    """Returns the dataset card, from the stage.json files of a dataset.
+
+    Args:
+        folder: data/<dataset>/<preset>.
+        repo: user/name on the Hub.
+        licence: As the Hub names licences.
+    """
+    files = sorted(folder.glob("[1-4]_*/stage.json"))
+    stages = [json.loads(file.read_text("utf-8")) for file in files]
+    last = stages[-1]
+    settings = {stage["stage"]: stage["settings"] for stage in stages if stage["settings"]}
+    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
+        TEMPLATE.read_text("utf-8")
+    )
+    values: dict[str, Any] = {
+        "dataset": folder.parent.name,
+        "preset": folder.name,
+        "repo": repo,
+        "licence": licence,
+        "stages": [{"dropped": {}} | stage for stage in stages],
+        "splits": {name: last["splits"][name] for name in ("train", "validation", "test")},
+        "settings": json.dumps(settings, sort_keys=True),
+        "digest": last["digest"],
+    }
+    return template.render(values) + "\n"
+
+
+def build_folder(dataset: Path, repo: str, licence: str) -> Path:
+    """Writes `<dataset>/publish/` and returns it.
+
+    Raises:
+        FileNotFoundError: If the dataset is not split yet.
+    """
+    source = dataset / SPLIT_STAGE
+    if not (source / "stage.json").is_file():
+        raise FileNotFoundError(
+            f"{source / 'stage.json'} not found: expected a dataset such as data/<name>/<preset>, "
+            "made by make data"
+        )
+    card = render_card(dataset, repo, licence)
+    folder = dataset / "publish"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for file in sorted(source.glob("*.parquet")):
+        shutil.copy(file, folder)
+    (folder / "README.md").write_text(card, "utf-8")
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="model_cards.publish_data", description=__doc__)
+    parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
+    parser.add_argument("repo", help="user/name on the Hub")
+    parser.add_argument("--licence", required=True, help="what you may publish it under")
+    parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
+    options = parser.parse_args(arguments)
+    try:
+        folder = build_folder(options.dataset, options.repo, options.licence)
+        if not options.dry_run:
+            api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
+            api.create_repo(options.repo, repo_type="dataset", exist_ok=True)
+            api.upload_folder(folder_path=folder, repo_id=options.repo, repo_type="dataset")
+    except (ValueError, OSError) as error:
+        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
