@@ -196,7 +196,9 @@ class _Parser:
         body = text[start:stop]
         if _SILENCE.fullmatch(body):
             if not bar and body:
-                self.first_rests.update(s.end for s in BarReader(self.key).read(body)[-1:])
+                self.first_rests.update(
+                    s.end for s in BarReader(self.key).read(body, number, start + 1)[-1:]
+                )
             body = ""
         bars.append(body)
         self.origins[voice_id - 1, bar] = (number, start + 1)

@@ -65,6 +65,7 @@ MIDI_FINDINGS = {
 
 # What was odd -> a text on which a check once failed.
 ABC_FINDINGS = {
+    "rest_of_no_length_in_a_first_bar": HEAD + "z0|]\n",
     "voice_number_of_5000_digits": f"{HEAD}[V:{'9' * 5000}]C16|]\n",
     "metre_beyond_a_byte": HEAD.replace("4/4", "999/1") + "C16|]\n",
     "ticks_beyond_32_bits": HEAD + "z99999" * 3000 + "C|]\n",
