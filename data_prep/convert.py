@@ -11,14 +11,17 @@ for any number of workers and interruptions.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import itertools
 import logging
+import os
 import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,11 +99,38 @@ def convert_collection(
     Raises:
         SourceError: If a source cannot be read or is empty.
         OSError: If a shard cannot be written; those before it are kept.
+        ValueError: If another conversion writes to the folder.
     """
     start = time.monotonic()
     conversion = conversion or Conversion()
     shards = _plan(sources, folder, conversion)
     folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        n_files = _bring_up_to_date(folder, shards, conversion, workers)
+    return Converted([shard.path for shard in shards], n_files, time.monotonic() - start)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keeps a second conversion out of a folder; the lock ends with the process."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ValueError(f"{folder}: another conversion is writing there; let it end") from error
+    finally:
+        os.close(handle)
+
+
+def _bring_up_to_date(
+    folder: Path, shards: list[_Shard], conversion: Conversion, workers: int | None
+) -> int:
+    """Removes shards of other inputs and makes those that are missing.
+
+    Returns:
+        How many files were converted.
+    """
     wanted = {shard.path for shard in shards}
     for path in folder.iterdir():
         if _SHARD_NAME.fullmatch(path.name) and path not in wanted:
@@ -108,15 +138,14 @@ def convert_collection(
     todo = [shard for shard in shards if not shard.path.exists()]
     if todo:
         _convert_shards(todo, sum(len(shard.members) for shard in shards), conversion, workers)
-    n_files = sum(len(shard.members) for shard in todo)
-    return Converted([shard.path for shard in shards], n_files, time.monotonic() - start)
+    return sum(len(shard.members) for shard in todo)
 
 
 def _plan(sources: list[Source], folder: Path, conversion: Conversion) -> list[_Shard]:
     """Cuts each source into shards; a shard holds files of one source."""
     code = code_digest(CONVERTER)
     shards: list[_Shard] = []
-    for source in sorted(sources, key=lambda source: (source.name, str(source.path))):
+    for source in sorted(set(sources), key=lambda source: (source.name, str(source.path))):
         members = source.members()
         for start in range(0, len(members), SHARD_FILES):
             part = members[start : start + SHARD_FILES]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from .archives import (
     ARCHIVE_SUFFIXES,
     MIDI_SUFFIXES,
     READ_ERRORS,
+    TAR_SUFFIXES,
     Content,
     Member,
     ParquetMembers,
@@ -27,6 +27,7 @@ from .archives import (
     TarMembers,
     ZipMembers,
     is_midi,
+    is_tar,
     read_file,
 )
 from .download import LAKH_FILES, download, lakh_url
@@ -34,7 +35,6 @@ from .download import LAKH_FILES, download, lakh_url
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
 _KINDS = "folder, .zip, .tar.gz or .parquet"
-_FILE_STEP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Source:
                 continue
             for member in group:
                 path = self._inside(member.name)
-                yield member, read_file(partial(_open_regular, path), _FILE_STEP_BYTES)
+                yield member, read_file(partial(_open_regular, path))
 
     def _inside(self, name: str) -> Path:
         return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
@@ -136,12 +136,12 @@ def _reader(path: Path) -> ZipMembers | TarMembers | ParquetMembers:
     if name.endswith(".parquet"):
         return ParquetMembers(path)
     # Names first: a .tar whose last member is a .zip looks like both.
-    if not name.endswith((".tar", ".tar.gz", ".tgz")) and zipfile.is_zipfile(path):
-        return ZipMembers(path)
-    if path.is_file() and tarfile.is_tarfile(path):
+    if name.endswith(TAR_SUFFIXES):
         return TarMembers(path)
-    if name.endswith(ARCHIVE_SUFFIXES):
-        raise SourceError(f"{path} cannot be read: damaged, cut off or no archive; fetch it again")
+    if name.endswith(".zip") or zipfile.is_zipfile(path):
+        return ZipMembers(path)
+    if is_tar(path):
+        return TarMembers(path)
     raise SourceError(f"{path} is no {_KINDS}")
 
 

@@ -211,7 +211,7 @@ def test_bad_sources_are_one_clear_line(tmp_path, capsys):
     for source, message in {
         tmp_path / "empty": "holds no MIDI file",
         tmp_path / "words.zip": "holds no MIDI file",
-        tmp_path / "cut.zip": "is no folder, .zip or .tar.gz",
+        tmp_path / "cut.zip": "cannot be read: damaged or cut off",
         tmp_path / "nowhere": "does not exist",
     }.items():
         assert pipeline.main([str(source), "--data-root", str(tmp_path / "data")]) == 2
