@@ -26,7 +26,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data train study fit samples evaluate report results publish publish-data bench fuzz quality test
+.PHONY: help setup demo convert data train study fit samples evaluate report results publish publish-data bench fuzz quality test
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/
 	@$(call fit_study,$(DEMO))
 	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
 	$(PY) -m evaluation.report runs/demo
+
+convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, lmd_full> ..." OUT=<folder>: shards of ABC
+	@test -n "$(MIDI)" -a -n "$(OUT)" || { echo "error: expected make convert MIDI=<source> OUT=<folder>" >&2; exit 2; }
+	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
 
 data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, or music21> [DATA=configs/data_char.yaml]
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
