@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .abc_to_midi import Performance, perform
+from .duplicates import DuplicateSettings, signature
 from .tune import Tune, print_tune
 from .tune_parser import parse_tune
 
@@ -48,6 +49,7 @@ def strip_directives(abc: str) -> str:
     return _INLINE_TEMPO.sub("", "".join(lines))
 
 
+_DUPLICATES = DuplicateSettings()
 _INLINE_TEMPO = re.compile(r"\[Q:[^\]]*\]")
 
 
@@ -72,12 +74,13 @@ def _cut_changes(changes: dict[int, Any], first: int, stop: int) -> dict[int, An
     return {0: changes[before]} | later
 
 
-def measure(abc: str) -> dict[str, float | str]:
-    """Counts what losses are divided by, and fingerprints the music.
+def measure(abc: str, duplicates: DuplicateSettings = _DUPLICATES) -> dict[str, Any]:
+    """Counts what losses are divided by, and tells the music's fingerprint and figures.
 
     Returns:
         `n_chars`, `n_notes` (note onsets; each note of a chord counts), `n_bars` (bars summed
-        over the voices), `n_seconds` (by the tempo map) and `fingerprint`.
+        over the voices), `n_seconds` (by the tempo map), `fingerprint` (exact duplicates), and
+        `figures` (near duplicates; see `duplicates.signature`).
     """
     performance = perform(parse_tune(abc))
     tune = performance.tune
@@ -87,6 +90,7 @@ def measure(abc: str) -> dict[str, float | str]:
         "n_bars": tune.n_bars * len(tune.voices),
         "n_seconds": performance.n_seconds,
         "fingerprint": fingerprint(performance),
+        "figures": signature(performance, duplicates),
     }
 
 

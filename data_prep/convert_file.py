@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .midi_file import LIMITS, MidiError
-from .midi_to_abc import _check_chars, midi_to_tune
+from .midi_to_abc import check_chars, midi_to_tune
 from .notation import TICKS_PER_QUARTER
 from .tune import Tune, print_tune
 
@@ -45,7 +45,7 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
     try:
         tune = midi_to_tune(midi)
         abc = print_tune(tune, layout)
-        _check_chars(len(abc), len(midi), LIMITS)  # as `midi_to_abc` does
+        check_chars(len(abc), len(midi), LIMITS)  # as `midi_to_abc` does
     except MidiError as error:
         return failed(row, error.reason, str(error))
     except MemoryError:  # tried again alone, see convert_pool.py

@@ -21,8 +21,9 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from .blocks import cut_blocks, cut_stream
-from .clean import CleanSettings, clean_abc, measure, strip_directives
-from .filter_tunes import FilterSettings, drop_reason, keep_informative_voices
+from .clean import clean_abc, measure, strip_directives
+from .duplicates import clusters
+from .filter_tunes import drop_reason, keep_informative_voices
 from .notation import AbcError
 from .settings import DataSettings
 from .sources import Source
@@ -56,15 +57,15 @@ class CorpusStages:
         self._stage(
             "2_clean",
             self._digest("1_abc"),
-            asdict(self.settings.clean),
-            (*DIALECT, "clean"),
+            asdict(self.settings.clean) | {"duplicates": asdict(self.settings.duplicates)},
+            (*DIALECT, "clean", "duplicates"),
             self._clean,
         )
         self._stage(
             "3_filtered",
             self._digest("2_clean"),
-            asdict(self.settings.filter),
-            (*DIALECT, "clean", "filter_tunes"),
+            asdict(self.settings.filter) | {"duplicates": asdict(self.settings.duplicates)},
+            (*DIALECT, "clean", "filter_tunes", "duplicates"),
             self._filter,
         )
         self._stage(
@@ -132,8 +133,10 @@ class CorpusStages:
 
     def _clean(self, out: Path) -> dict[str, Any]:
         rows = _without_dropped(self._read(*self.shards), "conversion")
-        clean = partial(_clean_row, settings=self.settings.clean)
-        rows = rows.map(clean, desc="clean", remove_columns=["message"])
+        rows = rows.remove_columns("message")
+        clean = partial(_clean_row, settings=self.settings)
+        features = datasets.Features({**rows.features, **_MEASURED, **_DROPPED})
+        rows = rows.map(clean, desc="clean", features=features)
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "cleaning")
         _save(kept, out / "tunes.parquet")
@@ -142,8 +145,9 @@ class CorpusStages:
     def _filter(self, out: Path) -> dict[str, Any]:
         rows = self._read(self.folder / "2_clean" / "tunes.parquet")
         n_notes_in = sum(rows["n_notes"])
-        choose = partial(_filter_row, settings=self.settings.filter)
-        rows = rows.map(choose, desc="filter", remove_columns=["fingerprint"])
+        choose = partial(_filter_row, settings=self.settings)
+        features = datasets.Features({**rows.features, **_DROPPED})
+        rows = rows.map(choose, desc="filter", features=features)
         digests = rows["digest"]
         rows = rows.select(sorted(range(len(rows)), key=digests.__getitem__))
         if self.settings.filter.drop_duplicates:
@@ -152,8 +156,17 @@ class CorpusStages:
             rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "filtering")
+        ids = clusters(_sketches(kept), kept["fingerprint"], self.settings.duplicates)
+        kept = kept.remove_columns(["figures", "fingerprint"]).add_column("cluster_id", ids)
         _save(kept, out / "tunes.parquet")
-        return _counted(len(rows), counts) | {"n_notes_in": n_notes_in} | _sums(kept)
+        sizes = Counter(ids).values()
+        clustered = {
+            "n_notes_in": n_notes_in,
+            "n_clusters": len(sizes),
+            "n_songs_with_near_duplicates": sum(size for size in sizes if size > 1),
+            "largest_cluster": max(sizes),
+        }
+        return _counted(len(rows), counts) | clustered | _sums(kept)
 
     def _split(self, out: Path) -> dict[str, Any]:
         rows = self._read(self.folder / "3_filtered" / "tunes.parquet")
@@ -218,43 +231,59 @@ class CorpusStages:
 # ---------------------------------------------------------------- what is done to one row
 
 
-def _clean_row(row: dict[str, Any], settings: CleanSettings) -> dict[str, Any]:
+_DROPPED = {"drop_reason": datasets.Value("string")}
+_MEASURED = {
+    "n_chars": datasets.Value("int64"),
+    "n_notes": datasets.Value("int64"),
+    "n_bars": datasets.Value("int64"),
+    "n_seconds": datasets.Value("float64"),
+    "fingerprint": datasets.Value("string"),
+    "figures": datasets.List(datasets.Value("uint32")),
+}
+
+
+def _clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
     nothing = dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0)
-    nothing |= {"n_seconds": 0.0, "fingerprint": "", "drop_reason": None}
+    nothing |= {"n_seconds": 0.0, "fingerprint": "", "figures": [], "drop_reason": None}
     try:
-        abc = clean_abc(row["abc"], settings)
+        abc = clean_abc(row["abc"], settings.clean)
     except AbcError as error:
         logger.warning("%s: %s", row["path"], error)
         return nothing | {"drop_reason": "unreadable_abc"}
     if not abc:
         return nothing | {"drop_reason": "silent"}
-    counts = measure(abc)
-    if settings.strip_directives:
+    counts = measure(abc, settings.duplicates)
+    if settings.clean.strip_directives:
         abc = strip_directives(abc)
         counts["n_chars"] = len(abc)
     return {"abc": abc, "drop_reason": None} | counts
 
 
-def _filter_row(row: dict[str, Any], settings: FilterSettings) -> dict[str, Any]:
-    changed = {"cluster_id": row["fingerprint"]}
-    if settings.min_voice_gzip_ratio:
-        abc = keep_informative_voices(row["abc"], settings.min_voice_gzip_ratio)
+def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    if least := settings.filter.min_voice_gzip_ratio:
+        abc = keep_informative_voices(row["abc"], least)
         if abc := clean_abc(abc) if abc else "":
-            counts = measure(abc)
-            changed |= {"abc": abc, "cluster_id": counts.pop("fingerprint")} | counts
+            changed = {"abc": abc} | measure(abc, settings.duplicates)
         else:
-            return changed | {"drop_reason": "too_repetitive"}
+            return {"drop_reason": "too_repetitive"}
     row = row | changed
-    return changed | {"drop_reason": drop_reason(row["abc"], row["n_notes"], settings)}
+    return changed | {"drop_reason": drop_reason(row["abc"], row["n_notes"], settings.filter)}
 
 
 def _drop_duplicate(row: dict[str, Any], seen: set[str]) -> dict[str, Any]:
     if row["drop_reason"]:
         return {}
-    if row["cluster_id"] in seen:
+    if row["fingerprint"] in seen:
         return {"drop_reason": "duplicate"}
-    seen.add(row["cluster_id"])
+    seen.add(row["fingerprint"])
     return {}
+
+
+def _sketches(rows: Dataset) -> list[np.ndarray]:
+    """Returns the figures of each tune, (S,) uint32."""
+    batches = rows.select_columns("figures").with_format("numpy").iter(1000)
+    return [np.asarray(figures, np.uint32) for batch in batches for figures in batch["figures"]]
 
 
 _TOKEN_FEATURES = datasets.Features(

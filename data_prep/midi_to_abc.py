@@ -44,7 +44,7 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
     abc = print_tune(midi_to_tune(midi, limits=limits), layout)
-    _check_chars(len(abc), len(midi), limits)
+    check_chars(len(abc), len(midi), limits)
     return abc
 
 
@@ -84,10 +84,11 @@ def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> 
     pieces = np.searchsorted(grid.starts, voices.end, side="left") - np.searchsorted(
         grid.starts, voices.onset, side="right"
     )
-    _check_chars(max(int(pieces.sum()), n_voices * n_bars * _CHARS_OF_A_REST), n_bytes, limits)
+    check_chars(max(int(pieces.sum()), n_voices * n_bars * _CHARS_OF_A_REST), n_bytes, limits)
 
 
-def _check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
+def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
+    """Raises `MidiError` where text of so many characters is too much for a file of that size."""
     if n_chars > limits.chars:
         raise MidiError("too_many_chars", f"{n_chars:,} characters, limit {limits.chars:,}")
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)

@@ -11,6 +11,7 @@ import yaml
 
 from .blocks import BlockSettings
 from .clean import CleanSettings
+from .duplicates import DuplicateSettings
 from .filter_tunes import FilterSettings
 from .split import SplitSettings
 from .tokens import TokenSettings
@@ -29,6 +30,7 @@ class DataSettings:
 
     convert: ConvertSettings = field(default_factory=ConvertSettings)
     clean: CleanSettings = field(default_factory=CleanSettings)
+    duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)

@@ -1,7 +1,7 @@
 """Stage 4: train / validation / test by hash of the duplicate cluster.
 
 A whole cluster lies in one split, always, and where a song goes depends on nothing but its own
-cluster: adding or removing files moves no other song.
+cluster: adding or removing files moves no song outside the clusters that they belong to.
 """
 
 from __future__ import annotations
