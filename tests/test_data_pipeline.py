@@ -12,7 +12,7 @@ import pytest
 from symusic import Score
 from transformers import AutoTokenizer
 
-from data_prep import pipeline
+from data_prep import describe, pipeline
 from data_prep.blocks import cut_blocks, cut_stream
 from data_prep.clean import clean_abc, measure
 from data_prep.convert import convert_file
@@ -295,6 +295,18 @@ def test_voices_that_only_repeat_are_left_out_and_the_tune_stays(chorale):
     assert len(parse_tune(keep_informative_voices(with_loop, 0.2)).voices) == 4
     assert keep_informative_voices(abc, 0.2) == abc
     assert keep_informative_voices(abc, 2.0) == ""
+
+
+def test_description_holds_the_counts_of_every_stage(made, tmp_path, capsys):
+    root, _ = made
+    assert describe.main([str(root / "data" / "fiddle" / "tiny"), str(tmp_path)]) == 0
+    corpus = json.loads((tmp_path / "corpus.json").read_text())
+    assert corpus["1_abc"]["dropped"] == {"not_midi": 1}
+    assert corpus["3_filtered"]["dropped"]["duplicate"] >= 1
+    splits = corpus["4_split"]["splits"].values()
+    assert sum(split["n_songs"] for split in splits) == corpus["3_filtered"]["rows_out"]
+    assert describe.main([str(tmp_path), str(tmp_path)]) == 2
+    assert "made by make data" in capsys.readouterr().err
 
 
 def test_split_depends_on_the_cluster_alone_and_keeps_its_shares():
