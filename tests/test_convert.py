@@ -63,6 +63,11 @@ def rows(out):
     ]
 
 
+def hear_interrupts():
+    """A suite that runs in the background ignores Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(music, out, workers=2, **environment):
     arguments = [sys.executable, "-m", "data_prep.convert", str(music), str(out)]
     return subprocess.Popen(
@@ -73,6 +78,7 @@ def start(music, out, workers=2, **environment):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
 
 
