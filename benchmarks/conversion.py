@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import resource
 import shutil
 import subprocess
@@ -159,7 +158,8 @@ def _first_tempo(score: Score) -> int:
     return at_start[-1] if at_start else 500_000
 
 
-def _run(tool: str, *arguments: str | Path) -> str:
+def run_tool(tool: str, *arguments: str | Path) -> str:
+    """Runs a program of abcmidi and returns all that it says."""
     binary = shutil.which(tool) or BINARIES / tool  # Debian's where there is one
     done = subprocess.run(
         [binary, *arguments], capture_output=True, timeout=30, check=False, errors="replace"
@@ -167,13 +167,13 @@ def _run(tool: str, *arguments: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-def by_abc2midi(abc: str) -> tuple[bytes, int]:
-    """Returns abc2midi's MIDI of a text, and how many errors it found."""
+def by_abc2midi(abc: str) -> tuple[bytes | None, list[str]]:
+    """Returns abc2midi's MIDI of a text, if it writes one, and its messages."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "tune.abc"), Path(folder, "tune.mid")
         source.write_text(abc, "utf-8")
-        messages = _run("abc2midi", source, "-o", target)
-        return target.read_bytes(), len(re.findall(r"^Error", messages, re.MULTILINE))
+        messages = run_tool("abc2midi", source, "-o", target).splitlines()
+        return target.read_bytes() if target.exists() else None, messages
 
 
 def by_midi2abc(midi: bytes, flags: list[str]) -> tuple[str, float]:
@@ -182,7 +182,7 @@ def by_midi2abc(midi: bytes, flags: list[str]) -> tuple[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "tune.mid"), Path(folder, "tune.abc")
         source.write_bytes(midi)
-        _run("midi2abc", source, "-o", target, *flags)
+        run_tool("midi2abc", source, "-o", target, *flags)
         return target.read_text("utf-8", "replace"), _child_seconds() - before
 
 
@@ -205,7 +205,7 @@ def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
     try:
         abc = midi_to_abc(midi)
         seconds = time.process_time() - start
-        rows["ours"] = _figures(midi, len(notes), abc, lambda text: (abc_to_midi(text), 0))
+        rows["ours"] = _figures(midi, len(notes), abc, lambda text: (abc_to_midi(text), []))
         rows["ours"]["cpu_seconds"] = seconds
     except ValueError as error:
         rows["ours"]["error"] = str(error)
@@ -226,14 +226,17 @@ def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
 
 
 def _figures(
-    midi: bytes, n_notes: int, abc: str, read: Callable[[str], tuple[bytes, int]]
+    midi: bytes, n_notes: int, abc: str, read: Callable[[str], tuple[bytes | None, list[str]]]
 ) -> dict[str, Any]:
     bytes_per_note = len(abc.encode()) / n_notes
     try:
-        back, errors = read(abc)
+        back, messages = read(abc)
+        if back is None:
+            raise ValueError("no MIDI written")
         figures = compare(midi, back)
     except (ValueError, OSError, RuntimeError, subprocess.TimeoutExpired) as error:
         return {"ok": False, "error": str(error), "bytes_per_note": bytes_per_note}
+    errors = sum(message.startswith("Error") for message in messages)
     return figures | {"ok": True, "abc_errors": errors, "bytes_per_note": bytes_per_note}
 
 

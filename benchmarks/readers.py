@@ -28,10 +28,8 @@ import json
 import os
 import re
 import select
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -45,8 +43,7 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
-import symusic
-from conversion import Notes, by_abc2midi, matched, read_notes, sample
+from conversion import Notes, by_abc2midi, matched, read_notes, run_tool, sample
 from pebble import ProcessExpired, ProcessPool
 from symusic import Score
 from tqdm import tqdm
@@ -100,12 +97,9 @@ Reader = Callable[[str], Verdict]
 def read_by_abc2midi(abc: str) -> Verdict:
     """Returns abc2midi's verdict: its MIDI, and the lines that it calls Error or Warning."""
     try:
-        midi, _ = by_abc2midi(abc)
-    except FileNotFoundError:
-        midi = None
+        midi, lines = by_abc2midi(abc)
     except subprocess.TimeoutExpired as error:
         return Verdict(False, None, [f"no result after {error.timeout:.0f} s"], timed_out=True)
-    lines = _abc2midi_messages(abc)
     errors = [line for line in lines if line.startswith("Error")]
     if midi is None:
         errors.append("no MIDI written")
@@ -113,25 +107,9 @@ def read_by_abc2midi(abc: str) -> Verdict:
     return Verdict(midi is not None, midi, errors, warnings)
 
 
-def _abc2midi_messages(abc: str) -> list[str]:
-    # By a call of its own, since `by_abc2midi` counts errors and does not say which.
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder, "tune.abc")
-        source.write_text(abc, "utf-8")
-        return _run_abc2midi(source, "-c").splitlines()
-
-
-def _run_abc2midi(*arguments: str | Path) -> str:
-    binary = shutil.which("abc2midi") or Path(symusic.__file__).parent / "bin" / "abc2midi"
-    done = subprocess.run(
-        [binary, *arguments], capture_output=True, timeout=30, check=False, errors="replace"
-    )
-    return done.stdout + done.stderr
-
-
 def abc2midi_version() -> str:
     """Returns the number of the version, as abc2midi says it."""
-    return _run_abc2midi("-ver").split()[0]
+    return run_tool("abc2midi", "-ver").split()[0]
 
 
 # ---------------------------------------------------------------- abcjs

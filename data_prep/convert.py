@@ -31,13 +31,11 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from .archives import Member
-from .convert_file import CONVERTER, convert_file
-from .convert_pool import Conversion, Converter, File, Row, worker_pool
+from .convert_file import CONVERTER
+from .convert_pool import Conversion, Converter, File, Row, bound_memory
 from .sources import Source, open_source
-from .stages import code_digest, explain, read_stage, write_json
+from .stages import code_digest, explain, read_stage, worker_pool, write_json
 from .tune import LAYOUTS
-
-__all__ = ["Conversion", "Converted", "convert_collection", "convert_file", "main", "write_summary"]
 
 SHARD_FILES = 128  # what an interruption costs at most
 SCHEMA = pa.schema(
@@ -65,11 +63,13 @@ class Converted:
 
     Attributes:
         shards: All shards, in order.
+        sources: Paths of what was converted.
         n_files: Files that this run converted; the others were there.
         seconds: Wall time of this run.
     """
 
     shards: list[Path]
+    sources: list[str]
     n_files: int
     seconds: float
 
@@ -107,7 +107,9 @@ def convert_collection(
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder):
         n_files = _bring_up_to_date(folder, shards, conversion, workers)
-    return Converted([shard.path for shard in shards], n_files, time.monotonic() - start)
+    paths = sorted({str(source.path) for source in sources})
+    seconds = time.monotonic() - start
+    return Converted([shard.path for shard in shards], paths, n_files, seconds)
 
 
 @contextmanager
@@ -163,7 +165,7 @@ def _convert_shards(
     left = sum(len(shard.members) for shard in todo)
     with (
         tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as progress,
-        worker_pool(workers) as pool,
+        worker_pool(workers, bound_memory) as pool,
     ):
         done = Converter(pool, conversion).rows(_files(todo), progress.update)
         for shard, rows in zip(todo, done, strict=True):
@@ -211,7 +213,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     names = "\n".join(shard.name for shard in shards)
     digest = hashlib.sha256(names.encode()).hexdigest()
     before = read_stage(folder)
-    if before and before.get("digest") == digest:
+    if before and (before["digest"], before.get("sources")) == (digest, converted.sources):
         return before
     sums: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
@@ -220,6 +222,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     stage = {
         "stage": folder.name,
         "digest": digest,
+        "sources": converted.sources,
         "code": code_digest(CONVERTER),
         "settings": {"layout": layout},
         "rows_in": sums["rows"],

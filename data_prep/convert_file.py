@@ -24,10 +24,6 @@ CONVERTER = (
     *("notation", "bar_writer", "tune", "midi_file", "timeline", "quantize"),
     *("releases", "voices", "merge_voices", "midi_to_abc", "convert_file"),
 )
-FAILURES = {
-    "timeout": "not done in time, also when it was tried again alone",
-    "crash": "the worker process died or the converter failed, also when it was tried again alone",
-}
 
 _CHORD = re.compile(r"\[([^\]]*)\][\d/]*(-?)|([A-Ga-g])[,'\d/]*(-?)")
 _LETTER = re.compile(r"[A-Ga-g]")
@@ -67,7 +63,11 @@ def empty_row(name: str, midi: bytes | None) -> dict[str, Any]:
 
 
 def failed(row: dict[str, Any], reason: str, message: str) -> dict[str, Any]:
-    """Returns the row of a file that was not converted."""
+    """Returns the row of a file that was not converted.
+
+    Beside the reasons of `midi_file.REASONS` there are `timeout` and `crash`, of the converter or
+    its worker, each also when the file was tried again alone.
+    """
     return row | {"drop_reason": reason, "message": printable(message)}
 
 

@@ -7,16 +7,13 @@ workers are busy across the borders of shards.
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ from .midi_file import MidiError
 Row = dict[str, Any]
 File = tuple[str, Content]
 
-BATCH_FILES = 8  # a task; one file takes some 20 ms, its dispatch a tenth of that
+BATCH_FILES = 8  # a task; dispatching one costs a tenth of converting a file
 BATCH_BYTES = 4_000_000
 AHEAD_FILES = 256  # two shards
 AHEAD_BYTES = 64_000_000
@@ -177,27 +174,7 @@ def _convert_batch(files: list[File], conversion: Conversion) -> list[Row]:
     ]
 
 
-@contextmanager
-def worker_pool(workers: int | None) -> Iterator[ProcessPool]:
-    """Worker processes with bounded memory; on Ctrl-C or an error they stop at once.
-
-    Args:
-        workers: How many; all cores if None.
-    """
-    pool = ProcessPool(
-        workers or os.cpu_count(), initializer=_bound_memory, context=get_context("spawn")
-    )
-    try:
-        yield pool
-        pool.close()
-    except BaseException:
-        pool.stop()
-        raise
-    finally:
-        pool.join()
-
-
-def _bound_memory() -> None:
+def bound_memory() -> None:
     """Makes a worker that asks for too much fail by itself, before the machine stalls."""
     if not sys.platform.startswith("linux"):  # elsewhere the limit is not kept, or not known
         return

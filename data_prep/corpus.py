@@ -1,12 +1,10 @@
 """Stages 2 to 6 over a corpus: each reads the files of the stage before and writes its own.
 
-Rows go through `datasets.map`; what is done to one row, and to tables, stands at the end.
+Rows go through `datasets.map`; what is done to one tune stands in tune_rows.py.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -16,44 +14,45 @@ from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow.parquet as pq
 from datasets import Dataset
 from transformers import AutoTokenizer
 
 from .blocks import cut_blocks, cut_stream
-from .clean import clean_abc, measure, strip_directives
 from .duplicates import clusters
-from .filter_tunes import drop_reason, keep_informative_voices
-from .notation import AbcError
 from .settings import DataSettings
-from .sources import Source
 from .split import SPLITS, split_of
-from .stages import run_stage, write_json
+from .stages import run_stage
 from .tokens import TokenSettings, train_tokenizer
-
-logger = logging.getLogger(__name__)
+from .tune_rows import DROPPED, MEASURED, clean_row, drop_duplicate, filter_row
 
 DIALECT = ("notation", "bar_reader", "tune", "tune_parser", "abc_to_midi")
 
 
 class CorpusStages:
-    """The stages after conversion; each reads the files of the one before."""
+    """The stages after conversion; each reads the files of the one before.
+
+    Attributes:
+        settings: The data preset.
+        folder: `data/<dataset>/<preset>`.
+        cache: For what `datasets` leaves on the way.
+        shards: Of the conversion.
+        done: Stage name -> content of its stage.json; at first that of the conversion.
+    """
 
     def __init__(
         self,
-        source: Source,
         settings: DataSettings,
         folder: Path,
         cache: Path,
         shards: list[Path],
+        conversion: dict[str, Any],
     ) -> None:
-        self.source, self.settings, self.folder = source, settings, folder
+        self.settings, self.folder = settings, folder
         self.cache, self.shards = cache, shards
-        self.done: dict[str, dict[str, Any]] = {}
+        self.done = {"1_abc": conversion}
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Runs all stages; returns stage name -> content of its stage.json."""
-        self.done["1_abc"] = self._describe_conversion()
         self._stage(
             "2_clean",
             self._digest("1_abc"),
@@ -107,7 +106,7 @@ class CorpusStages:
             self.folder / name,
             inputs=inputs,
             settings=settings,
-            modules=(*modules, "corpus"),
+            modules=(*modules, "corpus", "tune_rows"),
             work=work,
         )
 
@@ -117,25 +116,11 @@ class CorpusStages:
         datasets.enable_progress_bars()
         return rows
 
-    def _describe_conversion(self) -> dict[str, Any]:
-        """Writes the stage.json of the shards; their names hold the digests of what went in."""
-        reasons = pq.read_table(self.shards, columns=["drop_reason"])["drop_reason"].to_pylist()
-        names = "\n".join(shard.name for shard in self.shards)
-        stage = {
-            "stage": "1_abc",
-            "source": str(self.source.path),
-            "digest": hashlib.sha256(names.encode()).hexdigest(),
-            "settings": asdict(self.settings.convert),
-            **_counted(len(reasons), Counter(reason for reason in reasons if reason)),
-        }
-        write_json(self.folder / "1_abc" / "stage.json", stage)
-        return stage
-
     def _clean(self, out: Path) -> dict[str, Any]:
         rows = _without_dropped(self._read(*self.shards), "conversion")
         rows = rows.remove_columns("message")
-        clean = partial(_clean_row, settings=self.settings)
-        features = datasets.Features({**rows.features, **_MEASURED, **_DROPPED})
+        clean = partial(clean_row, settings=self.settings)
+        features = datasets.Features({**rows.features, **MEASURED, **DROPPED})
         rows = rows.map(clean, desc="clean", features=features)
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "cleaning")
@@ -145,15 +130,15 @@ class CorpusStages:
     def _filter(self, out: Path) -> dict[str, Any]:
         rows = self._read(self.folder / "2_clean" / "tunes.parquet")
         n_notes_in = sum(rows["n_notes"])
-        choose = partial(_filter_row, settings=self.settings)
-        features = datasets.Features({**rows.features, **_DROPPED})
+        choose = partial(filter_row, settings=self.settings)
+        features = datasets.Features({**rows.features, **DROPPED})
         rows = rows.map(choose, desc="filter", features=features)
         digests = rows["digest"]
         rows = rows.select(sorted(range(len(rows)), key=digests.__getitem__))
         if self.settings.filter.drop_duplicates:
             # Which of several stays is decided by the digests, not by the files' order.
             seen: set[str] = set()
-            rows = rows.map(partial(_drop_duplicate, seen=seen), desc="duplicates")
+            rows = rows.map(partial(drop_duplicate, seen=seen), desc="duplicates")
         counts = Counter(reason for reason in rows["drop_reason"] if reason)
         kept = _without_dropped(rows, "filtering")
         ids = clusters(_sketches(kept), kept["fingerprint"], self.settings.duplicates)
@@ -226,58 +211,6 @@ class CorpusStages:
             "n_tokens": blocks.size,
             "vocab_size": tokens["vocab_size"],
         }
-
-
-# ---------------------------------------------------------------- what is done to one row
-
-
-_DROPPED = {"drop_reason": datasets.Value("string")}
-_MEASURED = {
-    "n_chars": datasets.Value("int64"),
-    "n_notes": datasets.Value("int64"),
-    "n_bars": datasets.Value("int64"),
-    "n_seconds": datasets.Value("float64"),
-    "fingerprint": datasets.Value("string"),
-    "figures": datasets.List(datasets.Value("uint32")),
-}
-
-
-def _clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
-    nothing = dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0)
-    nothing |= {"n_seconds": 0.0, "fingerprint": "", "figures": [], "drop_reason": None}
-    try:
-        abc = clean_abc(row["abc"], settings.clean)
-    except AbcError as error:
-        logger.warning("%s: %s", row["path"], error)
-        return nothing | {"drop_reason": "unreadable_abc"}
-    if not abc:
-        return nothing | {"drop_reason": "silent"}
-    counts = measure(abc, settings.duplicates)
-    if settings.clean.strip_directives:
-        abc = strip_directives(abc)
-        counts["n_chars"] = len(abc)
-    return {"abc": abc, "drop_reason": None} | counts
-
-
-def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
-    changed: dict[str, Any] = {}
-    if least := settings.filter.min_voice_gzip_ratio:
-        abc = keep_informative_voices(row["abc"], least)
-        if abc := clean_abc(abc) if abc else "":
-            changed = {"abc": abc} | measure(abc, settings.duplicates)
-        else:
-            return {"drop_reason": "too_repetitive"}
-    row = row | changed
-    return changed | {"drop_reason": drop_reason(row["abc"], row["n_notes"], settings.filter)}
-
-
-def _drop_duplicate(row: dict[str, Any], seen: set[str]) -> dict[str, Any]:
-    if row["drop_reason"]:
-        return {}
-    if row["fingerprint"] in seen:
-        return {"drop_reason": "duplicate"}
-    seen.add(row["fingerprint"])
-    return {}
 
 
 def _sketches(rows: Dataset) -> list[np.ndarray]:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .quantize import choose_grids
-from .releases import written_ends
+from .releases import PART_STRIDE, written_ends
 from .voices import MAX_CHORD_NOTES, Voices
-
-_FAR = 1 << 40
 
 
 @dataclass
@@ -100,7 +98,7 @@ def _join(ours: _Line, theirs: _Line, notes: _PitchSets, cells: np.ndarray) -> b
     before = np.maximum(after - 1, 0)
     together = (ours.onset[before] == theirs.onset) & (ours.end[before] == theirs.end)
     clear = (after == 0) | together | (ours.end[before] <= theirs.onset)
-    if not (clear & (theirs.end <= np.append(ours.onset, _FAR)[after])).all():
+    if not (clear & (theirs.end <= np.append(ours.onset, PART_STRIDE)[after])).all():
         return False
     pairs = ours.chord[before[together]], theirs.chord[together]
     if not notes.can_join(*pairs):

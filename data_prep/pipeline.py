@@ -18,7 +18,7 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetGenerationError
 
-from .convert import Conversion, convert_collection
+from .convert import Conversion, convert_collection, write_summary
 from .corpus import CorpusStages
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
@@ -46,15 +46,13 @@ def run_pipeline(
         ValueError: Where a stage has nothing left to work on.
     """
     datasets.disable_caching()
-    shards = convert_collection(
-        [source],
-        folder / "1_abc",
-        conversion=Conversion(settings.convert.layout),
-        workers=workers,
-    ).shards
+    layout = settings.convert.layout
+    converted = convert_collection(
+        [source], folder / "1_abc", conversion=Conversion(layout), workers=workers
+    )
+    conversion = write_summary(folder / "1_abc", converted, layout)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".cache-") as cache:
-        stages = CorpusStages(source, settings, folder, Path(cache), shards)
-        return stages.run()
+        return CorpusStages(settings, folder, Path(cache), converted.shards, conversion).run()
 
 
 # ---------------------------------------------------------------- command line
@@ -63,7 +61,7 @@ def run_pipeline(
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="data_prep.pipeline", description=__doc__)
-    parser.add_argument("source", help="folder, .zip, .tar.gz, or music21")
+    parser.add_argument("source", help="folder, .zip, .tar.gz, .parquet, music21, lmd_full")
     parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
     parser.add_argument(
@@ -93,12 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _warn_of_another_source(source: Source, folder: Path) -> None:
-    before = (read_stage(folder / "1_abc") or {}).get("source")
-    if before and before != str(source.path):
+    before = (read_stage(folder / "1_abc") or {}).get("sources")
+    if before and before != [str(source.path)]:
         logger.warning(
             '%s was made from %s and is now made from %s; to keep both: ARGS="--dataset <name>"',
             folder,
-            before,
+            ", ".join(before),
             source.path,
         )
 

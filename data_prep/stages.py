@@ -76,13 +76,18 @@ def run_stage(
 
 
 @contextmanager
-def worker_pool(workers: int | None) -> Iterator[ProcessPool]:
+def worker_pool(
+    workers: int | None, initializer: Callable[[], object] | None = None
+) -> Iterator[ProcessPool]:
     """Worker processes that, on Ctrl-C or an error, do not first finish what they were given.
 
     Args:
         workers: How many; all cores if None.
+        initializer: What each does when it starts.
     """
-    pool = ProcessPool(workers or os.cpu_count(), context=get_context("spawn"))
+    pool = ProcessPool(
+        workers or os.cpu_count(), initializer=initializer, context=get_context("spawn")
+    )
     try:
         yield pool
         pool.close()

@@ -10,7 +10,7 @@ from symusic.core import ScoreTick
 
 from .midi_file import Limits, MidiError
 from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
-from .tune import Meter
+from .tune import DENOMINATORS, Meter
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
@@ -76,8 +76,6 @@ class BarGrid:
 
     def after(self, phase: int) -> BarGrid:
         """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
-        if not phase:
-            return self
         meter = Meter.of_ticks(phase)
         starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
         return BarGrid(starts, [meter, *self.meters], cells)
@@ -93,7 +91,7 @@ def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
     """Returns (tick, metre) of each change, the first at tick 0."""
     signs = score.time_signatures.numpy()
     numerators, denominators = signs["numerator"], signs["denominator"]
-    legal = (numerators > 0) & np.isin(denominators, (1, 2, 4, 8, 16, 32, 64))
+    legal = (numerators > 0) & np.isin(denominators, DENOMINATORS)
     times = signs["time"][legal] * (TICKS_PER_QUARTER / score.tpq)
     # A change a little off the beat means the beat; an exact one further off means what it says.
     fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS

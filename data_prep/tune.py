@@ -16,22 +16,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from .bar_reader import BarReader
-from .notation import (
-    TICKS_PER_WHOLE,
-    AbcError,
-    Segment,
-    rest_text,
-)
+from .notation import TICKS_PER_WHOLE, AbcError, Segment, rest_text
 
 LAYOUTS = ("bars", "voices")
 BARS_PER_LINE = 4  # of the voices layout
-FIRST_LINES = ("X:1",)
+FIRST_LINE = "X:1"
 UNIT_LINE = "L:1/16"
 # Without it abc2midi plays each chord as an arpeggio and a very short one shifts the whole voice.
 CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
 
-_METER = re.compile(r"([0-9]{1,3})/(1|2|4|8|16|32|64)")
-_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
+DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
+_METER = re.compile(rf"([0-9]{{1,3}})/({'|'.join(map(str, DENOMINATORS))})")
 MAX_NUMERATOR = 255  # a byte in MIDI
 
 
@@ -56,7 +51,7 @@ class Meter:
         share = Fraction(ticks, TICKS_PER_WHOLE)
         denominator = max(4, share.denominator)
         numerator = int(share * denominator)
-        if denominator not in _DENOMINATORS or numerator > MAX_NUMERATOR:
+        if denominator not in DENOMINATORS or numerator > MAX_NUMERATOR:
             return None
         return cls(numerator, denominator)
 
@@ -142,7 +137,7 @@ def print_tune(tune: Tune, layout: str = "bars") -> str:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    head = [*FIRST_LINES, f"M:{tune.meters[0]}", UNIT_LINE, f"Q:{_tempo_text(tune.tempos[0])}"]
+    head = [FIRST_LINE, f"M:{tune.meters[0]}", UNIT_LINE, f"Q:{_tempo_text(tune.tempos[0])}"]
     head += [CHORD_ATTACK_LINE, f"K:{tune.key}"]
     body = _print_bars(tune) if layout == "bars" else _print_voices(tune)
     return "\n".join(head + body) + "\n"

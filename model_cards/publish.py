@@ -36,11 +36,21 @@ def render_card(record: dict[str, Any], repo: str) -> str:
         name: validation["nll_nats"] / math.log(2) / validation[f"n_{name}s"]
         for name in ("char", "note")
     }
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
-        TEMPLATE.read_text("utf-8")
-    )
     family = FAMILIES[record["model_type"]]
-    return template.render(record=record, repo=repo, bits=bits, family=family) + "\n"
+    return render(TEMPLATE, record=record, repo=repo, bits=bits, family=family)
+
+
+def render(template: Path, **values: Any) -> str:
+    """Returns a template filled in; a value that is not there is an error."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return environment.from_string(template.read_text("utf-8")).render(values) + "\n"
+
+
+def push(folder: Path, repo: str, repo_type: str) -> None:
+    """Makes the repository on the Hub if it is not there, and uploads a folder."""
+    api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
+    api.create_repo(repo, repo_type=repo_type, exist_ok=True)
+    api.upload_folder(folder_path=folder, repo_id=repo, repo_type=repo_type)
 
 
 def build_folder(run: Path, repo: str) -> Path:
@@ -75,9 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = build_folder(options.run, options.repo)
         if not options.dry_run:
-            api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
-            api.create_repo(options.repo, exist_ok=True)
-            api.upload_folder(folder_path=folder, repo_id=options.repo)
+            push(folder, options.repo, "model")
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

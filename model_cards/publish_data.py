@@ -15,8 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from huggingface_hub import HfApi
+from .publish import push, render
 
 TEMPLATE = Path(__file__).with_name("dataset_template.md")
 SPLIT_STAGE = "4_split"
@@ -34,9 +33,6 @@ def render_card(folder: Path, repo: str, licence: str) -> str:
     stages = [json.loads(file.read_text("utf-8")) for file in files]
     last = stages[-1]
     settings = {stage["stage"]: stage["settings"] for stage in stages if stage["settings"]}
-    template = jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(
-        TEMPLATE.read_text("utf-8")
-    )
     values: dict[str, Any] = {
         "dataset": folder.parent.name,
         "preset": folder.name,
@@ -47,7 +43,7 @@ def render_card(folder: Path, repo: str, licence: str) -> str:
         "settings": json.dumps(settings, sort_keys=True),
         "digest": last["digest"],
     }
-    return template.render(values) + "\n"
+    return render(TEMPLATE, **values)
 
 
 def build_folder(dataset: Path, repo: str, licence: str) -> Path:
@@ -83,9 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folder = build_folder(options.dataset, options.repo, options.licence)
         if not options.dry_run:
-            api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
-            api.create_repo(options.repo, repo_type="dataset", exist_ok=True)
-            api.upload_folder(folder_path=folder, repo_id=options.repo, repo_type="dataset")
+            push(folder, options.repo, "dataset")
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from data_prep import describe, pipeline
 from data_prep.blocks import cut_blocks, cut_stream
 from data_prep.clean import clean_abc, measure
-from data_prep.convert import convert_file
+from data_prep.convert_file import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
 from data_prep.settings import load_settings
