@@ -26,7 +26,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train study fit samples evaluate report results publish publish-data bench fuzz quality test
+.PHONY: help setup demo convert data train study fit samples evaluate report results corpus publish publish-data bench fuzz quality test
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -46,11 +46,11 @@ demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/
 	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
 	$(PY) -m evaluation.report runs/demo
 
-convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, lmd_full> ..." OUT=<folder>: shards of ABC
+convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, hf://datasets/user/name, lmd_full> ..." OUT=<folder>: shards of ABC
 	@test -n "$(MIDI)" -a -n "$(OUT)" || { echo "error: expected make convert MIDI=<source> OUT=<folder>" >&2; exit 2; }
 	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
 
-data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, or music21> [DATA=configs/data_char.yaml]
+data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, hf://datasets/user/name, or music21> [DATA=configs/data_char.yaml]
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
 	$(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" $(ARGS)
 
@@ -80,6 +80,11 @@ results: $(STAMP)  ## fill results/ from runs/demo
 	cp runs/demo/runs.csv runs/demo/fits.json runs/demo/metrics.json results/
 	cp runs/demo/figures/* results/figures/
 	$(PY) -m scaling.tables results README.md
+
+corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figure and its table in the README
+	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
+	$(PY) -m data_prep.describe "$(DATASET)" results
+	$(PY) -m scaling.corpus results README.md
 
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }

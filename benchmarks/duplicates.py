@@ -43,7 +43,7 @@ from data_prep.abc_to_midi import perform
 from data_prep.clean import clean_abc, fingerprint
 from data_prep.convert_file import CONVERTER
 from data_prep.corpus import DIALECT
-from data_prep.duplicates import DuplicateSettings, clusters, sketch, top_lines
+from data_prep.duplicates import DuplicateSettings, Sketches, clusters, sketch, top_lines
 from data_prep.midi_file import MidiError
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.sources import Source, open_source
@@ -264,7 +264,7 @@ def cluster(songs: Sequence[Song], settings: DuplicateSettings) -> tuple[list[st
     start = time.perf_counter()
     sketches = [sketch(song.lines, settings) for song in songs]
     sketched = time.perf_counter()
-    ids = clusters(sketches, [song.fingerprint for song in songs], settings)
+    ids = clusters(Sketches.of(sketches), [song.fingerprint for song in songs], settings)
     figures = sum(map(len, sketches)) / max(1, len(songs))
     seconds = {"sketches": sketched - start, "clusters": time.perf_counter() - sketched}
     return ids, {"seconds": seconds, "figures_a_song": figures}

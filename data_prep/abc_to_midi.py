@@ -133,12 +133,11 @@ def _join_ties(
     out: list[tuple[int, int, tuple[int, ...]]] = []
     open_tie = False
     for start, segments in zip(starts, bars, strict=False):
-        for segment in segments:
-            onset, end = start + segment.start, start + segment.end
-            last = out[-1] if out else None
-            if open_tie and last and last[1] == onset and last[2] == segment.pitches:
-                out[-1] = (last[0], end, last[2])
-            elif segment.pitches:
-                out.append((onset, end, segment.pitches))
-            open_tie = segment.tied and bool(segment.pitches)
+        for first, after, pitches, tied in segments:
+            onset, end = start + first, start + after
+            if open_tie and out and out[-1][1:] == (onset, pitches):
+                out[-1] = (out[-1][0], end, pitches)
+            elif pitches:
+                out.append((onset, end, pitches))
+            open_tie = tied and bool(pitches)
     return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
 import lzma
 import re
 import stat
@@ -27,7 +28,7 @@ from .midi_file import LIMITS, MidiError
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES)
+ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES, ".parquet")  # a table holds one file a row
 READ_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, OSError, RuntimeError, ValueError),
@@ -36,6 +37,8 @@ READ_ERRORS = (
 _STEP_BYTES = 1 << 20
 _LEAVES_ARCHIVE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_PROBED_ROWS = 64  # whether a column of bytes holds MIDI shows in its first values
+_HEADER_SEARCH_BYTES = 65_536  # as far as midi_file.py looks for a header
 _ENCRYPTED = 1  # flag of a zip member
 # Of bzip2 and LZMA, which hardly any .zip has, zipfile unpacks a hundred bytes to many megabytes.
 _BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -43,6 +46,10 @@ _BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 class SourceError(ValueError):
     """A source that cannot be read, or holds no MIDI file."""
+
+
+class NoMidiColumnError(SourceError):
+    """A table that is readable, and about something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +239,7 @@ class ParquetMembers:
 
         state = self.path.stat()
         with parquet.ParquetFile(self.path) as table:
-            self._column(table.schema_arrow)
+            self._column(table)
             for row in range(table.metadata.num_rows):
                 yield Member(f"{row:08d}", f"{state.st_size}-{state.st_mtime_ns}", row)
 
@@ -243,15 +250,15 @@ class ParquetMembers:
         left = iter(members)
         wanted = next(left, None)
         with parquet.ParquetFile(self.path) as table:
-            for place, value in enumerate(self._values(table)):
+            for place, value in enumerate(self._values(table, self._column(table))):
                 if wanted is None:
                     return
                 if place == wanted.place:
                     yield self._content(value)
                     wanted = next(left, None)
 
-    def _values(self, table: Any) -> Iterator[Any]:
-        column = self._column(table.schema_arrow)
+    @staticmethod
+    def _values(table: Any, column: str) -> Iterator[Any]:
         for batch in table.iter_batches(batch_size=16, columns=[column]):
             for value in batch.column(0):
                 content = value.as_py()
@@ -263,18 +270,35 @@ class ParquetMembers:
             return _unreadable("the row holds no bytes")
         return _too_large(len(value)) if len(value) > LIMITS.bytes else value
 
-    def _column(self, schema: Any) -> str:
-        """Returns the column that holds the files: bytes, or a struct with the field `bytes`."""
-        from pyarrow import types
+    def _column(self, table: Any) -> str:
+        """Returns the column that holds the files: bytes, or a struct with the field `bytes`.
 
-        def is_bytes(kind: Any) -> bool:
-            if types.is_struct(kind):
-                place = kind.get_field_index("bytes")
-                return place >= 0 and is_bytes(kind.field(place).type)
-            return types.is_binary(kind) or types.is_large_binary(kind)
-
-        found = [field.name for field in schema if is_bytes(field.type)]
-        named = [name for name in ("music", "midi", "bytes") if name in found]
+        Raises:
+            NoMidiColumnError: If none holds MIDI: images and sound are bytes, too.
+        """
+        schema = table.schema_arrow
+        found = [field.name for field in schema if _is_bytes(field.type)]
+        found.sort(key=lambda name: name not in ("music", "midi", "bytes"))
         if not found:
-            raise SourceError(f"{self.path} has no column of bytes; columns: {schema.names}")
-        return (named or found)[0]
+            raise NoMidiColumnError(f"{self.path} has no column of bytes; columns: {schema.names}")
+        for name in found:
+            if not table.metadata.num_rows or self._holds_midi(table, name):
+                return name
+        raise NoMidiColumnError(
+            f"{self.path} has no column of MIDI bytes: none of the first {_PROBED_ROWS} values of "
+            f"{', '.join(found)} holds the chunk MThd"
+        )
+
+    def _holds_midi(self, table: Any, column: str) -> bool:
+        given = (value for value in self._values(table, column) if value is not None)
+        first = itertools.islice(given, _PROBED_ROWS)
+        return any(b"MThd" in value[:_HEADER_SEARCH_BYTES] for value in first)
+
+
+def _is_bytes(kind: Any) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _is_bytes(kind.field(place).type)
+    return types.is_binary(kind) or types.is_large_binary(kind)

@@ -20,13 +20,14 @@ from .notation import (
 )
 
 _ELEMENT = re.compile(
-    r"""(?P<tuplet>\((?P<p>\d)(?::(?P<q>\d?))?(?::(?P<r>\d?))?)
+    r"""(?P<tuplet>\(\d(?::\d?)?(?::\d?)?)
       | (?P<rest>z)(?P<rest_length>\d{0,5}(?:/\d{0,5})?)
       | (?:\[(?P<chord>(?:[_=^]{0,2}[A-Ga-g][,']{0,6}){1,128})\]
           |(?P<note>[_=^]{0,2}[A-Ga-g][,']{0,6}))
         (?P<length>\d{0,5}(?:/\d{0,5})?)(?P<tie>-?)""",
     re.VERBOSE | re.ASCII,
 )
+_TUPLET = re.compile(r"\((?P<p>\d)(?::(?P<q>\d?))?(?::(?P<r>\d?))?", re.ASCII)
 _NOTE = re.compile(r"([_=^]{0,2})([A-Ga-g])([,']*)")
 
 
@@ -36,6 +37,7 @@ class BarReader:
     def __init__(self, key: str) -> None:
         self._signature = key_alterations(KEYS[key])
         self._altered: dict[str, int] = {}
+        self._plain: dict[str, tuple[int, ...]] = {}  # names -> pitches, under the signature alone
 
     def read(self, text: str, line: int = 1, column: int = 1) -> list[Segment]:
         """Returns the segments of one bar, rests included, from tick 0 on.
@@ -53,22 +55,24 @@ class BarReader:
         tick = position = tuplet_left = 0
         while position < len(text):
             match = _ELEMENT.match(text, position)
-            where = (line, column + position)
             if not match:
                 found = text[position : position + 12]
-                raise AbcError(f"{found!r} is no note, rest or tuplet", *where)
-            if match["tuplet"]:
+                place = (line, column + position)
+                raise AbcError(f"{found!r} is no note, rest or tuplet", *place)
+            tuplet, rest, rest_length, chord, note, length, tie = match.groups()
+            if tuplet:
                 if tuplet_left:
-                    raise AbcError("tuplet inside a tuplet", *where)
-                tuplet_left = _tuplet_items(match, where)
+                    raise AbcError("tuplet inside a tuplet", line, column + position)
+                tuplet_left = _tuplet_items(tuplet, (line, column + position))
             else:
-                length = match["rest_length"] if match["rest"] else match["length"]
-                ticks = _length_ticks(length, bool(tuplet_left))
+                length = rest_length if rest else length
+                ticks = _length_ticks(length, tuplet_left > 0)
                 if not ticks:
-                    raise AbcError(f"length {length!r} is no whole number of 1/192 notes", *where)
-                tuplet_left = max(0, tuplet_left - 1)
-                pitches = self._pitches(match["chord"] or match["note"] or "", where)
-                out.append(Segment(tick, tick + ticks, pitches, bool(match["tie"])))
+                    message = f"length {length!r} is no whole number of 1/192 notes"
+                    raise AbcError(message, line, column + position)
+                tuplet_left -= tuplet_left > 0
+                pitches = () if rest else self._pitches(chord or note, (line, column + position))
+                out.append(Segment(tick, tick + ticks, pitches, tie == "-"))
                 tick += ticks
             position = match.end()
         if tuplet_left:
@@ -76,6 +80,9 @@ class BarReader:
         return out
 
     def _pitches(self, names: str, where: tuple[int, int]) -> tuple[int, ...]:
+        if not self._altered and names in self._plain:
+            return self._plain[names]
+        was_altered = bool(self._altered)
         pitches = set()
         for sign, letter, natural_pitch in _note_names(names):
             if sign:
@@ -87,7 +94,10 @@ class BarReader:
             if not 0 <= pitch <= 127:
                 raise AbcError(f"{names!r} holds MIDI pitch {pitch}, not in 0-127", *where)
             pitches.add(pitch)
-        return tuple(sorted(pitches))
+        result = tuple(sorted(pitches))
+        if not was_altered and not self._altered:
+            self._plain[names] = result
+        return result
 
 
 @lru_cache(maxsize=8192)
@@ -101,12 +111,13 @@ def _note_names(names: str) -> tuple[tuple[str, str, int], ...]:
     return tuple(out)
 
 
-def _tuplet_items(match: re.Match[str], where: tuple[int, int]) -> int:
-    if match["p"] != "3" or match["q"] not in (None, "", "2"):
-        raise AbcError(f"tuplet {match[0]!r}: only three in the time of two is written", *where)
-    items = int(match["r"] or 3)
+def _tuplet_items(text: str, where: tuple[int, int]) -> int:
+    p, q, r = _TUPLET.fullmatch(text).groups()
+    if p != "3" or q not in (None, "", "2"):
+        raise AbcError(f"tuplet {text!r}: only three in the time of two is written", *where)
+    items = int(r or 3)
     if items == 0:
-        raise AbcError(f"tuplet {match[0]!r} holds nothing", *where)
+        raise AbcError(f"tuplet {text!r} holds nothing", *where)
     return items
 
 

@@ -17,10 +17,11 @@ import itertools
 import logging
 import os
 import re
+import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,9 @@ from tqdm import tqdm
 from .archives import Member
 from .convert_file import CONVERTER
 from .convert_pool import Conversion, Converter, File, Row, bound_memory
+from .parts import Part
 from .sources import Source, open_source
-from .stages import code_digest, explain, read_stage, worker_pool, write_json
+from .stages import code_digest, describe_files, explain, read_stage, worker_pool, write_json
 from .tune import LAYOUTS
 
 SHARD_FILES = 128  # what an interruption costs at most
@@ -54,7 +56,7 @@ SCHEMA = pa.schema(
         ("has_drums", pa.bool_()),
     ]
 )
-_SHARD_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{12}\.(parquet|part)")
+_SHARD_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{12}\.(parquet|[0-9a-f]{8}\.part)")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,9 @@ class Converted:
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
+    """One file of the output, and what goes into it; it is done when it lies at its path."""
+
     path: Path
     source: Source
     members: list[Member]
@@ -103,17 +107,28 @@ def convert_collection(
     """
     start = time.monotonic()
     conversion = conversion or Conversion()
-    shards = _plan(sources, folder, conversion)
+    shards = plan_shards(sources, folder, conversion.layout)
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
-        n_files = _bring_up_to_date(folder, shards, conversion, workers)
-    paths = sorted({str(source.path) for source in sources})
+    with lock(folder):
+        todo = missing_shards(folder, shards)
+        n_files = sum(len(shard.members) for shard in todo)
+        if todo:
+            total = sum(len(shard.members) for shard in shards)
+            with tqdm(
+                desc="MIDI -> ABC", total=total, initial=total - n_files, unit="file"
+            ) as progress:
+                make_shards(todo, conversion, workers, progress.update)
     seconds = time.monotonic() - start
-    return Converted([shard.path for shard in shards], paths, n_files, seconds)
+    return Converted([shard.path for shard in shards], recorded_paths(sources), n_files, seconds)
+
+
+def recorded_paths(sources: list[Source]) -> list[str]:
+    """Returns what stage.json says of the sources."""
+    return sorted({str(source.path) for source in sources})
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Keeps a second conversion out of a folder; the lock ends with the process."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -125,54 +140,60 @@ def _lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _bring_up_to_date(
-    folder: Path, shards: list[_Shard], conversion: Conversion, workers: int | None
-) -> int:
-    """Removes shards of other inputs and makes those that are missing.
-
-    Returns:
-        How many files were converted.
-    """
+def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
+    """Removes shards of other inputs from a folder, and returns those that are still to be made."""
     wanted = {shard.path for shard in shards}
     for path in folder.iterdir():
         if _SHARD_NAME.fullmatch(path.name) and path not in wanted:
             path.unlink()
-    todo = [shard for shard in shards if not shard.path.exists()]
-    if todo:
-        _convert_shards(todo, sum(len(shard.members) for shard in shards), conversion, workers)
-    return sum(len(shard.members) for shard in todo)
+    return [shard for shard in shards if not shard.path.exists()]
 
 
-def _plan(sources: list[Source], folder: Path, conversion: Conversion) -> list[_Shard]:
-    """Cuts each source into shards; a shard holds files of one source."""
+def plan_shards(sources: list[Source], folder: Path, layout: str) -> list[Shard]:
+    """Cuts each source into shards; a shard holds files of one source.
+
+    Raises:
+        SourceError: If a source cannot be read or is empty.
+    """
     code = code_digest(CONVERTER)
-    shards: list[_Shard] = []
+    shards: list[Shard] = []
     for source in sorted(set(sources), key=lambda source: (source.name, str(source.path))):
         members = source.members()
         for start in range(0, len(members), SHARD_FILES):
             part = members[start : start + SHARD_FILES]
-            lines = [source.name, conversion.layout, code, *(f"{m.name} {m.stamp}" for m in part)]
+            lines = [source.name, layout, code, *(f"{m.name} {m.stamp}" for m in part)]
             text = "\n".join(lines).encode("utf-8", "surrogateescape")
             digest = hashlib.sha256(text).hexdigest()[:12]
             path = folder / f"part-{len(shards):05d}-{digest}.parquet"
-            shards.append(_Shard(path, source, part))
+            shards.append(Shard(path, source, part))
     return shards
 
 
-def _convert_shards(
-    todo: list[_Shard], total: int, conversion: Conversion, workers: int | None
+def make_shards(
+    shards: list[Shard],
+    conversion: Conversion,
+    workers: int | None,
+    advance: Callable[[int], object],
 ) -> None:
-    left = sum(len(shard.members) for shard in todo)
-    with (
-        tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as progress,
-        worker_pool(workers, bound_memory) as pool,
-    ):
-        done = Converter(pool, conversion).rows(_files(todo), progress.update)
-        for shard, rows in zip(todo, done, strict=True):
+    """Converts the files of shards, and writes each shard when it is whole.
+
+    Args:
+        shards: Those of one source stand together and in the order of the plan.
+        conversion: What is done to each file.
+        workers: Processes; all cores if None.
+        advance: Is told how many files more are done.
+
+    Raises:
+        SourceError: If a source changed since the plan.
+        OSError: If a shard cannot be written; those before it are kept.
+    """
+    with worker_pool(workers, bound_memory) as pool:
+        done = Converter(pool, conversion).rows(_files(shards), advance)
+        for shard, rows in zip(shards, done, strict=True):
             _write_shard(shard, rows)
 
 
-def _files(shards: list[_Shard]) -> Iterator[Iterator[File]]:
+def _files(shards: list[Shard]) -> Iterator[Iterator[File]]:
     """Yields the files of each shard; they are read as they are taken, in one pass a source."""
     for source, group in itertools.groupby(shards, key=lambda shard: shard.source):
         ours = list(group)
@@ -184,8 +205,10 @@ def _files(shards: list[_Shard]) -> Iterator[Iterator[File]]:
             )
 
 
-def _write_shard(shard: _Shard, rows: list[Row]) -> None:
-    part = shard.path.with_suffix(".part")
+def _write_shard(shard: Shard, rows: list[Row]) -> None:
+    # A name of its own for each try: on a cluster, a lost task may still write when its
+    # successor does. Both put the same bytes there.
+    part = shard.path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
         table = pa.Table.from_pylist([row | {"source": shard.source.name} for row in rows], SCHEMA)
         pq.write_table(table, part, compression="zstd")
@@ -232,6 +255,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
         "files_converted": converted.n_files,  # by the last run, in these seconds
         "seconds": round(converted.seconds, 1),
         "files_per_second": round(converted.n_files / converted.seconds, 1),
+        "files": describe_files(shards),
     }
     write_json(folder / "stage.json", stage)
     return stage
@@ -239,7 +263,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
 
 def _add_counts(shard: Path, sums: Counter[str], dropped: Counter[str]) -> None:
     columns = ["abc", "drop_reason", "n_notes", "n_bars", "n_seconds"]
-    rows = pq.read_table(shard, columns=columns).to_pylist()
+    rows = Part((shard,)).read(columns).to_pylist()
     sums["rows"] += len(rows)
     for row in rows:
         if row["drop_reason"]:
@@ -262,19 +286,26 @@ def summary_line(stage: dict[str, Any], folder: Path) -> str:
 # ---------------------------------------------------------------- command line
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="data_prep.convert", description=__doc__)
+def argument_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Returns a command line with what every engine is told: sources, folder, layout."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument(
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="folder, .zip, .tar.gz, .parquet, music21, lmd_full or lmd_matched",
+        help="folder, .zip, .tar.gz, .parquet, hf://datasets/<user>/<name>[@<revision>][/<path>], "
+        "music21, lmd_full or lmd_matched",
     )
     parser.add_argument("out", type=Path, help="folder of the shards")
     parser.add_argument("--layout", choices=LAYOUTS, default="bars")
-    parser.add_argument("--workers", type=int, help="default: all cores")
     parser.add_argument("--data-root", type=Path, default=Path("data"), help="for what is fetched")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argument_parser("data_prep.convert", __doc__)
+    parser.add_argument("--workers", type=int, help="default: all cores")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

@@ -1,31 +1,52 @@
 """Stages 2 to 6 over a corpus: each reads the files of the stage before and writes its own.
 
-Rows go through `datasets.map`; what is done to one tune stands in tune_rows.py.
+Rows go through `datasets.map`, a part at a time (parts.py); what is done to them stands in
+tune_rows.py. What has to be known of the whole corpus is held small: a fingerprint, the sampled
+figures and the cluster of each tune.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
+import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
-from datasets import Dataset
+import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
-from .blocks import cut_blocks, cut_stream
-from .duplicates import clusters
+from .augment import AugmentSettings
+from .blocks import write_blocks, write_stream
+from .parts import (
+    FILES_A_PART,
+    Part,
+    TableWriter,
+    Task,
+    map_parts,
+    parts_of_file,
+    parts_of_files,
+)
 from .settings import DataSettings
 from .split import SPLITS, split_of
-from .stages import run_stage
-from .tokens import TokenSettings, train_tokenizer
-from .tune_rows import DROPPED, MEASURED, clean_row, drop_duplicate, filter_row
+from .stages import check_files, measure_resources, run_stage
+from .tokens import train_tokenizer
+from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
+from .unique_tunes import cluster_tunes, first_of_copies, write_clustered
+
+logger = logging.getLogger(__name__)
 
 DIALECT = ("notation", "bar_reader", "tune", "tune_parser", "abc_to_midi")
+_STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
+MIN_VALIDATION_SONGS = 300  # below, the standard error of a loss is above about 1 %
 
 
 class CorpusStages:
@@ -34,251 +55,246 @@ class CorpusStages:
     Attributes:
         settings: The data preset.
         folder: `data/<dataset>/<preset>`.
-        cache: For what `datasets` leaves on the way.
         shards: Of the conversion.
+        workers: Processes; all cores if None.
         done: Stage name -> content of its stage.json; at first that of the conversion.
+        measured: Stage name -> what it took; of the stages that were not there already.
     """
 
     def __init__(
         self,
         settings: DataSettings,
         folder: Path,
-        cache: Path,
         shards: list[Path],
         conversion: dict[str, Any],
+        workers: int | None = None,
     ) -> None:
-        self.settings, self.folder = settings, folder
-        self.cache, self.shards = cache, shards
+        self.settings, self.folder, self.shards = settings, folder, shards
+        self.workers = workers
         self.done = {"1_abc": conversion}
+        self.measured: dict[str, dict[str, float]] = {}
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Runs all stages; returns stage name -> content of its stage.json."""
+        settings = self.settings
+        duplicates = {"duplicates": asdict(settings.duplicates)}
         self._stage(
             "2_clean",
-            self._digest("1_abc"),
-            asdict(self.settings.clean) | {"duplicates": asdict(self.settings.duplicates)},
+            asdict(settings.clean) | duplicates,
             (*DIALECT, "clean", "duplicates"),
             self._clean,
         )
         self._stage(
             "3_filtered",
-            self._digest("2_clean"),
-            asdict(self.settings.filter) | {"duplicates": asdict(self.settings.duplicates)},
-            (*DIALECT, "clean", "filter_tunes", "duplicates"),
+            asdict(settings.filter) | duplicates,
+            (*DIALECT, "clean", "filter_tunes", "duplicates", "unique_tunes"),
             self._filter,
         )
-        self._stage(
-            "4_split",
-            self._digest("3_filtered"),
-            asdict(self.settings.split),
-            ("split",),
-            self._split,
-        )
-        context = {"context_length": self.settings.blocks.block_length}
+        self._stage("4_split", asdict(settings.split), ("split",), self._split)
+        context = {"context_length": settings.blocks.block_length}
         self._stage(
             "5_tokens",
-            self._digest("4_split"),
-            asdict(self.settings.tokens) | context,
-            ("tokens",),
+            asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context,
+            ("tokens", *((*DIALECT, "clean", "augment") if settings.augment.copies else ())),
             self._tokens,
         )
-        self._stage(
-            "6_blocks",
-            self._digest("5_tokens"),
-            asdict(self.settings.blocks),
-            ("blocks",),
-            self._blocks,
-        )
+        self._stage("6_blocks", asdict(settings.blocks), ("blocks",), self._blocks)
         return self.done
-
-    def _digest(self, name: str) -> list[str]:
-        return [self.done[name]["digest"]]
 
     def _stage(
         self,
         name: str,
-        inputs: list[str],
         settings: dict[str, Any],
         modules: tuple[str, ...],
         work: Callable[[Path], dict[str, Any]],
     ) -> None:
+        before = _STAGES[_STAGES.index(name) - 1]
+
+        def checked(out: Path) -> dict[str, Any]:
+            check_files(self.folder / before, self.done[before])
+            start = time.monotonic()
+            counts = work(out)
+            self.measured[name] = measure_resources(time.monotonic() - start, self.workers)
+            return counts
+
         self.done[name] = run_stage(
             self.folder / name,
-            inputs=inputs,
+            inputs=[self.done[before]["digest"]],
             settings=settings,
-            modules=(*modules, "corpus", "tune_rows"),
-            work=work,
+            modules=(*modules, "corpus", "parts", "tune_rows"),
+            work=checked,
         )
 
-    def _read(self, *paths: Path) -> Dataset:
-        datasets.disable_progress_bars()  # of the reading; those of the stages' map stay
-        rows = Dataset.from_parquet([str(p) for p in paths], cache_dir=str(self.cache))
-        datasets.enable_progress_bars()
-        return rows
+    def _map(self, tasks: list[Task], out: Path, stage: str) -> Iterator[tuple[Path, Any]]:
+        return map_parts(tasks, out, self.workers, stage)
 
     def _clean(self, out: Path) -> dict[str, Any]:
-        rows = _without_dropped(self._read(*self.shards), "conversion")
-        rows = rows.remove_columns("message")
-        clean = partial(clean_row, settings=self.settings)
-        features = datasets.Features({**rows.features, **MEASURED, **DROPPED})
-        rows = rows.map(clean, desc="clean", features=features)
-        counts = Counter(reason for reason in rows["drop_reason"] if reason)
-        kept = _without_dropped(rows, "cleaning")
-        _save(kept, out / "tunes.parquet")
-        return _counted(len(rows), counts) | _sums(kept)
+        work = partial(clean_rows, settings=self.settings)
+        tasks = [Task(part, work) for part in parts_of_files(self.shards, FILES_A_PART)]
+        dropped, sums = Counter(), Counter()
+        for file, reasons in self._map(tasks, out, "2_clean"):
+            dropped += reasons
+            sums += _file_sums(file)
+        return _counted(self.done["1_abc"]["rows_out"], dropped, "cleaning") | _rounded(sums)
 
     def _filter(self, out: Path) -> dict[str, Any]:
-        rows = self._read(self.folder / "2_clean" / "tunes.parquet")
-        n_notes_in = sum(rows["n_notes"])
-        choose = partial(filter_row, settings=self.settings)
-        features = datasets.Features({**rows.features, **DROPPED})
-        rows = rows.map(choose, desc="filter", features=features)
-        digests = rows["digest"]
-        rows = rows.select(sorted(range(len(rows)), key=digests.__getitem__))
+        parts = parts_of_files(sorted((self.folder / "2_clean").glob("*.parquet")))
+        work = partial(filter_rows, settings=self.settings)
+        tasks = [Task(part, work) for part in parts]
+        dropped, files = Counter(), []
+        for file, reasons in self._map(tasks, out / "chosen", "3_filtered"):
+            dropped += reasons
+            files += [file] if file.exists() else []
+        before = self.done["2_clean"]
+        _counted(before["rows_out"], dropped, "filtering")  # before there is nothing to compare
+        kept = np.ones(_n_rows(files), bool)
         if self.settings.filter.drop_duplicates:
-            # Which of several stays is decided by the digests, not by the files' order.
-            seen: set[str] = set()
-            rows = rows.map(partial(drop_duplicate, seen=seen), desc="duplicates")
-        counts = Counter(reason for reason in rows["drop_reason"] if reason)
-        kept = _without_dropped(rows, "filtering")
-        ids = clusters(_sketches(kept), kept["fingerprint"], self.settings.duplicates)
-        kept = kept.remove_columns(["figures", "fingerprint"]).add_column("cluster_id", ids)
-        _save(kept, out / "tunes.parquet")
+            kept = first_of_copies(files)
+            if n_copies := int((~kept).sum()):
+                dropped["duplicate"] = n_copies
+        ids = cluster_tunes(files, kept, self.settings.duplicates)
+        write_clustered(files, kept, ids, out)
+        sums = sum((_file_sums(file) for file in sorted(out.glob("*.parquet"))), Counter())
+        shutil.rmtree(out / "chosen")
         sizes = Counter(ids).values()
-        clustered = {
-            "n_notes_in": n_notes_in,
-            "n_clusters": len(sizes),
-            "n_songs_with_near_duplicates": sum(size for size in sizes if size > 1),
-            "largest_cluster": max(sizes),
-        }
-        return _counted(len(rows), counts) | clustered | _sums(kept)
+        return (
+            _counted(before["rows_out"], dropped, "filtering")
+            | {
+                "n_notes_in": before["n_notes"],
+                "n_clusters": len(sizes),
+                "n_songs_with_near_duplicates": sum(size for size in sizes if size > 1),
+                "largest_cluster": max(sizes),
+            }
+            | _rounded(sums)
+        )
 
     def _split(self, out: Path) -> dict[str, Any]:
-        rows = self._read(self.folder / "3_filtered" / "tunes.parquet")
-        by = "cluster_id" if self.settings.split.by == "cluster" else "path"
-        where = [split_of(name, self.settings.split) for name in rows[by]]
-        counts = {}
-        for split in SPLITS:
-            part = rows.select([i for i, name in enumerate(where) if name == split])
-            if not len(part):
+        settings = self.settings.split
+        by = "cluster_id" if settings.by == "cluster" else "path"
+        sums = {split: Counter() for split in SPLITS}
+        writers = {split: TableWriter(out / f"{split}.parquet") for split in SPLITS}
+        for file in sorted((self.folder / "3_filtered").glob("*.parquet")):
+            table = Part((file,)).read()
+            where = np.array([split_of(name, settings) for name in table[by].to_pylist()])
+            for split, writer in writers.items():
+                rows = table.filter(pa.array(where == split))
+                writer.write(rows)
+                sums[split] += _sums(rows)
+        for split, writer in writers.items():
+            writer.close()
+            if not sums[split]["n_songs"]:
                 raise ValueError(
-                    f"the {split} split is empty: {len(rows)} songs, of which it takes its share "
-                    "by chance; give more music, or raise split.validation and split.test"
+                    f"the {split} split is empty: {self.done['3_filtered']['rows_out']} songs, of "
+                    "which it takes its share by chance; give more music, or raise "
+                    "split.validation and split.test"
                 )
-            _save(part, out / f"{split}.parquet")
-            counts[split] = _sums(part)
-        return {"rows_in": len(rows), "rows_out": len(rows), "splits": counts}
+        n_validation = sums["validation"]["n_songs"]
+        if n_validation < MIN_VALIDATION_SONGS:
+            logger.warning(
+                "warning: %d validation songs, fewer than %d: losses will have wide intervals; "
+                "give more music, or raise split.validation",
+                *(n_validation, MIN_VALIDATION_SONGS),
+            )
+        counts = {split: _rounded(sums[split]) for split in SPLITS}
+        n_songs = sum(split["n_songs"] for split in counts.values())
+        return {"rows_in": n_songs, "rows_out": n_songs, "splits": counts}
 
     def _tokens(self, out: Path) -> dict[str, Any]:
+        songs = {split: self.folder / "4_split" / f"{split}.parquet" for split in SPLITS}
         context = self.settings.blocks.block_length
-        train = self._read(self.folder / "4_split" / "train.parquet")
-        tokenizer = train_tokenizer(_texts(train), self.settings.tokens, context)
+        tokenizer = train_tokenizer(_texts(songs["train"]), self.settings.tokens, context)
         tokenizer.save_pretrained(out)
+        options = {"tokenizer_file": out / "tokenizer.json", "tokens": self.settings.tokens}
+        parts = {split: parts_of_file(songs[split]) for split in SPLITS}
+        tasks = []
+        for split in SPLITS:
+            augment = self.settings.augment if split == "train" else AugmentSettings()
+            work = partial(encode_rows, augment=augment, **options)
+            tasks += [Task(part, work) for part in parts[split]]
+        done = self._map(tasks, out / "parts", "5_tokens")
         counts = {}
         for split in SPLITS:
-            rows = self._read(self.folder / "4_split" / f"{split}.parquet")
-            encode = partial(_encode, tokenizer=tokenizer)
-            columns = [name for name in rows.column_names if name not in _TOKEN_COLUMNS]
-            rows = rows.map(
-                encode,
-                batched=True,
-                remove_columns=columns,
-                desc=f"tokens of {split}",
-                features=_TOKEN_FEATURES,
-            )
-            rows, dropped = _of_length(rows, self.settings.tokens)
-            unknown = sum(ids.count(tokenizer.unk_token_id) for ids in rows["input_ids"])
-            n_tokens = sum(map(len, rows["input_ids"]))
-            _save(rows, out / f"{split}.parquet")
-            counts[split] = _sums(rows) | {"n_tokens": n_tokens, "n_unknown": unknown} | dropped
+            ours = itertools.islice(done, len(parts[split]))
+            counts[split] = _join_tokens(ours, out / f"{split}.parquet")
+        list(done)  # to its end, which closes the workers
+        shutil.rmtree(out / "parts")
         return {"vocab_size": len(tokenizer), "splits": counts}
 
     def _blocks(self, out: Path) -> dict[str, Any]:
-        train = self._read(self.folder / "5_tokens" / "train.parquet")
-        tokens = self.done["5_tokens"]
-        length = self.settings.blocks.block_length
-        songs = (row["input_ids"] for row in train)
+        train = parts_of_file(self.folder / "5_tokens" / "train.parquet")
+        songs = (
+            ids for part in train for ids in part.read(["input_ids"])["input_ids"].combine_chunks()
+        )
+        arrays = (ids.values.to_numpy() for ids in songs)
         tokenizer = AutoTokenizer.from_pretrained(self.folder / "5_tokens")
+        length, file = self.settings.blocks.block_length, out / "train.npy"
         if separator := self.settings.blocks.separator:
             ids = tokenizer(separator, add_special_tokens=False)["input_ids"]
-            blocks = cut_stream(songs, ids, length)
+            n_blocks = write_stream(arrays, ids, length, file)
         else:
-            blocks = cut_blocks(songs, tokenizer.eos_token_id, length)
-        np.save(out / "train.npy", blocks)
+            n_blocks = write_blocks(arrays, tokenizer.eos_token_id, length, file)
         return {
             "block_length": length,
-            "n_blocks": len(blocks),
-            "n_tokens": blocks.size,
-            "vocab_size": tokens["vocab_size"],
+            "n_blocks": n_blocks,
+            "n_tokens": n_blocks * length,
+            "vocab_size": self.done["5_tokens"]["vocab_size"],
         }
 
 
-def _sketches(rows: Dataset) -> list[np.ndarray]:
-    """Returns the figures of each tune, (S,) uint32."""
-    batches = rows.select_columns("figures").with_format("numpy").iter(1000)
-    return [np.asarray(figures, np.uint32) for batch in batches for figures in batch["figures"]]
+# ---------------------------------------------------------------- texts and counts
 
 
-_TOKEN_FEATURES = datasets.Features(
-    {
-        "digest": datasets.Value("string"),
-        "n_chars": datasets.Value("int64"),
-        "n_notes": datasets.Value("int64"),
-        "n_bars": datasets.Value("int64"),
-        "n_seconds": datasets.Value("float64"),
-        "input_ids": datasets.List(datasets.Value("uint16")),
-    }
-)
-_TOKEN_COLUMNS = tuple(_TOKEN_FEATURES)
+def _texts(file: Path) -> Iterator[str]:
+    for part in parts_of_file(file):
+        yield from part.read(["abc"])["abc"].to_pylist()
 
 
-def _encode(batch: dict[str, list[Any]], tokenizer: Any) -> dict[str, Any]:
-    tokens = tokenizer(batch["abc"], add_special_tokens=False, verbose=False)
-    return {"input_ids": tokens["input_ids"]}
+def _join_tokens(parts: Iterator[tuple[Path, Counter]], out: Path) -> dict[str, Any]:
+    """Joins the parts of a split to one file; returns what stage.json says of it.
+
+    Raises:
+        ValueError: If no song is left.
+    """
+    counts, sums = Counter(), Counter()
+    with closing(TableWriter(out)) as writer:
+        for file, more in parts:
+            counts.update(more)  # += would forget what is 0
+            if file.exists():
+                rows = Part((file,)).read()
+                writer.write(rows)
+                sums += _sums(rows)
+    if not sums["n_songs"]:
+        raise ValueError(
+            f"no song of {out.stem} is left after min_tokens and max_tokens; counts: {dict(counts)}"
+        )
+    return _rounded(sums) | dict(counts)
 
 
-def _of_length(rows: Dataset, settings: TokenSettings) -> tuple[Dataset, dict[str, int]]:
-    """Leaves out songs of too few or too many tokens; says how many of each."""
-    lengths = [len(ids) for ids in rows["input_ids"]]
-    most = settings.max_tokens or max(lengths, default=0)
-    kept = [i for i, length in enumerate(lengths) if settings.min_tokens <= length <= most]
-    dropped = {
-        "n_too_few_tokens": sum(length < settings.min_tokens for length in lengths),
-        "n_too_many_tokens": sum(length > most for length in lengths),
-    }
-    if not kept:
-        raise ValueError(f"no song is left after min_tokens and max_tokens; dropped were {dropped}")
-    return (rows if len(kept) == len(rows) else rows.select(kept)), dropped
+def _n_rows(files: list[Path]) -> int:
+    return sum(len(Part((file,)).read(["digest"])) for file in files)
 
 
-def _texts(rows: Dataset) -> Iterator[str]:
-    for batch in rows.iter(1000):
-        yield from batch["abc"]
+def _file_sums(file: Path) -> Counter:
+    return _sums(Part((file,)).read(list(DENOMINATORS))) if file.exists() else Counter()
 
 
-# ---------------------------------------------------------------- tables and counts
+def _sums(rows: pa.Table) -> Counter:
+    """Returns `n_songs` and the sums of the denominators."""
+    sums = {name: pc.sum(rows[name]).as_py() or 0 for name in DENOMINATORS}
+    return Counter({"n_songs": len(rows)} | sums)
 
 
-def _without_dropped(rows: Dataset, step: str) -> Dataset:
-    reasons = rows["drop_reason"]
-    kept = rows.select([i for i, reason in enumerate(reasons) if not reason])
-    if not len(kept):
-        found = dict(Counter(reasons))
-        raise ValueError(f"no tune is left after {step}; dropped were {found}")
-    return kept.remove_columns("drop_reason")
+def _rounded(sums: Counter) -> dict[str, Any]:
+    return {name: round(sums[name], 3) for name in ("n_songs", *DENOMINATORS)}
 
 
-def _save(rows: Dataset, path: Path) -> None:
-    datasets.disable_progress_bars()
-    rows.to_parquet(str(path))
-    datasets.enable_progress_bars()
+def _counted(rows_in: int, dropped: Counter[str], step: str) -> dict[str, Any]:
+    """Returns what stage.json says of the rows.
 
-
-def _counted(rows_in: int, dropped: Counter[str]) -> dict[str, Any]:
+    Raises:
+        ValueError: If none is left.
+    """
     counts = dict(sorted(dropped.items()))
+    if dropped.total() == rows_in:
+        raise ValueError(f"no tune is left after {step}; dropped were {counts}")
     return {"rows_in": rows_in, "rows_out": rows_in - dropped.total(), "dropped": counts}
-
-
-def _sums(rows: Dataset) -> dict[str, Any]:
-    names = ("n_chars", "n_notes", "n_bars", "n_seconds")
-    return {"n_songs": len(rows)} | {name: round(sum(rows[name]), 3) for name in names}

@@ -1,4 +1,4 @@
-"""The stage.json files of a dataset -> results/corpus.json: what went in, what came out, and why.
+"""A dataset -> results/corpus.json: what went in, what came out, why, and what it took.
 
 python -m data_prep.describe data/<name>/<preset> results
 """
@@ -11,16 +11,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
+from tokenizers import Tokenizer
+
+from .parts import Part, parts_of_file, parts_of_files
 from .stages import write_json
 
 _STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
-_COUNTS = ("rows_in", "rows_out", "dropped", "n_songs", "n_chars", "n_notes", "n_seconds")
-_CLUSTERS = ("n_clusters", "n_songs_with_near_duplicates", "largest_cluster", "n_notes_in")
-_LAST = ("splits", "vocab_size", "n_blocks", "block_length")
+_COUNTS = (
+    *("rows_in", "rows_out", "dropped", "n_songs", "n_chars", "n_notes", "n_bars", "n_seconds"),
+    *("n_clusters", "n_songs_with_near_duplicates", "largest_cluster"),
+    *("splits", "vocab_size", "n_blocks", "n_tokens", "block_length"),
+)
+LAKH_FILES = 178_561  # of lmd_full; source: Raffel 2016
+_GZIP_EDGES = np.linspace(0, 1, 51)
+_LENGTH_EDGES = np.logspace(1, 6, 41)  # characters, eight bins to a factor of ten
+_MOST_RANKS = 200
 
 
 def describe(dataset: Path) -> dict[str, Any]:
-    """Returns the counts of all stages of a dataset.
+    """Returns the counts of all stages, the measured cost, and the histograms of a dataset.
 
     Args:
         dataset: data/<name>/<preset>, all stages done.
@@ -28,17 +39,86 @@ def describe(dataset: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: If a stage is not there.
     """
-    stages = {}
-    for name in _STAGES:
-        file = dataset / name / "stage.json"
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{file} not found: expected a finished dataset, made by make data"
-            )
-        stage = json.loads(file.read_text("utf-8"))
-        stages[name] = {key: stage[key] for key in (*_COUNTS, *_CLUSTERS, *_LAST) if key in stage}
-    digest = json.loads((dataset / "4_split" / "stage.json").read_text("utf-8"))["digest"]
-    return {"dataset": dataset.parent.name, "preset": dataset.name, "digest": digest} | stages
+    stages = {name: _read(dataset / name / "stage.json") for name in _STAGES}
+    counts = {
+        name: {key: stage[key] for key in _COUNTS if key in stage} for name, stage in stages.items()
+    }
+    measured = _read(dataset / "measured.json")
+    return {
+        "dataset": dataset.parent.name,
+        "preset": dataset.name,
+        "digest": stages["4_split"]["digest"],
+        "measured": measured,
+        "whole": _whole(measured, counts["1_abc"]["rows_in"]),
+        "histograms": _histograms(dataset),
+        **counts,
+    }
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} not found: expected a finished dataset, made by make data")
+    return json.loads(file.read_text("utf-8"))
+
+
+def _whole(measured: dict[str, dict[str, float]], n_files: int) -> dict[str, float]:
+    """Returns what all stages together took, and what they would take for Lakh MIDI.
+
+    Memory is the largest sum over the stages of the main process and its workers: an upper bound,
+    since their peaks need not fall together.
+    """
+    seconds = sum(stage["seconds"] for stage in measured.values())
+    peak = max(
+        stage["peak_memory_mb_main"] + stage["workers"] * stage["peak_memory_mb_worker"]
+        for stage in measured.values()
+    )
+    return {
+        "n_files": n_files,
+        "seconds": round(seconds, 1),
+        "files_per_second": round(n_files / seconds, 1),
+        "files_per_second_conversion": round(n_files / measured["1_abc"]["seconds"], 1),
+        "peak_memory_mb": peak,
+        "n_files_lakh": LAKH_FILES,
+        "minutes_lakh_extrapolated": round(LAKH_FILES * seconds / n_files / 60, 1),
+    }
+
+
+def _histograms(dataset: Path) -> dict[str, Any]:
+    gzip_ratio = np.zeros(len(_GZIP_EDGES) - 1, np.int64)
+    n_chars = np.zeros(len(_LENGTH_EDGES) - 1, np.int64)
+    for part in parts_of_files(sorted((dataset / "2_clean").glob("*.parquet"))):
+        table = part.read(["gzip_ratio", "n_chars"])
+        for counts, edges, name in (
+            (gzip_ratio, _GZIP_EDGES, "gzip_ratio"),
+            (n_chars, _LENGTH_EDGES, "n_chars"),
+        ):
+            values = table[name].to_numpy().clip(edges[0], edges[-1])  # outliers: the end bins
+            counts += np.histogram(values, edges)[0]
+    return {
+        "gzip_ratio": {"edges": _GZIP_EDGES.round(3).tolist(), "counts": gzip_ratio.tolist()},
+        "n_chars": {"edges": _LENGTH_EDGES.round(1).tolist(), "counts": n_chars.tolist()},
+        "token_frequency": _token_frequency(dataset / "5_tokens"),
+    }
+
+
+def _token_frequency(tokens: Path) -> dict[str, Any]:
+    """Returns the most frequent tokens of the train split, in order, and their shares."""
+    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
+    counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
+    for part in parts_of_file(tokens / "train.parquet"):
+        counts += _counts(part, len(counts))
+    order = np.argsort(-counts, kind="stable")[:_MOST_RANKS]
+    order = order[counts[order] > 0]
+    return {
+        "tokens": [tokenizer.id_to_token(int(i)) for i in order],
+        "shares": [float(f"{share:.4g}") for share in counts[order] / counts.sum()],
+        "n_used": int((counts > 0).sum()),
+    }
+
+
+def _counts(part: Part, vocab_size: int) -> np.ndarray:
+    ids = pc.list_flatten(part.read(["input_ids"])["input_ids"].combine_chunks())
+    return np.bincount(ids.to_numpy(), minlength=vocab_size)
 
 
 def main(arguments: list[str] | None = None) -> int:

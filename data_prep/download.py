@@ -1,24 +1,32 @@
-"""Fetches a collection over HTTP; a broken download goes on where it broke.
+"""Fetches a collection over HTTP or from the Hub; a broken download goes on where it broke.
 
-The bytes so far lie in `<target>.part`, and `<target>.part.json` says of which file they are: the
-rest is only added if the server still has that very file, else it is fetched from the start.
+Over HTTP: the bytes so far lie in `<target>.part`, and `<target>.part.json` says of which file they
+are: the rest is only added if the server still has that very file, else it is fetched from the
+start. From the Hub: its own library does this, file by file.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import http.client
 import json
 import logging
 import os
+import re
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from .archives import ARCHIVE_SUFFIXES, MIDI_SUFFIXES
 from .stages import write_json
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import HfUri
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +34,8 @@ logger = logging.getLogger(__name__)
 LAKH_FILES = {"lmd_full": "lmd_full.tar.gz", "lmd_matched": "lmd_matched.tar.gz"}
 LAKH_URL = "http://hog.ee.columbia.edu/craffel/lmd"
 LAKH_URL_VARIABLE = "LMD_URL"  # the environment may name a mirror
+
+HUB_PREFIX = "hf://"
 
 TRIES_WITHOUT_PROGRESS = 5
 _STEP_BYTES = 1 << 18
@@ -186,3 +196,101 @@ def _show_digests(path: Path) -> None:
         sha256.hexdigest(),
         md5.hexdigest(),
     )
+
+
+# ---------------------------------------------------------------- the Hub
+
+
+def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
+    """Fetches the music of a dataset on the Hub: MIDI files, archives and tables.
+
+    The library of the Hub takes the token (`hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE from
+    its own settings. What was fetched of a commit is not fetched again.
+
+    Args:
+        uri: `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`, the path of a folder or
+            file; the default branch without a revision.
+        downloads: The folder that gets `<user>--<name>/<commit>/`. The path names the commit, so
+            that whoever records the path records the revision, and files of two never mix.
+
+    Returns:
+        The folder or file inside, and the dataset's name.
+
+    Raises:
+        DownloadError: If it cannot be fetched whole. What came is kept for the next call.
+        OSError: If the disk fails.
+    """
+    import huggingface_hub  # here, because it takes its time, and few sources need it
+    from huggingface_hub.errors import HTTPError, RevisionResolutionError
+
+    place = _dataset_place(uri)
+    try:
+        revision = huggingface_hub.HfApi().resolve_revision(
+            place.id, repo_type="dataset", revision=place.revision
+        )
+        folder = downloads / place.id.replace("/", "--") / revision.resolved
+        logger.info("%s -> %s", uri, folder)
+        # By the commit, not its branch: for a branch, the library would take a folder that is
+        # there for whole when the Hub does not answer.
+        huggingface_hub.snapshot_download(
+            place.id,
+            repo_type="dataset",
+            revision=revision.resolved,
+            local_dir=folder,
+            allow_patterns=_music_patterns(place.path_in_repo),
+        )
+    except (HTTPError, RevisionResolutionError, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DownloadError(f"{uri}: {_hub_reason(error)}") from error
+    path = folder / place.path_in_repo
+    if not path.exists():
+        raise DownloadError(
+            f"{uri}: commit {revision.resolved} has no such file, nor a folder with files ending "
+            f"in {' '.join((*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES))}; check the path inside"
+        )
+    return path, place.id.split("/")[-1]
+
+
+def _dataset_place(uri: str) -> HfUri:
+    from huggingface_hub.utils import parse_hf_uri
+
+    expected = f"expected {HUB_PREFIX}datasets/<user>/<name>[@<revision>][/<path inside>]"
+    try:
+        place = parse_hf_uri(uri)
+    except ValueError as error:
+        raise DownloadError(f"{uri} names no dataset; {expected}") from error
+    if place.type != "dataset" or ".." in place.path_in_repo.split("/"):
+        raise DownloadError(f"{uri} names no place in a dataset; {expected}")
+    return place
+
+
+def _music_patterns(inside: str) -> list[str]:
+    """Returns wildcards for what a source can read; those of the Hub mind upper and lower case."""
+    kinds = [
+        "*" + "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in suffix)
+        for suffix in (*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES)
+    ]
+    if not inside:
+        return kinds
+    start = glob.escape(inside)
+    return [start, *(f"{start}/{kind}" for kind in kinds)]
+
+
+def _hub_reason(error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            "its owners grant access on request; ask for it on the dataset's page, then log in "
+            "with `hf auth login`"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "no such dataset, or a private one; check the name, or log in with `hf auth login`"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such revision; expected a branch, a tag or the 40 digits of a commit"
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it"
+    # Without what follows the ? of an address: it may hold a signature that opens the file.
+    text = re.sub(r"\?\S+", "", _text(error).splitlines()[0])
+    return f"{text}; what came is kept, repeat the command to go on"

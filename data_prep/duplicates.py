@@ -16,6 +16,7 @@ pairs that share figures come out of one sparse matrix product, so no bands are 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ _PITCHES = 128
 _FIGURES = 2**31  # a figure's number; the lowest bit of a sketch's entry says where it stands
 _ROWS_AT_ONCE = 512
 _VALUES_AT_ONCE = 2**20
+_RANGES = 16  # of figures, one of which is sorted at a time
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def top_lines(performance: Performance) -> list[np.ndarray]:
     for voice, chords in zip(performance.tune.voices, performance.voices, strict=True):
         if not voice.is_drums and chords:
             # One number for onset and pitch: sorted, the highest pitch of an onset comes first.
-            keys = [onset * _PITCHES + _PITCHES - 1 - max(pitches) for onset, _, pitches in chords]
+            keys = [onset * _PITCHES + _PITCHES - 1 - pitches[-1] for onset, _, pitches in chords]
             voices.append(np.array(keys, np.int64))
     if not voices:
         return []
@@ -141,8 +143,30 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 # ---------------------------------------------------------------- all tunes
 
 
+@dataclass(frozen=True)
+class Sketches:
+    """The sketches of T tunes, one after another.
+
+    Attributes:
+        entries: (S,) uint32, as `signature` returns them.
+        ends: (T + 1,) int64, from 0: where each tune's entries begin and end.
+    """
+
+    entries: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, signatures: Sequence[np.ndarray]) -> Sketches:
+        """Puts the sketches of single tunes together."""
+        entries = np.concatenate([np.empty(0, np.uint32), *signatures])
+        return cls(entries, np.cumsum([0, *map(len, signatures)]))
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+
 def clusters(
-    signatures: Sequence[np.ndarray], exact_keys: Sequence[str], settings: DuplicateSettings
+    sketches: Sketches, exact_keys: Sequence[str], settings: DuplicateSettings
 ) -> list[str]:
     """Returns the cluster of each tune: the smallest exact key of its members.
 
@@ -150,18 +174,18 @@ def clusters(
     the tunes.
 
     Args:
-        signatures: T sketches, as `signature` returns them under the same settings.
+        sketches: Of T tunes, made under the same settings.
         exact_keys: T digests of the music, such as `clean.fingerprint`.
         settings: When two tunes are the same song.
     """
-    if len(signatures) != len(exact_keys):
+    if len(sketches) != len(exact_keys):
         raise ValueError(
-            f"{len(signatures)} signatures and {len(exact_keys)} exact keys, expected one each"
+            f"{len(sketches)} sketches and {len(exact_keys)} exact keys, expected one each"
         )
-    if not len(signatures):
+    if not len(sketches):
         return []
     keys, key = np.unique(np.array(exact_keys, dtype=str), return_inverse=True)
-    links, shares = near_links(signatures, settings)
+    links, shares = near_links(sketches, settings)
     component = _components(key[links], shares, len(keys), settings.max_cluster)
     # Keys ascend, so the first one of a component is its smallest.
     _, first = np.unique(component, return_index=True)
@@ -192,15 +216,13 @@ def _components(
         bounds[large] += 0.05
 
 
-def near_links(
-    signatures: Sequence[np.ndarray], settings: DuplicateSettings
-) -> tuple[np.ndarray, np.ndarray]:
+def near_links(sketches: Sketches, settings: DuplicateSettings) -> tuple[np.ndarray, np.ndarray]:
     """Finds, for each tune, those that have enough of the figures of its voices.
 
     Returns:
         (2, E) tune and the other one, and (E,) the share of the tune's figures that it has.
     """
-    everywhere, in_voices, sizes = _figure_tables(signatures, settings.max_songs)
+    everywhere, in_voices, sizes = _figure_tables(sketches, settings.max_songs)
     columns = everywhere.T.tocsr()
     links, shares = [np.empty((2, 0), np.int64)], [np.empty(0)]
     for start in range(0, len(sizes), _ROWS_AT_ONCE):
@@ -214,49 +236,48 @@ def near_links(
     return np.concatenate(links, axis=1), np.concatenate(shares)
 
 
-def _figure_tables(
-    signatures: Sequence[np.ndarray], max_songs: int
-) -> tuple[csr_array, csr_array, np.ndarray]:
+def _figure_tables(sketches: Sketches, max_songs: int) -> tuple[csr_array, csr_array, np.ndarray]:
     """Returns which of T tunes has which of the F figures that 2 to `max_songs` tunes have.
+
+    Most figures stand in one tune only. They are sorted out a range of figures at a time, so that
+    next to the sketches only those that are left need memory.
 
     Returns:
         (T, F) with 1 for each figure of a tune, (T, F) for those of its voices alone, and (T,) the
         figures of its voices, those included that no other tune has.
     """
-    entries = np.concatenate(signatures)
-    ends = np.cumsum([0, *map(len, signatures)])
-    of_voice = entries % 2 == 0
-    numbers = entries >> 1
-    del entries
-    ordered = np.sort(numbers)
-    # Most figures stand in one tune only: what is counted is how often the others come again.
-    figures, repeats = np.unique(ordered[1:][ordered[1:] == ordered[:-1]], return_counts=True)
-    del ordered
-    shared = figures[repeats < max_songs]
-    kept = _is_in(numbers, shared)
-    rare = ~_is_in(numbers, figures[repeats >= max_songs])
-    before = np.concatenate([[0], np.cumsum(of_voice & rare, dtype=np.int64)])
-    everywhere = _table(numbers, kept, shared, ends)
-    in_voices = _table(numbers, kept & of_voice, shared, ends)
-    return everywhere, in_voices, np.diff(before[ends])
+    n_tunes = len(sketches)
+    sizes = np.zeros(n_tunes, np.int64)
+    columns, tunes, in_voices, n_figures = [], [], [], 0
+    bounds = np.linspace(0, 2 * _FIGURES, _RANGES + 1).astype(np.uint64)
+    for low, high in itertools.pairwise(bounds):
+        places = _places_between(sketches.entries, low, high)
+        entries = sketches.entries[places]
+        tune = (np.searchsorted(sketches.ends, places, side="right") - 1).astype(np.int32)
+        _, figure, counts = np.unique(entries >> 1, return_inverse=True, return_counts=True)
+        of_voice = entries % 2 == 0
+        sizes += np.bincount(tune[of_voice & (counts <= max_songs)[figure]], minlength=n_tunes)
+        is_shared = (counts > 1) & (counts <= max_songs)
+        kept = is_shared[figure]
+        number = np.cumsum(is_shared) - 1 + n_figures
+        columns.append(number[figure[kept]].astype(np.int32))
+        tunes.append(tune[kept])
+        in_voices.append(of_voice[kept])
+        n_figures += int(is_shared.sum())
+    shape = (n_tunes, n_figures)
+    tune, column, of_voice = map(np.concatenate, (tunes, columns, in_voices))
+    everywhere = _table(tune, column, shape)
+    return everywhere, _table(tune[of_voice], column[of_voice], shape), sizes
 
 
-def _is_in(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """Tells which values stand in an ascending array; a part at a time, to save memory."""
-    found = np.zeros(len(values), bool)
-    if len(ascending):
-        for start in range(0, len(values), _VALUES_AT_ONCE):
-            part = values[start : start + _VALUES_AT_ONCE]
-            place = np.searchsorted(ascending, part).clip(max=len(ascending) - 1)
-            found[start : start + _VALUES_AT_ONCE] = ascending[place] == part
-    return found
+def _places_between(entries: np.ndarray, low: np.uint64, high: np.uint64) -> np.ndarray:
+    """Returns where entries from `low` to below `high` stand, (P,) ascending."""
+    found = []
+    for start in range(0, len(entries), _VALUES_AT_ONCE):  # a part at a time, to save memory
+        part = entries[start : start + _VALUES_AT_ONCE]
+        found.append(np.flatnonzero((part >= low) & (part < high)) + start)
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
-def _table(
-    numbers: np.ndarray, kept: np.ndarray, figures: np.ndarray, ends: np.ndarray
-) -> csr_array:
-    """Returns the table of the kept numbers: a row for each range of `ends`, ones as int32."""
-    columns = np.searchsorted(figures, numbers[kept]).astype(np.int32)
-    starts = np.concatenate([[0], np.cumsum(kept)])[ends]
-    ones = np.ones(len(columns), np.int32)
-    return csr_array((ones, columns, starts), shape=(len(ends) - 1, len(figures)))
+def _table(tune: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    return coo_array((np.ones(len(tune), np.int32), (tune, column)), shape=shape).tocsr()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from dataclasses import dataclass, replace
 
+from .clean import gzip_ratio
 from .tune import print_tune
 from .tune_parser import parse_tune
 
@@ -42,31 +42,26 @@ class FilterSettings:
             raise ValueError(f"{self}: expected no number below 0")
 
 
-def drop_reason(abc: str, n_notes: int, settings: FilterSettings) -> str | None:
+def drop_reason(abc: str, n_notes: int, ratio: float, settings: FilterSettings) -> str | None:
     """Returns why the tune is dropped (one of `REASONS`), or None to keep it.
 
     Args:
         abc: A tune in the layout `bars`.
         n_notes: Its number of notes.
+        ratio: Its gzip ratio, see `clean.gzip_ratio`.
         settings: What it must have.
     """
     if n_notes < settings.min_notes:
         return "too_few_notes"
     if settings.max_chars and len(abc) > settings.max_chars:
         return "too_long"
-    if settings.min_gzip_ratio and gzip_ratio(abc) < settings.min_gzip_ratio:
+    if ratio < settings.min_gzip_ratio:
         return "too_repetitive"
     if settings.max_rest_share < 1 and rest_share(abc) > settings.max_rest_share:
         return "too_many_rests"
     if settings.max_copied_share < 1 and copied_share(abc) > settings.max_copied_share:
         return "too_many_copied_bars"
     return None
-
-
-def gzip_ratio(text: str) -> float:
-    """Returns size after gzip over size before, of the text without white space, in (0, 1+]."""
-    plain = re.sub(r"\s", "", text).encode()
-    return len(gzip.compress(plain, mtime=0)) / max(1, len(plain))
 
 
 def rest_share(abc: str) -> float:

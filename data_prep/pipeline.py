@@ -8,9 +8,9 @@ Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.j
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from .corpus import CorpusStages
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
 from .split import SPLITS
-from .stages import explain, read_stage
+from .stages import explain, measure_resources, read_stage, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run_pipeline(
         source: The MIDI files.
         settings: The data preset.
         folder: `data/<dataset>/<preset>`.
-        workers: Processes of the conversion; all cores if None.
+        workers: Processes; all cores if None.
 
     Returns:
         Stage name -> content of its stage.json.
@@ -51,8 +51,22 @@ def run_pipeline(
         [source], folder / "1_abc", conversion=Conversion(layout), workers=workers
     )
     conversion = write_summary(folder / "1_abc", converted, layout)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".cache-") as cache:
-        return CorpusStages(settings, folder, Path(cache), converted.shards, conversion).run()
+    corpus = CorpusStages(settings, folder, converted.shards, conversion, workers)
+    if converted.n_files:
+        corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
+    stages = corpus.run()
+    _write_measured(folder / "measured.json", corpus.measured)
+    return stages
+
+
+def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
+    """Writes what each stage took when it last had something to do.
+
+    It is a file of its own since it is of the machine, where stage.json is of the data.
+    """
+    before = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    if measured:
+        write_json(file, before | measured)
 
 
 # ---------------------------------------------------------------- command line
@@ -61,7 +75,7 @@ def run_pipeline(
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="data_prep.pipeline", description=__doc__)
-    parser.add_argument("source", help="folder, .zip, .tar.gz, .parquet, music21, lmd_full")
+    parser.add_argument("source", help="as of data_prep.convert: folder, .zip, hf://datasets/...")
     parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
     parser.add_argument(

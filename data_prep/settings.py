@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from .augment import AugmentSettings
 from .blocks import BlockSettings
 from .clean import CleanSettings
 from .duplicates import DuplicateSettings
@@ -33,6 +34,7 @@ class DataSettings:
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     blocks: BlockSettings = field(default_factory=BlockSettings)
 
@@ -42,7 +44,8 @@ def load_settings(path: Path) -> DataSettings:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: For a key that does not exist, naming the nearest that does.
+        ValueError: For a key that does not exist, naming the nearest that does; and for settings
+            that exclude each other.
     """
     if not path.exists():
         presets = ", ".join(str(p) for p in sorted(path.parent.glob("data_*.yaml"))) or "none"
@@ -62,7 +65,13 @@ def load_settings(path: Path) -> DataSettings:
             built[name] = type(make())(**values)
         except ValueError as error:
             raise ValueError(f"{path}, section {name}: {error}") from None
-    return DataSettings(**built)
+    settings = DataSettings(**built)
+    if settings.clean.strip_directives and settings.augment.copies:
+        raise ValueError(
+            f"{path}: clean.strip_directives and augment.copies; expected one of them alone, since "
+            "without %%MIDI lines drums cannot be told from pitches and would be transposed"
+        )
+    return settings
 
 
 def _check_types(found: dict[str, Any], defaults: dict[str, Any], where: str) -> None:

@@ -1,13 +1,14 @@
-"""Where MIDI files come from: folders, archives, tables, the Lakh collection, or music21's own.
+"""Where MIDI files come from: folders, archives, tables, the Hub, Lakh, or music21's own.
 
     open_source("music.zip", Path("data")).members()
 
-A folder's archives are read, too, one level deep.
+A folder's archives and tables are read, too, one level deep.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from .archives import (
     TAR_SUFFIXES,
     Content,
     Member,
+    NoMidiColumnError,
     ParquetMembers,
     SourceError,
     TarMembers,
@@ -30,11 +32,14 @@ from .archives import (
     is_tar,
     read_file,
 )
-from .download import LAKH_FILES, download, lakh_url
+from .download import HUB_PREFIX, LAKH_FILES, download, fetch_dataset, lakh_url
+
+logger = logging.getLogger(__name__)
 
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
 _KINDS = "folder, .zip, .tar.gz or .parquet"
+_NAMED_TABLES = 3  # of those passed over
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Source:
 
         Raises:
             SourceError: If the source, or an archive in it, cannot be read, or if it holds none.
+                A table without MIDI is an error by itself; in a folder it is passed over, with
+                a warning: datasets have tables of metadata beside the music.
         """
         members = list(self._folder_members() if self.path.is_dir() else _list(self.path))
         if not members:
@@ -89,16 +96,25 @@ class Source:
         return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
     def _folder_members(self) -> Iterator[Member]:
+        without_midi = []
         for name in sorted(self._walk()):
             path = self._inside(name)
             if is_midi(name):
                 yield Member(name, _stamp(path))
-            else:
+                continue
+            try:
                 for member in _list(path):
                     yield replace(member, name=f"{name}/{member.name}", archive=name)
+            except NoMidiColumnError:
+                without_midi.append(name)
+        if without_midi:
+            names = ", ".join(without_midi[:_NAMED_TABLES])
+            more = len(without_midi) - _NAMED_TABLES
+            tail = f" and {more:,} more" if more > 0 else ""
+            logger.warning("%s: no MIDI in these tables, passed over: %s%s", self.path, names, tail)
 
     def _walk(self) -> Iterator[str]:
-        """Yields the names of MIDI files and archives: as UTF-8, whatever the locale says."""
+        """Yields names of MIDI files, archives and tables: as UTF-8, whatever the locale says."""
 
         def refuse(error: OSError) -> None:
             raise SourceError(f"{self.path} cannot be read: {error}")
@@ -173,9 +189,10 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
     """Finds a source by path, or a collection by name; one that is not there is fetched.
 
     Args:
-        source: A path, one of `BUNDLED`, or one of `download.LAKH_FILES`.
+        source: A path, one of `BUNDLED`, one of `download.LAKH_FILES`, or a dataset of the Hub:
+            `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`.
         data_root: The folder `data/`, where collections are kept once fetched.
-        name: The dataset's name; by default that of the file or folder.
+        name: The dataset's name; by default that of the file, folder or dataset.
 
     Raises:
         SourceError: If there is no such source.
@@ -185,19 +202,26 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
         from .bundled import collect  # here, because music21 takes a second to import
 
         return Source(collect(source, data_root), name or source)
+    if source.startswith(HUB_PREFIX):
+        path, dataset = fetch_dataset(source, data_root / "downloads")
+        return Source(path, _free_name(source, name or dataset))
     path = Path(source)
     if source in LAKH_FILES and not path.exists():
         target = data_root / "downloads" / LAKH_FILES[source]
         return Source(download(lakh_url(source), target), name or source)
     if not path.exists():
-        names = ", ".join([*BUNDLED, *LAKH_FILES])
+        names = ", ".join([*BUNDLED, *LAKH_FILES, f"{HUB_PREFIX}datasets/<user>/<name>"])
         raise SourceError(f"{source} does not exist; expected a {_KINDS}, or one of {names}")
     stem = name or path.resolve().name
-    for suffix in (*ARCHIVE_SUFFIXES[::-1], ".parquet"):
+    for suffix in ARCHIVE_SUFFIXES[::-1]:
         stem = stem.removesuffix(suffix)
-    if stem in RESERVED:
+    return Source(path, _free_name(source, stem) or "midi")
+
+
+def _free_name(source: str, name: str) -> str:
+    if name in RESERVED:
         raise SourceError(
-            f"{source} would become the dataset {stem!r}, a name that is taken; rename it, or give "
+            f"{source} would become the dataset {name!r}, a name that is taken; rename it, or give "
             'another one: make data ... ARGS="--dataset <name>"'
         )
-    return Source(path, stem or "midi")
+    return name

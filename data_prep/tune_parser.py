@@ -18,6 +18,7 @@ _VOICE_LINE = re.compile(r"V:([0-9]{1,3})")
 _MIDI_LINE = re.compile(r"%%MIDI (program|channel) ([0-9]{1,3})")
 _BAR_LINE = re.compile(r"\|\]|\|")
 _SILENCE = re.compile(r"(z[0-9/]*)*")
+_VOICE_MARK = re.compile(r"\[V:([^\]\n]*)\]")
 _INLINE = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
 
 
@@ -144,19 +145,21 @@ class _Parser:
         position = 0
         while position < len(text):
             column = position + 1
-            match = _INLINE.match(text, position)
-            if not match or match[1] != "V":
+            match = _VOICE_MARK.match(text, position)
+            if not match:
                 raise AbcError("expected [V:n] at the start of a voice's bar", number, column)
-            voice = self.voices.get(int(match[2])) if _VOICE_ID.fullmatch(match[2]) else None
+            name = match[1]
+            voice = self.voices.get(int(name)) if _VOICE_ID.fullmatch(name) else None
             if voice is None:
-                raise AbcError(f"voice {match[2]!r} was not declared", number, column)
+                raise AbcError(f"voice {name!r} was not declared", number, column)
             if len(voice.bars) > bar:
-                raise AbcError(f"voice {match[2]} stands twice in one bar", number, column)
-            voice.bars += [""] * (bar - len(voice.bars))
-            end = _BAR_LINE.search(text, match.end())
-            stop = end.start() if end else len(text)
-            self._add_bar(int(match[2]), text, match.end(), stop, number)
-            position = end.end() if end else stop
+                raise AbcError(f"voice {name} stands twice in one bar", number, column)
+            if len(voice.bars) < bar:
+                voice.bars += [""] * (bar - len(voice.bars))
+            stop = text.find("|", match.end())
+            stop = len(text) if stop < 0 else stop
+            self._add_bar(int(name), text, match.end(), stop, number)
+            position = stop + 2 if text.startswith("|]", stop) else stop + 1
 
     def _check_size(self, number: int) -> None:
         """Refuses text that declares many voices and rests for long: few bytes, much memory."""
@@ -184,7 +187,8 @@ class _Parser:
         """Takes [M:] and [Q:] off the head of a bar and keeps the rest as the voice's next bar."""
         bars = self.voices[voice_id].bars
         bar = len(bars)
-        while match := _INLINE.match(text, start, stop):
+        # asked first, since nearly no bar begins so
+        while text.startswith("[", start) and (match := _INLINE.match(text, start, stop)):
             if match[1] == "M":
                 meter = Meter.parse(match[2], number, start + 4)
                 self._change_meter(bar, meter, number, start + 1)
@@ -194,7 +198,7 @@ class _Parser:
                 raise AbcError("[V:] inside a bar", number, start + 1)
             start = match.end()
         body = text[start:stop]
-        if _SILENCE.fullmatch(body):
+        if body[:1] in ("", "z") and _SILENCE.fullmatch(body):
             if not bar and body:
                 self.first_rests.update(
                     s.end for s in BarReader(self.key).read(body, number, start + 1)[-1:]

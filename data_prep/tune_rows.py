@@ -1,66 +1,196 @@
-"""Stages 2 and 3, one row: what is done to a tune, and what it is measured by."""
+"""Stages 2 to 5, some rows: what is done to tunes, what they are measured by, what is dropped.
+
+Each function takes a part of a table (see parts.py) and is run in a worker process.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
+from tokenizers import Tokenizer
 
-from .clean import clean_abc, measure, strip_directives
+from .abc_to_midi import perform
+from .augment import AugmentSettings, augmented
+from .clean import clean_tune, cut_tune, measured, strip_directives
+from .duplicates import signature
 from .filter_tunes import drop_reason, keep_informative_voices
 from .notation import AbcError
 from .settings import DataSettings
+from .tokens import UNK, TokenSettings
+from .tune import print_tune
+from .tune_parser import parse_tune
 
 logger = logging.getLogger(__name__)
 
-DROPPED = {"drop_reason": datasets.Value("string")}
-MEASURED = {
+DENOMINATORS = ("n_chars", "n_notes", "n_bars", "n_seconds")
+_DROPPED = {"drop_reason": datasets.Value("string")}
+_MEASURED = {
     "n_chars": datasets.Value("int64"),
     "n_notes": datasets.Value("int64"),
     "n_bars": datasets.Value("int64"),
     "n_seconds": datasets.Value("float64"),
+    "gzip_ratio": datasets.Value("float32"),
     "fingerprint": datasets.Value("string"),
     "figures": datasets.List(datasets.Value("uint32")),
 }
+_NOTHING: dict[str, Any] = {
+    **dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0),
+    **{"n_seconds": 0.0, "gzip_ratio": 0.0, "fingerprint": "", "figures": []},
+}
+_TOKENS = {"input_ids": datasets.List(datasets.Value("uint16"))}
+
+_SONGS_AT_ONCE = 32  # an encoding takes some hundred bytes a token until its ids are taken out
+
+Dropped = Counter[str]
+
+
+def clean_rows(rows: Dataset, settings: DataSettings) -> tuple[Dataset, Dropped]:
+    """Cleans and measures the tunes that were converted; counts those dropped, by reason."""
+    rows = without_dropped(rows).remove_columns("message")
+    return _choose(rows, partial(clean_row, settings=settings), _MEASURED)
+
+
+def filter_rows(rows: Dataset, settings: DataSettings) -> tuple[Dataset, Dropped]:
+    """Keeps what a tune must have to be kept; counts those dropped, by reason."""
+    return _choose(rows, partial(_filter_row, settings=settings), {})
+
+
+def _choose(
+    rows: Dataset, change: Callable[[dict[str, Any]], dict[str, Any]], columns: dict[str, Any]
+) -> tuple[Dataset, Dropped]:
+    if not len(rows):
+        return rows, Counter()
+    # Given, since datasets infers them from the first rows, which may all be dropped.
+    features = datasets.Features({**rows.features, **columns, **_DROPPED})
+    rows = rows.map(change, features=features)
+    dropped = Counter(reason for reason in rows["drop_reason"] if reason)
+    return without_dropped(rows), dropped
+
+
+def without_dropped(rows: Dataset) -> Dataset:
+    """Returns the rows that have no reason to be dropped."""
+    kept = pc.is_null(rows.with_format("arrow")["drop_reason"][:])
+    return rows.select(np.flatnonzero(kept)).remove_columns("drop_reason")
 
 
 def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
     """Cleans and measures the tune of a row, or says why it is dropped."""
-    nothing = dict.fromkeys(("n_chars", "n_notes", "n_bars"), 0)
-    nothing |= {"n_seconds": 0.0, "fingerprint": "", "figures": [], "drop_reason": None}
     try:
-        abc = clean_abc(row["abc"], settings.clean)
+        tune = clean_tune(parse_tune(row["abc"]), settings.clean)
+        if not tune.n_bars:
+            return _NOTHING | {"drop_reason": "silent"}
+        performance = perform(tune)
+        # Of the whole song, also where it is cut: other arrangements may be longer.
+        figures = {"figures": signature(performance, settings.duplicates)}
+        abc = print_tune(tune, "bars")
+        if settings.clean.max_chars and len(abc) > settings.clean.max_chars:
+            tune = cut_tune(tune, settings.clean.max_chars)
+            if not tune.n_bars:
+                return _NOTHING | {"drop_reason": "first_bar_too_long"}
+            performance, abc = perform(tune), print_tune(tune, "bars")
     except AbcError as error:
         logger.warning("%s: %s", row["path"], error)
-        return nothing | {"drop_reason": "unreadable_abc"}
-    if not abc:
-        return nothing | {"drop_reason": "silent"}
-    counts = measure(abc, settings.duplicates)
+        return _NOTHING | {"drop_reason": "unreadable_abc"}
+    counts = measured(performance, abc) | figures
     if settings.clean.strip_directives:
         abc = strip_directives(abc)
         counts["n_chars"] = len(abc)
     return {"abc": abc, "drop_reason": None} | counts
 
 
-def filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
+def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
     """Keeps the informative voices of a row's tune, if that is set, or says why it is dropped."""
     changed: dict[str, Any] = {}
     if least := settings.filter.min_voice_gzip_ratio:
         abc = keep_informative_voices(row["abc"], least)
-        if abc := clean_abc(abc, settings.clean) if abc else "":
-            changed = {"abc": abc} | measure(abc, settings.duplicates)
-        else:
+        if abc == "":
             return {"drop_reason": "too_repetitive"}
+        if abc != row["abc"]:
+            changed = clean_row(row | {"abc": abc}, settings)
     row = row | changed
-    return changed | {"drop_reason": drop_reason(row["abc"], row["n_notes"], settings.filter)}
+    reason = drop_reason(row["abc"], row["n_notes"], row["gzip_ratio"], settings.filter)
+    return changed | {"drop_reason": changed.get("drop_reason") or reason}
 
 
-def drop_duplicate(row: dict[str, Any], seen: set[str]) -> dict[str, Any]:
-    """Drops the tune of a row if one of the same fingerprint was seen before."""
-    if row["drop_reason"]:
-        return {}
-    if row["fingerprint"] in seen:
-        return {"drop_reason": "duplicate"}
-    seen.add(row["fingerprint"])
-    return {}
+def encode_rows(
+    rows: Dataset, tokenizer_file: Path, tokens: TokenSettings, augment: AugmentSettings
+) -> tuple[Dataset, Counter[str]]:
+    """Turns tunes and their copies into ids; leaves out those of too few or too many.
+
+    Returns:
+        Rows of `digest`, the denominators and `input_ids`; and counts: `n_copies`, then `n_tokens`
+        and `n_unknown` of the rows that stay, `n_too_few_tokens` and `n_too_many_tokens` of those
+        that do not.
+    """
+    kept = ("digest", "abc", *DENOMINATORS)
+    rows = rows.remove_columns([name for name in rows.column_names if name not in kept])
+    n_songs = len(rows)
+    if augment.copies:
+        rows = rows.map(
+            partial(_with_copies, settings=augment), batched=True, batch_size=_SONGS_AT_ONCE
+        )
+    n_copies = len(rows) - n_songs
+    rows = rows.map(
+        partial(_encode, tokenizer_file=tokenizer_file),
+        batched=True,
+        batch_size=_SONGS_AT_ONCE,
+        remove_columns=["abc"],
+        features=datasets.Features({**_without(rows.features, "abc"), **_TOKENS}),
+    )
+    ids = rows.with_format("arrow")["input_ids"][:]
+    lengths = np.asarray(pc.list_value_length(ids))
+    too_few = lengths < tokens.min_tokens
+    too_many = lengths > (tokens.max_tokens or np.inf)
+    stay = ~(too_few | too_many)
+    kept_ids = np.asarray(pc.list_flatten(ids.filter(pa.array(stay))))
+    unknown = _tokenizer(tokenizer_file).token_to_id(UNK)
+    counts = Counter(
+        n_copies=n_copies,
+        n_tokens=len(kept_ids),
+        n_unknown=int(np.count_nonzero(kept_ids == unknown)),
+        n_too_few_tokens=int(too_few.sum()),
+        n_too_many_tokens=int(too_many.sum()),
+    )
+    return (rows if stay.all() else rows.select(np.flatnonzero(stay))), counts
+
+
+def _without(features: datasets.Features, name: str) -> dict[str, Any]:
+    return {key: kind for key, kind in features.items() if key != name}
+
+
+def _with_copies(batch: dict[str, list[Any]], settings: AugmentSettings) -> dict[str, list[Any]]:
+    """Puts the further copies of each tune after it, measured anew."""
+    out: dict[str, list[Any]] = {name: [] for name in batch}
+    for values in zip(*batch.values(), strict=True):
+        row = dict(zip(batch, values, strict=True))
+        copies = [row | _counts(abc) for abc in augmented(row["abc"], row["digest"], settings)]
+        for each in (row, *copies):
+            for name, value in each.items():
+                out[name].append(value)
+    return out
+
+
+def _counts(abc: str) -> dict[str, Any]:
+    counts = measured(perform(parse_tune(abc)), abc)
+    return {"abc": abc} | {name: counts[name] for name in DENOMINATORS}
+
+
+@cache
+def _tokenizer(file: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(file))
+
+
+def _encode(batch: dict[str, list[Any]], tokenizer_file: Path) -> dict[str, Any]:
+    # Not through transformers: its call takes twice the time, and here there is nothing to pad.
+    encodings = _tokenizer(tokenizer_file).encode_batch_fast(batch["abc"], add_special_tokens=False)
+    return {"input_ids": [encoding.ids for encoding in encodings]}

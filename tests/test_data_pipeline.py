@@ -13,8 +13,8 @@ from symusic import Score
 from transformers import AutoTokenizer
 
 from data_prep import describe, pipeline
-from data_prep.blocks import cut_blocks, cut_stream
-from data_prep.clean import clean_abc, measure
+from data_prep.blocks import write_blocks, write_stream
+from data_prep.clean import CleanSettings, clean_abc, cut_tune, measure
 from data_prep.convert_file import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
@@ -24,7 +24,9 @@ from data_prep.split import SPLITS, SplitSettings, split_of
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
+from data_prep.tune_rows import clean_row
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = """
 split: {validation: 0.15, test: 0.15}
 blocks: {block_length: 64}
@@ -93,30 +95,32 @@ def test_alphabet_is_what_the_converter_can_write_and_no_more_than_it_needs(made
     assert len(DIALECT_ALPHABET) < 64
 
 
-def test_blocks_hold_every_song_from_its_beginning():
+def test_blocks_hold_every_song_from_its_beginning(tmp_path):
     songs = [[10, 11, 12, 13, 14], [20, 21], [30, 31, 32]]
-    blocks = cut_blocks(songs, 9, 4)
+    file = tmp_path / "train.npy"
+    assert write_blocks(songs, 9, 4, file) == 4
+    blocks = np.load(file, mmap_mode="r")
     assert blocks.dtype == np.uint16
     assert blocks.tolist() == [[9, 10, 11, 12], [9, 20, 21, 9], [9, 30, 31, 32], [13, 14, 9, 9]]
     with pytest.raises(ValueError, match="less than one block of 64"):
-        cut_blocks(songs, 9, 64)
+        write_blocks(songs, 9, 64, file)
 
 
-def test_songs_end_to_end_have_the_separator_between_them_and_no_end_token():
-    blocks = cut_stream([[5, 6, 7], [8, 9]], [1, 1], 4)
-    assert blocks.tolist() == [[5, 6, 7, 1], [1, 8, 9, 1]]
+def test_songs_end_to_end_have_the_separator_between_them_and_no_end_token(tmp_path):
+    file = tmp_path / "train.npy"
+    assert write_stream([[5, 6, 7], [8, 9, 10]], [1, 1], 4, file) == 2
+    assert np.load(file).tolist() == [[5, 6, 7, 1], [1, 8, 9, 10]]
     with pytest.raises(ValueError, match="less than one block"):
-        cut_stream([[5]], [1], 4)
+        write_stream([[5]], [1], 4, file)
 
 
 def test_study_a_presets_keep_its_rules_and_its_errors(made):
     root, command = made
-    presets = Path(__file__).parents[1] / "configs"
     for phase in ("study_a_phase1", "study_a_phase2"):
-        settings = load_settings(presets / f"data_{phase}.yaml")
+        settings = load_settings(CONFIGS / f"data_{phase}.yaml")
         assert settings.split.by == "file"
         assert not settings.filter.drop_duplicates
-    text = (presets / "data_study_a_phase1.yaml").read_text()
+    text = (CONFIGS / "data_study_a_phase1.yaml").read_text()
     for share in ("validation", "test"):
         text = text.replace(f"{share}: 0.01", f"{share}: 0.2")
     config = root / "data_phase1.yaml"
@@ -277,14 +281,16 @@ def test_transposed_copy_at_another_tempo_is_a_duplicate(chorale):
 
 def test_filter_names_its_reason(chorale):
     abc = midi_to_abc(chorale)
-    assert drop_reason(abc, 100, FilterSettings()) is None
-    assert drop_reason(abc, 15, FilterSettings()) == "too_few_notes"
-    assert drop_reason(abc, 100, FilterSettings(max_chars=10)) == "too_long"
-    assert drop_reason(abc, 100, FilterSettings(min_gzip_ratio=0.9)) == "too_repetitive"
+    assert drop_reason(abc, 100, 0.5, FilterSettings()) is None
+    assert drop_reason(abc, 15, 0.5, FilterSettings()) == "too_few_notes"
+    assert drop_reason(abc, 100, 0.5, FilterSettings(max_chars=10)) == "too_long"
+    assert drop_reason(abc, 100, 0.5, FilterSettings(min_gzip_ratio=0.9)) == "too_repetitive"
     loop = abc[: abc.index("[V:1]")] + "[V:1]C16|\n[V:2]D16|\n" * 4
-    assert drop_reason(loop, 100, FilterSettings(max_rest_share=0.7)) == "too_many_rests"
-    assert drop_reason(loop, 100, FilterSettings(max_copied_share=0.7)) == "too_many_copied_bars"
-    assert drop_reason(loop, 100, FilterSettings(max_rest_share=0.8, max_copied_share=0.8)) is None
+    assert drop_reason(loop, 100, 0.5, FilterSettings(max_rest_share=0.7)) == "too_many_rests"
+    copied = FilterSettings(max_copied_share=0.7)
+    assert drop_reason(loop, 100, 0.5, copied) == "too_many_copied_bars"
+    lenient = FilterSettings(max_rest_share=0.8, max_copied_share=0.8)
+    assert drop_reason(loop, 100, 0.5, lenient) is None
 
 
 def test_voices_that_only_repeat_are_left_out_and_the_tune_stays(chorale):
@@ -431,3 +437,133 @@ def test_setting_out_of_range_says_what_was_found_and_expected(tmp_path, text, m
     (tmp_path / "data_x.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):
         load_settings(tmp_path / "data_x.yaml")
+
+
+def files_of(folder):
+    """The bytes of all files of a dataset, but for what is of the machine."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "measured.json" and "1_abc" not in path.parts
+    }
+
+
+@pytest.fixture
+def in_many_parts(monkeypatch):
+    monkeypatch.setattr("data_prep.convert.SHARD_FILES", 8)
+    monkeypatch.setattr("data_prep.corpus.FILES_A_PART", 2)
+
+
+def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts):
+    root, command = made
+    one, two = (root / name / "fiddle/tiny" for name in ("one", "two"))
+    assert pipeline.main([*command, "--workers", "1", "--data-root", str(root / "one")]) == 0
+    assert pipeline.main([*command, "--workers", "2", "--data-root", str(root / "two")]) == 0
+    assert len(list((one / "2_clean").glob("*.parquet"))) > 2
+    assert files_of(one) == files_of(two)
+    whole = root / "data/fiddle/tiny"
+    for file in ("6_blocks/train.npy", "5_tokens/tokenizer.json"):
+        assert (one / file).read_bytes() == (whole / file).read_bytes()
+    said = json.loads((one / "measured.json").read_text())
+    assert set(said) == {"1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks"}
+
+
+def test_flipped_byte_is_one_clear_line_and_is_made_good(made, capsys):
+    root, command = made
+    command = [*command, "--workers", "1", "--data-root", str(root / "flipped")]
+    folder = root / "flipped/fiddle/tiny"
+    assert pipeline.main(command) == 0
+    before = files_of(folder)
+    for damaged, stage_after in {
+        next((folder / "1_abc").glob("*.parquet")): "2_clean",
+        next((folder / "2_clean").glob("*.parquet")): "3_filtered",
+        folder / "4_split/train.parquet": "5_tokens",
+        folder / "5_tokens/train.parquet": "6_blocks",
+    }.items():
+        data = bytearray(damaged.read_bytes())
+        data[len(data) // 2] ^= 1
+        damaged.write_bytes(data)
+        shutil.rmtree(folder / stage_after)
+        capsys.readouterr()
+        assert pipeline.main(command) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert str(damaged) in error
+        assert "remove it and repeat the command" in error
+        damaged.unlink()
+        assert pipeline.main(command) == 0
+        assert files_of(folder) == before
+
+
+def test_few_validation_songs_are_warned_of(made, caplog):
+    _, command = made
+    assert pipeline.main([*command, "--workers", "1", "--dataset", "few"]) == 0
+    assert "validation songs, fewer than 300" in caplog.text
+
+
+def test_capped_song_ends_at_its_last_whole_bar(chorale):
+    tune = parse_tune(midi_to_abc(chorale))
+    whole = print_tune(tune)
+    for cap in (400, 500, 700, len(whole) - 1):
+        cut = print_tune(cut_tune(tune, cap))
+        assert len(cut) <= cap
+        bars = [line for line in cut.splitlines() if line.startswith("[V:")]
+        rest = [line for line in whole.splitlines() if line.startswith("[V:")]
+        assert [bar.rstrip("]") for bar in bars[:-1]] == rest[: len(bars) - 1]
+        assert len(cut) + len(rest[len(bars)]) + 2 > cap  # one more would not fit
+        assert clean_abc(cut) == cut
+    assert cut_tune(tune, 10).n_bars == 0
+
+
+def test_tie_over_the_cut_ends_there():
+    abc = (
+        "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
+        "V:2\n%%MIDI program 5\n[V:1][CE]16-|[V:2]D16|\n[V:1][CE]16|[V:2]z8D8|]\n"
+    )
+    cut = print_tune(cut_tune(parse_tune(abc), len(abc) - 5))
+    assert cut.endswith("\n[V:1][CE]16|[V:2]D16|]\n")
+
+
+def test_song_whose_first_bar_is_beyond_the_cap_is_counted(chorale):
+    settings = replace(load_settings(CONFIGS / "data_char.yaml"), clean=CleanSettings(max_chars=50))
+    row = clean_row({"abc": midi_to_abc(chorale), "path": "x"}, settings)
+    assert row["drop_reason"] == "first_bar_too_long"
+
+
+def test_capped_songs_are_told_apart_by_their_whole(chorale):
+    abc = midi_to_abc(chorale)
+    capped = load_settings(CONFIGS / "data_study_cpu.yaml")
+    capped = replace(capped, clean=CleanSettings(max_chars=500))
+    whole = clean_row({"abc": abc, "path": "x"}, load_settings(CONFIGS / "data_char.yaml"))
+    cut = clean_row({"abc": abc, "path": "x"}, capped)
+    assert list(cut["figures"]) == list(whole["figures"])
+    assert cut["n_chars"] == len(cut["abc"]) <= 500 < whole["n_chars"]
+    assert cut["n_notes"] < whole["n_notes"]
+
+
+def test_copies_in_other_keys_are_in_train_alone(made, tmp_path):
+    root, command = made
+    config = root / "data_keys.yaml"
+    config.write_text(CONFIG + "augment: {copies: 2, tempo_jitter: 0.1}\n")
+    command = [part if part != str(root / "data_tiny.yaml") else str(config) for part in command]
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    splits = stage_of(root / "data/fiddle/keys", "5_tokens")["splits"]
+    songs = stage_of(root / "data/fiddle/keys", "4_split")["splits"]
+    assert splits["train"]["n_copies"] == 2 * songs["train"]["n_songs"]
+    assert splits["train"]["n_songs"] == 3 * songs["train"]["n_songs"]
+    for held_out in ("validation", "test"):
+        assert splits[held_out]["n_copies"] == 0
+        assert splits[held_out]["n_songs"] == songs[held_out]["n_songs"]
+    encoded = pq.read_table(root / "data/fiddle/keys/5_tokens/train.parquet").to_pylist()
+    assert [row["digest"] for row in encoded[:3]] == [encoded[0]["digest"]] * 3
+    assert len({tuple(row["input_ids"]) for row in encoded[:3]}) == 3
+
+
+def test_copies_of_stripped_text_are_refused(tmp_path):
+    config = tmp_path / "data_x.yaml"
+    config.write_text("clean: {strip_directives: true}\naugment: {copies: 1}\n")
+    with pytest.raises(ValueError, match="expected one of them alone"):
+        load_settings(config)
+
+
+def stage_of(folder, name):
+    return json.loads((folder / name / "stage.json").read_text())

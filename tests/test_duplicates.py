@@ -6,7 +6,7 @@ from symusic import Note, Score, Track
 
 from data_prep.abc_to_midi import perform
 from data_prep.clean import fingerprint
-from data_prep.duplicates import DuplicateSettings, clusters, signature, sketch
+from data_prep.duplicates import DuplicateSettings, Sketches, clusters, signature, sketch
 from data_prep.midi_to_abc import midi_to_tune
 from data_prep.split import SplitSettings, split_of
 
@@ -20,7 +20,9 @@ def read(midi):
 
 
 def cluster(songs, settings=SETTINGS):
-    return clusters([figures for figures, _ in songs], [key for _, key in songs], settings)
+    return clusters(
+        Sketches.of([figures for figures, _ in songs]), [key for _, key in songs], settings
+    )
 
 
 def arranged(midi):
@@ -147,4 +149,4 @@ def test_settings_out_of_range_are_refused(wrong):
 
 def test_signatures_and_keys_must_be_as_many():
     with pytest.raises(ValueError, match="expected one each"):
-        clusters([], ["a"], SETTINGS)
+        clusters(Sketches.of([]), ["a"], SETTINGS)

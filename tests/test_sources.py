@@ -1,11 +1,18 @@
 import gzip
+import hashlib
 import http.server
 import io
+import json
+import os
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import tracemalloc
+import urllib.parse
 import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -192,6 +199,38 @@ def test_table_without_bytes_names_its_columns(tmp_path):
         open_source(str(tmp_path / "t.parquet"), tmp_path).members()
 
 
+def test_table_of_other_bytes_is_refused(tmp_path):
+    pq.write_table(pa.table({"image": [b"\x89PNG", None]}), tmp_path / "t.parquet")
+    with pytest.raises(SourceError, match=r"t\.parquet has no column of MIDI bytes.* image "):
+        open_source(str(tmp_path / "t.parquet"), tmp_path).members()
+
+
+def test_column_of_a_table_is_found_by_what_it_holds(tmp_path, tune_files):
+    tune = tune_files[0].read_bytes()
+    columns = {"bytes": [b"\x89PNG"] * 3, "cover": [b"x"] * 3, "song": [None, b"<html>", tune]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    found = read(tmp_path / "t.parquet", tmp_path)
+    assert [found["00000001"], found["00000002"]] == [b"<html>", tune]
+
+
+def test_tables_in_a_folder_are_read_and_those_without_midi_are_passed_over(
+    tmp_path, tune_files, caplog
+):
+    tunes = [file.read_bytes() for file in tune_files[:3]]
+    music = tmp_path / "music"
+    (music / "data").mkdir(parents=True)
+    pq.write_table(pa.table({"midi": tunes[:2]}), music / "data" / "a.parquet")
+    pq.write_table(pa.table({"text": ["a"]}), music / "data" / "b.parquet")
+    pq.write_table(pa.table({"image": [b"\x89PNG"]}), music / "c.parquet")
+    (music / "z.mid").write_bytes(tunes[2])
+    found = read(music, tmp_path)
+    names = ["data/a.parquet/00000000", "data/a.parquet/00000001", "z.mid"]
+    assert found == dict(zip(names, tunes, strict=True))
+    assert caplog.messages == [
+        f"{music}: no MIDI in these tables, passed over: c.parquet, data/b.parquet"
+    ]
+
+
 # ---------------------------------------------------------------- download
 
 
@@ -291,3 +330,183 @@ def test_lakh_is_fetched_by_name_from_where_the_environment_says(
     monkeypatch.setattr("data_prep.download.LAKH_FILES", {"lmd_full": "a.bin"})
     source = open_source("lmd_full", tmp_path)
     assert (source.name, len(source.members())) == ("lmd_full", 1)
+
+
+# ---------------------------------------------------------------- the Hub
+
+ROOT = Path(__file__).parent.parent
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_a_token_of_nobody"
+
+
+class HubHandler(http.server.BaseHTTPRequestHandler):
+    """The dataset u/n as the Hub serves it: its commit, its tree, its files; `g/n` is gated."""
+
+    def do_GET(self):
+        url = urllib.parse.urlsplit(self.path)
+        self.server.asked.append(url.path)
+        self.server.tokens.add(self.headers.get("Authorization"))
+        if url.path in ("/api/datasets/u/n", "/api/datasets/u/n/revision/v1"):
+            self.answer(json.dumps({"id": "u/n", "sha": COMMIT}).encode())
+        elif url.path.startswith("/api/datasets/u/n/revision/"):
+            self.refuse(404, "RevisionNotFound")
+        elif url.path == f"/api/datasets/u/n/tree/{COMMIT}":
+            self.answer(json.dumps(self.tree()).encode())
+        elif url.path.startswith("/datasets/u/n/resolve/"):
+            self.send_member(urllib.parse.unquote(url.path).removeprefix(self.resolved))
+        elif url.path.startswith("/api/datasets/g/n"):
+            self.refuse(403, "GatedRepo")
+        else:
+            self.refuse(404, "RepoNotFound")
+
+    do_HEAD = do_GET
+    resolved = f"/datasets/u/n/resolve/{COMMIT}/"
+
+    def tree(self):
+        return [
+            {"type": "file", "path": path, "size": len(content), "oid": f"{number:040x}"}
+            for number, (path, content) in enumerate(self.server.files.items())
+        ]
+
+    def send_member(self, name):
+        if name in self.server.broken:
+            self.refuse(404, "EntryNotFound")
+        else:
+            self.answer(self.server.files[name])
+
+    def refuse(self, status, code):
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def answer(self, content):
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, tune_files):
+    tunes = [file.read_bytes() for file in tune_files[:6]]
+    pq.write_table(pa.table({"midi": tunes[:2]}), tmp_path / "midi.parquet")
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
+    zip_of(tmp_path / "z.zip", [("inner.mid", tunes[2])])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), HubHandler) as server:
+        server.asked, server.tokens, server.broken = [], set(), set()
+        server.files = {
+            "README.md": b"about",
+            "audio/take.wav": b"RIFF",
+            "data/midi.parquet": (tmp_path / "midi.parquet").read_bytes(),
+            "data/text.parquet": (tmp_path / "text.parquet").read_bytes(),
+            "more [1]/B.MID": tunes[3],
+            "more [1]/z.zip": (tmp_path / "z.zip").read_bytes(),
+        }
+        server.environment = os.environ | {
+            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_TOKEN": TOKEN,
+        }
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+PROGRAM = """
+import json, logging, sys
+from pathlib import Path
+from data_prep.sources import open_source
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+try:
+    source = open_source(sys.argv[1], Path(sys.argv[2]))
+    read = {member.name: len(content) for member, content in source.read(source.members())}
+except ValueError as error:
+    sys.exit(f"error: {error}")
+print(json.dumps([str(source.path), source.name, read]))
+"""
+
+
+def from_hub(hub, uri, root, **environment):
+    """Opens a source in a new process: the Hub's library reads its variables once."""
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, uri, str(root)],
+        cwd=ROOT,
+        env=hub.environment | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert TOKEN not in process.stdout + process.stderr
+    assert "Traceback" not in process.stderr
+    return json.loads(process.stdout) if process.returncode == 0 else process.stderr
+
+
+def test_dataset_of_the_hub_is_fetched_once_and_found_again_offline(hub, tmp_path):
+    files = hub.files
+    path, name, read = from_hub(hub, "hf://datasets/u/n", tmp_path)
+    assert (path, name) == (str(tmp_path / "downloads" / "u--n" / COMMIT), "n")
+    assert list(read) == [
+        *("data/midi.parquet/00000000", "data/midi.parquet/00000001"),
+        *("more [1]/B.MID", "more [1]/z.zip/inner.mid"),
+    ]
+    assert read["more [1]/B.MID"] == len(files["more [1]/B.MID"])
+    assert f"Bearer {TOKEN}" in hub.tokens
+    assert not [url for url in hub.asked if "README" in url or "wav" in url]
+    asked = len(hub.asked)
+    assert from_hub(hub, "hf://datasets/u/n", tmp_path, HF_HUB_OFFLINE="1")[2] == read
+    assert len(hub.asked) == asked
+
+
+def test_folder_or_file_of_a_revision_is_fetched_alone(hub, tmp_path):
+    path, name, read = from_hub(hub, "hf://datasets/u/n@v1/more [1]", tmp_path)
+    folder = tmp_path / "downloads" / "u--n" / COMMIT
+    assert (path, name, list(read)) == (str(folder / "more [1]"), "n", ["B.MID", "z.zip/inner.mid"])
+    assert not (folder / "data").exists()
+    path, _, read = from_hub(hub, f"hf://datasets/u/n@{COMMIT}/data/midi.parquet", tmp_path)
+    assert (path, list(read)) == (
+        str(folder / "data" / "midi.parquet"),
+        ["00000000", "00000001"],
+    )
+
+
+def test_half_of_a_dataset_does_not_pass_for_the_whole(hub, tmp_path):
+    hub.broken = {"more [1]/z.zip"}
+    uri = "hf://datasets/u/n"
+    assert "what came is kept, repeat the command" in from_hub(hub, uri, tmp_path).splitlines()[-1]
+    assert (tmp_path / "downloads" / "u--n" / COMMIT).is_dir()
+    offline = from_hub(hub, uri, tmp_path, HF_HUB_OFFLINE="1").splitlines()[-1]
+    assert offline.endswith("HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it")
+    hub.broken = set()
+    assert len(from_hub(hub, uri, tmp_path)[2]) == 4
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("hf://datasets/u/nothing", "no such dataset, or a private one"),
+        ("hf://datasets/g/n", "its owners grant access on request"),
+        ("hf://datasets/u/n@v2", "no such revision"),
+        ("hf://datasets/u/n/nowhere", "has no such file, nor a folder"),
+        ("hf://datasets/u/n/../../x", "names no place in a dataset"),
+        ("hf://u/n", "names no place in a dataset"),
+        ("hf://datasets/u", "names no dataset; expected hf://datasets/<user>/<name>"),
+    ],
+)
+def test_dataset_that_cannot_be_had_ends_in_one_line(hub, tmp_path, uri, said):
+    line = from_hub(hub, uri, tmp_path).splitlines()[-1]
+    assert line.startswith(f"error: {uri}")
+    assert said in line
+
+
+def test_hub_that_does_not_answer_ends_in_one_line(hub, tmp_path):
+    line = from_hub(hub, "hf://datasets/u/n", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert line.splitlines()[-1].startswith("error: hf://datasets/u/n: ")
+    line = from_hub(hub, "hf://datasets/u/n", tmp_path, HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE is set" in line.splitlines()[-1]

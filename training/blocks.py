@@ -67,7 +67,9 @@ class BlockOrder:
     """
 
     def __init__(self, blocks: np.ndarray, budget: Budget, seed: int) -> None:
-        self.blocks = blocks
+        # as a plain array: each slice of a memmap is set up as a memmap again, which takes longer
+        # than the copy of a small batch; the file stays mapped
+        self.blocks = blocks.view(np.ndarray)
         self.n_sequences = budget.n_sequences
         self.seed = seed
         self._permutations: dict[int, np.ndarray] = {}
@@ -77,14 +79,19 @@ class BlockOrder:
 
     def __getitems__(self, positions: Sequence[int]) -> dict[str, torch.Tensor]:
         """Input ids and labels, both (B, T) int64 and the same: the model shifts its labels."""
-        batch = self.blocks[self.rows(positions)].astype(np.int64)  # (B, T)
+        batch = self.blocks.take(self.rows(positions), axis=0).astype(np.int64)  # (B, T)
         input_ids = torch.from_numpy(batch)
         return {"input_ids": input_ids, "labels": input_ids}
 
     def rows(self, positions: Sequence[int]) -> np.ndarray:
-        """(B,) rows of `blocks` that stand at these positions of the run."""
-        epochs, places = np.divmod(np.asarray(positions), len(self.blocks))
-        return np.array([self._permutation(int(e))[p] for e, p in zip(epochs, places, strict=True)])
+        """(B,) rows of `blocks` that stand at these positions of the run, in any order."""
+        n_blocks = len(self.blocks)
+        first, last = min(positions) // n_blocks, max(positions) // n_blocks
+        places = np.asarray(positions) - first * n_blocks
+        if first == last:  # all but one batch an epoch
+            return self._permutation(first)[places]
+        orders = [self._permutation(epoch) for epoch in range(first, last + 1)]
+        return np.concatenate(orders)[places]
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch not in self._permutations:

@@ -1,0 +1,372 @@
+"""Stage 1 as datatrove tasks, for millions of files: the shards of convert.py, by Slurm or Ray.
+
+    pip install --editable ".[datatrove]"
+    python -m data_prep.convert_datatrove SOURCE ... OUT --executor local --tasks 8 --workers 2
+    python -m data_prep.convert_datatrove SOURCE ... OUT --executor slurm --tasks 200 --workers 50 \
+        --partition cpu --time 04:00:00
+
+The command plans the shards once, and task r of n makes shards r, r + n, r + 2n, ... in a worker
+process with the limits of convert.py. The shards are the same, byte by byte, as those of
+`python -m data_prep.convert`; either engine goes on where the other stopped.
+
+What is done is told by the shards alone: datatrove marks whole tasks, and leaves files that are
+half written under their final names. So a command that is repeated starts all tasks again, and
+each skips what is there; repeat it when no task runs any more. On Slurm, a last job writes
+stage.json; locally and on Ray, the command waits for the tasks and writes it itself. A task reads
+a compressed .tar from its start: of such a source, make few tasks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .archives import Member
+from .convert import (
+    Converted,
+    Shard,
+    argument_parser,
+    lock,
+    make_shards,
+    missing_shards,
+    plan_shards,
+    recorded_paths,
+    summary_line,
+    write_summary,
+)
+from .convert_pool import Conversion
+from .sources import Source, open_source
+from .stages import explain, read_stage
+
+try:
+    from datatrove.data import DocumentsPipeline
+    from datatrove.executor import (
+        LocalPipelineExecutor,
+        RayPipelineExecutor,
+        SlurmPipelineExecutor,
+    )
+    from datatrove.pipeline.base import PipelineStep
+except ModuleNotFoundError as error:
+    _NEEDED = f'no module {error.name}; install the extra: pip install --editable ".[datatrove]"'
+    if __name__ == "__main__":  # one line for the command, an exception for whoever imports this
+        print(f"error: {_NEEDED}", file=sys.stderr)
+        sys.exit(2)
+    raise ModuleNotFoundError(_NEEDED, name=error.name) from error
+
+LOGS = ".datatrove"  # inside the folder of the shards: the plan, logs, counts of the tasks
+# One core for the worker that converts: the task beside it reads, writes and mostly waits. The
+# memory is above convert_pool.WORKER_BYTES, so that a file is refused before its task is killed.
+TASK_CPUS = 1
+TASK_GIGABYTES_PER_CPU = 4
+_PLAN = pa.schema(
+    [
+        ("path", pa.string()),
+        ("source", pa.int32()),
+        ("members", pa.list_(pa.struct([
+            ("name", pa.binary()),  # bytes: a name may be no UTF-8
+            ("stamp", pa.string()),
+            ("place", pa.int64()),
+            ("archive", pa.binary()),
+        ]))),
+    ]
+)  # fmt: skip
+_PLAN_ROWS = 64  # that are in memory at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """A conversion, as its tasks are told; small, since it travels with each of them.
+
+    Attributes:
+        folder: Of the shards; absolute, since tasks start anywhere.
+        sources: Likewise; the plan numbers them.
+        recorded: What stage.json says of the sources.
+        layout: One of `tune.LAYOUTS`.
+        n_files: Files of the shards that were missing at the start.
+        started: Seconds since the epoch.
+    """
+
+    folder: Path
+    sources: list[Source]
+    recorded: list[str]
+    layout: str
+    n_files: int
+    started: float
+
+    @property
+    def plan(self) -> Path:
+        """Where the plan lies: with it, no task lists the sources again."""
+        return self.folder / LOGS / "shards.plan"
+
+
+class ConvertShards(PipelineStep):
+    """Makes the shards `rank::world_size` of the plan that are not there yet."""
+
+    type = "MIDI -> ABC"
+    name = "shards"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+    def run(
+        self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
+    ) -> DocumentsPipeline:
+        """Makes the shards of a task; takes no documents, and passes on what comes.
+
+        Raises:
+            SourceError: If a source changed since the plan.
+            OSError: If a shard cannot be written; those before it are kept.
+        """
+        ours = [
+            shard for shard in _read_plan(self.job, rank, world_size) if not shard.path.exists()
+        ]
+        make_shards(ours, Conversion(self.job.layout), 1, self._count_files)
+        return data
+
+    def _count_files(self, n_files: int) -> None:
+        self.stat_update("files", value=n_files, unit="batch")
+
+
+class WriteSummary(PipelineStep):
+    """Writes stage.json; a pipeline of its own with one task, once all shards are made."""
+
+    type = "MIDI -> ABC"
+    name = "summary"
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+
+    def run(
+        self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
+    ) -> DocumentsPipeline:
+        """Writes stage.json; takes no documents, and passes on what comes.
+
+        Raises:
+            ValueError: If a shard is missing.
+        """
+        summarize(self.job)
+        return data
+
+
+def summarize(job: Job) -> dict[str, Any]:
+    """Writes stage.json as `convert` does; the seconds are from the start of the command to now.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ValueError: If a shard is missing.
+    """
+    paths = [shard.path for shard in _read_plan(job, 0, 1)]
+    missing = [path.name for path in paths if not path.exists()]
+    if missing:
+        raise ValueError(
+            f"{job.folder}: {len(missing):,} of {len(paths):,} shards are missing, the first is "
+            f"{missing[0]}; the logs of the tasks in {job.folder / LOGS} say why. Repeat the "
+            "command when no task runs any more: it makes what is missing"
+        )
+    converted = Converted(paths, job.recorded, job.n_files, time.time() - job.started)
+    return write_summary(job.folder, converted, job.layout)
+
+
+# ---------------------------------------------------------------- the plan
+
+
+def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
+    """Plans the shards, writes the plan for the tasks, and removes shards of other inputs.
+
+    Args:
+        sources: What to convert; their order makes no difference.
+        folder: Where the shards go.
+        layout: One of `tune.LAYOUTS`.
+
+    Raises:
+        SourceError: If a source cannot be read or is empty.
+        ValueError: If a conversion by the other engine writes to the folder.
+    """
+    started = time.time()
+    folder = folder.absolute()
+    absolute = [Source(source.path.absolute(), source.name) for source in sources]
+    shards = plan_shards(absolute, folder, layout)
+    (folder / LOGS).mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        n_files = sum(len(shard.members) for shard in missing_shards(folder, shards))
+    job = Job(folder, absolute, recorded_paths(sources), layout, n_files, started)
+    _write_plan(job, shards)
+    return job
+
+
+def _write_plan(job: Job, shards: list[Shard]) -> None:
+    part = job.plan.with_suffix(".part")
+    with pq.ParquetWriter(part, _PLAN, compression="zstd") as plan:
+        for start in range(0, len(shards), _PLAN_ROWS):
+            rows = [_row_of(shard, job.sources) for shard in shards[start : start + _PLAN_ROWS]]
+            plan.write_table(pa.Table.from_pylist(rows, _PLAN))
+    part.replace(job.plan)
+
+
+def _row_of(shard: Shard, sources: list[Source]) -> dict[str, Any]:
+    members = [
+        asdict(member) | {"name": _to_bytes(member.name), "archive": _to_bytes(member.archive)}
+        for member in shard.members
+    ]
+    return {"path": shard.path.name, "source": sources.index(shard.source), "members": members}
+
+
+def _read_plan(job: Job, rank: int, world_size: int) -> Iterator[Shard]:
+    """Yields every `world_size`-th shard of the plan, from `rank` on."""
+    number = 0
+    with pq.ParquetFile(job.plan) as plan:
+        for batch in plan.iter_batches(_PLAN_ROWS):
+            ours = [row for row in range(len(batch)) if (number + row) % world_size == rank]
+            number += len(batch)
+            for row in batch.take(pa.array(ours, pa.int32())).to_pylist():
+                yield _shard_of(row, job)
+
+
+def _shard_of(row: dict[str, Any], job: Job) -> Shard:
+    members = [
+        Member(_to_text(m["name"]), m["stamp"], m["place"], _to_text(m["archive"]))
+        for m in row["members"]
+    ]
+    return Shard(job.folder / row["path"], job.sources[row["source"]], members)
+
+
+def _to_bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _to_text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+# ---------------------------------------------------------------- executors
+
+
+def _run_here(job: Job, options: argparse.Namespace) -> None:
+    """Makes the shards by processes of this machine, then writes stage.json."""
+    LocalPipelineExecutor(
+        [ConvertShards(job)],
+        tasks=options.tasks,
+        workers=options.workers,
+        logging_dir=str(job.folder / LOGS / "tasks"),
+        skip_completed=False,
+    ).run()
+    summarize(job)
+
+
+def _run_on_ray(job: Job, options: argparse.Namespace) -> None:
+    """Makes the shards by tasks of a Ray cluster, waits for them, then writes stage.json."""
+    RayPipelineExecutor(
+        [ConvertShards(job)],
+        tasks=options.tasks,
+        workers=options.workers,
+        logging_dir=str(job.folder / LOGS / "tasks"),
+        skip_completed=False,
+        cpus_per_task=TASK_CPUS,
+        mem_per_cpu_gb=TASK_GIGABYTES_PER_CPU,
+    ).run()
+    summarize(job)
+
+
+def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
+    """Queues an array job that makes the shards, and one after it that writes stage.json."""
+    tasks = _slurm(job, ConvertShards(job), options, options.tasks, None)
+    _slurm(job, WriteSummary(job), options, 1, tasks).run()
+
+
+def _slurm(
+    job: Job,
+    step: PipelineStep,
+    options: argparse.Namespace,
+    n_tasks: int,
+    depends: SlurmPipelineExecutor | None,
+) -> SlurmPipelineExecutor:
+    return SlurmPipelineExecutor(
+        [step],
+        tasks=n_tasks,
+        workers=options.workers,
+        time=options.time,
+        partition=options.partition,
+        qos=None,  # not every cluster has the one named "normal"; SBATCH_QOS says it
+        job_name=f"midi_{step.name}",
+        cpus_per_task=TASK_CPUS,
+        mem_per_cpu_gb=TASK_GIGABYTES_PER_CPU,
+        # The tasks run in this environment, whether or not it was activated.
+        env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+        logging_dir=str(job.folder / LOGS / ("tasks" if depends is None else "summary")),
+        skip_completed=False,
+        depends=depends,
+    )
+
+
+EXECUTORS: dict[str, Callable[[Job, argparse.Namespace], None]] = {
+    "local": _run_here,
+    "slurm": _run_on_slurm,
+    "ray": _run_on_ray,
+}
+
+
+# ---------------------------------------------------------------- command line
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        sources = [open_source(source, options.data_root) for source in options.sources]
+        job = plan_job(sources, options.out, options.layout)
+        if job.n_files:
+            EXECUTORS[options.executor](job, options)
+        else:
+            summarize(job)
+    except (ValueError, OSError, ImportError, subprocess.CalledProcessError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    if job.n_files and options.executor == "slurm":
+        print(f"{job.n_files:,} files are queued; the last job writes {job.folder}/stage.json")
+    else:
+        print(summary_line(read_stage(job.folder), options.out))
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argument_parser("data_prep.convert_datatrove", __doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--executor", choices=list(EXECUTORS), default="local")
+    parser.add_argument("--tasks", type=int, required=True, help="that the shards are dealt to")
+    parser.add_argument(
+        "--workers", type=int, default=-1, help="tasks that run at once; default: all of them"
+    )
+    parser.add_argument("--partition", help="of Slurm; account and QOS: SBATCH_ACCOUNT, SBATCH_QOS")
+    parser.add_argument("--time", help="limit of a Slurm task, as 04:00:00")
+    options = parser.parse_args(arguments)
+    if options.tasks < 1:
+        parser.error(f"--tasks {options.tasks}, expected 1 or more")
+    if options.executor == "slurm" and not (options.partition and options.time):
+        parser.error("--executor slurm needs --partition and --time")
+    return options
+
+
+if __name__ == "__main__":
+    # By its own name: the steps travel by the name of their module, and no task has this __main__.
+    from .convert_datatrove import main as command
+
+    sys.exit(command())
