@@ -71,8 +71,10 @@ def run_stage(
             logger.info("%s: unchanged", folder)
             return done
         logger.warning("%s: files are missing or cut off; it is made again", folder)
-    fresh = folder.with_name(folder.name + ".part")
-    shutil.rmtree(fresh, ignore_errors=True)
+    for broken_off in folder.parent.glob(f"{folder.name}.*.part"):
+        shutil.rmtree(broken_off, ignore_errors=True)
+    # Of this process: a worker that outlives a killed one writes where nobody looks any more.
+    fresh = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     fresh.mkdir(parents=True)
     stage = {"stage": folder.name, "digest": digest, "settings": settings, **work(fresh)}
     stage["files"] = describe_files(sorted(path for path in fresh.iterdir() if path.is_file()))

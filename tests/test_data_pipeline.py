@@ -1,6 +1,11 @@
 import json
+import os
+import random
 import shutil
+import subprocess
+import sys
 import tarfile
+import time
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -169,6 +174,7 @@ def test_second_run_does_nothing_and_a_changed_setting_does_only_its_stage_again
     assert pipeline.main([*command, "--workers", "1"]) == 0
     changed = {name for name, time in times().items() if time != before.get(name)}
     config.write_text(CONFIG)
+    assert pipeline.main([*command, "--workers", "1"]) == 0  # as the other tests want it
     assert changed - {"1_abc"} == {"5_tokens", "6_blocks"}
 
 
@@ -466,6 +472,26 @@ def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts):
         assert (one / file).read_bytes() == (whole / file).read_bytes()
     said = json.loads((one / "measured.json").read_text())
     assert set(said) == {"1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks"}
+
+
+def test_pipeline_that_is_killed_goes_on_to_the_same_bytes(made):
+    """Killed at random moments; KILLS=20 for a longer trial."""
+    root, command = made
+    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    command = [sys.executable, "-m", "data_prep.pipeline", *command, "--workers", "2"]
+    command += ["--data-root", str(root / "killed")]
+    folder = root / "killed/fiddle/tiny"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for _ in range(int(os.environ.get("KILLS", "2"))):
+        process = subprocess.Popen(command, cwd=CONFIGS.parent, **quiet)
+        time.sleep(chance.uniform(2.0, 9.0))
+        process.kill()
+        process.wait()
+        if (folder / "6_blocks").exists():
+            shutil.rmtree(folder / chance.choice(["2_clean", "3_filtered", "4_split", "5_tokens"]))
+    subprocess.run(command, cwd=CONFIGS.parent, check=True, **quiet)
+    assert files_of(folder) == files_of(root / "data/fiddle/tiny")
+    assert not list(folder.glob("*.part"))
 
 
 def test_flipped_byte_is_one_clear_line_and_is_made_good(made, capsys):
