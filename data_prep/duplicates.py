@@ -31,7 +31,7 @@ _PITCHES = 128
 _FIGURES = 2**31  # a figure's number; the lowest bit of a sketch's entry says where it stands
 _ROWS_AT_ONCE = 512
 _VALUES_AT_ONCE = 2**20
-_RANGES = 16  # of figures, one of which is sorted at a time
+_RANGES = 64  # of figures, one of which is sorted at a time
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,10 @@ def _figure_tables(sketches: Sketches, max_songs: int) -> tuple[csr_array, csr_a
     n_tunes = len(sketches)
     sizes = np.zeros(n_tunes, np.int64)
     columns, tunes, in_voices, n_figures = [], [], [], 0
-    bounds = np.linspace(0, 2 * _FIGURES, _RANGES + 1).astype(np.uint64)
+    end = int(sketches.entries.max(initial=0)) + 1
+    bounds = (
+        np.linspace(0, end + end % 2, _RANGES + 1).astype(np.uint64) // 2 * 2
+    )  # a figure is two
     for low, high in itertools.pairwise(bounds):
         places = _places_between(sketches.entries, low, high)
         entries = sketches.entries[places]

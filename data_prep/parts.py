@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .stages import worker_pool
 
-FILES_A_PART = 8  # shards of the conversion: about a thousand tunes, tens of megabytes
+FILES_A_PART = 4  # shards of the conversion: some 500 tunes, a worker of half a gigabyte
 
 
 @dataclass(frozen=True)

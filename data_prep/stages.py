@@ -15,6 +15,7 @@ import os
 import resource
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pebble import ProcessPool
+from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
@@ -142,6 +144,8 @@ def worker_pool(
 def _start_worker(initializer: Callable[[], object] | None) -> None:
     # Tunes are many small objects and no cycles: looked for less often, they cost a tenth less.
     gc.set_threshold(50_000, 20, 20)
+    # Else the first bar makes a lock between processes, which is reported as lost when this ends.
+    tqdm.set_lock(threading.RLock())
     if initializer:
         initializer()
 

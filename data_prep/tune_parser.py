@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from .bar_reader import BarReader
-from .notation import KEYS, AbcError
+from .notation import KEYS, SHORTEST_TICKS, AbcError
 from .tune import CHORD_ATTACK_LINE, UNIT_LINE, Meter, Tune, Voice
 
 DEFAULT_QUARTERS_PER_MINUTE = Fraction(120)
@@ -116,7 +116,10 @@ class _Parser:
                 lengths.add(reader.read(text)[-1].end)
             except AbcError:
                 return None  # `tune.read_bars` tells, with the place
-        return min(lengths) if len(lengths) == 1 and min(lengths) < self.meters[0].ticks else None
+        ticks = min(lengths, default=0)
+        is_pickup = len(lengths) == 1 and ticks < self.meters[0].ticks
+        # One that no rest could fill (two thirds of a unit, in a tuplet) is a bar of wrong length.
+        return ticks if is_pickup and ticks % SHORTEST_TICKS == 0 else None
 
     def _open_voice(self, voice_id: int, number: int) -> None:
         if voice_id != len(self.voices) + 1:
@@ -132,6 +135,8 @@ class _Parser:
             raise AbcError(f"{match[0]!r}: program is 0-127, channel 1-16", number)
         if program:
             self.voice.program = value
+        elif self.voice.channel is not None:
+            raise AbcError(f"{match[0]!r}: the voice has channel {self.voice.channel}", number)
         else:
             self.voice.channel = value
             self.voice.program = None if value == 10 else self.voice.program

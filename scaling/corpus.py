@@ -24,7 +24,7 @@ from .tables import fill
 STUDY_A_GZIP_RATIO = 0.24  # files below are dropped there
 _COLOUR = STYLES["gpt"].colour
 _MARK = STYLES["lstm"].colour
-_LABELLED = 12
+_LABELLED = 8
 
 
 def draw_corpus(corpus: dict[str, Any]) -> Figure:
@@ -142,17 +142,17 @@ def _selection(others: dict[str, Any]) -> list[str]:
         return []
     lines = [
         "",
-        "| gzip ratio of at least | files kept, whole-file filter | notes | files kept, by track "
-        "| notes | voices |",
-        "|---:|---:|---:|---:|---:|---:|",
+        f"| dropped below a gzip ratio, of {found['n_files']:,} files | bound | files kept "
+        "| notes kept | voices kept | median ratio of what is kept |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
-    for row in found["thresholds"]:
-        shares = (
-            *(row["whole_file"][name] for name in ("files", "notes")),
-            *(row["tracks"][name] for name in ("files", "notes", "voices")),
-        )
+    for row in found["selections"]:
+        shares = (row[f"{name}_share"] for name in ("files", "notes", "voices"))
         cells = " | ".join(f"{100 * share:.1f} %" for share in shares)
-        lines.append(f"| {row['min_gzip_ratio']:.2f} | {cells} |")
+        what = {"file": "whole files", "track": "single tracks"}[row["filter"]]
+        lines.append(
+            f"| {what} | {row['min_gzip_ratio']:.2f} | {cells} | {row['median_gzip_ratio']:.2f} |"
+        )
     return lines
 
 
