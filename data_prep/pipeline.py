@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ def run_pipeline(
     """
     datasets.disable_caching()
     layout = settings.convert.layout
+    _link_shards(folder)
     converted = convert_collection(
         [source], folder / "1_abc", conversion=Conversion(layout), workers=workers
     )
@@ -57,6 +60,21 @@ def run_pipeline(
     stages = corpus.run()
     _write_measured(folder / "measured.json", corpus.measured)
     return stages
+
+
+def _link_shards(folder: Path) -> None:
+    """Takes over the shards that another preset of the dataset has: presets share conversions.
+
+    A shard's name holds a digest of what went into it; those that are not wanted are removed by the
+    conversion, as always.
+    """
+    ours = folder / "1_abc"
+    if ours.exists():
+        return
+    for shard in sorted(folder.parent.glob("*/1_abc/part-*.parquet")):
+        ours.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # two presets of one shard, or a disk without links: convert it
+            os.link(shard, ours / shard.name)
 
 
 def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:

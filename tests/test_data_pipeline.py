@@ -187,6 +187,19 @@ def test_broken_off_conversion_goes_on_at_the_first_missing_shard(made, monkeypa
     assert {shard.name: shard.read_bytes() for shard in shards} == whole
 
 
+def test_presets_of_a_dataset_share_its_conversion(made, monkeypatch):
+    root, command = made
+    config = root / "data_other.yaml"
+    config.write_text(CONFIG + "filter: {min_notes: 20}\n")
+    command = [part if part != str(root / "data_tiny.yaml") else str(config) for part in command]
+    monkeypatch.setattr("data_prep.convert.make_shards", None)  # nothing is left to convert
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    shards = [
+        set((root / "data/fiddle" / p / "1_abc").glob("*.parquet")) for p in ("tiny", "other")
+    ]
+    assert [s.name for s in shards[0]] == [s.name for s in shards[1]]
+
+
 def test_latest_names_the_dataset_made_last(made):
     root, _ = made
     assert (root / "data/latest").resolve().name == "fiddle"
