@@ -17,7 +17,7 @@ from typing import Any
 from .midi_file import LIMITS, MidiError
 from .midi_to_abc import check_chars, midi_to_tune
 from .notation import TICKS_PER_QUARTER
-from .tune import Tune, print_tune
+from .tune import Tune, instruments, print_tune
 
 # The modules whose code decides what a row says.
 CONVERTER = (
@@ -84,17 +84,14 @@ def count(tune: Tune) -> dict[str, Any]:
 
     Returns:
         `n_notes` (note onsets; each note of a chord counts), `n_bars` (bars summed over the
-        voices), `n_seconds` (by the tempo map), `n_voices`, `programs` (General MIDI programs,
-        drums apart, each once) and `has_drums`.
+        voices), `n_seconds` (by the tempo map), and what `tune.instruments` tells.
     """
     bars = Counter(bar for voice in tune.voices for bar in voice.bars)
     return {
         "n_notes": sum(times * _notes_of_bar(bar) for bar, times in bars.items()),
         "n_bars": tune.n_bars * len(tune.voices),
         "n_seconds": _seconds(tune),
-        "n_voices": len(tune.voices),
-        "programs": sorted({v.program for v in tune.voices if v.program is not None}),
-        "has_drums": any(voice.is_drums for voice in tune.voices),
+        **instruments(tune),
     }
 
 

@@ -22,6 +22,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from .convert import Conversion, convert_collection, write_summary
 from .corpus import CorpusStages
+from .model_tokens import take_from_model, unknown_tokens
 from .settings import DataSettings, load_settings
 from .sources import Source, open_source
 from .split import SPLITS
@@ -99,13 +100,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--keep-latest", action="store_true", help="do not make it the dataset that configs take"
     )
+    parser.add_argument("--model", help="for a preset that takes tokens of a model: which")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     preset = options.config.stem.removeprefix("data_")
     try:
-        settings = load_settings(options.config)
+        settings = take_from_model(load_settings(options.config), options.model)
         source = open_source(options.source, options.data_root, options.dataset)
         folder = options.data_root / source.name / preset
         _warn_of_another_source(source, folder)
@@ -118,6 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+    if options.model and (warning := unknown_tokens(stages["5_tokens"]["splits"].values())):
+        logger.warning(warning)
     print(summary(stages, folder))
     return 0
 

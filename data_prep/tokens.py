@@ -6,6 +6,7 @@
 `note`  one token per note name with accidental and octave, length, voice mark, header field (study
         B's idea), lossless: what is rare falls back to characters.
 `bpe`   byte-pair merges, learned from the train split only, never across a bar line or line end.
+`model` none of its own: that of a trained model, for fine-tuning; see model_tokens.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -25,6 +27,7 @@ DIALECT_ALPHABET = "".join(
     sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
 )
 TOKENIZERS = ("char", "char64", "bpe", "note")
+OF_MODEL = "model"
 _CHAR64_SIZE = 64
 # What `note` keeps whole: header fields, voice marks, notes with accidental and octave, lengths.
 NOTE_UNITS = (
@@ -37,11 +40,14 @@ class TokenSettings:
     """Which tokenizer.
 
     Attributes:
-        tokenizer: One of `TOKENIZERS`.
+        tokenizer: One of `TOKENIZERS`, or `model`.
         vocab_size: Of `bpe`, special tokens included; 0 for the others, which take what they need.
         min_frequency: Of `note`: a unit that is rarer in the train split is written in characters.
         min_tokens: Songs of fewer tokens are left out of all splits.
         max_tokens: Songs of more tokens are left out; 0 for no limit.
+        tokenizer_sha256: Of `model`: the digest of its tokenizer.json; model_tokens.py sets it.
+        folder: Of `model`: where its tokenizer lies. Not a field, so that no stage.json has it:
+            the same tokenizer elsewhere makes the same tokens.
     """
 
     tokenizer: str = "char"
@@ -49,10 +55,14 @@ class TokenSettings:
     min_frequency: int = 2
     min_tokens: int = 0
     max_tokens: int = 0
+    tokenizer_sha256: str = ""
+    folder: InitVar[Path | None] = None
 
-    def __post_init__(self) -> None:
-        if self.tokenizer not in TOKENIZERS:
-            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of {TOKENIZERS}")
+    def __post_init__(self, folder: Path | None) -> None:
+        object.__setattr__(self, "folder", folder)
+        known = (*TOKENIZERS, OF_MODEL)
+        if self.tokenizer not in known:
+            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of {known}")
         smallest = len(SPECIAL_TOKENS) + len(DIALECT_ALPHABET) + 1
         if self.tokenizer == "bpe" and not smallest <= self.vocab_size <= 2**16:
             raise ValueError(
@@ -70,6 +80,8 @@ def train_tokenizer(
         settings: Which one.
         context_length: Stored as `model_max_length`.
     """
+    if settings.tokenizer == OF_MODEL:
+        return _load_tokenizer(settings.folder, context_length)
     alphabet = DIALECT_ALPHABET
     if settings.tokenizer == "char64":
         alphabet = _most_frequent(texts, _CHAR64_SIZE - len(SPECIAL_TOKENS))
@@ -109,6 +121,16 @@ def train_tokenizer(
         clean_up_tokenization_spaces=False,
         model_max_length=context_length,
     )
+
+
+def _load_tokenizer(folder: Path, context_length: int) -> PreTrainedTokenizerFast:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        folder, local_files_only=True, model_max_length=context_length
+    )
+    # Whoever saved it may have cut or filled up texts with it; songs are taken whole here.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
 
 
 def _most_frequent(texts: Iterable[str], count: int) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from .bar_reader import BarReader
 from .notation import TICKS_PER_WHOLE, AbcError, Segment, rest_text
@@ -119,6 +120,15 @@ class Tune:
         if self.pickup is not None:
             out[0] = self.pickup
         return out
+
+
+def instruments(tune: Tune) -> dict[str, Any]:
+    """Returns `n_voices`, `programs` (General MIDI, drums apart, each once) and `has_drums`."""
+    return {
+        "n_voices": len(tune.voices),
+        "programs": sorted({v.program for v in tune.voices if v.program is not None}),
+        "has_drums": any(voice.is_drums for voice in tune.voices),
+    }
 
 
 def _tempo_text(quarters_per_minute: Fraction) -> str:

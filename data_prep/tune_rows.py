@@ -27,7 +27,7 @@ from .filter_tunes import drop_reason, keep_informative_voices
 from .notation import AbcError
 from .settings import DataSettings
 from .tokens import UNK, TokenSettings
-from .tune import print_tune
+from .tune import instruments, print_tune
 from .tune_parser import parse_tune
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
             return _NOTHING | {"drop_reason": "silent"}
         performance = perform(tune)
         # Of the whole song, also where it is cut: other arrangements may be longer.
-        figures = {"figures": signature(performance, settings.duplicates)}
+        figures = signature(performance, settings.duplicates).tolist()
         abc = print_tune(tune, "bars")
         if settings.clean.max_chars and len(abc) > settings.clean.max_chars:
             tune = cut_tune(tune, settings.clean.max_chars)
@@ -101,7 +101,7 @@ def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
     except AbcError as error:
         logger.warning("%s: %s", row["path"], error)
         return _NOTHING | {"drop_reason": "unreadable_abc"}
-    counts = measured(performance, abc) | figures
+    counts = measured(performance, abc) | {"figures": figures} | instruments(tune)
     if settings.clean.strip_directives:
         abc = strip_directives(abc)
         counts["n_chars"] = len(abc)

@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from symusic import Score
 from transformers import AutoTokenizer
 
@@ -29,7 +31,7 @@ from data_prep.split import SPLITS, SplitSettings, split_of
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
-from data_prep.tune_rows import clean_row
+from data_prep.tune_rows import clean_row, clean_rows, filter_rows
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CONFIG = """
@@ -606,3 +608,42 @@ def test_copies_of_stripped_text_are_refused(tmp_path):
 
 def stage_of(folder, name):
     return json.loads((folder / name / "stage.json").read_text())
+
+
+def as_rows(*texts):
+    """Rows as the conversion leaves them."""
+    columns = {"n_voices": 9, "programs": [99], "has_drums": True}
+    rows = [
+        {**columns, "digest": f"{n:064x}", "path": f"{n}.mid", "abc": abc, "message": None}
+        for n, abc in enumerate(texts)
+    ]
+    table = pa.Table.from_pylist([row | {"drop_reason": None} for row in rows])
+    reasons = pa.array([None] * len(rows), pa.string())
+    names = table.column_names
+    table = table.set_column(names.index("drop_reason"), "drop_reason", reasons)
+    return Dataset(table.set_column(names.index("message"), "message", reasons))
+
+
+def test_tune_that_cannot_be_read_is_dropped_among_others(chorale):
+    good = midi_to_abc(chorale)
+    settings = load_settings(CONFIGS / "data_char.yaml")
+    kept, dropped = clean_rows(as_rows(good, "no abc", good), settings)
+    assert dropped == {"unreadable_abc": 1}
+    assert kept["abc"] == [good, good]
+    assert kept["n_voices"] == [4, 4]
+    assert not any(kept["has_drums"])
+
+
+def test_tracks_that_only_repeat_leave_a_tune_measured_anew(chorale):
+    tune = parse_tune(midi_to_abc(chorale))
+    loop = replace(tune.voices[0], program=40, bars=["C8C8"] * tune.n_bars)
+    with_loop = print_tune(replace(tune, voices=[*tune.voices, loop], pickup=None))
+    settings = load_settings(CONFIGS / "data_tracks.yaml")
+    cleaned, _ = clean_rows(as_rows(with_loop, midi_to_abc(chorale)), settings)
+    kept, dropped = filter_rows(cleaned, settings)
+    assert not dropped
+    assert cleaned["n_voices"] == [5, 4]
+    assert kept["n_voices"] == [4, 4]
+    assert 40 not in kept["programs"][0]
+    assert kept["n_notes"][0] < cleaned["n_notes"][0]
+    assert kept["n_chars"] == [len(abc) for abc in kept["abc"]]

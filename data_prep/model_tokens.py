@@ -1,0 +1,130 @@
+"""Stage 5 for fine-tuning: the tokenizer and the context of a model that is trained already.
+
+A model reads its own tokens only. So a preset says `tokens: {tokenizer: model}`, and the model
+itself is given on the command line; its tokenizer and its context take the place of settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .settings import DataSettings
+from .stages import sha256_of
+from .tokens import OF_MODEL, SPECIAL_TOKENS
+
+MODEL_TYPES = ("abc_gpt", "abc_lstm")
+LONGEST_CONTEXT = 2**20  # a tokenizer that knows none says 10^30
+_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def take_from_model(settings: DataSettings, model: str | None) -> DataSettings:
+    """Fills in tokenizer and block length of a preset that leaves them to a model.
+
+    Args:
+        settings: The data preset.
+        model: Folder of a run, folder of a model, or a name on the Hub; None for none.
+
+    Returns:
+        The settings; of the model they hold the digest of its tokenizer.json, and no path.
+
+    Raises:
+        FileNotFoundError: If there is no such model, or a file of it is missing.
+        ValueError: If the preset wants a model and there is none, or the other way round; and for
+            a model that is none of this project.
+    """
+    wanted = settings.tokens.tokenizer == OF_MODEL
+    if wanted and not model:
+        raise ValueError(
+            "the preset takes the tokenizer of a model and none is given; add --model <folder or "
+            "Hub name>, or take a preset that makes its own, as configs/data_char.yaml"
+        )
+    if not model:
+        return settings
+    if not wanted:
+        found = settings.tokens.tokenizer
+        raise ValueError(
+            f"--model {model}, but the preset makes a tokenizer of its own ({found}); expected "
+            "tokens: {tokenizer: model} in it, as in configs/data_finetune.yaml"
+        )
+    folder = _model_folder(model)
+    content = {name: _read(folder / name) for name in _FILES}
+    model_type = content["config.json"].get("model_type")
+    if model_type not in MODEL_TYPES:
+        raise ValueError(
+            f"{model} is a model of type {model_type!r}, expected one of {', '.join(MODEL_TYPES)}"
+        )
+    added = {token["content"] for token in content["tokenizer.json"].get("added_tokens", [])}
+    added |= content["tokenizer.json"].get("model", {}).get("vocab", {}).keys()
+    if missing := [token for token in SPECIAL_TOKENS if token not in added]:
+        raise ValueError(
+            f"the tokenizer of {model} has no {', '.join(missing)}; expected one of this project"
+        )
+    positions = content["config.json"].get("max_position_embeddings")
+    context = positions or content["tokenizer_config.json"].get("model_max_length") or 0
+    if not 2 <= context <= LONGEST_CONTEXT:
+        raise ValueError(
+            f"{model} does not say how long its context is: max_position_embeddings {positions}, "
+            f"model_max_length {context}; set model_max_length in its tokenizer_config.json"
+        )
+    digest = sha256_of(folder / "tokenizer.json")
+    return replace(
+        settings,
+        tokens=replace(settings.tokens, tokenizer_sha256=digest, folder=folder),
+        blocks=replace(settings.blocks, block_length=int(context)),
+    )
+
+
+def unknown_tokens(splits: Iterable[dict[str, Any]]) -> str:
+    """Says how much of the music the tokenizer could not write; "" if it wrote all of it.
+
+    Args:
+        splits: Of the stage.json of 5_tokens.
+    """
+    counts = list(splits)
+    unknown, total = (sum(split[name] for split in counts) for name in ("n_unknown", "n_tokens"))
+    if not unknown:
+        return ""
+    return (
+        f"warning: {unknown:,} of {total:,} tokens ({unknown / total:.2%}) are characters that the "
+        "tokenizer does not have; the model reads and learns <unk> in their place"
+    )
+
+
+def _model_folder(model: str) -> Path:
+    """Returns the folder with the small files of a model; they are fetched from the Hub."""
+    path = Path(model)
+    for folder in (path / "checkpoint", path):
+        if (folder / "config.json").is_file():
+            return folder
+    # user/name may be of the Hub, unless there is such a folder as user
+    if path.exists() or len(path.parts) != 2 or path.is_absolute() or path.parent.exists():
+        found = "holds no finished model" if path.exists() else "does not exist"
+        raise FileNotFoundError(
+            f"{model} {found}; expected a finished run such as runs/single/gpt_tiny, a folder with "
+            "config.json, or user/name on the Hub"
+        )
+    import huggingface_hub  # here, because it takes its time, and a folder does not need it
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        return Path(huggingface_hub.snapshot_download(model, allow_patterns=list(_FILES)))
+    except (HTTPError, ValueError, RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"{model} is no folder here, and the Hub did not give it: {reason}"
+        ) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{file} not found: model and tokenizer have to lie together; save the tokenizer there"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: {error}") from None
