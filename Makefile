@@ -16,6 +16,7 @@ ARGS ?=
 # With few runs the interval is Student's t around the least-squares line; so is the line, then.
 FIT_ARGS ?= --objective squares
 DEMO := configs/study_demo.yaml
+FINETUNE := configs/$(if $(filter-out 0,$(LORA)),finetune_lora,finetune).yaml
 
 # runs.csv, fits.json and figures of the study file $(1)
 define fit_study
@@ -26,7 +27,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train study fit samples evaluate report results corpus publish publish-data bench fuzz quality test
+.PHONY: help setup demo convert data train finetune study fit samples evaluate report results corpus publish publish-data bench fuzz quality test mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -57,6 +58,14 @@ data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, hf://datasets/user/name, or musi
 train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 ..."]
 	$(PY) train.py "$(CONFIG)" $(ARGS)
 
+finetune: DATA = configs/data_finetune.yaml
+finetune: $(STAMP)  ## MODEL=<runs/... or user/name> MIDI=<folder, archive, ...> [LORA=1] [ARGS="budget.epochs=2 ..."]
+	@test -n "$(MODEL)" -a -n "$(MIDI)" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MIDI=<folder or archive> [LORA=1]" >&2; exit 2; }
+	@summary=$$($(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" --model "$(MODEL)" --keep-latest) && \
+	echo "$$summary" && folder=$$(echo "$$summary" | head -n 1) && \
+	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" \
+		"data.dataset='$$(basename "$$(dirname "$$folder")")'" "data.preset=$$(basename "$$folder")" $(ARGS)
+
 study: $(STAMP)  ## STUDY=configs/study_demo.yaml
 	$(PY) -m training.study "$(STUDY)" $(ARGS)
 
@@ -86,9 +95,9 @@ corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figu
 	$(PY) -m data_prep.describe "$(DATASET)" results
 	$(PY) -m scaling.corpus results README.md
 
-publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1]: model card and folder, then push
+publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1] [STOCK=1] [REVISIONS=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions)
 
 publish-data: $(STAMP)  ## DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence> [DRY_RUN=1]
 	@test -n "$(DATASET)" -a -n "$(REPO)" -a -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
@@ -106,5 +115,10 @@ quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-test: $(STAMP)  ## the test suite
-	$(PY) -m pytest
+test: $(STAMP)  ## the test suite [ARGS="-m slow" for the slow tests alone]
+	$(PY) -m pytest $(ARGS)
+
+mixins: $(STAMP)  ## TRANSFORMERS=<its source package, unpacked> GENERATION=<its checkout>: the library's own tests on both families
+	@test -n "$(TRANSFORMERS)" -a -n "$(GENERATION)" || { echo "error: expected make mixins TRANSFORMERS=<source package of transformers, unpacked> GENERATION=<checkout with tests/generation>" >&2; exit 2; }
+	@$(PY) -c "import httpx, parameterized" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[mixins]"
+	$(PY) tests/library_mixins/run.py "$(TRANSFORMERS)" "$(GENERATION)" $(ARGS)

@@ -30,7 +30,7 @@ The columns, and the keys of the JSON:
 The JSON holds `dataset`, `train_chars` (characters learned from), `tokenizers` and `peers` (name ->
 keys above), and `versions`.
 
-bytes_lines_4096 needs about 10 GB of memory for 100 million characters: hardly a line is there
+bytes_lines_4096 needs about 5 GB of memory for 100 million characters: hardly a line is there
 twice. --train-chars takes the songs of the lowest digests up to so many characters, for all alike.
 """
 

@@ -167,13 +167,19 @@ def _tokens(others: dict[str, Any]) -> list[str]:
         "| songs that come back | MB encoded a CPU second |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, row in (found["tokenizers"] | found["peers"]).items():
-        lines.append(
-            f"| {name} | {row['vocab_size']:,} | {row['chars_per_token']:.2f} "
-            f"| {row['tokens_per_note']:.2f} | {100 * row['unknown_share']:.3g} % "
-            f"| {100 * row['round_trip_share']:.4g} % | {row['encode_mb_per_second']:.1f} |"
-        )
+    for name, row in found["tokenizers"].items():
+        come_back = f"{100 * row['round_trip_share']:.4g} %"
+        lines.append(_tokenizer_row(name, row, come_back))
+    lines += [_tokenizer_row(f"peer: {name}", row, "") for name, row in found["peers"].items()]
     return lines
+
+
+def _tokenizer_row(name: str, row: dict[str, float], come_back: str) -> str:
+    return (
+        f"| {name} | {row['vocab_size']:,} | {row['chars_per_token']:.2f} "
+        f"| {row['tokens_per_note']:.2f} | {100 * row['unknown_share']:.3g} % "
+        f"| {come_back} | {row['encode_mb_per_second']:.1f} |"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
