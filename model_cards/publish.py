@@ -1,95 +1,245 @@
 """A finished run -> a folder ready for the Hub: weights, tokenizer, model code, and a model card.
 
-    python -m model_cards.publish runs/single/gpt_tiny user/name --dry-run
+    python -m model_cards.publish runs/single/gpt_tiny user/name --dry-run [--stock] [--revisions]
 
-The folder goes to `<run>/publish/`; without --dry-run it is then pushed. Only safetensors and JSON
-go in: never the Trainer's optimizer state or arguments, which are pickles.
+The folder goes to `<run>/publish/`; without --dry-run it is then pushed. Only safetensors, JSON,
+Python and the card go in: never the Trainer's optimizer state or arguments, which are pickles.
+
+With --stock a GPT becomes a class that ships with transformers, see `stock_export`. With
+--revisions the checkpoints that the run still has go to `<run>/publish-revisions/step-<n>/`, and to
+branches of these names.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import hashlib
 import json
-import math
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import jinja2
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import validate_repo_id
+from safetensors import SafetensorError, safe_open
+from transformers import GenerationConfig
+from transformers.utils import logging as library_logging
 
-import modeling
+from .card import PIPELINE_CODE, Publication, read_metrics, render_card
+from .stock_export import export_stock
 
-TEMPLATE = Path(__file__).with_name("template.md")
-PUBLISHED = ("*.json", "*.safetensors", "*.py")
-FAMILIES = {
-    modeling.AbcGPTConfig.model_type: "GPT",
-    modeling.AbcLSTMConfig.model_type: "LSTM",
+WEIGHTS = "model.safetensors"
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+# What the tokenizer's file says about the machine that wrote it.
+LOCAL_FACTS = ("is_local", "local_files_only")
+# The name by which transformers 4 knows the class of our tokenizers as well.
+STOCK_TOKENIZER_CLASS = "PreTrainedTokenizerFast"
+
+
+def build_folder(
+    run: Path, publication: Publication, record: dict[str, Any], metrics: dict[str, Any] | None
+) -> Path:
+    """Writes `<run>/publish/`, or the folder of a step, and returns it.
+
+    Args:
+        run: A finished run.
+        publication: What is published.
+        record: The run's record.json.
+        metrics: The run's metrics.json, if it was evaluated.
+
+    Raises:
+        ValueError: If something in it may not be published, or the stock export is impossible.
+    """
+    saved = weights = run / "checkpoint"
+    folder = run / "publish"
+    if publication.step is not None:
+        weights = run / "checkpoints" / f"checkpoint-{publication.step}"
+        folder = run / "publish-revisions" / f"step-{publication.step}"
+    with TemporaryDirectory(dir=run) as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        for file in (weights / WEIGHTS, *saved.glob("*.json"), *saved.glob("*.py")):
+            shutil.copy(file, new)
+        if publication.is_stock:
+            stock = Path(temporary) / "stock"
+            difference = export_stock(new, stock)
+            print(f"{folder}: logits of the stock export differ by {difference:.2g} at most")
+            for name in TOKENIZER:
+                if (new / name).is_file():
+                    shutil.copy(new / name, stock)
+            new = stock
+        _set_tokenizer_config(new / "tokenizer_config.json", publication.is_stock)
+        _write_generation_config(new, metrics["sampling"] if metrics else {}, publication.is_stock)
+        (new / "README.md").write_text(render_card(record, metrics, new, publication), "utf-8")
+        check_files(new)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(exist_ok=True)
+        new.replace(folder)
+    return folder
+
+
+def check_files(folder: Path) -> None:
+    """Makes sure that a folder holds nothing but weights, text and code.
+
+    Raises:
+        ValueError: If a file has another suffix, or not the content that its suffix says.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not path.is_file() or path.suffix not in _CHECKS:
+            allowed = ", ".join(_CHECKS)
+            raise ValueError(f"{path.name} is not published: expected plain files, {allowed}")
+        try:
+            _CHECKS[path.suffix](path)
+        except (ValueError, SyntaxError, SafetensorError) as error:
+            raise ValueError(f"{path.name} is not what its suffix says: {error}") from error
+
+
+def list_revisions(run: Path) -> list[int]:
+    """Returns the steps of the checkpoints that a run still has, ascending.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If one is not whole.
+    """
+    names = [path.name.rpartition("-")[2] for path in run.glob("checkpoints/checkpoint-*")]
+    steps = sorted(int(name) for name in names if name.isdigit())
+    if not steps:
+        raise FileNotFoundError(
+            f"{run / 'checkpoints'} holds no checkpoint-<step>: training removes them at the end "
+            "of a run; publish without the revisions"
+        )
+    for step in steps:
+        _check_weights(run / "checkpoints" / f"checkpoint-{step}")
+    return steps
+
+
+def push(folder: Path, repo: str, repo_type: str, branch: str | None = None) -> None:
+    """Uploads a folder, making repository and branch on the Hub if they are not there.
+
+    Raises:
+        ConnectionError: If the Hub cannot be reached, or refuses.
+    """
+    api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
+    place = {"repo_id": repo, "repo_type": repo_type}
+    try:
+        api.create_repo(**place, exist_ok=True)
+        if branch:
+            api.create_branch(**place, branch=branch, exist_ok=True)
+        api.upload_folder(**place, folder_path=folder, revision=branch)
+    except HTTPError as error:
+        raise ConnectionError(f"{repo} was not pushed: {error}") from error
+
+
+def _set_tokenizer_config(file: Path, is_stock: bool) -> None:
+    content = json.loads(file.read_text("utf-8"))
+    kept = {name: value for name, value in content.items() if name not in LOCAL_FACTS}
+    if is_stock:
+        kept["tokenizer_class"] = STOCK_TOKENIZER_CLASS
+    file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+
+
+def _write_generation_config(folder: Path, sampling: dict[str, Any], is_stock: bool) -> None:
+    """Writes how the model is sampled by default: as it was evaluated, else as it is."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    # The library's default of 256 new tokens would take GPT-2 beyond a short context.
+    limit = {"max_new_tokens": config["n_positions"] // 2} if is_stock else {}
+    GenerationConfig(
+        do_sample=True,
+        temperature=sampling.get("temperature", 1.0),
+        top_k=sampling.get("top_k", 0),
+        top_p=1.0,
+        **{name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
+        **limit,
+    ).save_pretrained(folder)
+
+
+def _check_weights(checkpoint: Path) -> None:
+    """Raises ValueError if the weights of a checkpoint are not those its manifest names."""
+    manifest, fault = checkpoint / "manifest.json", "no manifest.json"
+    if manifest.is_file():
+        files, fault = json.loads(manifest.read_text("utf-8"))["files"], f"no {WEIGHTS}"
+        if WEIGHTS in files and (checkpoint / WEIGHTS).is_file():
+            with (checkpoint / WEIGHTS).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == files[WEIGHTS][1]:
+                    return
+            fault = f"damaged {WEIGHTS}"
+    raise ValueError(
+        f"{checkpoint} is no whole model ({fault}); remove it, or publish without the revisions"
+    )
+
+
+def _check_safetensors(path: Path) -> None:
+    with safe_open(path, "pt") as weights:
+        weights.keys()
+
+
+_CHECKS = {
+    ".safetensors": _check_safetensors,
+    ".json": lambda path: json.loads(path.read_text("utf-8")),
+    ".py": lambda path: ast.parse(path.read_text("utf-8")),
+    ".md": lambda path: path.read_text("utf-8"),
 }
 
 
-def render_card(record: dict[str, Any], repo: str) -> str:
-    """Returns the model card of a run, from its record.json."""
-    validation = record["validation"]
-    bits = {
-        name: validation["nll_nats"] / math.log(2) / validation[f"n_{name}s"]
-        for name in ("char", "note")
-    }
-    family = FAMILIES[record["model_type"]]
-    return render(TEMPLATE, record=record, repo=repo, bits=bits, family=family)
+def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: bool) -> list[Path]:
+    """Builds the folders of a run, and pushes them unless it is a dry run.
 
-
-def render(template: Path, **values: Any) -> str:
-    """Returns a template filled in; a value that is not there is an error."""
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    return environment.from_string(template.read_text("utf-8")).render(values) + "\n"
-
-
-def push(folder: Path, repo: str, repo_type: str) -> None:
-    """Makes the repository on the Hub if it is not there, and uploads a folder."""
-    api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
-    api.create_repo(repo, repo_type=repo_type, exist_ok=True)
-    api.upload_folder(folder_path=folder, repo_id=repo, repo_type=repo_type)
-
-
-def build_folder(run: Path, repo: str) -> Path:
-    """Writes `<run>/publish/` and returns it.
+    Returns:
+        The folders: that of the finished model, then those of earlier steps.
 
     Raises:
-        FileNotFoundError: If the run is not finished.
+        FileNotFoundError: If the run is not finished, or there is no checkpoint for a revision.
+        ValueError: If something in a folder may not be published.
     """
-    record_file, checkpoint = run / "record.json", run / "checkpoint"
+    validate_repo_id(repo)
+    record_file = run / "record.json"
     if not record_file.is_file():
         raise FileNotFoundError(
             f"{record_file} not found: publish a finished run, as in runs/single"
         )
-    folder = run / "publish"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for pattern in PUBLISHED:
-        for file in checkpoint.glob(pattern):
-            shutil.copy(file, folder)
-    card = render_card(json.loads(record_file.read_text("utf-8")), repo)
-    (folder / "README.md").write_text(card, "utf-8")
-    return folder
+    record, metrics = json.loads(record_file.read_text("utf-8")), read_metrics(run)
+    shutil.rmtree(run / "publish-revisions", ignore_errors=True)
+    steps = list_revisions(run) if has_revisions else []
+    branches = tuple(f"step-{step}" for step in steps)
+    publications = [
+        Publication(repo, is_stock, branches),
+        *(Publication(repo, is_stock, step=step) for step in steps),
+    ]
+    folders = [build_folder(run, publication, record, metrics) for publication in publications]
+    if not is_dry:
+        for folder, branch in zip(folders, (None, *branches), strict=True):
+            push(folder, repo, "model", branch)
+    return folders
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="model_cards.publish", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="model_cards.publish",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("repo", help="user/name on the Hub")
     parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
+    parser.add_argument("--stock", action="store_true", help="a GPT as GPT2LMHeadModel")
+    parser.add_argument("--revisions", action="store_true", help="the run's checkpoints as well")
     options = parser.parse_args(arguments)
+    library_logging.disable_progress_bar()  # of loading and saving weights
+    wanted = (options.stock, options.revisions, options.dry_run)
     try:
-        folder = build_folder(options.run, options.repo)
-        if not options.dry_run:
-            push(folder, options.repo, "model")
+        folders = publish(options.run, options.repo, *wanted)
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
-    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    for folder in folders:
+        print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    if not (folders[0] / PIPELINE_CODE).is_file():
+        print(f"note: {options.run} was saved without {PIPELINE_CODE}: no pipeline abc-music")
     return 0
 
 

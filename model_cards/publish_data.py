@@ -15,7 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .publish import push, render
+from .card import render
+from .publish import push
 
 TEMPLATE = Path(__file__).with_name("dataset_template.md")
 SPLIT_STAGE = "4_split"

@@ -1,4 +1,4 @@
-"""The two model families, known to the Auto classes once this package is imported.
+"""The two model families and their pipeline, known to transformers once this package is imported.
 
 `save_pretrained` copies the files of a model beside its weights, so that anyone can load it with
 `trust_remote_code=True` and without this project.
@@ -10,6 +10,7 @@ from .configuration_abc_gpt import AbcGPTConfig
 from .configuration_abc_lstm import AbcLSTMConfig
 from .modeling_abc_gpt import AbcGPTForCausalLM, AbcGPTModel
 from .modeling_abc_lstm import AbcLSTMForCausalLM, AbcLSTMModel
+from .pipeline_abc_music import AbcMusicPipeline
 
 __all__ = [
     "AbcGPTConfig",
@@ -18,6 +19,7 @@ __all__ = [
     "AbcLSTMConfig",
     "AbcLSTMForCausalLM",
     "AbcLSTMModel",
+    "AbcMusicPipeline",
 ]
 
 for _config, _model, _causal_lm in (

@@ -7,22 +7,32 @@ D head width (C = H * D), V vocabulary.
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
-from transformers import GenerationMixin, PreTrainedModel, initialization
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+    initialization,
+)
 from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateNonBeamOutput
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.utils import can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.import_utils import is_tracing
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_abc_gpt import AbcGPTConfig
+from .decoding_abc_gpt import AbcGPTDecoder, can_decode, sample
 
 
 class AbcGPTMLP(nn.Module):
@@ -181,7 +191,7 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         """Run the blocks over T new tokens.
 
@@ -254,7 +264,11 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
 
 
 class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
-    """The GPT with its head on top: token ids to logits of the next token."""
+    """The GPT with its head on top: token ids to logits of the next token.
+
+    `generate` goes on beyond the context from its last half, see `decoding_abc_gpt`; `forward` and
+    what only the library's loop can do (beams, scores wanted back) refuse to leave it.
+    """
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
@@ -263,6 +277,27 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         self.model = AbcGPTModel(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def _sample(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
+    ) -> torch.LongTensor | GenerateNonBeamOutput:
+        """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
+        rules = (logits_processor, stopping_criteria, generation_config)
+        own_modules = {AbcGPTForCausalLM, AbcGPTModel, AbcGPTBlock, AbcGPTAttention, AbcGPTMLP}
+        request = (own_modules, input_ids, generation_config, model_kwargs)
+        if synced_gpus or not can_decode(self, *request):
+            return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
+        mask = model_kwargs.get("attention_mask")
+        max_length = stopping_criteria.max_length or generation_config.max_length
+        decoder = AbcGPTDecoder(self, max_length)
+        return sample(decoder, input_ids, mask, *rules, streamer)
 
     @can_return_tuple
     def forward(
@@ -275,7 +310,7 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         """Predict the next token at each of T places.
 

@@ -9,14 +9,24 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import GenerationConfig, GenerationMixin, PreTrainedModel, initialization
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+    initialization,
+)
 from transformers.cache_utils import Cache, DynamicLayer
+from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateNonBeamOutput
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_abc_lstm import AbcLSTMConfig
+from .decoding_abc_lstm import AbcLSTMDecoder, can_decode, sample
 
 
 class AbcLSTMCacheLayer(DynamicLayer):
@@ -264,6 +274,26 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
             model_kwargs["past_key_values"] = AbcLSTMCache(self.config)
         else:
             super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
+
+    def _sample(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
+    ) -> torch.LongTensor | GenerateNonBeamOutput:
+        """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
+        rules = (logits_processor, stopping_criteria, generation_config)
+        own_modules = {AbcLSTMForCausalLM, AbcLSTMModel, AbcLSTMLayer}
+        request = (own_modules, input_ids, generation_config, model_kwargs)
+        if synced_gpus or not can_decode(self, *request):
+            return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
+        mask = model_kwargs.get("attention_mask")
+        decoder = AbcLSTMDecoder(self)
+        return sample(decoder, input_ids, mask, *rules, streamer)
 
     @can_return_tuple
     def forward(

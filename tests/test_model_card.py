@@ -1,15 +1,41 @@
+import hashlib
 import json
+import os
+import pickle
+import subprocess
+import sys
 
-import yaml
+import pytest
+import torch
+from huggingface_hub import ModelCard, metadata_load
+from safetensors.torch import load_file
+from test_modeling_hub import FAMILIES
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from model_cards.publish import build_folder, main
+import modeling
+from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from model_cards.publish import check_files, main, publish
 from scaling.tables import fill, laws_table
+from training.checkpoints import write_manifest
+
+TUNE = (
+    "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\nV:1\n%%MIDI program 0\n[V:1]G12|]\n"
+)
+WEIGHTS_AND_TEXT = {
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+PIPELINE = {"grammar_abc.py", "header_abc.py", "pipeline_abc_music.py"}
 
 
-def record() -> dict:
+def record(model_type: str = "abc_gpt") -> dict:
     return {
-        "name": "gpt_tiny",
-        "model_type": "abc_gpt",
+        "name": f"{model_type}_tiny",
+        "model_type": model_type,
         "dataset": "fiddle",
         "preset": "char",
         "n_params_total": 828_544,
@@ -28,29 +54,268 @@ def record() -> dict:
     }
 
 
-def test_published_folder_holds_weights_code_and_card_and_no_pickle(tmp_path):
-    run = tmp_path / "gpt_tiny"
-    (run / "checkpoint").mkdir(parents=True)
-    (run / "record.json").write_text(json.dumps(record()))
-    for name in ("model.safetensors", "config.json", "modeling_abc_gpt.py", "training_args.bin"):
-        (run / "checkpoint" / name).write_text("{}")
-    folder = build_folder(run, "someone/gpt_tiny")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "modeling_abc_gpt.py",
-    ]
-    _, head, text = (folder / "README.md").read_text().split("---\n", 2)
-    metrics = yaml.safe_load(head)["model-index"][0]["results"][0]["metrics"]
-    assert metrics[0]["value"] == 0.9
-    assert metrics[1]["value"] == 1.2984  # 900 / ln 2 / 1000
-    assert "GPT of 828,544 parameters" in text
+def metrics(run) -> dict:
+    rate = {"rate": 0.5, "interval_95": [0.21522, 0.78478], "successes": 4, "n": 8}
+    return {
+        "model": str(run / "checkpoint"),
+        "n_samples": 8,
+        "sampling": {"n": 8, "seed": 1, "max_new_tokens": 99, "temperature": 0.9, "top_k": 5},
+        "ended": 0.875,
+        "validity": {"own_reader": rate, "music21_midi": rate},
+        "test": {
+            "n_songs": 2,
+            "loss_nats_per_token": 0.95,
+            "bits_per_char": 1.37,
+            "bits_per_note": 5.48,
+        },
+    }
+
+
+def make_run(folder, model_type="abc_gpt", **changes):
+    """A finished run with random weights, as training leaves it, and a pickle of the Trainer."""
+    tokenizer = train_tokenizer([TUNE, *DIALECT_ALPHABET], TokenSettings("char"), 256)
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+    ids["pad_token_id"] = tokenizer.pad_token_id
+    shape = {"vocab_size": len(tokenizer), **FAMILIES[model_type], **ids, **changes}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **shape)).eval()
+    with torch.no_grad():  # away from the initial values, among which are equal ones
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.1)
+    run = folder / model_type
+    music = modeling.AbcMusicPipeline(model, tokenizer, device="cpu")
+    music.save_pretrained(run / "checkpoint")
+    (run / "checkpoint" / "training_args.bin").write_bytes(pickle.dumps({}))
+    (run / "record.json").write_text(json.dumps(record(model_type)))
+    return run
+
+
+def add_checkpoint(run, step):
+    """A checkpoint of the Trainer: other weights, a manifest, and pickles."""
+    checkpoint = run / "checkpoints" / f"checkpoint-{step}"
+    model = AutoModelForCausalLM.from_pretrained(run / "checkpoint")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.fill_(step)
+    model.save_pretrained(checkpoint)
+    (checkpoint / "optimizer.pt").write_bytes(pickle.dumps({}))
+    (checkpoint / "trainer_state.json").write_text("{}")
+    write_manifest(checkpoint, train_seconds=1.0)
+    return checkpoint
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, tmp_path, capsys):
+    run = make_run(tmp_path, model_type)
+    assert main([str(run), "someone/tiny", "--dry-run"]) == 0
+    code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
+    assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
+    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, config.json, ")
+    config = json.loads((run / "publish/generation_config.json").read_text())
+    sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    assert config.items() >= sampling.items()
+    assert config["eos_token_id"] == config["bos_token_id"] != config["pad_token_id"]
+    assert names(run) == {"checkpoint", "publish", "record.json"}
+
+
+def test_card_has_the_results_of_the_runs_files(tmp_path):
+    run = make_run(tmp_path)
+    (run / "metrics.json").write_text(json.dumps(metrics(run)))
+    (folder,) = publish(run, "someone/tiny", False, False, True)
+    head = metadata_load(folder / "README.md")
+    assert (head["license"], head["pipeline_tag"]) == ("apache-2.0", "text-generation")
+    card = ModelCard.load(folder / "README.md")
+    found = {
+        (result.dataset_split, result.metric_type, result.metric_name): result.metric_value
+        for result in card.data.eval_results
+    }
+    rate = "share of tunes; 95 % interval 0.2152 to 0.7848"
+    assert found == {
+        ("validation", "loss", "nats per token, song by song"): 0.9,
+        ("validation", "bits_per_char", "bits per char"): 1.2984,  # 900 / ln 2 / 1000
+        ("validation", "bits_per_note", "bits per note"): 5.1937,
+        ("test", "loss", "nats per token, song by song"): 0.95,
+        ("test", "bits_per_char", "bits per char"): 1.37,
+        ("test", "bits_per_note", "bits per note"): 5.48,
+        (None, "valid_rate", f"own_reader, {rate}"): 0.5,
+        (None, "valid_rate", f"music21_midi, {rate}"): 0.5,
+    }
+    assert "GPT of 828,544 parameters" in card.text
+    assert "| `own_reader` | 4 of 8 | 50.0 % | 21.5 to 78.5 % |" in card.text
+    assert 'pipeline("abc-music", model="someone/tiny", trust_remote_code=True)' in card.text
+    assert "temperature 0.9, top_k 5" in card.text
+    generation = json.loads((folder / "generation_config.json").read_text())
+    assert (generation["temperature"], generation["top_k"]) == (0.9, 5)
+
+
+@pytest.mark.parametrize("start", ["someone/gpt_base", "a/long/way/to/gpt_base"])
+def test_card_of_a_fine_tuned_run_names_its_start_but_no_folder(start, tmp_path):
+    run = make_run(tmp_path)
+    origin = {"pretrained": start, "weights_sha256": "f" * 64}
+    origin["loss_nats_per_token"] = {"validation": 1.25}
+    (run / "record.json").write_text(json.dumps({**record(), "finetuned_from": origin}))
+    (folder,) = publish(run, "someone/tiny", False, False, True)
+    card = ModelCard.load(folder / "README.md")
+    is_on_hub = start == "someone/gpt_base"
+    assert card.data.get("base_model") == (start if is_on_hub else None)
+    assert f"Fine-tuned from `{start if is_on_hub else 'gpt_base'}`" in card.text
+    assert "validation split was 1.2500 nats per token" in card.text
+    assert "long/way" not in card.content
+
+
+def test_metrics_of_a_study_are_those_of_the_run_they_name(tmp_path):
+    run = make_run(tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics(run)))
+    (folder,) = publish(run, "someone/tiny", False, False, True)
+    assert "own_reader" in (folder / "README.md").read_text()
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics(tmp_path / "another")))
+    (folder,) = publish(run, "someone/tiny", False, False, True)
+    assert "own_reader" not in (folder / "README.md").read_text()
+
+
+def test_metrics_of_other_weights_are_refused(tmp_path):
+    run = make_run(tmp_path)
+    (run / "metrics.json").write_text(json.dumps(metrics(run)))
+    (run / "samples").mkdir()
+    weights = hashlib.sha256((run / "checkpoint/model.safetensors").read_bytes()).hexdigest()
+    (run / "samples/sampling.json").write_text(json.dumps({"weights": weights}))
+    publish(run, "someone/tiny", False, False, True)
+    (run / "samples/sampling.json").write_text(json.dumps({"weights": "0" * 64}))
+    with pytest.raises(ValueError, match=r"of other weights .* make evaluate"):
+        publish(run, "someone/tiny", False, False, True)
+
+
+def test_run_without_the_pipelines_code_is_published_with_a_note(tmp_path, capsys):
+    run = make_run(tmp_path)
+    for name in PIPELINE:
+        (run / "checkpoint" / name).unlink()
+    assert main([str(run), "someone/tiny", "--dry-run"]) == 0
+    assert "without pipeline_abc_music.py" in capsys.readouterr().out
+    assert "abc-music" not in (run / "publish/README.md").read_text()
+
+
+def test_nothing_but_weights_text_and_code_is_published(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    check_files(tmp_path)
+    outside = tmp_path.parent / f"{tmp_path.name}.json"
+    outside.write_text("{}")
+    for name in ("training_args.bin", "optimizer.pt", "model.safetensors", "config.json", "a.py"):
+        odd = tmp_path / "odd"
+        odd.mkdir()
+        (odd / name).write_bytes(pickle.dumps(["x" * 20]))
+        with pytest.raises(ValueError, match=f"{name} is not "):
+            check_files(odd)
+        (odd / name).rename(tmp_path.parent / f"{tmp_path.name}-{name}")
+        odd.rmdir()
+    (tmp_path / "link.json").symlink_to(outside)
+    with pytest.raises(ValueError, match=r"link.json is not published: expected plain files"):
+        check_files(tmp_path)
+
+
+def test_checkpoints_become_revisions_with_their_own_weights(tmp_path):
+    run = make_run(tmp_path)
+    for step in (20, 4):
+        add_checkpoint(run, step)
+    folders = publish(run, "someone/tiny", False, True, True)
+    assert [folder.name for folder in folders] == ["publish", "step-4", "step-20"]
+    for folder, step in zip(folders[1:], (4, 20), strict=True):
+        assert folder.parent == run / "publish-revisions"
+        assert names(folder) == names(folders[0])
+        weights = load_file(folder / "model.safetensors")
+        assert (weights["model.embed_tokens.weight"] == step).all()
+        text = (folder / "README.md").read_text()
+        assert f'revision="step-{step}"' in text
+        assert "model-index" not in text
+    assert "step-4, step-20" in (folders[0] / "README.md").read_text()
+    publish(run, "someone/tiny", False, False, True)
+    assert not (run / "publish-revisions").exists()
+
+
+def test_run_without_whole_checkpoints_has_no_revisions(tmp_path, capsys):
+    run = make_run(tmp_path)
+    arguments = [str(run), "someone/tiny", "--dry-run", "--revisions"]
+    assert main(arguments) == 2
+    assert "holds no checkpoint-<step>: training removes them" in capsys.readouterr().err
+    checkpoint = add_checkpoint(run, 4)
+    with (checkpoint / "model.safetensors").open("r+b") as file:
+        file.truncate(5000)
+    assert main(arguments) == 2
+    assert "checkpoint-4 is no whole model (damaged model.safetensors)" in capsys.readouterr().err
+    (checkpoint / "manifest.json").unlink()
+    assert main(arguments) == 2
+    assert "checkpoint-4 is no whole model (no manifest.json)" in capsys.readouterr().err
+    assert not (run / "publish").exists()
 
 
 def test_unfinished_run_is_not_published(tmp_path, capsys):
     assert main([str(tmp_path), "someone/name", "--dry-run"]) == 2
     assert "record.json not found" in capsys.readouterr().err
+
+
+STRANGER = """
+import json, logging, sys
+sys.modules["modeling"] = sys.modules["data_prep"] = None  # importing them fails
+from transformers import AutoModelForCausalLM, pipeline, set_seed
+report = {}
+for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
+    write = pipeline("text-generation", model=folder, trust_remote_code=trust, device="cpu")
+    music = pipeline("abc-music", model=folder, trust_remote_code=True, device="cpu")
+    prompts, options = [START, START + "X:1\\nM:6/8\\n"], {"max_new_tokens": 40}
+    batches = []
+    for prompt in (prompts[1], prompts, prompts):
+        set_seed(1)
+        batches.append(write(prompt, batch_size=2, **options))
+    greedy = {"do_sample": False, **options}
+    alone = [write(prompt, **greedy)[0]["generated_text"] for prompt in prompts]
+    together = [texts[0]["generated_text"] for texts in write(prompts, batch_size=2, **greedy)]
+    tune = music(meter="3/4", key="G", instruments=[0], seed=1, max_new_tokens=9)[0]
+    model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust)
+    report[folder] = {
+        "module": type(model).__module__.split(".")[0],
+        "default": write(START, eos_token_id=None)[0]["generated_text"],
+        "single": batches[0][0]["generated_text"],
+        "seeded": batches[1] == batches[2],
+        "batched": together == alone,
+        "tune": tune["abc"],
+    }
+print(json.dumps(report))
+"""
+
+
+def test_published_folders_load_and_sample_offline_where_this_project_is_absent(tmp_path):
+    for model_type in FAMILIES:
+        (folder,) = publish(make_run(tmp_path / "runs", model_type), "a/b", False, False, True)
+        folder.rename(tmp_path / model_type)
+    (folder,) = publish(tmp_path / "runs/abc_gpt", "a/b", True, False, True)
+    folder.rename(tmp_path / "stock")
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
+    env.pop("PYTHONPATH", None)
+    code = STRANGER.replace("START", repr("<|endoftext|>"))
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout.splitlines()[-1])
+    assert [seen["module"] for seen in report.values()] == [
+        "transformers_modules",
+        "transformers_modules",
+        "transformers",
+    ]
+    for seen in report.values():
+        assert seen["seeded"]
+        assert seen["batched"]
+        assert len(seen["default"]) > 120  # to the length that is set, within GPT-2's context
+        assert seen["single"].startswith("<|endoftext|>X:1\nM:6/8\n")
+        assert seen["tune"].startswith("X:1\nM:3/4\n")
+    assert report["stock"]["tune"] == report["abc_gpt"]["tune"]
 
 
 def test_readme_tables_come_from_the_files():

@@ -150,7 +150,7 @@ def test_sequence_beyond_the_position_table_is_a_clear_error():
     with pytest.raises(ValueError, match=r"33 tokens, but max_position_embeddings is 32; cut"):
         model(tokens(1, 33))
     with pytest.raises(ValueError, match="max_position_embeddings is 32"):
-        model.generate(tokens(1, 30), max_new_tokens=4, do_sample=False, eos_token_id=None)
+        model.generate(tokens(1, 30), max_new_tokens=4, num_beams=2, eos_token_id=None)
 
 
 def test_rows_packed_one_behind_the_other_may_exceed_the_position_table():

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
     pipeline,
 )
 
@@ -23,6 +26,10 @@ FAMILIES = {
     "abc_gpt": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
     "abc_lstm": {"hidden_size": 24, "num_hidden_layers": 2},
 }
+
+NEEDS_COMPILER = pytest.mark.skipif(
+    not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler"
+)
 
 
 def build(model_type, **changes):
@@ -88,10 +95,84 @@ def test_saved_model_loads_with_the_same_logits(model_type, tied, tmp_path):
 
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_new_tokens_keep_the_head_tied(model_type):
-    model = build(model_type)
+    model, ids = build(model_type), torch.tensor([[2, 3]])
+    before = model(ids).logits
     model.resize_token_embeddings(len(CHARS) + 4)
     assert model.lm_head.weight is model.get_input_embeddings().weight
-    assert model(torch.tensor([[2, 3]])).logits.shape == (1, 2, len(CHARS) + 4)
+    after = model(ids).logits
+    assert after.shape == (1, 2, len(CHARS) + 4)
+    torch.testing.assert_close(after[..., : len(CHARS)], before)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_bfloat16_model_loads_predicts_and_generates(model_type, tmp_path):
+    model, ids = build(model_type), torch.tensor([[2, 3, 4, 5], [0, 2, 6, 7]])
+    model.save_pretrained(tmp_path)
+    half = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16).eval()
+    mask = (ids != 0).long()
+    logits = half(ids, attention_mask=mask).logits
+    assert logits.dtype == torch.bfloat16
+    expected = model(ids, attention_mask=mask).logits
+    torch.testing.assert_close(logits[mask.bool()].float(), expected[mask.bool()], atol=0.1, rtol=0)
+    greedy = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    cached = half.generate(ids, attention_mask=mask, **greedy)
+    assert cached.shape == (2, 10)
+    half.train()(ids, labels=ids).loss.backward()
+    assert all(weight.grad.isfinite().all() for weight in half.parameters())
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "aot_eager",  # captures graphs, forwards and backwards, and runs them without a compiler
+        pytest.param("inductor", marks=[pytest.mark.slow, NEEDS_COMPILER]),
+    ],
+)
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_compiled_model_has_the_same_loss_and_gradients(model_type, backend, tmp_path, monkeypatch):
+    # A compilation that was broken off elsewhere would leave a damaged cache.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model, ids = build(model_type).train(), torch.tensor([[2, 3, 4, 5], [2, 5, 6, 7]])
+    torch.compiler.reset()
+    losses, gradients = [], []
+    for forward in (model, torch.compile(model, backend=backend)):
+        loss = forward(input_ids=ids, labels=ids, use_cache=False).loss
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append([weight.grad for weight in model.parameters()])
+        model.zero_grad(set_to_none=True)
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_accumulated_batches_of_uneven_labels_train_as_one_batch(model_type, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    songs = []
+    for n_labels in (9, 1, 5, 2):  # a mean of means would weigh the few labels too much
+        ids = torch.randint(2, len(CHARS), (10,), generator=generator)
+        labels = torch.where(torch.arange(10) <= n_labels, ids, -100)
+        songs.append({"input_ids": ids, "labels": labels})
+    trained = []
+    for batch, steps in ((4, 1), (1, 4)):
+        arguments = TrainingArguments(
+            output_dir=tmp_path,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=steps,
+            max_steps=2,
+            learning_rate=0.1,
+            optim="sgd",
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            disable_tqdm=True,
+        )
+        model = build(model_type)
+        start = [weight.detach().clone() for weight in model.parameters()]
+        Trainer(model=model, args=arguments, train_dataset=songs).train()
+        trained.append([w.detach() - s for w, s in zip(model.parameters(), start, strict=True)])
+    assert max(change.abs().max() for change in trained[0]) > 1e-3
+    torch.testing.assert_close(*trained, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
@@ -148,5 +229,5 @@ def test_saved_models_load_and_sample_where_this_project_is_absent(tmp_path):
         assert seen["module"] == "transformers_modules"
         assert seen["width"] == FAMILIES[model_type]["hidden_size"]
         assert [text[:3] for text in seen["texts"]] == ["X:1", "X:1"]
-        for kind in ("configuration", "modeling"):
+        for kind in ("configuration", "modeling", "decoding"):
             assert (tmp_path / f"{model_type}_again" / f"{kind}_{model_type}.py").is_file()

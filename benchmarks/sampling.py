@@ -1,0 +1,192 @@
+"""Speed of `model.generate` beside nanoGPT's generate: same shapes, same sampling, one thread.
+
+    python benchmarks/sampling.py --nanogpt <checkout> [--rounds 5] [--out <file>.json]
+
+Ours is the public path with its defaults, `model.generate(prompt, do_sample=True, top_k=20,
+temperature=0.8, max_new_tokens=...)`, for the shapes of configs/gpt_tiny.yaml and lstm_tiny.yaml;
+beside it the library's own loop over the same model, and `generate` of the checkout's model.py, a
+GPT of the same shape without biases, with the same top_k and temperature. The LSTM stands beside
+that GPT too: nanoGPT has no LSTM.
+
+Conventions. Weights are random: no sampler looks at them. A prompt is one token a row, no row ends
+early, and the context is never left. A time is milliseconds of CPU time of this process (one
+thread) a step, where a step gives one token to each row; the call itself is part of it. Rounds are
+interleaved, so that a machine that changes its speed does so for all. A ratio is that of the best
+rounds; lowest and highest are over the rounds.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import modeling  # noqa: F401 - registers both families with the Auto classes
+from training.config import load_config
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+VOCAB_SIZE, TOP_K, TEMPERATURE = 64, 20, 0.8
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is generated.
+
+    Attributes:
+        context: Longest sequence of the GPTs, in tokens.
+        batch_size: Rows side by side.
+        n_new: Tokens a row.
+        families: Which of ours are measured.
+    """
+
+    context: int
+    batch_size: int
+    n_new: int
+    families: tuple[str, ...]
+
+
+CASES = (
+    Case(256, 1, 255, ("gpt", "lstm")),
+    Case(256, 32, 255, ("gpt", "lstm")),
+    Case(1024, 1, 1000, ("gpt",)),
+)
+
+
+def tiny_shape(family: str) -> dict[str, Any]:
+    """The `model` section of the family's Tiny config."""
+    return load_config(CONFIGS / f"{family}_tiny.yaml", [])["model"]
+
+
+def our_model(family: str, context: int) -> PreTrainedModel:
+    """The Tiny model of a family."""
+    shape = {**tiny_shape(family), "vocab_size": VOCAB_SIZE}
+    if family == "gpt":
+        shape["max_position_embeddings"] = context
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape)).eval()
+
+
+def load_nanogpt(checkout: Path) -> ModuleType:
+    """The module model.py of a checkout.
+
+    Raises:
+        FileNotFoundError: If the checkout has no model.py.
+    """
+    path = checkout / "model.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; --nanogpt names a checkout of nanoGPT")
+    spec = importlib.util.spec_from_file_location("nanogpt_model", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
+def nanogpt_model(nanogpt: ModuleType, context: int) -> torch.nn.Module:
+    """The model of nanoGPT in the shape of our Tiny GPT."""
+    shape = tiny_shape("gpt")
+    config = nanogpt.GPTConfig(
+        block_size=context,
+        vocab_size=VOCAB_SIZE,
+        n_layer=shape["num_hidden_layers"],
+        n_head=shape["num_attention_heads"],
+        n_embd=shape["hidden_size"],
+        dropout=0.0,
+        bias=False,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        return nanogpt.GPT(config).eval()
+
+
+def samplers(nanogpt: ModuleType, case: Case) -> dict[str, Callable[[], torch.Tensor]]:
+    """What is measured, by name."""
+    prompt = torch.ones(case.batch_size, 1, dtype=torch.long)
+    theirs = nanogpt_model(nanogpt, case.context)
+    settings = {"do_sample": True, "top_k": TOP_K, "temperature": TEMPERATURE}
+    settings |= {"max_new_tokens": case.n_new, "attention_mask": torch.ones_like(prompt)}
+    calls = {"nanogpt": lambda: theirs.generate(prompt, case.n_new, TEMPERATURE, TOP_K)}
+    for family in case.families:
+        model = our_model(family, case.context)
+        library = {**settings, "custom_generate": GenerationMixin._sample}
+        calls[family] = lambda m=model: m.generate(prompt, **settings)
+        calls[f"{family}_library"] = lambda m=model, s=library: m.generate(prompt, **s)
+    return calls
+
+
+def measure(nanogpt: ModuleType, case: Case, rounds: int) -> dict[str, Any]:
+    """Times and ratios of one case, after one short call of each that is not counted."""
+    calls = samplers(nanogpt, case)
+    for call in samplers(nanogpt, Case(8, 1, 4, case.families)).values():
+        call()
+    milliseconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start = time.process_time()
+            tokens = call()
+            milliseconds[name].append(1000 * (time.process_time() - start) / case.n_new)
+            assert tokens.shape == (case.batch_size, 1 + case.n_new)
+    theirs = milliseconds["nanogpt"]
+    ratios = {}
+    for family in case.families:
+        pairs = [b / a for a, b in zip(milliseconds[family], theirs, strict=True)]
+        best = min(theirs) / min(milliseconds[family])
+        ratios[family] = {"of_bests": best, "lowest": min(pairs), "highest": max(pairs)}
+    return {
+        **asdict(case),
+        "cpu_milliseconds_a_step": milliseconds,
+        "speed_ratio_to_nanogpt": ratios,
+    }
+
+
+def print_case(case: dict[str, Any]) -> None:
+    """One line for each family of ours."""
+    best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
+    for family, ratio in case["speed_ratio_to_nanogpt"].items():
+        name = f"{family} ctx {case['context']} B{case['batch_size']}"
+        times = (best[family], best[f"{family}_library"], best["nanogpt"])
+        columns = " ".join(f"{value:>12.3f}" for value in times)
+        rounds = f"{ratio['lowest']:.1f}-{ratio['highest']:.1f}"
+        print(f"{name:20} {columns} {ratio['of_bests']:>8.1f} {rounds:>12}", flush=True)
+
+
+def main() -> None:
+    """Print the table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark_sampling.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    nanogpt = load_nanogpt(options.nanogpt)
+    print("CPU ms a step, best round; ratio: nanoGPT over ours")
+    titles = " ".join(f"{title:>12}" for title in ("ours", "library loop", "nanoGPT"))
+    print(f"{'':20} {titles} {'ratio':>8} {'rounds':>12}")
+    cases = []
+    for case in CASES:
+        cases.append(measure(nanogpt, case, options.rounds))
+        print_case(cases[-1])
+    result = {"rounds": options.rounds, "top_k": TOP_K, "temperature": TEMPERATURE, "cases": cases}
+    result["versions"] = {
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"-> {options.out}")
+
+
+if __name__ == "__main__":
+    main()

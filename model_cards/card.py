@@ -1,0 +1,183 @@
+"""record.json and metrics.json of a run -> its model card; every number comes from these files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+import modeling
+
+TEMPLATE = Path(__file__).with_name("template.md")
+FAMILIES = {
+    modeling.AbcGPTConfig.model_type: "GPT",
+    modeling.AbcLSTMConfig.model_type: "LSTM",
+}
+PIPELINE_CODE = "pipeline_abc_music.py"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is published, beyond what the run's files say.
+
+    Attributes:
+        repo: user/name on the Hub.
+        is_stock: Whether the model is one that ships with transformers.
+        revisions: The branches with weights of earlier steps.
+        step: The step of the weights; None for those of the finished run.
+    """
+
+    repo: str
+    is_stock: bool = False
+    revisions: tuple[str, ...] = ()
+    step: int | None = None
+
+
+def read_metrics(run: Path) -> dict[str, Any] | None:
+    """Returns the metrics.json of a run, or of its study if that is of this run; None without any.
+
+    Raises:
+        ValueError: If the metrics are of other weights than those of the run.
+    """
+    run = run.resolve()
+    for folder in (run, run.parent):
+        file, sampling_file = folder / "metrics.json", folder / "samples" / "sampling.json"
+        if not file.is_file():
+            continue
+        metrics = json.loads(file.read_text("utf-8"))
+        if Path(metrics["model"]).parent.name != run.name:
+            continue
+        if sampling_file.is_file():
+            evaluated = json.loads(sampling_file.read_text("utf-8"))["weights"]
+            with (run / "checkpoint" / "model.safetensors").open("rb") as weights:
+                if hashlib.file_digest(weights, "sha256").hexdigest() != evaluated:
+                    raise ValueError(
+                        f"{folder.name}/metrics.json is of other weights than {run.name}/checkpoint"
+                        "; evaluate the run again: make evaluate MODEL=<run>"
+                    )
+        return metrics
+    return None
+
+
+def render_card(
+    record: dict[str, Any],
+    metrics: dict[str, Any] | None,
+    folder: Path,
+    publication: Publication,
+) -> str:
+    """Returns the model card of a folder that is published.
+
+    Args:
+        record: The run's record.json.
+        metrics: The run's metrics.json, if it was evaluated.
+        folder: Model, tokenizer and code, as they are published.
+        publication: What is published.
+    """
+    config, tokenizer, generation = (
+        json.loads((folder / f"{name}.json").read_text("utf-8"))
+        for name in ("config", "tokenizer_config", "generation_config")
+    )
+    is_final = publication.step is None
+    origin = _origin(record)
+    data = ModelCardData(
+        base_model=origin and origin["hub_name"],
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["music", "symbolic-music", "abc-notation", "music-generation", "scaling-laws"],
+        model_name=record["name"] if is_final else None,
+        eval_results=eval_results(record, metrics) if is_final else None,
+    )
+    card = render(
+        TEMPLATE,
+        data=data,
+        record=record,
+        origin=origin,
+        metrics=metrics if is_final else None,
+        bits=bits_per_unit(record["validation"]),
+        publication=publication,
+        family=FAMILIES[record["model_type"]],
+        context=config.get("max_position_embeddings", config.get("n_positions")),
+        start=tokenizer["bos_token"],
+        generation=generation,
+        code=sorted(path.name for path in folder.glob("*.py")),
+        has_pipeline=(folder / PIPELINE_CODE).is_file(),
+    )
+    ModelCard(card)  # raises ValueError where the Hub could not read its head
+    return card
+
+
+def _origin(record: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns what a fine-tuned run began with, by a name that says nothing of folders here."""
+    if "finetuned_from" not in record:
+        return None
+    origin = record["finetuned_from"]
+    path = Path(origin["pretrained"])
+    is_local = path.exists() or path.parent.exists() or len(path.parts) != 2
+    return {
+        "name": path.name if is_local else origin["pretrained"],
+        "hub_name": None if is_local else origin["pretrained"],
+        "weights_sha256": origin["weights_sha256"],
+        "loss_before": origin["loss_nats_per_token"]["validation"],
+    }
+
+
+def bits_per_unit(validation: dict[str, Any]) -> dict[str, float]:
+    """Returns bits per char and per note from the sums of a validation split."""
+    bits = validation["nll_nats"] / math.log(2)
+    return {f"bits_per_{unit}": bits / validation[f"n_{unit}s"] for unit in ("char", "note")}
+
+
+def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list[EvalResult]:
+    """Returns the results for the card's model-index: validation, test, samples."""
+    place = {
+        "task_type": "text-generation",
+        "dataset_type": record["dataset"],
+        "dataset_config": record["preset"],
+    }
+    losses = {"validation": bits_per_unit(record["validation"])}
+    losses["validation"]["loss"] = record["loss_nats_per_token"]["validation"]
+    if metrics and metrics["test"]:
+        test = metrics["test"]
+        losses["test"] = {name: test[name] for name in ("bits_per_char", "bits_per_note")}
+        losses["test"]["loss"] = test["loss_nats_per_token"]
+    names = {"loss": "nats per token, song by song"}
+    results = [
+        EvalResult(
+            **place,
+            dataset_name=f"{record['dataset']} ({record['preset']})",
+            dataset_split=split,
+            metric_type=kind,
+            metric_value=round(value, 4),
+            metric_name=names.get(kind, kind.replace("_", " ")),
+        )
+        for split, values in losses.items()
+        for kind, value in sorted(values.items(), reverse=True)
+    ]
+    for name, rate in (metrics["validity"] if metrics else {}).items():
+        low, high = (round(bound, 4) for bound in rate["interval_95"])
+        sampling = metrics["sampling"]
+        about = f"temperature {sampling['temperature']:g}, seed {sampling['seed']}"
+        results.append(
+            EvalResult(
+                **place,
+                dataset_name=f"{metrics['n_samples']:,} tunes sampled from nothing, {about}",
+                metric_type="valid_rate",
+                metric_value=round(rate["rate"], 4),
+                metric_name=f"{name}, share of tunes; 95 % interval {low} to {high}",
+                metric_args={"interval_95": [low, high], "n": rate["n"]},
+            )
+        )
+    return results
+
+
+def render(template: Path, **values: Any) -> str:
+    """Returns a template filled in; a value that is not there is an error."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    return environment.from_string(template.read_text("utf-8")).render(values) + "\n"

@@ -1,0 +1,136 @@
+"""A GPT of ours -> GPT2LMHeadModel, a class that ships with transformers: no remote code needed.
+
+The two compute the same: pre-norm blocks, learned positions, exact GELU, attention scaled by
+1 / sqrt(D), a final norm. Ours has no biases, so GPT-2's are zero, and GPT-2's blocks hold their
+matrices transposed. Two things a caller of `forward` must know that `generate` does by itself:
+with padding on the left, GPT-2 wants `position_ids`; and it ends at its context.
+
+Letters in shapes: B batch, T time, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers.dynamic_module_utils import get_relative_import_files
+
+import modeling
+
+LARGEST_DIFFERENCE = 1e-5
+NAMES = {
+    "model.embed_tokens": "transformer.wte",
+    "model.embed_positions": "transformer.wpe",
+    "model.norm": "transformer.ln_f",
+    "lm_head": "lm_head",
+}
+NAMES_IN_BLOCK = {
+    "input_layernorm": "ln_1",
+    "attention.qkv_proj": "attn.c_attn",
+    "attention.o_proj": "attn.c_proj",
+    "post_attention_layernorm": "ln_2",
+    "mlp.up_proj": "mlp.c_fc",
+    "mlp.down_proj": "mlp.c_proj",
+}
+TRANSPOSED = ("c_attn", "c_proj", "c_fc")  # GPT-2 writes x W where a Linear writes x W^T
+
+
+def export_stock(source: Path, folder: Path) -> float:
+    """Writes config and weights of a GPT as GPT-2's, and the code of its pipeline if it has one.
+
+    Args:
+        source: Config, weights and code of the GPT, as `save_pretrained` writes them.
+        folder: Gets config.json and model.safetensors; no tokenizer.
+
+    Returns:
+        The largest difference of a logit between the two folders' models, in float32.
+
+    Raises:
+        ValueError: If the model is no GPT, or the difference is above `LARGEST_DIFFERENCE`.
+    """
+    model_type = json.loads((source / "config.json").read_text("utf-8"))["model_type"]
+    if model_type != modeling.AbcGPTConfig.model_type:
+        raise ValueError(
+            f"a model of type {model_type}, expected abc_gpt: no LSTM language model ships with "
+            "transformers; publish it without the stock export"
+        )
+    ours = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False)
+    gpt2 = _to_gpt2(ours)
+    folder.mkdir(parents=True, exist_ok=True)
+    # The project's own pipeline takes any class of model: its code goes along, for who wants it.
+    gpt2.config.custom_pipelines = getattr(ours.config, "custom_pipelines", None) or {}
+    for pipeline in gpt2.config.custom_pipelines.values():
+        code = source / f"{pipeline['impl'].partition('.')[0]}.py"
+        for file in (code, *get_relative_import_files(code)):
+            shutil.copy(file, folder)
+    gpt2.save_pretrained(folder)
+    stock = AutoModelForCausalLM.from_pretrained(
+        folder, trust_remote_code=False, dtype=torch.float32
+    )
+    difference = largest_difference(ours.float(), stock)
+    if not difference <= LARGEST_DIFFERENCE:  # also where it is no number
+        raise ValueError(
+            f"logits of the stock export differ by {difference:.2g}, expected "
+            f"{LARGEST_DIFFERENCE:g} at most; publish it without the stock export"
+        )
+    return difference
+
+
+@torch.inference_mode()
+def largest_difference(ours: PreTrainedModel, stock: PreTrainedModel) -> float:
+    """Returns the largest difference of a logit over random inputs, long, short and padded."""
+    ours, stock = ours.eval(), stock.eval()
+    context, generator = ours.config.max_position_embeddings, torch.Generator().manual_seed(0)
+    ids = torch.randint(ours.config.vocab_size, (3, context), generator=generator)  # (B, T)
+    whole = torch.ones_like(ids)
+    padded = whole.clone()
+    for row, n_padding in enumerate((0, 1, context // 2)):
+        padded[row, : min(n_padding, context - 1)] = 0
+    differences = []
+    for mask in (whole[:1], whole[:, : max(context // 3, 1)], padded):
+        n_rows, length = mask.shape
+        inputs = {"input_ids": ids[:n_rows, :length], "attention_mask": mask}
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)  # (B, T), as `generate` counts them
+        logits = ours(**inputs).logits  # (B, T, V)
+        difference = (stock(**inputs, position_ids=positions).logits - logits).abs()
+        differences.append(difference[mask.bool()].max())
+    return torch.stack(differences).max().item()
+
+
+def _to_gpt2(ours: PreTrainedModel) -> GPT2LMHeadModel:
+    """Returns the same model as GPT-2."""
+    config = ours.config
+    shape = ("vocab_size", "layer_norm_epsilon", "initializer_range", "tie_word_embeddings")
+    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
+    gpt2_config = GPT2Config(
+        **{name: getattr(config, name) for name in shape},
+        **{
+            f"{name}_token_id": getattr(config, f"{name}_token_id")
+            for name in ("pad", "bos", "eos")
+        },
+        n_positions=config.max_position_embeddings,
+        n_embd=config.hidden_size,
+        n_layer=config.num_hidden_layers,
+        n_head=config.num_attention_heads,
+        n_inner=config.intermediate_size,
+        activation_function="gelu",  # the exact one; GPT-2's own is an approximation
+        **dropout,
+    )
+    gpt2 = GPT2LMHeadModel(gpt2_config).to(ours.dtype)
+    weights = {name: torch.zeros_like(weight) for name, weight in gpt2.state_dict().items()}
+    for name, weight in ours.state_dict().items():
+        stock_name = _stock_name(name.removesuffix(".weight"))
+        is_transposed = stock_name.endswith(TRANSPOSED)
+        weights[f"{stock_name}.weight"] = weight.T.contiguous() if is_transposed else weight
+    gpt2.load_state_dict(weights)
+    return gpt2
+
+
+def _stock_name(name: str) -> str:
+    if name in NAMES:
+        return NAMES[name]
+    _, _, block, part = name.split(".", 3)  # model.layers.<block>.<part>
+    return f"transformer.h.{block}.{NAMES_IN_BLOCK[part]}"

@@ -1,0 +1,336 @@
+"""Wishes for a header, or the beginning of a tune -> tunes: the pipeline `abc-music`.
+
+    write = pipeline("abc-music", model="user/name", trust_remote_code=True)
+    tunes = write(meter="3/4", key="G", instruments=["Violin", "drums"], seed=1)
+
+What is wished is set; what is not is sampled, field by field in the order of the dialect. So a
+metre is chosen before the key is known, and a key where metre and tempo are.
+"""
+
+import difflib
+import functools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    Pipeline,
+)
+from transformers.pipelines import PIPELINE_REGISTRY
+from transformers.pipelines.base import PipelineRegistry
+
+from .grammar_abc import (
+    CHORD_ATTACK_LINE,
+    FIRST_LINE,
+    check_beginning,
+    cut_after_end,
+    cut_to_whole_bars,
+    to_voices,
+)
+from .header_abc import FIRST_BAR, Line, header_lines
+
+TASK = "abc-music"
+WISHES = ("meter", "key", "tempo", "instruments", "prompt")
+PLAIN_SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+GENERATION = (*PLAIN_SAMPLING, "min_p", "typical_p", "repetition_penalty", "use_cache")
+COUNTS = ("max_new_tokens", "num_return_sequences")
+BATCH_SIZE = 8
+MAX_NEW_TOKENS = 1500
+MAX_HEADER_LINE_TOKENS = 32
+
+
+@dataclass
+class _Row:
+    """A tune on its way: the lines it still must have, and its tokens, start token apart."""
+
+    lines: list[Line]
+    ids: list[int]
+    left: int = 0  # tokens that the model may still write
+    ended: bool = False
+
+
+class AbcMusicPipeline(Pipeline):
+    """Tunes from a model of ABC text; task `abc-music`."""
+
+    _load_tokenizer = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+
+    def __call__(
+        self,
+        wishes: dict[str, Any] | str | Iterable[dict[str, Any] | str] | None = None,
+        *,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> list:
+        """Write tunes.
+
+        Args:
+            wishes: A dict of the wishes below, or a prompt; or several of them.
+            batch_size: Tunes written side by side. Another size draws other tunes from a seed.
+            **kwargs: What holds for all tunes, here or where the pipeline is made:
+                meter: Such as "3/4".
+                key: The major key of the signature, such as "G" or "Bb"; for a minor key its
+                    relative major.
+                tempo: Quarters a minute, in steps of 0.25.
+                instruments: One a voice: General MIDI programs (0-127), their names, or "drums".
+                prompt: The beginning of a tune in the layout `bars`, instead of the wishes above.
+                num_return_sequences: Tunes for each wish.
+                seed: Repeats the same tunes on the same machine; leaves other random numbers be.
+                max_new_tokens: The most that the model writes of a tune; 1,500 if not given. Beyond
+                    its context a GPT goes on from its last half, see `generate` of its class.
+                do_sample, temperature, top_k, ...: As `generate` has them (`GENERATION`). By
+                    default tunes are drawn from the model as it is.
+
+        Returns:
+            A list of tunes; of such lists if several wishes were given. A tune is a dict: `abc`,
+            the text as generated; `ended`, whether the model ended it; `abc_voices`, the text that
+            other programs read, without a last bar that is not whole; `error`, why there is none;
+            `midi`, the bytes of a MIDI file, None where this project's data_prep is not installed.
+
+        Raises:
+            ValueError: If a wish is none that the dialect or this model can write.
+        """
+        one = wishes is None or isinstance(wishes, (dict, str))
+        inputs = {
+            "tunes": [wishes] if one else list(wishes),
+            "batch_size": batch_size or self._batch_size or BATCH_SIZE,
+        }
+        tunes = super().__call__(inputs, **kwargs)
+        return tunes[0] if one else tunes
+
+    def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
+        """Sort the arguments: wishes; generation; nothing is left for the last step."""
+        _check_names(kwargs, (*WISHES, *COUNTS, "seed", *GENERATION))
+        for name in COUNTS:
+            if name in kwargs and kwargs[name] < 1:
+                raise ValueError(f"{name} is {kwargs[name]}, expected 1 or more")
+        wishes = {name: kwargs.pop(name) for name in WISHES if name in kwargs}
+        return wishes, kwargs, {}
+
+    def preprocess(self, inputs: dict[str, Any], **wishes: Any) -> dict[str, Any]:
+        """Turn wishes into the lines that a tune must have."""
+        rows = []
+        for own in inputs["tunes"]:
+            own = {"prompt": own} if isinstance(own, str) else own or {}
+            _check_names(own, WISHES)
+            wished = {name: value for name, value in (wishes | own).items() if value is not None}
+            prompt = wished.pop("prompt", None)
+            if prompt is None:
+                rows.append(_Row(self._writable(header_lines(**wished)), []))
+            elif wished:
+                raise ValueError(f"prompt and {', '.join(wished)}: expected one or the other")
+            else:
+                rows.append(_Row([], self._encode_prompt(prompt)))
+        return {"rows": rows, "batch_size": inputs["batch_size"]}
+
+    def _forward(
+        self,
+        inputs: dict[str, Any],
+        num_return_sequences: int = 1,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        seed: int | None = None,
+        **generation: Any,
+    ) -> dict[str, Any]:
+        """Write the rows, as many copies of each as are wanted."""
+        rows = [
+            _Row(list(row.lines), list(row.ids), max_new_tokens)
+            for row in inputs["rows"]
+            for _ in range(num_return_sequences)
+        ]
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            for start in range(0, len(rows), inputs["batch_size"]):
+                self._write(rows[start : start + inputs["batch_size"]], generation)
+        return {"rows": rows, "n": num_return_sequences}
+
+    def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
+        """Turn rows into tunes, those of one wish together."""
+        tunes = [self._tune(row) for row in outputs["rows"]]
+        return [tunes[start : start + outputs["n"]] for start in range(0, len(tunes), outputs["n"])]
+
+    def _tune(self, row: _Row) -> dict[str, Any]:
+        text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
+        abc, has_end = cut_after_end(text)
+        tune = {"abc": abc, "ended": row.ended or has_end}
+        tune |= {"abc_voices": None, "error": None, "midi": None}
+        try:
+            voices = to_voices(abc if tune["ended"] else cut_to_whole_bars(abc))
+            return tune | {"midi": _midi(voices), "abc_voices": voices}
+        except ValueError as error:
+            return tune | {"error": str(error)}
+
+    def _writable(self, lines: list[Line]) -> list[Line]:
+        """Leaves out lines that the model's text never has; study A's has no X:, Q: or %%MIDI.
+
+        Raises:
+            ValueError: If such a line is wished.
+        """
+        kept = []
+        for line in lines:
+            if self._can_encode(line.text or line.start):
+                kept.append(line)
+            elif line.text not in (None, FIRST_LINE, CHORD_ATTACK_LINE):
+                raise ValueError(
+                    f"{line.text!r} cannot be had from this model: its tokenizer cannot write it, "
+                    "since the music it was trained on had no such line"
+                )
+        return kept
+
+    def _encode_prompt(self, prompt: str) -> list[int]:
+        if not isinstance(prompt, str):
+            raise ValueError(f"prompt is {prompt!r}, expected ABC text")
+        try:
+            check_beginning(prompt)
+        except ValueError as error:
+            message = f"the prompt is no beginning of a tune in the layout bars: {error}"
+            raise ValueError(message) from None
+        if cut_after_end(prompt)[1]:
+            raise ValueError("the prompt is a whole tune; leave out its end, |]")
+        if not self._can_encode(prompt):
+            raise ValueError("the prompt has characters that this model's tokenizer cannot write")
+        return self._encode(prompt)
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def _can_encode(self, text: str) -> bool:
+        return self.tokenizer.unk_token_id not in self._encode(text)
+
+    @functools.cached_property
+    def _token_texts(self) -> list[str]:
+        """The text of each token; "" for special ones."""
+        tokenizer = self.tokenizer
+        return [tokenizer.decode([i], skip_special_tokens=True) for i in range(len(tokenizer))]
+
+    def _write(self, rows: list[_Row], generation: dict[str, Any]) -> None:
+        """Write tunes side by side: their beginnings line by line, then all the rest."""
+        while any(row.lines for row in rows):
+            for row in rows:
+                while row.lines and row.lines[0].text is not None:
+                    row.ids += self._encode(row.lines.pop(0).text + "\n")
+            self._write_line([row for row in rows if row.lines], generation)
+        rows = [row for row in rows if row.left > 0]
+        end = self.tokenizer.eos_token_id
+        for row, new in zip(rows, self._generate(rows, [end], generation), strict=True):
+            row.ended = end in new
+            row.ids += new[: new.index(end)] if row.ended else new
+
+    def _write_line(self, rows: list[_Row], generation: dict[str, Any]) -> None:
+        """Let the model write the next line of each row, beginning as that line must."""
+        starts = [row.lines.pop(0).start for row in rows]
+        newlines = {token for token, text in enumerate(self._token_texts) if "\n" in text}
+        generated = self._generate(rows, [*newlines], generation, starts)
+        for row, start, new in zip(rows, starts, generated, strict=True):
+            if start != FIRST_BAR:
+                new = new[:MAX_HEADER_LINE_TOKENS]
+            stop = next((place for place, token in enumerate(new) if token in newlines), None)
+            new = new[: len(new) if stop is None else stop + 1]
+            row.ids += new
+            row.left -= len(new)
+            if stop is None and start == FIRST_BAR:
+                row.left = 0
+            elif stop is None:  # no header line is so long: the model is lost, but not the wishes
+                row.ids += self._encode("\n")
+
+    def _generate(
+        self,
+        rows: list[_Row],
+        stops: list[int],
+        generation: dict[str, Any],
+        starts: list[str] | None = None,
+    ) -> list[list[int]]:
+        """Returns what the model writes after each row, to one of the tokens `stops` and beyond.
+
+        Args:
+            rows: Side by side.
+            stops: Where all rows have one, writing ends.
+            generation: What the caller set of `generate`.
+            starts: How the text of each row must begin, which then holds no special token.
+        """
+        tokenizer = self.tokenizer
+        prompts = [[tokenizer.bos_token_id, *row.ids] for row in rows]
+        room = min(
+            max((row.left for row in rows), default=0),
+            math.inf if starts is None or FIRST_BAR in starts else MAX_HEADER_LINE_TOKENS,
+        )
+        if room < 1:
+            return [[] for _ in rows]
+        inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
+        n_prompt = inputs["input_ids"].shape[1]  # (B, T)
+        is_sampled = generation.get("do_sample", True)
+        config = GenerationConfig(
+            **(PLAIN_SAMPLING if is_sampled else {}) | generation,
+            max_new_tokens=room,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=stops,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        processors = [_LineStart(self._token_texts, starts, n_prompt)] if starts else []
+        output = self.model.generate(
+            **inputs.to(self.device),
+            generation_config=config,
+            logits_processor=LogitsProcessorList(processors),
+        )
+        new = output[:, n_prompt:].tolist()
+        return [ids[: row.left] for ids, row in zip(new, rows, strict=True)]
+
+
+class _LineStart(LogitsProcessor):
+    """Lets lines begin only as they must, and holds no special token."""
+
+    def __init__(self, token_texts: list[str], starts: list[str], n_prompt: int) -> None:
+        self._token_texts, self._starts, self._n_prompt = token_texts, starts, n_prompt
+        self._masks: dict[str, torch.Tensor] = {}
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        """Returns scores (B, V), -inf at tokens that a row cannot have now; `input_ids` (B, T)."""
+        masks = []
+        for start, ids in zip(self._starts, input_ids[:, self._n_prompt :].tolist(), strict=True):
+            n_written = sum(len(self._token_texts[token]) for token in ids)
+            masks.append(self._mask(start[n_written:], scores))
+        return scores.masked_fill(torch.stack(masks), -math.inf)
+
+    def _mask(self, rest: str, scores: torch.Tensor) -> torch.Tensor:
+        """True at the tokens that cannot stand where `rest` must follow: (V,)."""
+        if rest not in self._masks:
+            fits = [
+                bool(text) and (text.startswith(rest) or rest.startswith(text))
+                for text in self._token_texts
+            ]
+            fits += [False] * (scores.shape[-1] - len(fits))
+            self._masks[rest] = ~torch.tensor(fits[: scores.shape[-1]], device=scores.device)
+        return self._masks[rest]
+
+
+def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1, 0)[0]
+            raise ValueError(f"unknown argument {name!r}; the nearest known one is {near!r}")
+
+
+def _midi(abc: str) -> bytes | None:
+    """Returns a tune as a MIDI file; None where data_prep is not installed, as on the Hub."""
+    try:
+        from data_prep.abc_to_midi import abc_to_midi
+    except ImportError:
+        return None
+    return abc_to_midi(abc)
+
+
+# A second copy of this file in one process, from another model's folder, leaves the task to the
+# first, but must know its name to be saved.
+_is_taken = TASK in PIPELINE_REGISTRY.get_supported_tasks()
+_registry = PipelineRegistry({}, {}) if _is_taken else PIPELINE_REGISTRY
+_registry.register_pipeline(TASK, AbcMusicPipeline, pt_model=AutoModelForCausalLM, type="text")
