@@ -1,6 +1,6 @@
 """Speed of `model.generate` beside nanoGPT's generate: same shapes, same sampling, one thread.
 
-    python benchmarks/sampling.py --nanogpt <checkout> [--rounds 5] [--out <file>.json]
+    python benchmarks/sampling.py --nanogpt <checkout> [--rounds 5] [--results results]
 
 Ours is the public path with its defaults, `model.generate(prompt, do_sample=True, top_k=20,
 temperature=0.8, max_new_tokens=...)`, for the shapes of configs/gpt_tiny.yaml and lstm_tiny.yaml;
@@ -20,6 +20,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import modeling  # noqa: F401 - registers both families with the Auto classes
+from scaling.tables import fill
 from training.config import load_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -161,12 +163,32 @@ def print_case(case: dict[str, Any]) -> None:
         print(f"{name:20} {columns} {ratio['of_bests']:>8.1f} {rounds:>12}", flush=True)
 
 
+def markdown_table(result: dict[str, Any]) -> list[str]:
+    """Returns the lines of the README's table: one a case and family."""
+    lines = [
+        "| tokens of context, batch | family | ours, CPU ms a step | the library's loop | nanoGPT "
+        "| times as fast as nanoGPT |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for case in result["cases"]:
+        best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
+        for family, ratio in case["speed_ratio_to_nanogpt"].items():
+            times = (best[family], best[f"{family}_library"], best["nanogpt"])
+            cells = " | ".join(f"{value:.2f}" for value in times)
+            lines.append(
+                f"| {case['context']:,}, {case['batch_size']} | {family} | {cells} "
+                f"| {ratio['of_bests']:.1f} |"
+            )
+    return lines
+
+
 def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_sampling.json"))
+    parser.add_argument("--results", type=Path, help="fill sampling.json there, and the README")
     options = parser.parse_args()
     torch.set_num_threads(1)
     nanogpt = load_nanogpt(options.nanogpt)
@@ -186,6 +208,11 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"-> {options.out}")
+    if options.results:
+        shutil.copy(options.out, options.results / "sampling.json")
+        readme = options.results.parent / "README.md"
+        text = fill(readme.read_text("utf-8"), markdown_table(result), "sampling")
+        readme.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
