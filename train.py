@@ -2,6 +2,7 @@
 
 python train.py configs/gpt_tiny.yaml [training.seed=2 budget.tokens=2_000_000 name=trial ...]
 accelerate launch train.py configs/gpt_tiny.yaml
+python train.py configs/finetune.yaml model.pretrained=runs/single/gpt_tiny data.dataset=<name>
 """
 
 import argparse
@@ -18,6 +19,7 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
     from training.blocks import load_blocks
     from training.config import load_config
     from training.model import build_model
+    from training.pretrained import overfitting
     from training.record import write_record
     from training.run_folder import choose_run_folder, is_main_process
     from training.trainer import train
@@ -41,6 +43,11 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
         loss, songs = result.validation.loss_nats_per_token, len(result.validation.n_targets)
         print(f"run folder       {run.path}")
         print(f"validation loss  {loss:.4f} nats per token over {songs} songs")
+        if "pretrained" in run.config["model"]:
+            step, before = result.validation_log[0]
+            print(f"                 {before:.4f} after step {step}")
+            if advice := overfitting(run.config, result.validation_log):
+                logging.getLogger("train").warning(advice)
         print(f"next             make samples MODEL={run.path}")
 
 

@@ -124,6 +124,14 @@ def test_saved_model_gives_the_recorded_loss_token_by_token(finished):
     assert not (finished / "checkpoints").exists()
 
 
+def test_saved_model_comes_with_its_pipeline(finished):
+    config = json.loads((finished / "checkpoint/config.json").read_text())
+    implementation = config["custom_pipelines"]["abc-music"]["impl"]
+    assert implementation == "pipeline_abc_music.AbcMusicPipeline"
+    for name in ("pipeline_abc_music.py", "header_abc.py", "grammar_abc.py"):
+        assert (finished / "checkpoint" / name).is_file()
+
+
 def test_second_run_does_nothing_and_its_config_repeats_it(place, capsys):
     assert train_tiny(*TINY, "training.max_steps=2") == 0
     before = (RUNS / "single/gpt_tiny/record.json").stat().st_mtime_ns

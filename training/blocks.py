@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 # Muennighoff et al. 2023: up to about four epochs repeated tokens are worth nearly as much as new
 EPOCHS_WORTH_A_WARNING = 4
+LENGTHS = ("tokens", "epochs")  # the keys of section budget that say how long, not how many at once
 DENOMINATORS = ("n_chars", "n_notes", "n_bars", "n_seconds")
 
 
@@ -159,7 +160,7 @@ def order_blocks(data: TrainingData, config: dict[str, Any], budget: Budget) -> 
         raise ValueError(
             f"{n_blocks} blocks of {budget.block_length} tokens in {data.files.folder}, but one "
             f"step takes {budget.sequences_per_step}; use more data, or lower "
-            "budget.global_batch_tokens"
+            + " or ".join(f"budget.{key}" for key in config["budget"] if key not in LENGTHS)
         )
     epochs = budget.n_sequences / n_blocks
     if epochs > EPOCHS_WORTH_A_WARNING:

@@ -62,6 +62,15 @@ def plan_budget(config: dict[str, Any], block_length: int) -> Budget:
     return Budget(max_steps, batch // block_length, block_length)
 
 
+def plan_epochs(config: dict[str, Any], block_length: int, n_blocks: int) -> Budget:
+    """Turn the epochs of a fine-tuning into steps; a given training.max_steps wins."""
+    per_step = config["budget"]["sequences_per_step"]
+    max_steps = config["training"].get("max_steps", -1)
+    if max_steps < 1:
+        max_steps = max(1, round(config["budget"]["epochs"] * n_blocks / per_step))
+    return Budget(max_steps, per_step, block_length)
+
+
 def accumulation_steps(budget: Budget, device_batch: int, world_size: int) -> int:
     """Backward passes a step that keep the global batch whatever the devices.
 

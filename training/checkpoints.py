@@ -22,7 +22,8 @@ from .run_folder import write_atomically
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+NEEDED = ("optimizer.pt", "scheduler.pt", "trainer_state.json")
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors")  # one of them
 NEARLY_FULL_BYTES = 4 * 2**20
 
 
@@ -90,6 +91,8 @@ def _fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     if not (checkpoint / MANIFEST).is_file():
         missing = [name for name in NEEDED if not (checkpoint / name).is_file()]
+        if not any((checkpoint / name).is_file() for name in WEIGHTS):
+            missing.insert(0, WEIGHTS[0])
         return f"no {', '.join(missing or [MANIFEST])}"
     try:
         files = read_manifest(checkpoint)["files"]

@@ -5,9 +5,13 @@ beside them stand name, study and size. `resolve_config` merges and needs no tor
 holds every key and type against the classes that take them: `model` against the model's config
 class, `training` against TrainingArguments, the rest against the tables below. An unknown key is an
 error, since a config class would take any keyword in silence.
+
+Fine-tuning has keys of its own: `model.pretrained`, from which the shape follows, `budget.epochs`,
+since there the data are few and given, and if wanted the section lora.
 """
 
 import difflib
+import importlib.util
 import inspect
 import re
 import types
@@ -19,17 +23,34 @@ from typing import Any, ClassVar, Literal, Union
 
 import yaml
 
-SECTIONS = ("model", "data", "budget", "training")
+SECTIONS = ("model", "data", "budget", "training", "lora")
 TOP_FIELDS = {"name": str, "study": str, "size": str}
 # data.digest is written into the saved config: it ties the run to the blocks it was trained on
 DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str}
 BUDGET_FIELDS = {"tokens": int, "global_batch_tokens": int}
+# model.digest is written likewise: it ties the run to the weights it started from
+PRETRAINED_FIELDS = {"pretrained": str, "digest": str}
+EPOCH_FIELDS = {"epochs": float, "sequences_per_step": int}
+LORA_FIELDS = {"r": int, "lora_alpha": int, "lora_dropout": float}  # LoraConfig's own names
 REQUIRED = {
-    **{"model.model_type": str, "model.hidden_size": int, "model.num_hidden_layers": int},
     **{"data.dataset": str, "data.preset": str},
-    **{"budget.tokens": int, "budget.global_batch_tokens": int},
     **{"training.learning_rate": float, "training.per_device_train_batch_size": int},
     "training.seed": int,
+}
+REQUIRED_FROM_SCRATCH = {
+    **{"model.model_type": str, "model.hidden_size": int, "model.num_hidden_layers": int},
+    **{"budget.tokens": int, "budget.global_batch_tokens": int},
+}
+REQUIRED_FROM_PRETRAINED = {
+    **{"model.pretrained": str},
+    **{"budget.epochs": float, "budget.sequences_per_step": int},
+}
+FINETUNING = "finetune"  # the study of all fine-tuned runs, which belong to no law
+FINETUNING_RANGES = {
+    "budget.epochs": (lambda value: value > 0, "above 0"),
+    "lora.r": (lambda value: value >= 1, "1 or more"),
+    "lora.lora_alpha": (lambda value: value >= 1, "1 or more"),
+    "lora.lora_dropout": (lambda value: 0 <= value < 1, "0 or more, and below 1"),
 }
 FROM_TOKENIZER = "comes from the tokenizer of the data preset"
 FROM_BUDGET = "follows from the section budget"
@@ -156,7 +177,20 @@ def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
     for text in overrides:
         key, value = parse_override(text)
         flat[key], origins[key] = value, f"override {text!r}"
+    if "model.pretrained" in flat:
+        for key, value in _names_of_finetuning(flat).items():
+            if origins[key] == str(path) and key not in size_file:
+                flat[key] = value
     return flat, origins
+
+
+def _names_of_finetuning(flat: Flat) -> dict[str, str]:
+    """The study, and a name that says which model learns which music."""
+    model = re.sub(r"/checkpoint/?$", "", str(flat["model.pretrained"])).rstrip("/")
+    words = [model.rpartition("/")[2], str(flat.get("data.dataset"))]
+    words += ["lora"] if any(key.startswith("lora.") for key in flat) else []
+    name = re.sub(r"[^\w.+-]+", "_", "_".join(words)).lstrip(".+-")
+    return {"study": FINETUNING, "name": name or FINETUNING}
 
 
 def _flatten(content: Mapping[str, Any], origin: str) -> Flat:
@@ -176,6 +210,8 @@ def _nest(flat: Flat) -> dict[str, Any]:
     for section in SECTIONS:
         start = f"{section}."
         nested[section] = {k.removeprefix(start): v for k, v in flat.items() if k.startswith(start)}
+    if not nested["lora"]:
+        del nested["lora"]
     return nested
 
 
@@ -185,6 +221,11 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
 
     import modeling  # noqa: F401  (registers both families)
 
+    training = {"training": typing.get_type_hints(TrainingArguments)}
+    if "model.pretrained" in flat:
+        return _dotted(
+            {"model": PRETRAINED_FIELDS, "budget": EPOCH_FIELDS, "lora": LORA_FIELDS} | training
+        )
     model_type = flat["model.model_type"]
     if model_type not in ("abc_gpt", "abc_lstm"):
         found, origin = model_type, origins["model.model_type"]
@@ -193,19 +234,22 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
         )
     own = inspect.get_annotations(CONFIG_MAPPING[model_type], eval_str=True)
     model = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
-    sections = {
-        "model": {"model_type": str, **model},
-        "data": DATA_FIELDS,
-        "budget": BUDGET_FIELDS,
-        "training": typing.get_type_hints(TrainingArguments),
-    }
-    dotted = {f"{section}.{k}": hint for section, of in sections.items() for k, hint in of.items()}
+    return _dotted({"model": {"model_type": str, **model}, "budget": BUDGET_FIELDS} | training)
+
+
+def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    both = {"data": DATA_FIELDS, **sections}
+    dotted = {f"{section}.{k}": hint for section, of in both.items() for k, hint in of.items()}
     return {**TOP_FIELDS, **{k: v for k, v in dotted.items() if k not in SET_BY_US}}
 
 
 def _check_required(flat: Flat, origins: Origins) -> None:
     """Hold what every run needs against its type."""
-    for key, hint in REQUIRED.items():
+    is_finetuning = "model.pretrained" in flat
+    if is_finetuning:
+        _check_finetuning(flat, origins)
+    more = REQUIRED_FROM_PRETRAINED if is_finetuning else REQUIRED_FROM_SCRATCH
+    for key, hint in (more | REQUIRED).items():
         if key not in flat:
             origin = origins["size"]
             raise ConfigError(f"{key} is missing in {origin}; add it, or name a base that has it")
@@ -219,9 +263,38 @@ def _check_required(flat: Flat, origins: Origins) -> None:
             raise ConfigError(f"{key} is {value!r}, expected a folder name; choose another one")
 
 
+def _check_finetuning(flat: Flat, origins: Origins) -> None:
+    """What only fine-tuning can get wrong."""
+    if not flat["model.pretrained"]:
+        raise ConfigError(
+            "model.pretrained is not given; which model shall learn? e.g. "
+            "model.pretrained=runs/single/gpt_tiny"
+        )
+    for key in flat:
+        if key.startswith("model.") and key.removeprefix("model.") not in PRETRAINED_FIELDS:
+            found, shape = f"{key} in {origins[key]}", "the shape is that of model.pretrained"
+            raise ConfigError(f"{found}: {shape}; take it out")
+    if flat["study"] != FINETUNING:
+        raise ConfigError(
+            f"study is {flat['study']!r} in {origins['study']}, but a fine-tuned run is part of no "
+            f"law; its study is {FINETUNING}"
+        )
+    for key, (is_right, expected) in FINETUNING_RANGES.items():
+        value = flat.get(key)
+        if isinstance(value, int | float) and not is_right(value):
+            raise ConfigError(f"{key} is {value} in {origins[key]}, expected {expected}")
+    if any(key.startswith("lora.") for key in flat) and not importlib.util.find_spec("peft"):
+        raise ConfigError(
+            "LoRA needs the package peft, which is not there; install the project's extra [peft], "
+            "or fine-tune all weights (leave LORA=1 out)"
+        )
+
+
 def _check_all(flat: Flat, origins: Origins) -> None:
     """Hold every key and type against the classes that will take them."""
     for key in flat:
+        if key.startswith("lora.") and "model.pretrained" not in flat:
+            raise ConfigError(f"{key} in {origins[key]}, but LoRA is for a model.pretrained only")
         if key in SET_BY_US:
             raise ConfigError(f"{key} {SET_BY_US[key]}; take it out of {origins[key]}")
     known = _known_fields(flat, origins)

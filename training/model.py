@@ -1,4 +1,4 @@
-"""The untrained model of a config, and the trained one as a folder."""
+"""The model that a run starts from, and the trained one as a folder."""
 
 import shutil
 from pathlib import Path
@@ -6,17 +6,22 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
-import modeling  # noqa: F401  (registers both families with the Auto classes)
+import modeling
 
 from .blocks import TrainingData
+from .pretrained import load_pretrained
 
 
 def build_model(config: dict[str, Any], data: TrainingData) -> PreTrainedModel:
-    """Initialise the model of a config; the same seed gives the same weights.
+    """Initialise the model of a config, or load the one to fine-tune; one seed, one model.
 
     Raises:
-        ValueError: If the blocks are longer than the model's positions, or the shape is impossible.
+        ValueError: If the blocks are longer than the model's positions, or the shape is impossible;
+            if the model to fine-tune does not fit the data.
+        FileNotFoundError: If the model to fine-tune is not there.
     """
+    if "pretrained" in config["model"]:
+        return load_pretrained(config, data.files, data.tokenizer)
     shape = model_shape(config, data.files.block_length)
     tokenizer = data.tokenizer
     special_ids = {
@@ -51,7 +56,7 @@ def save_model(model: PreTrainedModel, data: TrainingData, folder: Path) -> None
     model.config.use_cache = (
         True  # the Trainer switches it off, and it would stay off in config.json
     )
-    model.save_pretrained(temporary)
-    data.tokenizer.save_pretrained(temporary)
+    # The pipeline saves model and tokenizer, and beside them its own code.
+    modeling.AbcMusicPipeline(model, data.tokenizer, device=model.device).save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)

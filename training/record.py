@@ -17,7 +17,8 @@ from scaling.counts import ModelShape, count_parameters, flops_6nd, train_flops_
 
 from .blocks import TrainingData
 from .checkpoints import disk_full_in_one_line
-from .model import model_shape, save_model
+from .model import save_model
+from .pretrained import describe_origin, merge_adapter
 from .run_folder import RunFolder, write_atomically
 from .trainer import TrainingResult
 
@@ -30,8 +31,14 @@ def write_record(
     run: RunFolder, model: PreTrainedModel, data: TrainingData, result: TrainingResult
 ) -> dict[str, Any]:
     """Save the final model, then the record; then remove the checkpoints."""
-    record = make_record(run, model, data, result)
+    n_params_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     with disk_full_in_one_line(run.path):
+        model = merge_adapter(model, run.adapter)
+        record = make_record(run, model, data, result)
+        if "pretrained" in run.config["model"]:
+            before = next((loss for step, loss in result.validation_log if step == 0), None)
+            origin = describe_origin(run.config, n_params_trained)
+            record["finetuned_from"] = {**origin, "loss_nats_per_token": {"validation": before}}
         save_model(model, data, run.checkpoint)
         write_atomically(run.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
     shutil.rmtree(run.checkpoints, ignore_errors=True)
@@ -45,7 +52,7 @@ def make_record(
     config, budget = run.config, result.budget
     return {
         **{key: config[key] for key in ("name", "study", "size")},
-        "model_type": config["model"]["model_type"],
+        "model_type": model.config.model_type,
         "tokenizer": config["data"]["preset"],
         "dataset": config["data"]["dataset"],
         "preset": config["data"]["preset"],
@@ -54,11 +61,11 @@ def make_record(
         "num_hidden_layers": model.config.num_hidden_layers,
         "hidden_size": model.config.hidden_size,
         "context_length": budget.block_length,
-        **_sizes_and_costs(config, model, data, result),
+        **_sizes_and_costs(model, data, result),
         "train_seconds": result.train_seconds,
         "tokens_per_second": budget.n_tokens / result.train_seconds,
         "learning_rate": config["training"]["learning_rate"],
-        "global_batch_tokens": config["budget"]["global_batch_tokens"],
+        "global_batch_tokens": budget.sequences_per_step * budget.block_length,
         "max_steps": budget.max_steps,
         **_losses(data, result),
         "data_digest": data.files.digest,
@@ -79,11 +86,13 @@ def code_digest() -> str:
 
 
 def _sizes_and_costs(
-    config: dict[str, Any], model: PreTrainedModel, data: TrainingData, result: TrainingResult
+    model: PreTrainedModel, data: TrainingData, result: TrainingResult
 ) -> dict[str, Any]:
-    """N, D and C. D counts predicted tokens; unique ones are those of the blocks read at all."""
+    """N, D and C. D counts predicted tokens; unique ones are those of the blocks read at all.
+
+    C is that of training all weights; a LoRA run computes few of their gradients and takes less.
+    """
     budget = result.budget
-    fields = model_shape(config, budget.block_length)
     names = (
         "model_type",
         "hidden_size",
@@ -91,9 +100,8 @@ def _sizes_and_costs(
         "max_position_embeddings",
         "intermediate_size",
     )
-    shape = ModelShape(
-        **{k: fields[k] for k in names if k in fields}, vocab_size=data.files.vocab_size
-    )
+    fields = {k: getattr(model.config, k) for k in names if hasattr(model.config, k)}
+    shape = ModelShape(**fields, vocab_size=data.files.vocab_size)
     counts = count_parameters(shape)
     # attention looks back over the block, however many positions the model has
     is_gpt = shape.model_type == "abc_gpt"

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from .data_files import DataFiles
+from .pretrained import weights_digest
 
 RUNS = Path("runs")
 LOCK_WAIT_SECONDS = 15.0  # a process that was told to stop still writes its checkpoint
@@ -38,6 +39,7 @@ class RunFolder:
         self.config_file = path / "config.yaml"
         self.log = path / "log.jsonl"
         self.checkpoint = path / "checkpoint"
+        self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
         self.record = path / "record.json"
 
@@ -80,8 +82,14 @@ def choose_run_folder(config: dict[str, Any], data: DataFiles, runs: Path = RUNS
     """The folder of this config and data: a free one, or the one that holds exactly this run.
 
     Two processes of one run find the same one, since a folder with an equal config counts as free.
+
+    Raises:
+        FileNotFoundError: If the model to fine-tune is not there.
     """
     config = {**config, "data": {**config["data"], "dataset": data.dataset, "digest": data.digest}}
+    if "pretrained" in config["model"]:
+        digest = weights_digest(config["model"]["pretrained"])
+        config["model"] = {**config["model"], "digest": digest}
     # a bar on the screen is no setting of the run
     config["training"] = {k: v for k, v in config["training"].items() if k != "disable_tqdm"}
     wanted, reason = config["name"], ""
@@ -128,6 +136,8 @@ def _difference(config_file: Path, config: dict[str, Any]) -> str | None:
         if there.get(key) != here.get(key):
             if key == "data.digest":
                 return "the data have changed"
+            if key == "model.digest":
+                return "the weights of the model to fine-tune have changed"
             return f"{key} {there.get(key, 'not set')}, now {here.get(key, 'not set')}"
     return None
 

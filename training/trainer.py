@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from .blocks import TrainingData, order_blocks
-from .budget import Budget, accumulation_steps, plan_budget
+from .budget import Budget, accumulation_steps, plan_budget, plan_epochs
 from .checkpoints import (
     disk_full_in_one_line,
     newest_checkpoint,
@@ -33,6 +33,7 @@ class TrainingResult:
         budget: Steps and tokens of the run.
         train_loss_nats_per_token: Mean over the last tenth of the steps.
         validation: Loss of the final model.
+        validation_log: (step, validation loss in nats a token), in order, of the whole run.
         train_seconds: Without validation and saving, over all sessions.
         n_processes: World size.
         device: Kind of device trained on.
@@ -41,6 +42,7 @@ class TrainingResult:
     budget: Budget
     train_loss_nats_per_token: float
     validation: SongLoss
+    validation_log: list[tuple[int, float]]
     train_seconds: float
     n_processes: int
     device: torch.device
@@ -110,7 +112,11 @@ def train(
         ValueError: If a setting is impossible, or the loss is no longer a number.
         OSError: If the disk is full.
     """
-    budget = plan_budget(run.config, data.files.block_length)
+    files = data.files
+    if "pretrained" in run.config["model"]:
+        budget = plan_epochs(run.config, files.block_length, files.n_blocks)
+    else:
+        budget = plan_budget(run.config, files.block_length)
     args = training_arguments(run, budget)
     blocks = order_blocks(data, run.config, budget)
     stopwatch, stop = Stopwatch(), StopOnSignal()
@@ -127,6 +133,7 @@ def train(
     checkpoint = newest_checkpoint(run.checkpoints)
     if checkpoint:
         logger.info("going on from %s", checkpoint)
+        args.eval_on_start = False
     if args.should_save:
         run.save_config()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
@@ -139,6 +146,11 @@ def train(
         budget=budget,
         train_loss_nats_per_token=mean_loss_at_end(trainer.state.log_history, budget.max_steps),
         validation=trainer.validation,
+        validation_log=[
+            (entry["step"], entry["validation_loss_nats_per_token"])
+            for entry in trainer.state.log_history
+            if "validation_loss_nats_per_token" in entry
+        ],
         train_seconds=stopwatch.seconds,
         n_processes=args.world_size,
         device=args.device,
