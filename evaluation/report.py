@@ -73,9 +73,12 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
         if "refused" in floor:
             lines.append(f"{family.upper()}: no floor term: {floor['refused']}")
     for crossing in fits["crossovers"]:
+        if crossing["at"] != "equal_params" or crossing["n_tokens"] is None:
+            continue
         where = crossing["n_params"]
         found = f"{where:,.0f} parameters" if where else "none in the measured range"
-        lines.append(f"GPT and LSTM cross at equal parameters: {found}")
+        at = f"equal parameters and {crossing['n_tokens']:,.0f} tokens"
+        lines.append(f"GPT and LSTM cross at {at}: {found}")
     for name, label in (("own_reader", "our strict reader"), ("music21_midi", "music21 to MIDI")):
         rate = metrics["validity"][name]
         low, high = rate["interval_95"]

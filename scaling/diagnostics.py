@@ -9,7 +9,9 @@ import numpy as np
 from scipy import stats
 
 from .intervals import size_means
-from .laws import Law, Objective, Problem, fit_law, predict_log_loss
+from .law import Law
+from .minimise import Objective, Problem, fit_law
+from .refusals import carries
 from .runs_table import Run
 
 MIN_SIZES_FOR_HOLDOUT = 4
@@ -25,18 +27,20 @@ def aicc(law: Law, theta: np.ndarray, problem: Problem) -> float | None:
     if n <= k + 1:
         return None
     # without this least value an exact fit would score minus infinity
-    mean_square = float(np.mean(_residuals(law, theta, problem) ** 2))
+    mean_square = float(np.mean(problem.residuals(law, theta) ** 2))
     mean_square = max(mean_square, SMALLEST_MEAN_SQUARE)
     return n * float(np.log(mean_square)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
 
 def holdout_error(law: Law, problem: Problem, objective: Objective) -> float | None:
     """Relative error at the largest size (geometric mean of its runs), predicted from the rest."""
-    largest = problem.log_n == problem.log_n.max()
-    if len(np.unique(problem.log_n)) < MIN_SIZES_FOR_HOLDOUT:
+    log_n = problem.points.log_n
+    largest = log_n == log_n.max()
+    rest = problem.subset(~largest)
+    if len(np.unique(log_n)) < MIN_SIZES_FOR_HOLDOUT or not carries(law, rest.points):
         return None
-    theta = fit_law(law, problem.subset(~largest), objective)
-    missed = float(np.mean(_residuals(law, theta, problem.subset(largest))))
+    theta = fit_law(law, rest, objective)
+    missed = float(np.mean(problem.subset(largest).residuals(law, theta)))
     return abs(float(np.expm1(missed)))
 
 
@@ -45,7 +49,7 @@ def r_squared_log(law: Law, theta: np.ndarray, problem: Problem) -> float | None
     total = float(np.sum((problem.log_loss - problem.log_loss.mean()) ** 2))
     if total == 0:
         return None
-    return 1 - float(np.sum(_residuals(law, theta, problem) ** 2)) / total
+    return 1 - float(np.sum(problem.residuals(law, theta) ** 2)) / total
 
 
 def power_curvature(law: Law, problem: Problem) -> float | None:
@@ -55,7 +59,7 @@ def power_curvature(law: Law, problem: Problem) -> float | None:
         p of the two-sided t test on the quadratic term in log-log, one point a size; None for other
         laws and with fewer than 4 sizes.
     """
-    log_n, log_loss = size_means(problem.log_n, problem.log_loss)  # (S,) each
+    log_n, log_loss = size_means(problem.points.log_n, problem.log_loss)  # (S,) each
     freedom = len(log_n) - 3
     if law.name != "power" or freedom < 1:
         return None
@@ -81,19 +85,15 @@ def run_warnings(law: Law, runs: Sequence[Run], problem: Problem) -> list[str]:
             "describe them, so alpha depends on the range of sizes"
         )
     fewest = min(run.n_tokens / run.n_params for run in runs)
-    if fewest < MIN_TOKENS_PER_PARAMETER:
+    if law.is_at_one_budget and fewest < MIN_TOKENS_PER_PARAMETER:
         warnings.append(
             f"the largest size saw {fewest:.2g} tokens a parameter, below "
             f"{MIN_TOKENS_PER_PARAMETER}: alpha at one D mixes the effects of N and D"
         )
     repeated = [run for run in runs if run.n_tokens / run.unique_tokens - 1 > MAX_REPETITIONS]
-    if repeated:
+    if repeated and not law.needs.repeated:
         warnings.append(
             f"{len(repeated)} of {len(runs)} runs repeat their data more than "
             f"{MAX_REPETITIONS} times, where repetition itself raises the loss"
         )
     return warnings
-
-
-def _residuals(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
-    return predict_log_loss(law, theta, problem.log_n, problem.log_d) - problem.log_loss

@@ -2,15 +2,17 @@
 
     python -m scaling.fit runs/demo/runs.csv --out runs/demo/fits.json
 
-N parameters, D tokens, L loss in nats per token. Each family (column arch) is fitted alone. A law
+N parameters, D tokens, U unique tokens, L loss in nats per token. Each family (column arch) is
+fitted alone; rows with one name in the column trunk (else run) are branches of one training. A law
 that the runs cannot carry is refused with the reason; a parameter that they do not fix has no
-interval and a warning.
+interval and a warning. python -m scaling.predict answers questions to the file.
 """
 
 import argparse
 import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,14 +20,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .crossover import FittedLaw, equal_params_crossover
+from .crossover import find_crossovers
 from .family import fit_family
-from .intervals import LEVEL, MIN_CLUSTERS
-from .laws import HUBER_DELTA, LAWS
+from .fitted import FittedLaw
+from .frontier import describe_frontier
+from .intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
+from .laws import LAWS
+from .minimise import HUBER_DELTA
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
 
 MIN_BOOTSTRAP = 100
 SIGNIFICANT_DIGITS = 8
+# a list of numbers goes on one line: the draws are thousands
+NUMBERS_OF_A_LIST = re.compile(r"\[[\s\d.,eE+-]+\]")
 
 
 @dataclass(frozen=True)
@@ -62,21 +69,37 @@ def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, obj
             "huber_delta": HUBER_DELTA,
             "level": LEVEL,
             "min_runs_for_bootstrap": MIN_CLUSTERS,
+            "min_runs_for_jackknife": MIN_CLUSTERS_FOR_JACKKNIFE,
             "aicc": "n ln(RSS/n) + 2k + 2k(k+1)/(n-k-1) on log residuals, "
             "k = parameters of the law + 1 for the noise variance",
         },
         "laws": laws,
         "crossovers": [
-            equal_params_crossover(first, second)
+            entry
             for first, second in itertools.combinations(chosen, 2)
+            for entry in find_crossovers(first, second)
         ],
+        "frontier": {law.arch: describe_frontier(law) for law in chosen},
+        "costs": {law.arch: _costs(law) for law in chosen},
     }
+
+
+def _costs(law: FittedLaw) -> dict[str, object]:
+    """FLOPs and seconds a token at each size, as predictions need them; null where unknown."""
+    costs: dict[str, object] = {}
+    for name, curve in (("flops_per_token", law.flops), ("seconds_per_token", law.seconds)):
+        costs[name] = None
+        if curve is not None:
+            sizes, values = np.exp(curve.log_n), np.exp(curve.log_cost)
+            costs[name] = {"n_params": sizes.tolist(), "cost": values.tolist()}
+    return costs
 
 
 def write_fits(fits: dict[str, object], path: Path) -> None:
     """Writes fits.json whole or not at all, with the same bytes for the same fits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_rounded(fits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text)
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(text, encoding="utf-8")
     os.replace(unfinished, path)
@@ -110,11 +133,23 @@ def _summary(fits: dict) -> list[str]:
             lines.append(f"{arch} {name}: " + ", ".join(parts))
             lines += [f"  warning: {warning}" for warning in law["warnings"]]
         lines.append(f"{arch}: chosen {laws['chosen']}: {laws['chosen_reason']}")
-    for entry in fits["crossovers"]:
-        found = "none" if entry["n_params"] is None else f"{entry['n_params']:.4g} parameters"
-        note = f" ({entry['note']})" if entry["note"] else ""
-        lines.append(f"crossover {' / '.join(entry['archs'])}: {found}{note}")
+    lines += [_crossover_line(entry) for entry in fits["crossovers"]]
+    for arch, frontier in fits["frontier"].items():
+        if "refused" not in frontier:
+            exponent = frontier["n_opt_exponent_6nd"]
+            text = "no closed form" if exponent is None else f"N_opt ~ C^{exponent:.3f}"
+            lines.append(f"{arch} frontier: {text}")
     return lines
+
+
+def _crossover_line(entry: dict) -> str:
+    found = "none" if entry["n_params"] is None else f"{entry['n_params']:.4g} parameters"
+    ends = entry["interval_95"]
+    if ends is not None:
+        found += f" [{ends[0]:.4g}, {ends[1]:.4g}]"
+    tokens = "" if entry["n_tokens"] is None else f", {entry['n_tokens']:.4g} tokens"
+    note = f" ({entry['note']})" if entry["note"] else ""
+    return f"crossover {' / '.join(entry['archs'])} at {entry['at']}{tokens}: {found}{note}"
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

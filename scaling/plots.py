@@ -21,6 +21,7 @@ from matplotlib.lines import Line2D
 
 from .diagnostics import CURVATURE_P
 from .figure_style import PNG_DPI, RC, FamilyStyle, family_style, set_log_ticks, short_count
+from .laws import LAWS
 from .runs_table import Run, RunsTable, TableError, read_runs
 
 N_LABELS = {
@@ -28,7 +29,15 @@ N_LABELS = {
     "n_params_total": "Parameters $N$, embeddings counted",
 }
 # no space inside the formulas: the notes are wrapped at spaces
-LAW_LABELS = {"power": r"$L=C\,N^{-\alpha}$", "power_floor": r"$L=a\,N^{-\alpha}+c$"}
+LAW_LABELS = {
+    "power": r"$L=C\,N^{-\alpha}$",
+    "power_floor": r"$L=a\,N^{-\alpha}+c$",
+    "chinchilla": r"$L=E+A/N^{\alpha}+B/D^{\beta}$",
+    "chinchilla_tied": r"$L=E+A/N^{\alpha}+B/D^{\alpha}$",
+    "muennighoff": r"$L=E+A/N'^{\alpha}+B/D'^{\alpha}$",
+    "sms": "SMS$(N,D,U)$",
+}
+CROSSOVERS_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time": "time"}
 Y_MARGIN = 1.05
 Y_BAND = 1.1
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
@@ -141,36 +150,50 @@ def _exponent(law: dict) -> str:
 def _law_notes(fits: dict) -> list[str]:
     """What a reader of the figure has to know: D, refused laws, the crossover."""
     notes: list[str] = []
-    budgets: dict[int, list[str]] = {}
+    budgets: dict[tuple[float, bool], list[str]] = {}
     refusals: dict[str, list[str]] = {}
     for index, (arch, laws) in enumerate(fits["laws"].items()):
         name = family_style(arch, index).name
         chosen = laws.get(laws["chosen"])
         if chosen is not None:
-            budgets.setdefault(chosen["n_tokens"], []).append(name)
+            at_one = LAWS[laws["chosen"]].is_at_one_budget
+            budgets.setdefault((chosen["n_tokens"], at_one), []).append(name)
             p_value = chosen["curvature_p_value"]
             if p_value is not None and p_value < CURVATURE_P:
                 notes.append(
                     f"{name}: the points bend (p = {p_value:.2g}), so no single power fits."
                 )
         for law in fits["settings"]["laws"]:
-            if "refused" in laws[law]:
+            # what a table of one token count refuses by its nature needs no note
+            if LAWS[law].is_at_one_budget and "refused" in laws[law]:
                 reason = f"{LAW_LABELS[law]} not fitted: {laws[law]['refused'].split(':')[0]}"
                 refusals.setdefault(reason, []).append(name)
-    for tokens, names in budgets.items():
-        notes.append(f"{' and '.join(names)}: fitted at $D$ = {short_count(tokens)} tokens.")
+    for (tokens, at_one), names in budgets.items():
+        drawn = "fitted" if at_one else "fitted to all runs, drawn"
+        notes.append(f"{' and '.join(names)}: {drawn} at $D$ = {short_count(tokens)} tokens.")
     for reason, names in refusals.items():
         notes.append(f"{' and '.join(names)}: {reason}.")
-    for entry in fits["crossovers"]:
+    return notes + _crossover_notes(fits["crossovers"], {tokens for tokens, _ in budgets})
+
+
+def _crossover_notes(crossovers: Sequence[dict], drawn_tokens: set[float]) -> list[str]:
+    """Where each two families meet, at the D that is drawn; comparisons without data left out."""
+    found: dict[str, list[str]] = {}
+    for entry in crossovers:
+        is_drawn = entry["n_tokens"] in drawn_tokens
+        if not is_drawn and entry["at"] != "equal_params":
+            continue
+        if not is_drawn and any(other["n_tokens"] in drawn_tokens for other in crossovers):
+            continue
         pair = " and ".join(family_style(arch, i).name for i, arch in enumerate(entry["archs"]))
-        found = "none in the measured range"
+        place = "none in the measured range"
         if entry["n_params"] is not None:
-            found = f"at $N$ = {short_count(entry['n_params'])}"
+            place = f"at $N$ = {short_count(entry['n_params'])}"
             if entry["interval_95"] is not None:
                 ends = " to ".join(short_count(end) for end in entry["interval_95"])
-                found += f" (95 % interval {ends})"
-        notes.append(f"Crossover of {pair}: {found}.")
-    return notes
+                place += f" (95 % interval {ends})"
+        found.setdefault(pair, []).append(f"at equal {CROSSOVERS_AT[entry['at']]} {place}")
+    return [f"Crossover of {pair}: {'; '.join(places)}." for pair, places in found.items()]
 
 
 def draw_loss_curves(folder: Path, rows: Sequence[dict[str, str]]) -> tuple[Figure, list[str]]:

@@ -2,7 +2,8 @@
 
     python -m scaling.records runs/demo [--out runs/demo/runs.csv]
 
-A folder without record.json is a run that is not finished; it is named, not read. The bits columns
+A folder without record.json is a run that is not finished; it is named, not read. Branches of one
+training share the column trunk, which is what the fit's bootstrap draws. The bits columns
 compare across tokenizers: the validation loss in bits, end of song included, over a count that no
 tokenizer decides (characters of the text, note onsets, bars over all voices, seconds of the score).
 A BPE tokenizer scores one way of cutting the text, so for it they are upper bounds.
@@ -27,6 +28,7 @@ TEXT_FIELDS = {
     "size": "size",
     "tokenizer": "tokenizer",
     "dataset": "dataset",
+    "trunk": "trunk_id",
 }
 NUMBER_FIELDS = {
     "seed": "seed",
@@ -51,7 +53,7 @@ NLL_FIELD = "validation.nll_nats"
 COLUMNS = (
     *("run", "arch", "size", "seed", "n_params", "n_params_total", "n_tokens", "unique_tokens"),
     *("flops", "train_seconds", "loss", "loss_se", *BITS_FIELDS),
-    *("learning_rate", "tokenizer", "dataset", "context_length"),
+    *("learning_rate", "tokenizer", "dataset", "context_length", "trunk"),
 )
 
 

@@ -9,11 +9,11 @@ import hashlib
 import io
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REQUIRED = ("n_params", "n_tokens", "loss")
-OPTIONAL = ("arch", "unique_tokens", "seed", "run")
+OPTIONAL = ("arch", "unique_tokens", "flops", "train_seconds", "seed", "run", "trunk")
 # what other people's tables call these columns; the error message proposes them
 KNOWN_ALIASES = {
     "n_params": ("n", "params", "parameters", "n_parameters", "size"),
@@ -30,7 +30,8 @@ class TableError(ValueError):
 class Run:
     """One trained model. loss in nats per token; n_params N, n_tokens D, unique_tokens U.
 
-    cluster: name of what was drawn at random, the unit of the bootstrap; today the run itself.
+    cluster: name of what was drawn at random, the unit of the bootstrap: the column trunk where
+    there is one, else run, which the branches of a trunk then share. name: the column run.
     """
 
     arch: str
@@ -39,6 +40,9 @@ class Run:
     loss: float
     cluster: str
     unique_tokens: float = math.nan
+    flops: float = math.nan
+    train_seconds: float = math.nan
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,12 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
     for number, cells in rows:
         run = _parse_row(path, number, dict(zip(header, cells, strict=True)), names)
         seed = cells[header.index(names["seed"])] if "seed" in names else ""
-        key = (run.arch, run.n_params, run.n_tokens, run.loss, run.cluster, seed)
+        key = (run.arch, run.n_params, run.n_tokens, run.loss, run.name, seed)
         reason = _drop_reason(run)
         if reason is None and key in seen:
             reason = f"repeats row {seen[key]}"
         if reason is not None:
-            dropped.append({"row": number, "run": run.cluster, "reason": reason})
+            dropped.append({"row": number, "run": run.name, "reason": reason})
             continue
         seen[key] = number
         runs.append(run)
@@ -160,6 +164,10 @@ def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, 
             raise TableError(
                 f"{path}, row {number}: {names[ours]} is {cell!r}, expected a number"
             ) from None
+        if ours in ("flops", "train_seconds") and parsed <= 0:
+            raise TableError(
+                f"{path}, row {number}: {names[ours]} is {cell}, expected above 0, or an empty cell"
+            )
         # counts stay whole numbers: fits.json rounds its floats
         return int(parsed) if parsed.is_integer() else parsed
 
@@ -171,8 +179,11 @@ def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, 
         n_params=value("n_params"),
         n_tokens=value("n_tokens"),
         loss=value("loss"),
-        cluster=text("run"),
+        cluster=text("trunk") or text("run"),
         unique_tokens=value("unique_tokens"),
+        flops=value("flops"),
+        train_seconds=value("train_seconds"),
+        name=text("run"),
     )
 
 
@@ -192,10 +203,7 @@ def _name_clusters(runs: list[Run]) -> list[Run]:
     """A row without a run name is a cluster of its own, named alike in any order of the rows."""
     named = []
     for position, run in enumerate(sorted(runs)):
-        cluster = run.cluster or f"unnamed {position}"
-        named.append(
-            Run(run.arch, run.n_params, run.n_tokens, run.loss, cluster, run.unique_tokens)
-        )
+        named.append(replace(run, cluster=run.cluster or f"unnamed {position}"))
     return named
 
 

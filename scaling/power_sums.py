@@ -1,0 +1,154 @@
+"""Laws that are sums of powers of N and D, with and without a floor.
+
+N parameters, D tokens, L loss in nats per token. The logarithm of such a law is the log-sum-exp of
+lines in log N and log D, with an exact gradient. Array letters: n runs, k parameters, m terms.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from .law import Law, Needs, Points, Surface
+
+EXPONENT_STARTS = (0.05, 0.2, 0.5, 1.0)
+FLOOR_SHARE_STARTS = (0.05, 0.35, 0.65, 0.9)
+COLLAPSED = 0.01  # a floor below this share of the smallest loss
+
+
+@dataclass(frozen=True)
+class Term:
+    """scale * N^-n_exponent * D^-d_exponent, by name; a term without exponents is the floor."""
+
+    scale: str
+    n_exponent: str | None = None
+    d_exponent: str | None = None
+
+
+@dataclass(frozen=True)
+class PowerSum(Law):
+    """A law that is a sum of terms."""
+
+    terms: tuple[Term, ...] = ()
+
+    def design(self, points: Points) -> np.ndarray:
+        """Lines of the terms, (m, n, k): log term = design @ theta."""
+        names = self.parameters
+        lines = np.zeros((len(self.terms), len(points.log_n), len(names)))
+        for index, term in enumerate(self.terms):
+            lines[index, :, names.index(term.scale)] = 1.0
+            if term.n_exponent is not None:
+                lines[index, :, names.index(term.n_exponent)] -= points.log_n
+            if term.d_exponent is not None:
+                lines[index, :, names.index(term.d_exponent)] -= points.log_d
+        return lines
+
+    def surface(self, points: Points) -> Surface:
+        """As in Law."""
+        lines = self.design(points)
+
+        def log_loss(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            log_total, shares = log_sum(lines @ theta)
+            return log_total, np.einsum("mn,mnk->nk", shares, lines)
+
+        return log_loss
+
+    def log_loss(self, theta: np.ndarray, points: Points) -> np.ndarray:
+        """As in Law, without the derivatives."""
+        return log_sum(self.design(points) @ theta)[0]
+
+    def shifted(self, theta: np.ndarray, log_n: float, log_d: float) -> np.ndarray:
+        """As in Law: exponents stay, scales absorb the shift."""
+        shifted = theta.copy()
+        origin = Points.once(np.array([log_n]), np.array([log_d]))
+        at_origin = self.design(origin)[:, 0, :] @ theta  # (m,)
+        for value, term in zip(at_origin, self.terms, strict=True):
+            shifted[self.parameters.index(term.scale)] = value
+        return shifted
+
+    def starts(self, points: Points, log_loss: np.ndarray) -> list[np.ndarray]:
+        """As in Law: exponents from a grid, terms sharing the mean loss."""
+        n_exponents = sum(kind == "exponent" for kind in self.kinds.values())
+        slopes = list(itertools.product(EXPONENT_STARTS, repeat=n_exponents))
+        return self._starts_from(slopes, float(np.mean(log_loss)))
+
+    def starts_beside(
+        self, theta: np.ndarray, points: Points, log_loss: np.ndarray
+    ) -> list[np.ndarray]:
+        """As in Law: other floors, for a collapsed one would stay at 0 in every refit."""
+        if self.floor is None or not self.is_collapsed(theta, log_loss):
+            return []
+        names = zip(self.kinds.items(), theta, strict=True)
+        slopes = tuple(float(value) for (_, kind), value in names if kind == "exponent")
+        return self._starts_from([slopes], float(np.mean(log_loss)))
+
+    def is_collapsed(self, theta: np.ndarray, log_loss: np.ndarray) -> bool:
+        """Whether the floor is below COLLAPSED of the smallest loss. theta: (k,)."""
+        return theta[self.parameters.index(self.floor)] < np.log(COLLAPSED) + log_loss.min()
+
+    def _starts_from(self, slopes: list[tuple[float, ...]], log_mean: float) -> list[np.ndarray]:
+        exponents = [name for name, kind in self.kinds.items() if kind == "exponent"]
+        shares = FLOOR_SHARE_STARTS if self.floor else (0.0,)
+        n_power_terms = len(self.terms) - (self.floor is not None)
+        starts = []
+        for share, values in itertools.product(shares, slopes):
+            named = dict(zip(exponents, values, strict=True))
+            for term in self.terms:
+                part = share if term.scale == self.floor else (1 - share) / n_power_terms
+                named[term.scale] = log_mean + float(np.log(part))
+            starts.append(np.array([named[name] for name in self.parameters]))
+        return starts
+
+
+def log_sum(log_terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithm of the sum over terms, (n,), and each term's share in it, (m, n).
+
+    By hand: scipy's logsumexp and softmax take ten times as long on arrays this small.
+    """
+    highest = log_terms.max(axis=0)  # (n,)
+    shares = np.exp(log_terms - highest)  # (m, n)
+    total = shares.sum(axis=0)  # (n,)
+    return highest + np.log(total), shares / total
+
+
+POWER = PowerSum(
+    name="power",
+    formula="L = C * N^-alpha",
+    kinds={"C": "scale", "alpha": "exponent"},
+    needs=Needs(3, "two sizes fix the line exactly and leave nothing to judge it by"),
+    terms=(Term("C", n_exponent="alpha"),),
+)
+POWER_FLOOR = PowerSum(
+    name="power_floor",
+    formula="L = a * N^-alpha + c",
+    kinds={"a": "scale", "alpha": "exponent", "c": "scale"},
+    needs=Needs(
+        6,
+        "alpha and the floor c trade off against each other, "
+        "and on 5 points the AICc of 3 parameters is not defined",
+    ),
+    floor="c",
+    terms=(Term("a", n_exponent="alpha"), Term("c")),
+)
+# Source: Hoffmann et al. 2022, eq. 10
+CHINCHILLA = PowerSum(
+    name="chinchilla",
+    formula="L = E + A / N^alpha + B / D^beta",
+    kinds={"E": "scale", "A": "scale", "B": "scale", "alpha": "exponent", "beta": "exponent"},
+    needs=Needs(
+        4, "below that, five parameters have nothing left to be judged by", runs=12, budgets=3
+    ),
+    floor="E",
+    terms=(Term("E"), Term("A", n_exponent="alpha"), Term("B", d_exponent="beta")),
+)
+# Source: Muennighoff et al. 2023 and Gadre et al. 2024, who tie the exponents
+CHINCHILLA_TIED = PowerSum(
+    name="chinchilla_tied",
+    formula="L = E + A / N^alpha + B / D^alpha",
+    kinds={"E": "scale", "A": "scale", "B": "scale", "alpha": "exponent"},
+    needs=Needs(
+        4, "below that, four parameters have nothing left to be judged by", runs=12, budgets=3
+    ),
+    floor="E",
+    terms=(Term("E"), Term("A", n_exponent="alpha"), Term("B", d_exponent="alpha")),
+)

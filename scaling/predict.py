@@ -1,0 +1,261 @@
+"""Questions to fits.json: what loss a budget buys, and which size and token count to choose.
+
+    python -m scaling.predict runs/demo/fits.json --flops 1e15
+    python -m scaling.predict runs/demo/fits.json --params 5e6 [--tokens 1e8]
+    python -m scaling.predict runs/demo/fits.json --hours-on h100 [--hours 2]
+
+N parameters, D tokens, C FLOPs, L loss in nats per token. One of --flops, --params and --tokens:
+the others are chosen for the least loss at equal cost. Two of them: the third follows. --hours-on
+beside them says how long that takes; alone, the hours are the budget. Each family answers with its
+chosen law. Ends of intervals are percentiles of the law's draws, each draw choosing for itself.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .costs import CostCurve
+from .fitted import FittedLaw
+from .frontier import best_log_loss, budget_range
+from .intervals import is_degenerate, percentile_interval
+from .laws import LAWS
+from .runs_table import TableError
+
+# dense bf16 FLOPs a second, by the makers' data sheets
+PEAK_FLOPS = {"a100": 312e12, "h100": 989e12, "h200": 989e12}
+# share of the peak that training of small models reaches; estimates, --mfu takes a measured one
+USUAL_SHARE = {"gpt": 0.25, "lstm": 0.12}
+OTHER_SHARE = 0.25
+# how far beyond the measured budgets a size or token count is looked for, and in how many steps
+REACH = 1e8
+BUDGETS_SEARCHED = 161
+QUANTITIES = ("flops", "n_params", "n_tokens", "loss")
+
+
+@dataclass(frozen=True)
+class Question:
+    """Logarithms of what is given, or None; at least one is given."""
+
+    log_c: float | None = None
+    log_n: float | None = None
+    log_d: float | None = None
+
+
+def read_fits(path: Path) -> dict[str, FittedLaw | str]:
+    """Each family's chosen law, or why it has none.
+
+    Raises:
+        TableError: if the file is not a fits.json, or an old one.
+    """
+    again = "run python -m scaling.fit again"
+    try:
+        fits = json.loads(path.read_text(encoding="utf-8"))
+        return {arch: _restored(arch, fits) for arch in fits["laws"]}
+    except (json.JSONDecodeError, KeyError, TypeError) as err:
+        raise TableError(f"{path}: not a fits.json with costs and draws ({err}); {again}") from err
+
+
+def _restored(arch: str, fits: dict[str, Any]) -> FittedLaw | str:
+    laws = fits["laws"][arch]
+    if laws["chosen"] is None:
+        return laws["chosen_reason"]
+    entry, law = laws[laws["chosen"]], LAWS[laws["chosen"]]
+    draws = entry["draws"]
+    if draws is not None:
+        columns = zip(*(draws[name] for name in law.parameters), strict=True)
+        draws = np.array(
+            [law.theta(dict(zip(law.parameters, row, strict=True))) for row in columns]
+        )
+    curves = {}
+    for name in ("flops_per_token", "seconds_per_token"):
+        cost = fits["costs"][arch][name]
+        logs = None if cost is None else (np.log(cost["n_params"]), np.log(cost["cost"]))
+        curves[name] = None if logs is None else CostCurve(*logs)
+    tokens = (entry["n_tokens_range"][0], entry["n_tokens_range"][1])
+    return FittedLaw(
+        arch=arch,
+        law=law,
+        theta=law.theta(entry["params"]),
+        draws=draws,
+        n_tokens=entry["n_tokens"] if law.is_at_one_budget else None,
+        sizes=(entry["n_params_range"][0], entry["n_params_range"][1]),
+        budgets=(),
+        tokens=tokens,
+        flops=curves["flops_per_token"],
+        seconds=curves["seconds_per_token"],
+    )
+
+
+def ask(fitted: FittedLaw, question: Question) -> dict[str, tuple[float, list[float] | None]]:
+    """Value and 95 % interval of each of QUANTITIES; None where there is no interval.
+
+    Raises:
+        TableError: if the law cannot answer.
+    """
+    centre = np.exp(_answer(fitted, fitted.theta, question))
+    ends = None
+    if fitted.draws is not None:
+        drawn = np.array([_answer(fitted, theta, question) for theta in fitted.draws])
+        ends = np.exp(percentile_interval(drawn))  # (2, 4)
+    answers = {}
+    for index, name in enumerate(QUANTITIES):
+        interval = None
+        if ends is not None and not is_degenerate(*ends[:, index]):
+            interval = ends[:, index].tolist()
+        answers[name] = (float(centre[index]), interval)
+    return answers
+
+
+def _answer(fitted: FittedLaw, theta: np.ndarray, question: Question) -> np.ndarray:
+    """Logs of QUANTITIES, (4,), for one theta, (k,)."""
+    log_c, log_n, log_d = question.log_c, question.log_n, question.log_d
+    if fitted.n_tokens is not None:
+        if log_n is None or log_c is not None or log_d not in (None, math.log(fitted.n_tokens)):
+            raise TableError(
+                f"{fitted.arch}: the chosen law, {fitted.law.name}, is in N alone and holds at "
+                f"{fitted.n_tokens:g} tokens: give --params alone, or train sizes at three token "
+                "counts or more and fit again"
+            )
+        log_d = math.log(fitted.n_tokens)
+    if sum(part is not None for part in (log_c, log_n, log_d)) == 1:
+        log_n, log_d = _best(fitted, theta, question)
+    elif log_n is None:
+        log_n = float(fitted.cost.size_for(np.array(log_c - log_d)))
+    elif log_d is None:
+        log_d = log_c - float(fitted.cost.at(np.array(log_n)))
+    log_loss = fitted.log_loss(theta, np.array([log_n]), np.array([log_d]))[0]
+    return np.array([log_d + float(fitted.cost.at(np.array(log_n))), log_n, log_d, log_loss])
+
+
+def _best(fitted: FittedLaw, theta: np.ndarray, question: Question) -> tuple[float, float]:
+    """Log N and log D of least loss for their cost, where one of C, N and D is given."""
+    if question.log_c is not None:
+        log_c = np.array([question.log_c])
+        log_n = best_log_loss(fitted, theta, log_c)[0]
+        return float(log_n[0]), float(log_c[0] - fitted.cost.at(log_n)[0])
+    low, high = budget_range(fitted)
+    log_c = np.linspace(low - np.log(REACH), high + np.log(REACH), BUDGETS_SEARCHED)
+    log_n = best_log_loss(fitted, theta, log_c)[0]
+    log_d = log_c - fitted.cost.at(log_n)
+    if question.log_n is not None:
+        return question.log_n, float(np.interp(question.log_n, log_n, log_d))
+    return float(np.interp(question.log_d, log_d, log_n)), question.log_d
+
+
+def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list[str]:
+    """The answer in words."""
+    answers = ask(fitted, question)
+
+    def text(name: str) -> str:
+        value, ends = answers[name]
+        between = "" if ends is None else f" [{ends[0]:.4g}, {ends[1]:.4g}]"
+        return f"{value:.4g}{between}"
+
+    lines = [
+        f"{fitted.arch} ({fitted.law.name}): loss {text('loss')} nats a token at "
+        f"{text('n_params')} parameters and {text('n_tokens')} tokens, {text('flops')} FLOPs"
+    ]
+    if hours is not None:
+        lines.append(f"  {hours.of(fitted.arch, answers['flops'][0])}")
+    if fitted.draws is None:
+        lines.append("  no intervals: the law has none")
+    outside = [
+        f"{name} {answers[name][0] / (low if answers[name][0] < low else high):.3g} times the "
+        f"{'smallest' if answers[name][0] < low else 'largest'} measured"
+        for name, (low, high) in (("n_params", fitted.sizes), ("n_tokens", fitted.tokens))
+        if not low * (1 - 1e-6) <= answers[name][0] <= high * (1 + 1e-6)
+    ]
+    if outside:
+        lines.append(f"  extrapolated: {', '.join(outside)}")
+    if fitted.flops is None:
+        lines.append("  FLOPs by 6 N D: the table has none")
+    return lines
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A device and the share of its peak that training reaches; None is the usual one."""
+
+    device: str
+    share: float | None
+
+    def flops(self, arch: str, hours: float) -> float:
+        """FLOPs of that many hours."""
+        return hours * 3600 * PEAK_FLOPS[self.device] * self._share(arch)
+
+    def of(self, arch: str, flops: float) -> str:
+        """How long the FLOPs take, in words."""
+        hours = flops / self.flops(arch, 1.0)
+        return f"{hours:.3g} hours on one {self.device} at {self._share(arch):.0%} of its peak"
+
+    def _share(self, arch: str) -> float:
+        return USUAL_SHARE.get(arch, OTHER_SHARE) if self.share is None else self.share
+
+
+def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m scaling.predict", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("fits", type=Path, help="fits.json, as python -m scaling.fit writes it")
+    parser.add_argument("--flops", type=float, help="budget C in FLOPs")
+    parser.add_argument("--params", type=float, help="size N, counted as in the fitted table")
+    parser.add_argument("--tokens", type=float, help="training tokens D")
+    parser.add_argument("--hours-on", choices=sorted(PEAK_FLOPS), help="device for the hours")
+    parser.add_argument("--hours", type=float, default=1.0, help="budget, where no other is given")
+    parser.add_argument("--mfu", type=float, help="share of the device's peak FLOPs, in (0, 1]")
+    return parser.parse_args(argv)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises TableError on a question that has no answer."""
+    for name in ("flops", "params", "tokens", "hours"):
+        value = getattr(arguments, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise TableError(f"--{name} is {value:g}, expected a number above 0")
+    if arguments.mfu is not None and not 0 < arguments.mfu <= 1:
+        raise TableError(f"--mfu is {arguments.mfu:g}, expected above 0 and at most 1")
+    given = [n for n in ("flops", "params", "tokens") if getattr(arguments, n) is not None]
+    if len(given) == 3:
+        raise TableError("--flops, --params and --tokens: two of them fix the third, give two")
+    if not given and arguments.hours_on is None:
+        raise TableError("nothing is asked: give --flops, --params, --tokens or --hours-on")
+
+
+def _question(arguments: argparse.Namespace, arch: str, hours: Hours | None) -> Question:
+    flops = arguments.flops
+    if flops is None and arguments.params is None and arguments.tokens is None:
+        flops = hours.flops(arch, arguments.hours)
+    given = (flops, arguments.params, arguments.tokens)
+    return Question(*(None if value is None else math.log(value) for value in given))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints each family's answer; 2 if none has one or the question is wrong."""
+    arguments = _parse_arguments(argv)
+    refused, answered = [], 0
+    try:
+        _check(arguments)
+        hours = None if arguments.hours_on is None else Hours(arguments.hours_on, arguments.mfu)
+        for arch, fitted in read_fits(arguments.fits).items():
+            try:
+                if isinstance(fitted, str):
+                    raise TableError(f"{arch}: {fitted}")
+                print("\n".join(_lines(fitted, _question(arguments, arch, hours), hours)))
+                answered += 1
+            except TableError as err:
+                refused.append(str(err))
+    except (TableError, OSError) as err:
+        refused.append(str(err))
+    for reason in refused:
+        print(f"error: {reason}", file=sys.stderr)
+    return 0 if answered else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
