@@ -7,8 +7,14 @@ python train.py configs/finetune.yaml model.pretrained=runs/single/gpt_tiny data
 
 import argparse
 import logging
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.blocks import TrainingData
+    from training.run_folder import RunFolder
 
 
 def train_one(config_path: Path, overrides: list[str]) -> None:
@@ -17,29 +23,44 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
     from transformers.utils import logging as library_logging
 
     from training.blocks import load_blocks
+    from training.branches import branch_config, plan_branches
     from training.config import load_config
-    from training.model import build_model
-    from training.pretrained import overfitting
-    from training.record import write_record
     from training.run_folder import choose_run_folder, is_main_process
-    from training.trainer import train
 
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()  # of saving; training has its own
     config = load_config(config_path, overrides)
+    show_bar = not config["training"].get("disable_tqdm")
+    branches = plan_branches(config)
     data = load_blocks(config)
-    run = choose_run_folder(config, data.files)
+    trunk = choose_run_folder(config, data.files)
+    with trunk.locked():
+        train_run(trunk, data, show_bar)
+        for branch in branches:
+            run = choose_run_folder(branch_config(trunk.config, branch), data.files)
+            with run.locked():
+                train_run(run, data, show_bar)
+        if is_main_process():
+            shutil.rmtree(trunk.branch_points, ignore_errors=True)
+
+
+def train_run(run: "RunFolder", data: "TrainingData", show_bar: bool) -> None:
+    """Train one run to its end and write its record; a finished one is left alone."""
+    from training.model import build_model
+    from training.pretrained import overfitting
+    from training.record import write_record
+    from training.run_folder import is_main_process
+    from training.trainer import train
+
     if run.reason:
         logging.getLogger("train").warning(run.reason)
-    with run.locked():
-        if run.is_finished:
-            print(f"{run.path} is finished; nothing to do")
-            return
-        model = build_model(run.config, data)
-        result = train(run, model, data, show_bar=not config["training"].get("disable_tqdm"))
-        if is_main_process():
-            write_record(run, model, data, result)
+    if run.is_finished:
+        print(f"{run.path} is finished; nothing to do")
+        return
+    model = build_model(run.config, data)
+    result = train(run, model, data, show_bar)
     if is_main_process():
+        write_record(run, model, data, result)
         loss, songs = result.validation.loss_nats_per_token, len(result.validation.n_targets)
         print(f"run folder       {run.path}")
         print(f"validation loss  {loss:.4f} nats per token over {songs} songs")

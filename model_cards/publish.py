@@ -110,7 +110,7 @@ def list_revisions(run: Path) -> list[int]:
     if not steps:
         raise FileNotFoundError(
             f"{run / 'checkpoints'} holds no checkpoint-<step>: training removes them at the end "
-            "of a run; publish without the revisions"
+            "of a run, unless training.save_total_limit is null; publish without the revisions"
         )
     for step in steps:
         _check_weights(run / "checkpoints" / f"checkpoint-{step}")

@@ -124,6 +124,13 @@ def test_saved_model_gives_the_recorded_loss_token_by_token(finished):
     assert not (finished / "checkpoints").exists()
 
 
+def test_checkpoints_stay_where_no_limit_thins_them(place):
+    keep = ("training.save_total_limit=null", "training.save_steps=2", "training.logging_steps=2")
+    assert train_tiny(*TINY, "training.max_steps=4", "name=kept", *keep) == 0
+    left = {path.name for path in (RUNS / "single/kept/checkpoints").iterdir()}
+    assert left == {"checkpoint-2", "checkpoint-4"}
+
+
 def test_saved_model_comes_with_its_pipeline(finished):
     config = json.loads((finished / "checkpoint/config.json").read_text())
     implementation = config["custom_pipelines"]["abc-music"]["impl"]

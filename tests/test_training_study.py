@@ -17,6 +17,17 @@ TINY = {
 }
 
 
+PRESETS = (("char", 256), ("demo", 256), ("study_cpu", 256), ("study_b", 5000))
+BRANCHED = {
+    **TINY,
+    "training.lr_scheduler_type": "warmup_stable_decay",
+    "training.lr_scheduler_kwargs": {"decay_type": "1-sqrt"},
+    "training.warmup_steps": 2,
+    "budget.decay_share": 0.25,
+    "budget.branches": [2048, 3072],
+}
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     make_dataset(tmp_path / "data")
@@ -61,7 +72,7 @@ def test_cells_are_sizes_by_tokens_by_seeds_longest_first(place):
 
 def test_every_study_of_the_project_has_known_sizes(place):
     for path in CONFIGS.glob("study_*.yaml"):
-        for preset, length in (("char", 256), ("demo", 256), ("study_b", 5000)):
+        for preset, length in PRESETS:
             if not (place / "data" / "music21" / preset).exists():
                 make_dataset(place / "data", "music21", preset, block_length=length)
         study = plan_study(path, ["data.dataset=music21"])
@@ -77,6 +88,59 @@ def test_demo_pairs_both_families_by_size(place):
     assert max(flops) / min(flops) > 50
 
 
+def test_cpu_study_pairs_both_families_at_four_token_counts(place):
+    make_dataset(place / "data", "dev", "study_cpu", block_length=256)
+    study = plan_study(CONFIGS / "study_cpu.yaml")
+    assert len(study.runs) == 2 * (3 * 3 + 3 * 2)
+    names = study.run_names()
+    assert len(set(names)) == 4 * len(study.runs)
+    for tokens in ("12M", "6M", "3M", "1500k"):
+        assert f"gpt_l1_d16_t{tokens}_s3" in names
+        assert f"lstm_l2_d221_t{tokens}_s2" in names
+    assert "gpt_l4_d128_t12M_s3" not in names
+    widest = next(cell for cell, _ in study.runs if cell.name == "gpt_l4_d128_t12M_s1")
+    assert widest.n_tokens > 15 * 0.99 * 787_584
+    assert widest.n_tokens_trained == pytest.approx(14.1e6, rel=0.01)
+
+
+def test_seeds_of_the_command_line_hold_for_all_sizes(place):
+    sizes = [{"config": "gpt_tiny", "seeds": [1, 2, 3]}, {"config": "lstm_tiny"}]
+    path = write_study(sizes)
+    seeds = [cell.name[-1] for cell, _ in plan_study(path).runs if cell.name.startswith("gpt")]
+    assert sorted(seeds) == ["1", "2", "3"]
+    names = sorted(cell.name for cell, _ in plan_study(path, ["seeds=[4]"]).runs)
+    assert names == ["gpt_tiny_t2048_s4", "lstm_tiny_t2048_s4"]
+
+
+def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
+    sizes = [{"config": "gpt_tiny", "name": "small"}]
+    path = write_study(sizes, tokens=[4096], overrides=BRANCHED)
+    names = ["small_t2048_s1", "small_t3072_s1", "small_t4096_s1"]
+    assert main([str(path), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines) == names
+    assert main([str(path)]) == 0
+    output = capsys.readouterr()
+    assert "3 of 3 runs of trial finished" in output.out
+    assert f"{(16 + 2 + 3) * 8 * 31 / 1000:.2f}k/" in output.err  # the bar, in tokens
+    assert sorted(read_plan()["runs"]) == names
+    records = [json.loads((RUNS / "trial" / n / "record.json").read_text()) for n in names]
+    assert {record["trunk_id"] for record in records} == {"small_t4096_s1"}
+    planned = plan_study(path).runs[0][0]
+    branches = {branch.name: branch for branch in planned.branches}
+    for record in records[:2]:
+        assert record["n_tokens_seen"] == branches[record["name"]].n_tokens
+        assert record["flops_train"] == branches[record["name"]].flops_train
+    (RUNS / "trial" / names[0] / "record.json").unlink()  # a branch alone is missing
+    kept = (RUNS / "trial" / names[2] / "record.json").stat().st_mtime_ns
+    assert main([str(path)]) == 0
+    assert "3 of 3 runs of trial finished" in capsys.readouterr().out
+    assert (RUNS / "trial" / names[2] / "record.json").stat().st_mtime_ns == kept
+    again = json.loads((RUNS / "trial" / names[0] / "record.json").read_text())
+    assert again["validation"] == records[0]["validation"]
+    assert again["trunk_id"] == "small_t4096_s1"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -84,6 +148,10 @@ def test_demo_pairs_both_families_by_size(place):
         ({"seeds": []}, "seeds is .* expected a list"),
         ({"tokens": ["2M"]}, "expected whole numbers"),
         ({"sizes": [{"name": "x"}]}, "has no config"),
+        ({"sizes": [{"config": "gpt_tiny", "seeds": 2}]}, "seeds is 2 .* expected a list"),
+        ({"sizes": [{"config": "gpt_tiny", "seeds": ["a"]}]}, "expected whole numbers"),
+        ({"overrides": BRANCHED, "tokens": [3072]}, "branches holds 3,072.*below budget.tokens"),
+        ({"overrides": BRANCHED, "tokens": [4096, 8192]}, "two cells .* are named .*_t.*_s1"),
         ({"sizes": [{"config": "gpt_tny"}]}, "did you mean .*gpt_tiny"),
         ({"sizes": [{"config": "gpt_tiny"}, {"config": "gpt_tiny"}]}, "two cells .* are named"),
         ({"overrides": {**TINY, "model.hiden_size": 2}}, "did you mean model.hidden_size"),

@@ -46,12 +46,22 @@ def plan_budget(config: dict[str, Any], block_length: int) -> Budget:
         ValueError: If the global batch is no multiple of the block length, or the budget is below
             one step.
     """
-    tokens, batch = config["budget"]["tokens"], config["budget"]["global_batch_tokens"]
+    batch = config["budget"]["global_batch_tokens"]
     if batch % block_length:
         raise ValueError(
             f"budget.global_batch_tokens is {batch:,}, expected a multiple of the block length "
             f"{block_length:,}; set it to {max(1, batch // block_length) * block_length}"
         )
+    return Budget(run_length(config), batch // block_length, block_length)
+
+
+def run_length(config: dict[str, Any]) -> int:
+    """Steps of a run that is not a fine-tuning; a given training.max_steps wins.
+
+    Raises:
+        ValueError: If the budget is below one step.
+    """
+    tokens, batch = config["budget"]["tokens"], config["budget"]["global_batch_tokens"]
     max_steps = config["training"].get("max_steps", -1)
     if max_steps < 1:
         max_steps = tokens // batch
@@ -59,7 +69,15 @@ def plan_budget(config: dict[str, Any], block_length: int) -> Budget:
         raise ValueError(
             f"budget.tokens is {tokens:,}, less than one step of {batch:,}; raise it to {batch}"
         )
-    return Budget(max_steps, batch // block_length, block_length)
+    return max_steps
+
+
+def short_count(count: int) -> str:
+    """A token budget as it stands in names: 2_000_000 is 2M, 1_500_000 is 1500k."""
+    for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count % unit == 0:
+            return f"{count // unit}{letter}"
+    return str(count)
 
 
 def plan_epochs(config: dict[str, Any], block_length: int, n_blocks: int) -> Budget:

@@ -9,15 +9,16 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
-from .run_folder import write_atomically
+from .run_folder import RunFolder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,22 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     return json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
+def newest_checkpoint(*folders: Path, up_to_step: float = math.inf) -> Path | None:
     """The newest whole checkpoint; damaged ones after it are removed, with one warning each.
 
     They are removed since the Trainer, which counts folders, would keep them instead of good ones.
+
+    Args:
+        folders: Where to look.
+        up_to_step: Later ones are left alone.
     """
-    found = [p for p in folder.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
-    for checkpoint in sorted(found, key=lambda p: int(p.name.rpartition("-")[2]), reverse=True):
+    found = [
+        path
+        for folder in folders
+        for path in folder.glob("checkpoint-*")
+        if path.name.rpartition("-")[2].isdigit() and step_of(path) <= up_to_step
+    ]
+    for checkpoint in sorted(found, key=step_of, reverse=True):
         fault = _fault(checkpoint)
         if fault is None:
             return checkpoint
@@ -54,6 +64,22 @@ def newest_checkpoint(folder: Path) -> Path | None:
         )
         shutil.rmtree(checkpoint, ignore_errors=True)
     return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that the name of a checkpoint says."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def keep_branch_points(run: RunFolder, steps: Sequence[int]) -> None:
+    """Move whole checkpoints of these steps to where save_total_limit does not count them."""
+    for step in steps:
+        checkpoint = run.checkpoints / f"checkpoint-{step}"
+        kept = run.branch_points / checkpoint.name
+        if (checkpoint / MANIFEST).is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(kept, ignore_errors=True)
+            checkpoint.replace(kept)
 
 
 def remove_partial(checkpoint: Path) -> None:

@@ -25,9 +25,14 @@ import yaml
 
 SECTIONS = ("model", "data", "budget", "training", "lora")
 TOP_FIELDS = {"name": str, "study": str, "size": str}
+# the run that a branch may start from; written into its saved config
+TRUNK_FIELDS = {"trunk": str}
 # data.digest is written into the saved config: it ties the run to the blocks it was trained on
 DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str}
-BUDGET_FIELDS = {"tokens": int, "global_batch_tokens": int}
+BUDGET_FIELDS = {
+    **{"tokens": int, "global_batch_tokens": int},
+    **{"decay_share": float, "branches": list},  # of the schedule warmup_stable_decay
+}
 # model.digest is written likewise: it ties the run to the weights it started from
 PRETRAINED_FIELDS = {"pretrained": str, "digest": str}
 EPOCH_FIELDS = {"epochs": float, "sequences_per_step": int}
@@ -206,7 +211,7 @@ def _flatten(content: Mapping[str, Any], origin: str) -> Flat:
 
 
 def _nest(flat: Flat) -> dict[str, Any]:
-    nested: dict[str, Any] = {key: flat[key] for key in TOP_FIELDS}
+    nested: dict[str, Any] = {key: flat[key] for key in (*TOP_FIELDS, *TRUNK_FIELDS) if key in flat}
     for section in SECTIONS:
         start = f"{section}."
         nested[section] = {k.removeprefix(start): v for k, v in flat.items() if k.startswith(start)}
@@ -240,7 +245,8 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
 def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     both = {"data": DATA_FIELDS, **sections}
     dotted = {f"{section}.{k}": hint for section, of in both.items() for k, hint in of.items()}
-    return {**TOP_FIELDS, **{k: v for k, v in dotted.items() if k not in SET_BY_US}}
+    top = {**TOP_FIELDS, **TRUNK_FIELDS}
+    return {**top, **{k: v for k, v in dotted.items() if k not in SET_BY_US}}
 
 
 def _check_required(flat: Flat, origins: Origins) -> None:
@@ -257,8 +263,8 @@ def _check_required(flat: Flat, origins: Origins) -> None:
             raise ConfigError(_type_message(key, flat[key], hint, origins[key]))
         if hint is int and flat[key] < 1 and key != "training.seed":
             raise ConfigError(f"{key} is {flat[key]} in {origins[key]}, expected 1 or more")
-    for key in ("name", "study"):
-        value = flat[key]  # both become folder names
+    for key in [key for key in ("name", "study", "trunk") if key in flat]:
+        value = flat[key]  # they become folder names
         if not isinstance(value, str) or not re.fullmatch(r"\w[\w.+-]*", value):
             raise ConfigError(f"{key} is {value!r}, expected a folder name; choose another one")
 

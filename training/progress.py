@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,6 +15,8 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .budget import Budget
+from .checkpoints import keep_branch_points
+from .run_folder import RunFolder
 
 
 class Stopwatch:
@@ -76,6 +78,8 @@ class RunLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Cut the log at the step that the run goes on from."""
+        # a branch has them from its trunk, of another length; here shares are counted anew
+        state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
             self.path.write_text(
                 "".join(kept_lines(self.path, state.global_step)), encoding="utf-8"
@@ -130,6 +134,34 @@ class RunLog(TrainerCallback):
     def close(self) -> None:
         """Leave the bar as it stands."""
         self.bar.close()
+
+
+class BranchPoints(TrainerCallback):
+    """Asks for a checkpoint, and for a line of the log, where branches leave this run; keeps it.
+
+    Args:
+        run: The trunk.
+        steps: Where branches leave.
+    """
+
+    def __init__(self, run: RunFolder, steps: Sequence[int]) -> None:
+        self.run = run
+        self.steps = steps
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask at the boundary of a step."""
+        if state.global_step in self.steps:
+            # a branch does not know the losses since the last line
+            control.should_log = control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Put it where it is not counted."""
+        if state.is_world_process_zero:
+            keep_branch_points(self.run, self.steps)
 
 
 def kept_lines(path: Path, step: int) -> list[str]:

@@ -30,7 +30,11 @@ VERSIONS_OF = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 def write_record(
     run: RunFolder, model: PreTrainedModel, data: TrainingData, result: TrainingResult
 ) -> dict[str, Any]:
-    """Save the final model, then the record; then remove the checkpoints."""
+    """Save the final model, then the record; then remove the checkpoints.
+
+    With `training.save_total_limit=null` none was thinned out, and they stay, to be published as
+    revisions.
+    """
     n_params_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     with disk_full_in_one_line(run.path):
         model = merge_adapter(model, run.adapter)
@@ -41,14 +45,19 @@ def write_record(
             record["finetuned_from"] = {**origin, "loss_nats_per_token": {"validation": before}}
         save_model(model, data, run.checkpoint)
         write_atomically(run.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    if run.config["training"].get("save_total_limit") is not None:
+        shutil.rmtree(run.checkpoints, ignore_errors=True)
     return record
 
 
 def make_record(
     run: RunFolder, model: PreTrainedModel, data: TrainingData, result: TrainingResult
 ) -> dict[str, Any]:
-    """All facts of a run; every field says its unit."""
+    """All facts of a run; every field says its unit.
+
+    Tokens, FLOPs and train_seconds of a branch are those of the run trained alone; what it took
+    beside its trunk is train_seconds_spent.
+    """
     config, budget = run.config, result.budget
     return {
         **{key: config[key] for key in ("name", "study", "size")},
@@ -57,12 +66,13 @@ def make_record(
         "dataset": config["data"]["dataset"],
         "preset": config["data"]["preset"],
         "seed": config["training"]["seed"],
-        "trunk_id": config["name"],
+        "trunk_id": config.get("trunk", config["name"]),
         "num_hidden_layers": model.config.num_hidden_layers,
         "hidden_size": model.config.hidden_size,
         "context_length": budget.block_length,
         **_sizes_and_costs(model, data, result),
         "train_seconds": result.train_seconds,
+        "train_seconds_spent": result.train_seconds - result.trunk_seconds,
         "tokens_per_second": budget.n_tokens / result.train_seconds,
         "learning_rate": config["training"]["learning_rate"],
         "global_batch_tokens": budget.sequences_per_step * budget.block_length,

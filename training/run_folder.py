@@ -20,7 +20,8 @@ from .pretrained import weights_digest
 
 RUNS = Path("runs")
 LOCK_WAIT_SECONDS = 15.0  # a process that was told to stop still writes its checkpoint
-NOT_SETTINGS = ("name",)  # what may differ between two configs of one run
+# what may differ between two configs of one run: what else is made of it changes no weight
+NOT_SETTINGS = ("name", "trunk", "budget.branches")
 
 
 class RunFolder:
@@ -41,6 +42,7 @@ class RunFolder:
         self.checkpoint = path / "checkpoint"
         self.adapter = path / "adapter"
         self.checkpoints = path / "checkpoints"
+        self.branch_points = path / "branch_points"
         self.record = path / "record.json"
 
     @property
@@ -96,12 +98,12 @@ def choose_run_folder(config: dict[str, Any], data: DataFiles, runs: Path = RUNS
     for number in itertools.count(1):
         name = wanted if number == 1 else f"{wanted}-{number}"
         path = runs / config["study"] / name
-        difference = _difference(path / "config.yaml", config)
-        if difference is None:
+        found = difference(path / "config.yaml", config)
+        if found is None:
             return RunFolder(
                 path, {**config, "name": name}, reason and f"{reason}; this run is {path}"
             )
-        reason = reason or f"{path} holds a run with other settings ({difference})"
+        reason = reason or f"{path} holds a run with other settings ({found})"
     raise AssertionError("unreachable")
 
 
@@ -121,8 +123,16 @@ def write_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _difference(config_file: Path, config: dict[str, Any]) -> str | None:
-    """First setting in which a saved config differs, in words; None if there is none."""
+def difference(
+    config_file: Path, config: dict[str, Any], may_differ: tuple[str, ...] = ()
+) -> str | None:
+    """First setting in which a saved config differs, in words; None if there is none.
+
+    Args:
+        config_file: Of a run; where there is no such file, nothing differs.
+        config: To hold against it.
+        may_differ: Dotted keys that are left out.
+    """
     if not config_file.is_file():
         return None
     try:
@@ -132,7 +142,7 @@ def _difference(config_file: Path, config: dict[str, Any]) -> str | None:
     if not isinstance(saved, dict):
         return "its config.yaml is damaged"
     there, here = _settings(saved), _settings(config)
-    for key in sorted(there.keys() | here.keys()):
+    for key in sorted((there.keys() | here.keys()) - set(may_differ)):
         if there.get(key) != here.get(key):
             if key == "data.digest":
                 return "the data have changed"
@@ -147,6 +157,6 @@ def _settings(config: dict[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if isinstance(value, dict):
             settings.update({f"{key}.{name}": item for name, item in value.items()})
-        elif key not in NOT_SETTINGS:
+        else:
             settings[key] = value
-    return settings
+    return {key: value for key, value in settings.items() if key not in NOT_SETTINGS}

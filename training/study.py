@@ -3,8 +3,9 @@
 python -m training.study configs/study_demo.yaml [--jobs 2] [--dry-run] [key=value ...]
 
 The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
-`name` and dotted keys), `tokens`, `seeds`, and `overrides` (dotted keys for all cells). The plan
-goes to runs/<study>/plan.json.
+`name`, `seeds` of its own and dotted keys), `tokens`, `seeds`, and `overrides` (dotted keys for all
+cells). With `budget.branches` a cell gives a run for each of its branches as well. The plan goes to
+runs/<study>/plan.json.
 """
 
 import argparse
@@ -20,29 +21,42 @@ from typing import Any
 
 from scaling.counts import ModelShape, train_flops_per_token
 
-from .budget import plan_budget
+from .branches import branch_config, plan_branches
+from .budget import plan_budget, short_count
 from .config import (
     ConfigError,
     format_override,
     load_config,
-    nearest,
-    parse_override,
-    read_yaml,
     resolve_config,
 )
 from .data_files import locate_data
 from .run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
+from .study_file import read_study, seeds_of
 from .study_runner import run_cells
 
 logger = logging.getLogger(__name__)
 
-STUDY_FIELDS = ("name", "overrides", "sizes", "tokens", "seeds")
-PER_CELL = {"budget.tokens": "tokens", "training.seed": "seeds"}
+
+@dataclass(frozen=True)
+class CellBranch:
+    """A run that a cell gives beside its own.
+
+    Attributes:
+        name: Of the run, and of its folder.
+        n_tokens: D of the run.
+        n_tokens_shared: Those of them that the cell's own run has trained on already.
+        flops_train: C of the run, by formula, as if it were trained alone.
+    """
+
+    name: str
+    n_tokens: int
+    n_tokens_shared: int
+    flops_train: float
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study.
+    """One call of train.py: a run, and its branches if it has any.
 
     Attributes:
         name: Of the run, and of its folder.
@@ -50,6 +64,7 @@ class Cell:
         overrides: What train.py gets behind the size file.
         n_tokens: D of the run.
         flops_train: C of the run, by formula.
+        branches: Of the run.
     """
 
     name: str
@@ -57,6 +72,22 @@ class Cell:
     overrides: list[str]
     n_tokens: int
     flops_train: float
+    branches: list[CellBranch]
+
+    @property
+    def run_names(self) -> list[str]:
+        """The folders of the cell's runs."""
+        return [self.name, *(branch.name for branch in self.branches)]
+
+    @property
+    def n_tokens_trained(self) -> int:
+        """Tokens to train on, those that runs share counted once."""
+        shared = sum(branch.n_tokens - branch.n_tokens_shared for branch in self.branches)
+        return self.n_tokens + shared
+
+    def n_finished(self, folder: Path) -> int:
+        """How many of its runs are finished, in the folder of the study."""
+        return sum((folder / name / "record.json").is_file() for name in self.run_names)
 
 
 @dataclass(frozen=True)
@@ -67,8 +98,16 @@ class Study:
     runs: list[tuple[Cell, RunFolder]]
 
     def missing(self) -> list[tuple[Cell, RunFolder]]:
-        """Runs that are not finished."""
-        return [(cell, run) for cell, run in self.runs if not run.is_finished]
+        """Cells of which a run is not finished."""
+        return [
+            (cell, run)
+            for cell, run in self.runs
+            if cell.n_finished(run.path.parent) < len(cell.run_names)
+        ]
+
+    def run_names(self) -> list[str]:
+        """All run folders of the study."""
+        return [name for cell, _ in self.runs for name in cell.run_names]
 
 
 def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
@@ -83,7 +122,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
         ValueError: If the study file is wrong, or two cells would have one name.
         FileNotFoundError: If a size file or the data are missing.
     """
-    study, cell_overrides = _read_study(path, overrides)
+    study, cell_overrides = read_study(path, overrides)
     name = str(study.get("name", path.stem))
     shared = {"study": name, **(study.get("overrides") or {})}
     before = list(starmap(format_override, shared.items()))
@@ -91,63 +130,29 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
         _plan_cell(path, size, tokens, seed, before, cell_overrides)
         for size in study["sizes"]
         for tokens in study["tokens"]
-        for seed in study["seeds"]
+        for seed in seeds_of(size, study)
     ]
-    names = [run.path.name for _, run in runs]
-    for repeated in {n for n in names if names.count(n) > 1}:
-        raise ConfigError(f"two cells of {path} are named {repeated}; give one size another name")
     runs.sort(key=lambda planned: -planned[0].flops_train)
-    return Study(name, runs)
+    planned = Study(name, runs)
+    names = planned.run_names()
+    for repeated in [n for n in names if names.count(n) > 1][:1]:
+        raise ConfigError(
+            f"two cells of {path} are named {repeated}; give one size another name, or take out "
+            "what is there twice"
+        )
+    return planned
 
 
 def write_plan(study: Study) -> Path:
     """Write plan.json: which folders make up the study."""
     plan = {
         "study": study.name,
-        "runs": [cell.name for cell, _ in study.runs],
+        "runs": study.run_names(),
         "cells": [asdict(cell) for cell, _ in study.runs],
     }
     path = RUNS / study.name / "plan.json"
     write_atomically(path, json.dumps(plan, indent=1) + "\n")
     return path
-
-
-def short_count(count: int) -> str:
-    """A token budget as it stands in names: 2_000_000 is 2M, 1_500_000 is 1500k."""
-    for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if count % unit == 0:
-            return f"{count // unit}{letter}"
-    return str(count)
-
-
-def _read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """The checked study file, and the overrides that are for its cells."""
-    study = read_yaml(path)
-    cell_overrides = []
-    for text in overrides:
-        key, value = parse_override(text)
-        if key in PER_CELL:
-            raise ConfigError(
-                f"{text!r} would be the same in all cells; write {PER_CELL[key]}=[...]"
-            )
-        if key in STUDY_FIELDS:
-            study[key] = value
-        else:
-            cell_overrides.append(text)
-    for key in study:
-        if key not in STUDY_FIELDS:
-            raise ConfigError(f"unknown key {key} in {path}; {nearest(key, STUDY_FIELDS)}")
-    for key in ("sizes", "tokens", "seeds"):
-        if not isinstance(study.get(key), list) or not study[key]:
-            found = repr(study.get(key))
-            raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
-    shared = study.get("overrides") or {}
-    if not isinstance(shared, dict):
-        raise ConfigError(f"overrides is {shared!r} in {path}, expected dotted keys with values")
-    for number in (*study["tokens"], *study["seeds"]):
-        if not isinstance(number, int):
-            raise ConfigError(f"tokens and seeds in {path} hold {number!r}, expected whole numbers")
-    return study, cell_overrides
 
 
 def _plan_cell(
@@ -158,7 +163,7 @@ def _plan_cell(
         raise ConfigError(f"size {size!r} in {path} has no config; write {{config: gpt_tiny}}")
     config_path = path.parent / f"{size['config']}.yaml"
     size_name = str(size.get("name", size["config"]))
-    own = {k: v for k, v in size.items() if k not in ("config", "name")}
+    own = {k: v for k, v in size.items() if k not in ("config", "name", "seeds")}
     own |= {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
     overrides = [*before, *starmap(format_override, own.items()), *last]
     overrides.append("training.disable_tqdm=true")
@@ -166,15 +171,22 @@ def _plan_cell(
     config = resolve_config(config_path, [*overrides, wanted_name])
     data = locate_data(config)
     run = choose_run_folder(config, data)
-    n_tokens = plan_budget(config, data.block_length).n_tokens
+    budget = plan_budget(config, data.block_length)
+    n_tokens, targets_per_step = budget.n_tokens, budget.targets_per_step
     shape = ModelShape(
         **{k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
         vocab_size=data.vocab_size,
         max_position_embeddings=data.block_length,
     )
-    flops = float(train_flops_per_token(shape) * n_tokens)
+    flops_per_token = train_flops_per_token(shape)
     overrides.append(f"name={run.path.name}")
-    return Cell(run.path.name, str(config_path), overrides, n_tokens, flops), run
+    branches = []
+    for branch in plan_branches(config):
+        name = choose_run_folder(branch_config(run.config, branch), data).path.name
+        n, shared = (s * targets_per_step for s in (branch.max_steps, branch.start_step))
+        branches.append(CellBranch(name, n, shared, float(flops_per_token * n)))
+    flops = float(flops_per_token * n_tokens)
+    return Cell(run.path.name, str(config_path), overrides, n_tokens, flops, branches), run
 
 
 def _default_jobs() -> int:
@@ -187,9 +199,13 @@ def _default_jobs() -> int:
 
 
 def _print_plan(study: Study) -> None:
-    for cell, run in study.runs:
-        state = "finished" if run.is_finished else "missing"
-        print(f"{cell.name:32} {cell.n_tokens:>14,} tokens  {cell.flops_train:9.2e} FLOPs  {state}")
+    for cell, folder in study.runs:
+        for run in (cell, *cell.branches):
+            is_finished = (folder.path.with_name(run.name) / "record.json").is_file()
+            state = "finished" if is_finished else "missing"
+            print(
+                f"{run.name:32} {run.n_tokens:>14,} tokens  {run.flops_train:9.2e} FLOPs  {state}"
+            )
 
 
 def run_study(study: Study, jobs: int) -> list[str]:
@@ -203,10 +219,13 @@ def run_study(study: Study, jobs: int) -> list[str]:
             Path(cell.config), cell.overrides
         )  # one wrong key would fail every cell, one by one
     plan = write_plan(study)
-    done = sum(cell.n_tokens for cell, run in study.runs if run.is_finished)
-    failures = run_cells(missing, jobs, done_tokens=done) if missing else []
-    finished = len(study.runs) - len(study.missing())
-    print(f"{finished} of {len(study.runs)} runs of {study.name} finished; plan in {plan}")
+    total, waiting = (
+        sum(cell.n_tokens_trained for cell, _ in cells) for cells in (study.runs, missing)
+    )
+    failures = run_cells(missing, jobs, done_tokens=total - waiting) if missing else []
+    finished = sum(cell.n_finished(run.path.parent) for cell, run in study.runs)
+    n_runs = len(study.run_names())
+    print(f"{finished} of {n_runs} runs of {study.name} finished; plan in {plan}")
     return failures
 
 
@@ -222,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if arguments.folder:
-            content, _ = _read_study(arguments.study, arguments.overrides)
+            content, _ = read_study(arguments.study, arguments.overrides)
             print(RUNS / str(content.get("name", arguments.study.stem)))
             return 0
         study = plan_study(arguments.study, arguments.overrides)

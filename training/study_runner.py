@@ -46,17 +46,17 @@ class RunningCell:
         )
 
     def n_tokens(self) -> int:
-        """Tokens trained on so far, by the last line of its log."""
-        try:
-            with self.run.log.open("rb") as file:
-                file.seek(max(0, self.run.log.stat().st_size - LAST_LINE_BYTES))
-                return json.loads(file.read().splitlines()[-1])["n_tokens"]
-        except (OSError, IndexError, ValueError, KeyError):
-            return 0  # not there yet, or a line half written
+        """Tokens trained on so far, by the last lines of the logs; what is shared counts once."""
+        total = _last_tokens(self.run.log)
+        for branch in self.cell.branches:
+            log = self.run.path.with_name(branch.name) / self.run.log.name
+            total += max(0, _last_tokens(log) - branch.n_tokens_shared)
+        return total
 
     def failure(self) -> str | None:
         """One line on how it failed, or None if it is finished."""
-        if self.process.returncode == 0 and self.run.is_finished:
+        n_runs = len(self.cell.run_names)
+        if self.process.returncode == 0 and self.cell.n_finished(self.run.path.parent) == n_runs:
             return None
         log = self.run.path / "train.log"
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -81,7 +81,7 @@ def run_cells(
         KeyboardInterrupt: On Ctrl-C, after all processes have saved a checkpoint and stopped.
     """
     waiting, running, failures = list(planned), [], []
-    total = done_tokens + sum(cell.n_tokens for cell, _ in planned)
+    total = done_tokens + sum(cell.n_tokens_trained for cell, _ in planned)
     finished_tokens = done_tokens
     bar = tqdm(
         total=total,
@@ -100,7 +100,7 @@ def run_cells(
                 for child in [c for c in running if c.process.poll() is not None]:
                     running.remove(child)
                     child.output.close()
-                    finished_tokens += child.cell.n_tokens
+                    finished_tokens += child.cell.n_tokens_trained
                     failures += filter(None, [child.failure()])
                 # a run that goes on may stand behind where the bar was; it never moves back
                 now = finished_tokens + sum(child.n_tokens() for child in running)
@@ -110,6 +110,16 @@ def run_cells(
         finally:
             _stop(running)
     return failures
+
+
+def _last_tokens(log: Path) -> int:
+    """Tokens by the last line of a run's log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_LINE_BYTES))
+            return json.loads(file.read().splitlines()[-1])["n_tokens"]
+    except (OSError, IndexError, ValueError, KeyError):
+        return 0  # not there yet, or a line half written
 
 
 def _stop(running: list[RunningCell]) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,19 @@ import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
 from .blocks import TrainingData, order_blocks
+from .branches import decay_steps, find_trunk, plan_branches, scheduler_arguments
 from .budget import Budget, accumulation_steps, plan_budget, plan_epochs
 from .checkpoints import (
     disk_full_in_one_line,
+    keep_branch_points,
     newest_checkpoint,
     read_manifest,
     remove_partial,
+    step_of,
     write_manifest,
 )
-from .progress import RunLog, StopOnSignal, Stopwatch
-from .run_folder import RunFolder
+from .progress import BranchPoints, RunLog, StopOnSignal, Stopwatch, kept_lines
+from .run_folder import RunFolder, is_main_process, write_atomically
 from .validation import SongEvaluator, SongLoss
 
 logger = logging.getLogger(__name__)
@@ -34,7 +38,9 @@ class TrainingResult:
         train_loss_nats_per_token: Mean over the last tenth of the steps.
         validation: Loss of the final model.
         validation_log: (step, validation loss in nats a token), in order, of the whole run.
-        train_seconds: Without validation and saving, over all sessions.
+        train_seconds: Without validation and saving, over all sessions; those of a branch include
+            its trunk's up to where it left it, as if it had been trained alone.
+        trunk_seconds: The part of them that the trunk spent.
         n_processes: World size.
         device: Kind of device trained on.
     """
@@ -44,6 +50,7 @@ class TrainingResult:
     validation: SongLoss
     validation_log: list[tuple[int, float]]
     train_seconds: float
+    trunk_seconds: float
     n_processes: int
     device: torch.device
 
@@ -56,6 +63,9 @@ class BudgetTrainer(Trainer):
         stopwatch: Counts training seconds.
         stop: Says that Ctrl-C came.
         **kwargs: The Trainer's own.
+
+    Attributes:
+        trunk_seconds: Training seconds that the trunk of a branch spent.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class BudgetTrainer(Trainer):
         super().__init__(eval_dataset=evaluator, data_collator=_ready_batch, **kwargs)
         self.stopwatch = stopwatch
         self.stop = stop
+        self.trunk_seconds = 0.0
         self.validation: SongLoss | None = None
         self.validated_at_step = -1
         self.remove_callback(PrinterCallback)  # it would print every log line as a dict
@@ -96,7 +107,11 @@ class BudgetTrainer(Trainer):
                 super()._save_checkpoint(model, trial)
                 self.accelerator.wait_for_everyone()  # each process writes its own random state
                 if self.args.should_save:
-                    write_manifest(checkpoint, train_seconds=self.stopwatch.seconds)
+                    write_manifest(
+                        checkpoint,
+                        train_seconds=self.stopwatch.seconds,
+                        trunk_seconds=self.trunk_seconds,
+                    )
             except Exception:
                 remove_partial(checkpoint)
                 raise
@@ -117,6 +132,7 @@ def train(
         budget = plan_epochs(run.config, files.block_length, files.n_blocks)
     else:
         budget = plan_budget(run.config, files.block_length)
+    branch_points = [branch.start_step for branch in plan_branches(run.config)]
     args = training_arguments(run, budget)
     blocks = order_blocks(data, run.config, budget)
     stopwatch, stop = Stopwatch(), StopOnSignal()
@@ -128,17 +144,22 @@ def train(
         model=model,
         args=args,
         train_dataset=blocks,
-        callbacks=[log, stop],
+        callbacks=[log, BranchPoints(run, branch_points), stop],
     )
-    checkpoint = newest_checkpoint(run.checkpoints)
+    checkpoint = find_start(run, budget, branch_points)
     if checkpoint:
         logger.info("going on from %s", checkpoint)
         args.eval_on_start = False
+        times = read_manifest(checkpoint)
+        is_own = checkpoint.is_relative_to(run.path)
+        trainer.trunk_seconds = (
+            times.get("trunk_seconds", 0.0) if is_own else times["train_seconds"]
+        )
     if args.should_save:
         run.save_config()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
     try:
-        stopwatch.start(read_manifest(checkpoint)["train_seconds"] if checkpoint else 0.0)
+        stopwatch.start(times["train_seconds"] if checkpoint else 0.0)
         _train_and_validate(trainer, stop, checkpoint)
     finally:
         log.close()
@@ -152,9 +173,28 @@ def train(
             if "validation_loss_nats_per_token" in entry
         ],
         train_seconds=stopwatch.seconds,
+        trunk_seconds=trainer.trunk_seconds,
         n_processes=args.world_size,
         device=args.device,
     )
+
+
+def find_start(run: RunFolder, budget: Budget, branch_points: Sequence[int]) -> Path | None:
+    """The checkpoint to go on from: the run's own, or that of the trunk it is a branch of.
+
+    All of the trunk's up to where the decay of this run begins are checkpoints of this run as well.
+    """
+    if is_main_process():  # it may have been ended between saving and moving
+        keep_branch_points(run, branch_points)
+    own = newest_checkpoint(run.checkpoints, run.branch_points)
+    trunk = find_trunk(run)
+    if own or not trunk:
+        return own
+    start_step = budget.max_steps - decay_steps(run.config, budget.max_steps)
+    checkpoint = newest_checkpoint(trunk.branch_points, up_to_step=start_step)
+    if checkpoint and is_main_process():
+        write_atomically(run.log, "".join(kept_lines(trunk.log, step_of(checkpoint))))
+    return checkpoint
 
 
 def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
@@ -169,6 +209,7 @@ def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
             "use_cpu": not has_gpu,
             "dataloader_pin_memory": has_gpu,
             **run.config["training"],
+            **scheduler_arguments(run.config, budget.max_steps),
             "output_dir": str(run.checkpoints),
             "max_steps": budget.max_steps,
             "disable_tqdm": True,  # RunLog draws the bar, in tokens
