@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from training_data import CONFIGS, make_dataset, save_tokenizer, train_tiny
+from training_data import CONFIGS, make_dataset, save_tokenizer, train_tiny, write_stage
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from data_prep import pipeline
@@ -243,6 +243,7 @@ def test_data_must_be_made_for_the_model(ready, tmp_path, capsys):
     other = make_dataset(tmp_path, "other", block_length=CONTEXT)
     vocabulary = json.loads((other / "5_tokens/tokenizer.json").read_text())["model"]["vocab"]
     save_tokenizer(sorted(vocabulary, reverse=True), other / "5_tokens")
+    write_stage(other / "5_tokens", {})
     assert tune(*place, "data.dataset=other") == 2
     assert "have another tokenizer than runs/single/gpt_tiny" in capsys.readouterr().err
 

@@ -124,6 +124,21 @@ def test_saved_model_gives_the_recorded_loss_token_by_token(finished):
     assert not (finished / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    "name", ["6_blocks/train.npy", "5_tokens/validation.parquet", "5_tokens/tokenizer.json"]
+)
+def test_flipped_byte_in_the_data_is_found_before_training(place, capsys, name):
+    file = place / "data/tiny/char" / name
+    data = bytearray(file.read_bytes())
+    data[2 * len(data) // 3] ^= 1
+    file.write_bytes(data)
+    assert train_tiny(*TINY, "training.max_steps=2") == 2
+    error = capsys.readouterr().err
+    assert f"data/tiny/char/{name}" in error
+    assert error.count("\n") == 1
+    assert not (RUNS / "single").exists()
+
+
 def test_checkpoints_stay_where_no_limit_thins_them(place):
     keep = ("training.save_total_limit=null", "training.save_steps=2", "training.logging_steps=2")
     assert train_tiny(*TINY, "training.max_steps=4", "name=kept", *keep) == 0

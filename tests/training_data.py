@@ -1,5 +1,6 @@
 """A small data set in the layout of the pipeline, for the tests of training."""
 
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -60,8 +61,18 @@ def make_dataset(
         "vocab_size": len(vocabulary),
         "digest": f"digest of {block_length} {n_songs}",
     }
-    (folder / "6_blocks" / "stage.json").write_text(json.dumps(stage))
+    write_stage(tokens, {})
+    write_stage(folder / "6_blocks", stage)
     return folder
+
+
+def write_stage(folder: Path, content: dict) -> None:
+    """Write stage.json, with the digests of the files that are there now."""
+    files = {
+        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        for file in folder.iterdir()
+    }
+    (folder / "stage.json").write_text(json.dumps(content | {"files": files}))
 
 
 def make_song(rng: np.random.Generator) -> str:

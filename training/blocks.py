@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from .budget import Budget
-from .data_files import DataFiles, locate_data
+from .data_files import DataFiles, check_files, locate_data
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -108,8 +108,8 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
 
     Raises:
         FileNotFoundError: If they are not there.
-        ValueError: If blocks, stage file and tokenizer do not belong together, or there are no
-            validation songs.
+        ValueError: If blocks, stage file and tokenizer do not belong together, a file is damaged,
+            or there are no validation songs.
     """
     from transformers import AutoTokenizer  # heavy
 
@@ -122,6 +122,7 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
             f"{expected}; "
             f"remove {files.train_blocks.parent} and run `make data`"
         )
+    check_files(files)
     tokenizer = AutoTokenizer.from_pretrained(files.tokens, local_files_only=True)
     if len(tokenizer) != files.vocab_size:
         raise ValueError(

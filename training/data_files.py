@@ -1,5 +1,6 @@
 """Where the data of a config lie: `<root>/<dataset>/<preset>/`, and what its stage files say."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,29 @@ class DataFiles:
     def tokens(self) -> Path:
         """Folder of the tokenizer and of the songs as ids."""
         return self.folder / "5_tokens"
+
+
+def check_files(files: DataFiles) -> None:
+    """Hold what a run reads against its stage files; a flipped byte would be learnt, unnoticed.
+
+    Raises:
+        ValueError: If a file is damaged; names it.
+    """
+    for stage, names in (
+        (files.tokens, ("tokenizer.json", "validation.parquet")),
+        (files.train_blocks.parent, (files.train_blocks.name,)),
+    ):
+        said = json.loads((stage / "stage.json").read_text(encoding="utf-8")).get("files")
+        if not said:
+            raise ValueError(f"{stage / 'stage.json'} names no files: older data; run `make data`")
+        for name in names:
+            with (stage / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != said[name]["sha256"]:
+                raise ValueError(
+                    f"{stage / name} is damaged: found sha256 {found[:12]}, stage.json says "
+                    f"{said[name]['sha256'][:12]}; remove {stage} and run `make data`"
+                )
 
 
 def locate_data(config: dict[str, Any]) -> DataFiles:
