@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .abc_to_midi import Performance, perform
-from .duplicates import DuplicateSettings, signature
+from .abc_to_midi import Performance
 from .tune import Tune, print_tune
 from .tune_parser import parse_tune
 
@@ -65,7 +64,6 @@ def strip_directives(abc: str) -> str:
     return _INLINE_TEMPO.sub("", "".join(lines))
 
 
-_DUPLICATES = DuplicateSettings()
 _INLINE_TEMPO = re.compile(r"\[Q:[^\]]*\]")
 
 
@@ -113,20 +111,6 @@ def cut_tune(tune: Tune, max_chars: int) -> Tune:
 
 def _without_last_tie(bars: list[str]) -> list[str]:
     return [*bars[:-1], *(bar.removesuffix("-") for bar in bars[-1:])]
-
-
-def measure(abc: str, duplicates: DuplicateSettings = _DUPLICATES) -> dict[str, Any]:
-    """Counts what losses are divided by, and tells the music's fingerprint and figures.
-
-    Args:
-        abc: A tune in either layout.
-        duplicates: How figures are told.
-
-    Returns:
-        As `measure_tune`, and `figures` (near duplicates; see `duplicates.signature`).
-    """
-    performance = perform(parse_tune(abc))
-    return measured(performance, abc) | {"figures": signature(performance, duplicates)}
 
 
 def measured(performance: Performance, abc: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def printable(name: str) -> str:
 
 
 def count(tune: Tune) -> dict[str, Any]:
-    """Counts what losses are divided by, as `clean.measure` does for text.
+    """Counts what losses are divided by, as `clean.measured` does for text.
 
     Args:
         tune: Of the converter: all its bars are full, and ties lead to the same pitches.

@@ -38,12 +38,14 @@ def describe(dataset: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: If a stage is not there.
+        ValueError: If the stages were not measured over all files.
     """
     stages = {name: _read(dataset / name / "stage.json") for name in _STAGES}
     counts = {
         name: {key: stage[key] for key in _COUNTS if key in stage} for name, stage in stages.items()
     }
     measured = _read(dataset / "measured.json")
+    _check_measured(dataset, measured, stages["1_abc"])
     return {
         "dataset": dataset.parent.name,
         "preset": dataset.name,
@@ -59,6 +61,22 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found: expected a finished dataset, made by make data")
     return json.loads(file.read_text("utf-8"))
+
+
+def _check_measured(
+    dataset: Path, measured: dict[str, dict[str, float]], conversion: dict[str, Any]
+) -> None:
+    """Refuses speeds of a run that found part of its work done."""
+    converted, n_files = conversion["files_converted"], conversion["rows_in"]
+    unmeasured = [name for name in _STAGES if name not in measured]
+    if converted == n_files and not unmeasured:
+        return
+    what = f"no time for {', '.join(unmeasured)}" if unmeasured else "all stages"
+    raise ValueError(
+        f"{dataset}: its last run converted {converted:,} of {n_files:,} files, and measured.json "
+        f"has {what}; expected one uninterrupted run over all files: describe the preset of the "
+        "dataset that was made first, or make this one in another --data-root"
+    )
 
 
 def _whole(measured: dict[str, dict[str, float]], n_files: int) -> dict[str, float]:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from measuring import measure
 
 from benchmarks import selection, tokens
-from data_prep.clean import clean_abc, measure
+from data_prep.clean import clean_abc
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tune import Voice, print_tune
 from data_prep.tune_parser import parse_tune

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from measuring import measure
 
 from data_prep import convert as command
-from data_prep.clean import measure
 from data_prep.convert import SCHEMA, SHARD_FILES, Conversion, convert_collection
 from data_prep.convert_file import convert_file, count
 from data_prep.midi_to_abc import midi_to_abc

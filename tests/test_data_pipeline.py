@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from measuring import measure
 from symusic import Score
 from transformers import AutoTokenizer
 
 from data_prep import describe, pipeline
 from data_prep.blocks import write_blocks, write_stream
-from data_prep.clean import CleanSettings, clean_abc, cut_tune, measure
+from data_prep.clean import CleanSettings, clean_abc, cut_tune
 from data_prep.convert_file import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
@@ -334,6 +335,17 @@ def test_description_holds_the_counts_of_every_stage(made, tmp_path, capsys):
     assert sum(split["n_songs"] for split in splits) == corpus["3_filtered"]["rows_out"]
     assert describe.main([str(tmp_path), str(tmp_path)]) == 2
     assert "made by make data" in capsys.readouterr().err
+
+
+def test_speeds_of_a_conversion_that_was_taken_over_are_refused(made, tmp_path, capsys):
+    root, command = made
+    config = root / "data_linked.yaml"
+    config.write_text(CONFIG + "filter: {min_notes: 17}\n")
+    command = [part if part != str(root / "data_tiny.yaml") else str(config) for part in command]
+    assert pipeline.main([*command, "--workers", "1"]) == 0
+    assert describe.main([str(root / "data/fiddle/linked"), str(tmp_path)]) == 2
+    assert "converted 0 of" in capsys.readouterr().err
+    assert not (tmp_path / "corpus.json").exists()
 
 
 def test_split_depends_on_the_cluster_alone_and_keeps_its_shares():

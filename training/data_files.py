@@ -41,6 +41,8 @@ class DataFiles:
 def check_files(files: DataFiles) -> None:
     """Hold what a run reads against its stage files; a flipped byte would be learnt, unnoticed.
 
+    `data_prep.stages` does the same between its stages; training imports nothing of it.
+
     Raises:
         ValueError: If a file is damaged; names it.
     """
