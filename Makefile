@@ -116,7 +116,7 @@ quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff check .
 
 test: $(STAMP)  ## the test suite [ARGS="-m slow" for the slow tests alone]
-	$(PY) -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
 
 mixins: $(STAMP)  ## TRANSFORMERS=<its source package, unpacked> GENERATION=<its checkout>: the library's own tests on both families
 	@test -n "$(TRANSFORMERS)" -a -n "$(GENERATION)" || { echo "error: expected make mixins TRANSFORMERS=<source package of transformers, unpacked> GENERATION=<checkout with tests/generation>" >&2; exit 2; }
