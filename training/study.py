@@ -3,8 +3,9 @@
 python -m training.study configs/study_demo.yaml [--jobs 2] [--dry-run] [key=value ...]
 
 The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
-`name`, `seeds` of its own and dotted keys), `tokens`, `seeds`, and `overrides` (dotted keys for all
-cells). With `budget.branches` a cell gives a run for each of its branches as well. The plan goes to
+`name`, `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`, `seeds`,
+`overrides` (dotted keys for all cells), and if wanted `learning_rate_rule`, a file that gives the
+learning rate by size. With `budget.branches` a cell gives a run for each of its branches as well. The plan goes to
 runs/<study>/plan.json.
 """
 
@@ -19,7 +20,7 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-from scaling.counts import ModelShape, train_flops_per_token
+from scaling.counts import ModelShape, count_parameters, train_flops_per_token
 
 from .branches import branch_config, plan_branches
 from .budget import plan_budget, short_count
@@ -31,7 +32,14 @@ from .config import (
 )
 from .data_files import locate_data
 from .run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
-from .study_file import read_study, seeds_of
+from .study_file import (
+    OF_A_SIZE,
+    learning_rate_by_rule,
+    learning_rates_of,
+    read_rule,
+    read_study,
+    seeds_of,
+)
 from .study_runner import run_cells
 
 logger = logging.getLogger(__name__)
@@ -91,6 +99,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class SharedSettings:
+    """What all cells of a study have in common.
+
+    Attributes:
+        path: Study file.
+        before: Overrides that come before those of a size.
+        last: Overrides that come after them, from the command line.
+        rule: Learning rate by family and size, or {}.
+    """
+
+    path: Path
+    before: list[str]
+    last: list[str]
+    rule: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
 class Study:
     """A study with the folder and the cell of each run, longest first."""
 
@@ -126,11 +151,13 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     name = str(study.get("name", path.stem))
     shared = {"study": name, **(study.get("overrides") or {})}
     before = list(starmap(format_override, shared.items()))
+    settings = SharedSettings(path, before, cell_overrides, read_rule(path, study))
     runs = [
-        _plan_cell(path, size, tokens, seed, before, cell_overrides)
+        _plan_cell(settings, size, tokens, seed, rate)
         for size in study["sizes"]
         for tokens in study["tokens"]
         for seed in seeds_of(size, study)
+        for rate in learning_rates_of(size)
     ]
     runs.sort(key=lambda planned: -planned[0].flops_train)
     planned = Study(name, runs)
@@ -156,28 +183,28 @@ def write_plan(study: Study) -> Path:
 
 
 def _plan_cell(
-    path: Path, size: dict[str, Any], tokens: int, seed: int, before: list[str], last: list[str]
+    shared: SharedSettings, size: dict[str, Any], tokens: int, seed: int, rate: float | None
 ) -> tuple[Cell, RunFolder]:
-    """The cell of one size, budget and seed; `before` and `last` stand around its own overrides."""
-    if not isinstance(size, dict) or "config" not in size:
-        raise ConfigError(f"size {size!r} in {path} has no config; write {{config: gpt_tiny}}")
-    config_path = path.parent / f"{size['config']}.yaml"
+    """The cell of one size, budget and seed, and of one learning rate where they are swept."""
+    config_path = shared.path.parent / f"{size['config']}.yaml"
     size_name = str(size.get("name", size["config"]))
-    own = {k: v for k, v in size.items() if k not in ("config", "name", "seeds")}
+    own = {k: v for k, v in size.items() if k not in OF_A_SIZE}
     own |= {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
-    overrides = [*before, *starmap(format_override, own.items()), *last]
+    name = f"{size_name}_t{short_count(tokens)}_s{seed}"
+    if rate is not None:
+        own["training.learning_rate"] = rate
+        name += f"_lr{rate:.1e}"
+    elif shared.rule and "training.learning_rate" not in own:
+        own["training.learning_rate"] = _ruled_rate(shared, config_path, own)
+    overrides = [*shared.before, *starmap(format_override, own.items()), *shared.last]
     overrides.append("training.disable_tqdm=true")
-    wanted_name = f"name={size_name}_t{short_count(tokens)}_s{seed}"
+    wanted_name = f"name={name}"
     config = resolve_config(config_path, [*overrides, wanted_name])
     data = locate_data(config)
     run = choose_run_folder(config, data)
     budget = plan_budget(config, data.block_length)
     n_tokens, targets_per_step = budget.n_tokens, budget.targets_per_step
-    shape = ModelShape(
-        **{k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
-        vocab_size=data.vocab_size,
-        max_position_embeddings=data.block_length,
-    )
+    shape = _shape(config, data.vocab_size, data.block_length)
     flops_per_token = train_flops_per_token(shape)
     overrides.append(f"name={run.path.name}")
     branches = []
@@ -187,6 +214,22 @@ def _plan_cell(
         branches.append(CellBranch(name, n, shared, float(flops_per_token * n)))
     flops = float(flops_per_token * n_tokens)
     return Cell(run.path.name, str(config_path), overrides, n_tokens, flops, branches), run
+
+
+def _ruled_rate(shared: SharedSettings, config_path: Path, own: dict[str, Any]) -> float:
+    """The learning rate that the rule gives a size."""
+    config = resolve_config(config_path, [*shared.before, *starmap(format_override, own.items())])
+    # neither the vocabulary nor the positions count among the parameters that the rule goes by
+    n_params = count_parameters(_shape(config, vocab_size=1, block_length=1)).non_embedding
+    return learning_rate_by_rule(shared.rule, config["model"]["model_type"], n_params)
+
+
+def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:
+    return ModelShape(
+        **{k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
+        vocab_size=vocab_size,
+        max_position_embeddings=block_length,
+    )
 
 
 def _default_jobs() -> int:
