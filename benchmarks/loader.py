@@ -39,6 +39,7 @@ from training.budget import Budget
 from training.config import load_config
 from training.progress import StopOnSignal, Stopwatch
 from training.run_folder import RunFolder
+from training.spikes import SpikeRule
 from training.trainer import BudgetTrainer, training_arguments
 from training.validation import SongEvaluator
 
@@ -90,6 +91,7 @@ def make_trainer(folder: Path, case: Case) -> BudgetTrainer:
         SongEvaluator(Songs([], {}), 0, case.block_length, case.block_length),
         Stopwatch(),
         stop,
+        SpikeRule(None, on_skip=print, on_stop=repr),
         model=torch.nn.Linear(1, 1),
         args=training_arguments(RunFolder(folder / "run", config), budget),
         train_dataset=BlockOrder(blocks, budget, seed=1),

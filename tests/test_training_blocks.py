@@ -10,6 +10,7 @@ from training.budget import Budget
 from training.config import load_config
 from training.progress import StopOnSignal, Stopwatch
 from training.run_folder import RunFolder
+from training.spikes import SpikeRule
 from training.trainer import BudgetTrainer, training_arguments
 from training.validation import SongEvaluator
 
@@ -35,6 +36,7 @@ def loader(blocks, tmp_path):
         SongEvaluator(Songs([], {}), 0, BLOCK_LENGTH, BLOCK_LENGTH),
         Stopwatch(),
         stop,
+        SpikeRule(None, on_skip=print, on_stop=repr),
         model=torch.nn.Linear(1, 1),
         args=training_arguments(RunFolder(tmp_path / "run", config), BUDGET),
         train_dataset=BlockOrder(blocks, BUDGET, SEED),

@@ -72,6 +72,7 @@ class BlockOrder:
         # than the copy of a small batch; the file stays mapped
         self.blocks = blocks.view(np.ndarray)
         self.n_sequences = budget.n_sequences
+        self.n_sequences_per_step = budget.sequences_per_step
         self.seed = seed
         self._permutations: dict[int, np.ndarray] = {}
 

@@ -32,10 +32,11 @@ DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str}
 BUDGET_FIELDS = {
     **{"tokens": int, "global_batch_tokens": int},
     **{"decay_share": float, "branches": list},  # of the schedule warmup_stable_decay
+    "spike_factor": float,
 }
 # model.digest is written likewise: it ties the run to the weights it started from
 PRETRAINED_FIELDS = {"pretrained": str, "digest": str}
-EPOCH_FIELDS = {"epochs": float, "sequences_per_step": int}
+EPOCH_FIELDS = {"epochs": float, "sequences_per_step": int, "spike_factor": float}
 LORA_FIELDS = {"r": int, "lora_alpha": int, "lora_dropout": float}  # LoraConfig's own names
 REQUIRED = {
     **{"data.dataset": str, "data.preset": str},
@@ -51,6 +52,7 @@ REQUIRED_FROM_PRETRAINED = {
     **{"budget.epochs": float, "budget.sequences_per_step": int},
 }
 FINETUNING = "finetune"  # the study of all fine-tuned runs, which belong to no law
+RANGES = {"budget.spike_factor": (lambda value: value > 1, "above 1")}
 FINETUNING_RANGES = {
     "budget.epochs": (lambda value: value > 0, "above 0"),
     "lora.r": (lambda value: value >= 1, "1 or more"),
@@ -285,15 +287,19 @@ def _check_finetuning(flat: Flat, origins: Origins) -> None:
             f"study is {flat['study']!r} in {origins['study']}, but a fine-tuned run is part of no "
             f"law; its study is {FINETUNING}"
         )
-    for key, (is_right, expected) in FINETUNING_RANGES.items():
-        value = flat.get(key)
-        if isinstance(value, int | float) and not is_right(value):
-            raise ConfigError(f"{key} is {value} in {origins[key]}, expected {expected}")
+    _check_ranges(flat, origins, FINETUNING_RANGES)
     if any(key.startswith("lora.") for key in flat) and not importlib.util.find_spec("peft"):
         raise ConfigError(
             "LoRA needs the package peft, which is not there; install the project's extra [peft], "
             "or fine-tune all weights (leave LORA=1 out)"
         )
+
+
+def _check_ranges(flat: Flat, origins: Origins, ranges: dict[str, tuple]) -> None:
+    for key, (is_right, expected) in ranges.items():
+        value = flat.get(key)
+        if isinstance(value, int | float) and not is_right(value):
+            raise ConfigError(f"{key} is {value} in {origins[key]}, expected {expected}")
 
 
 def _check_all(flat: Flat, origins: Origins) -> None:
@@ -303,6 +309,7 @@ def _check_all(flat: Flat, origins: Origins) -> None:
             raise ConfigError(f"{key} in {origins[key]}, but LoRA is for a model.pretrained only")
         if key in SET_BY_US:
             raise ConfigError(f"{key} {SET_BY_US[key]}; take it out of {origins[key]}")
+    _check_ranges(flat, origins, RANGES)
     known = _known_fields(flat, origins)
     for key, value in flat.items():
         if key not in known:

@@ -1,12 +1,13 @@
 """What a run tells while it trains: log.jsonl, a bar in tokens, and the stop on Ctrl-C."""
 
 import json
-import math
+import logging
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,24 +18,49 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from .budget import Budget
 from .checkpoints import keep_branch_points
 from .run_folder import RunFolder
+from .spikes import JudgedStep
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time spent: by the clock, and by the processor in all threads of this process.
+
+    Where single-thread jobs share a machine, the second is what one would take with a core of its
+    own.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @classmethod
+    def now(cls) -> "Seconds":
+        """Both clocks; only differences mean something."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __sub__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
 
 class Stopwatch:
     """Seconds spent training, without validation and saving, over all sessions of a run."""
 
     def __init__(self) -> None:
-        self._total = 0.0
-        self._since: float | None = None
+        self._total = Seconds()
+        self._since: Seconds | None = None
 
     @property
-    def seconds(self) -> float:
-        """Seconds up to now."""
-        running = 0.0 if self._since is None else time.perf_counter() - self._since
-        return self._total + running
+    def seconds(self) -> Seconds:
+        """Up to now."""
+        return self._total if self._since is None else self._total + (Seconds.now() - self._since)
 
-    def start(self, total: float) -> None:
+    def start(self, total: Seconds) -> None:
         """Run, with the seconds of earlier sessions on the clock."""
-        self._total, self._since = total, time.perf_counter()
+        self._total, self._since = total, Seconds.now()
 
     def stop(self) -> None:
         """Halt for good."""
@@ -112,11 +138,6 @@ class RunLog(TrainerCallback):
             "n_tokens": state.global_step * self.budget.targets_per_step,
         }
         if "loss" in logs:
-            if not math.isfinite(logs["loss"]):
-                raise ValueError(
-                    f"the training loss is {logs['loss']} at step {state.global_step}; "
-                    f"lower training.learning_rate ({args.learning_rate})"
-                )
             line["loss_nats_per_token"] = logs["loss"]
             line["learning_rate"] = logs["learning_rate"]
             self.shown["loss"] = f"{logs['loss']:.3f}"
@@ -125,11 +146,20 @@ class RunLog(TrainerCallback):
             self.shown["validation"] = f"{logs['validation_loss_nats_per_token']:.3f}"
         else:
             return  # the Trainer's summary at the end; record.json has it
-        line["seconds"] = round(self.stopwatch.seconds, 3)
+        line["seconds"] = round(self.stopwatch.seconds.wall, 3)
         self.bar.set_postfix(self.shown)
         if state.is_world_process_zero:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            self._append(line)
+
+    def write_skipped(self, skipped: JudgedStep) -> None:
+        """Append a line on a step that changed no weight."""
+        n_tokens = skipped.step * self.budget.targets_per_step
+        logger.warning("step %d skipped: %s", skipped.step, skipped.reason)
+        self._append({"step": skipped.step, "n_tokens": n_tokens, "skipped": skipped.reason})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def close(self) -> None:
         """Leave the bar as it stands."""

@@ -4,13 +4,14 @@ import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
-from .blocks import TrainingData, order_blocks
+from .blocks import BlockOrder, TrainingData, order_blocks
 from .branches import decay_steps, find_trunk, plan_branches, scheduler_arguments
 from .budget import Budget, accumulation_steps, plan_budget, plan_epochs
 from .checkpoints import (
@@ -22,8 +23,10 @@ from .checkpoints import (
     step_of,
     write_manifest,
 )
-from .progress import BranchPoints, RunLog, StopOnSignal, Stopwatch, kept_lines
+from .failure import write_bundle
+from .progress import BranchPoints, RunLog, Seconds, StopOnSignal, Stopwatch, kept_lines
 from .run_folder import RunFolder, is_main_process, write_atomically
+from .spikes import JudgedStep, SpikeError, SpikeRule
 from .validation import SongEvaluator, SongLoss
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,8 @@ class TrainingResult:
         validation_log: (step, validation loss in nats a token), in order, of the whole run.
         train_seconds: Without validation and saving, over all sessions; those of a branch include
             its trunk's up to where it left it, as if it had been trained alone.
-        trunk_seconds: The part of them that the trunk spent.
+        trunk_seconds: The part of them that the trunk spent, by the clock.
+        n_steps_skipped: Steps whose loss was no number or far too high; they changed no weight.
         n_processes: World size.
         device: Kind of device trained on.
     """
@@ -49,8 +53,9 @@ class TrainingResult:
     train_loss_nats_per_token: float
     validation: SongLoss
     validation_log: list[tuple[int, float]]
-    train_seconds: float
+    train_seconds: Seconds
     trunk_seconds: float
+    n_steps_skipped: int
     n_processes: int
     device: torch.device
 
@@ -62,6 +67,7 @@ class BudgetTrainer(Trainer):
         evaluator: Holds the validation split.
         stopwatch: Counts training seconds.
         stop: Says that Ctrl-C came.
+        spikes: Which steps are not taken.
         **kwargs: The Trainer's own.
 
     Attributes:
@@ -69,7 +75,12 @@ class BudgetTrainer(Trainer):
     """
 
     def __init__(
-        self, evaluator: SongEvaluator, stopwatch: Stopwatch, stop: StopOnSignal, **kwargs: Any
+        self,
+        evaluator: SongEvaluator,
+        stopwatch: Stopwatch,
+        stop: StopOnSignal,
+        spikes: SpikeRule,
+        **kwargs: Any,
     ) -> None:
         super().__init__(eval_dataset=evaluator, data_collator=_ready_batch, **kwargs)
         self.stopwatch = stopwatch
@@ -78,6 +89,21 @@ class BudgetTrainer(Trainer):
         self.validation: SongLoss | None = None
         self.validated_at_step = -1
         self.remove_callback(PrinterCallback)  # it would print every log line as a dict
+        self.spikes = spikes
+        self.add_callback(spikes)
+        if self.args.world_size > 1:
+            spikes.mean_over_processes = partial(self.accelerator.reduce, reduction="mean")
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One backward pass."""
+        loss = super().training_step(*args, **kwargs)
+        self.spikes.add_loss(loss)
+        return loss
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> torch.Tensor | float:
+        norm = super()._get_grad_norm(*args, **kwargs)
+        self.spikes.set_gradient_norm(norm)
+        return norm
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Loss over the whole validation split, at most once a step."""
@@ -104,12 +130,14 @@ class BudgetTrainer(Trainer):
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with self.stopwatch.paused(), disk_full_in_one_line(checkpoint):
             try:
+                check_finite(self.model, self.state.global_step)
                 super()._save_checkpoint(model, trial)
                 self.accelerator.wait_for_everyone()  # each process writes its own random state
                 if self.args.should_save:
                     write_manifest(
                         checkpoint,
-                        train_seconds=self.stopwatch.seconds,
+                        train_seconds=self.stopwatch.seconds.wall,
+                        train_cpu_seconds=self.stopwatch.seconds.cpu,
                         trunk_seconds=self.trunk_seconds,
                     )
             except Exception:
@@ -141,6 +169,7 @@ def train(
         _make_evaluator(args, data, budget),
         stopwatch,
         stop,
+        _make_spike_rule(run, model, blocks, log),
         model=model,
         args=args,
         train_dataset=blocks,
@@ -159,7 +188,8 @@ def train(
         run.save_config()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
     try:
-        stopwatch.start(times["train_seconds"] if checkpoint else 0.0)
+        spent = Seconds(times["train_seconds"], times["train_cpu_seconds"]) if checkpoint else None
+        stopwatch.start(spent or Seconds())
         _train_and_validate(trainer, stop, checkpoint)
     finally:
         log.close()
@@ -174,6 +204,7 @@ def train(
         ],
         train_seconds=stopwatch.seconds,
         trunk_seconds=trainer.trunk_seconds,
+        n_steps_skipped=trainer.spikes.n_skipped,
         n_processes=args.world_size,
         device=args.device,
     )
@@ -241,6 +272,35 @@ def _make_evaluator(args: TrainingArguments, data: TrainingData, budget: Budget)
     return SongEvaluator(data.validation, eos_id, budget.block_length, batch_tokens)
 
 
+def check_finite(model: PreTrainedModel, step: int) -> None:
+    """Hold weights against what they must be to be saved.
+
+    Raises:
+        SpikeError: If one is no number.
+    """
+    for name, weights in model.named_parameters():
+        if not weights.isfinite().all():
+            raise SpikeError(
+                f"{name} is not finite after step {step}, and is not saved; lower "
+                "training.learning_rate"
+            )
+
+
+def _make_spike_rule(
+    run: RunFolder, model: PreTrainedModel, blocks: BlockOrder, log: RunLog
+) -> SpikeRule:
+    def write_skipped(step: JudgedStep) -> None:
+        if is_main_process():
+            log.write_skipped(step)
+
+    def stop(steps: list[JudgedStep]) -> str:
+        if is_main_process():
+            write_bundle(run, model, blocks, steps)
+        return f"`python -m training.failure {run.path / 'failure'}`"
+
+    return SpikeRule(run.config["budget"].get("spike_factor"), write_skipped, stop)
+
+
 def _train_and_validate(
     trainer: BudgetTrainer, stop: StopOnSignal, checkpoint: Path | None
 ) -> None:
@@ -250,6 +310,7 @@ def _train_and_validate(
         trainer.stopwatch.stop()
         if stop.is_wanted:
             raise KeyboardInterrupt(f"stopped after step {trainer.state.global_step}")
+        check_finite(trainer.model, trainer.state.global_step)
         trainer.evaluate()
 
 

@@ -1,0 +1,150 @@
+"""A step whose loss is no number or far too high changes no weight; three in a row end the run.
+
+The limit is `budget.spike_factor` times the median loss of the last steps that were taken. What the
+rule remembers is in each checkpoint, so a resumed run skips the same steps.
+"""
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+N_REMEMBERED = 50
+N_IN_A_ROW = 3
+
+
+class SpikeError(ValueError):
+    """Training cannot go on; says why, and where the bundle is that reproduces it."""
+
+
+@dataclass(frozen=True)
+class JudgedStep:
+    """A step before its update.
+
+    Attributes:
+        step: Number of the step, from 1.
+        loss_nats_per_token: Of the step's batch; may be no number.
+        gradient_norm: Before clipping; may be no number.
+        limit_nats_per_token: What the loss was held against; None without a limit.
+    """
+
+    step: int
+    loss_nats_per_token: float
+    gradient_norm: float
+    limit_nats_per_token: float | None
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether it may change no weight."""
+        loss, limit = self.loss_nats_per_token, self.limit_nats_per_token
+        is_number = math.isfinite(loss) and math.isfinite(self.gradient_norm)
+        return not is_number or (limit is not None and loss > limit)
+
+    @property
+    def reason(self) -> str:
+        """What is bad, in words."""
+        if not math.isfinite(self.loss_nats_per_token):
+            return f"loss {self.loss_nats_per_token}"
+        if not math.isfinite(self.gradient_norm):
+            return f"gradient norm {self.gradient_norm}"
+        return f"loss {self.loss_nats_per_token:.4g}, limit {self.limit_nats_per_token:.4g}"
+
+
+class SpikeRule(TrainerCallback, ExportableState):
+    """Looks at each step between backward pass and update.
+
+    Args:
+        factor: The limit over the median loss, above 1; None skips only what is no number.
+        on_skip: Called with each skipped step, to log it.
+        on_stop: Called with the last N_IN_A_ROW; writes the bundle and returns where it is.
+
+    Attributes:
+        n_skipped: Steps skipped in the whole run.
+        mean_over_processes: Makes one loss of the losses of all processes; set by the Trainer.
+    """
+
+    def __init__(
+        self,
+        factor: float | None,
+        on_skip: Callable[[JudgedStep], None],
+        on_stop: Callable[[list[JudgedStep]], str],
+    ) -> None:
+        self.factor = factor
+        self.on_skip = on_skip
+        self.on_stop = on_stop
+        self.n_skipped = 0
+        self.mean_over_processes: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
+        self._taken: deque[float] = deque(maxlen=N_REMEMBERED)
+        self._in_a_row: list[JudgedStep] = []
+        self._losses: list[torch.Tensor] = []
+        self._gradient_norm: torch.Tensor | float = 0.0
+
+    def add_loss(self, loss: torch.Tensor) -> None:
+        """Take the loss of one backward pass; those of a step add up to its mean."""
+        self._losses.append(loss)
+
+    def set_gradient_norm(self, norm: torch.Tensor | float) -> None:
+        """Take the norm of the step's gradients before clipping."""
+        self._gradient_norm = norm
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        in_a_row = [vars(step) for step in self._in_a_row]
+        kept = {"n_skipped": self.n_skipped, "taken": list(self._taken), "in_a_row": in_a_row}
+        return {"args": {}, "attributes": kept}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Go on with what the checkpoint kept."""
+        kept = state.stateful_callbacks[type(self).__name__]["attributes"]
+        self.n_skipped = kept["n_skipped"]
+        self._taken.extend(kept["taken"])
+        self._in_a_row = [JudgedStep(**step) for step in kept["in_a_row"]]
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: torch.nn.Module,
+        **_: Any,
+    ) -> None:
+        """Drop the gradients of a bad step: the optimizer passes over weights that have none.
+
+        Raises:
+            SpikeError: At the third in a row.
+        """
+        loss, norm = self._this_step()
+        limit = self.factor * statistics.median(self._taken) if self._can_judge() else None
+        step = JudgedStep(state.global_step + 1, loss, norm, limit)
+        if not step.is_bad:
+            self._taken.append(loss)
+            self._in_a_row.clear()
+            return
+        model.zero_grad(set_to_none=True)
+        self.n_skipped += 1
+        self._in_a_row.append(step)
+        self.on_skip(step)
+        if len(self._in_a_row) == N_IN_A_ROW:
+            raise SpikeError(
+                f"{N_IN_A_ROW} steps in a row, up to step {step.step}, could not be taken ("
+                f"{step.reason}); lower training.learning_rate ({args.learning_rate}); "
+                f"{self.on_stop(self._in_a_row)} reproduces them"
+            )
+
+    def _this_step(self) -> tuple[float, float]:
+        loss = self.mean_over_processes(torch.stack(self._losses).sum())
+        norm = torch.as_tensor(self._gradient_norm, device=loss.device, dtype=loss.dtype)
+        self._losses.clear()
+        loss, norm = torch.stack([loss, norm]).tolist()  # one wait for the device
+        return loss, norm
+
+    def _can_judge(self) -> bool:
+        return self.factor is not None and len(self._taken) > 0
