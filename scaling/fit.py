@@ -11,7 +11,6 @@ interval and a warning. python -m scaling.predict answers questions to the file.
 import argparse
 import itertools
 import json
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from .frontier import describe_frontier
 from .intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
 from .laws import LAWS
 from .minimise import HUBER_DELTA
+from .records import write_text
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
 
 MIN_BOOTSTRAP = 100
@@ -97,12 +97,8 @@ def _costs(law: FittedLaw) -> dict[str, object]:
 
 def write_fits(fits: dict[str, object], path: Path) -> None:
     """Writes fits.json whole or not at all, with the same bytes for the same fits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_rounded(fits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    text = NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    write_text(NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text), path)
 
 
 def _rounded(value: object) -> object:

@@ -38,6 +38,7 @@ NUMBER_FIELDS = {
     "unique_tokens": "n_tokens_unique",
     "flops": "flops_train",
     "train_seconds": "train_seconds",
+    "train_cpu_seconds": "train_cpu_seconds",
     "loss": "loss_nats_per_token.validation",
     "loss_se": "loss_standard_error_nats_per_token.validation",
     "learning_rate": "learning_rate",
@@ -52,7 +53,7 @@ BITS_FIELDS = {
 NLL_FIELD = "validation.nll_nats"
 COLUMNS = (
     *("run", "arch", "size", "seed", "n_params", "n_params_total", "n_tokens", "unique_tokens"),
-    *("flops", "train_seconds", "loss", "loss_se", *BITS_FIELDS),
+    *("flops", "train_seconds", "train_cpu_seconds", "loss", "loss_se", *BITS_FIELDS),
     *("learning_rate", "tokenizer", "dataset", "context_length", "trunk"),
 )
 
@@ -103,6 +104,10 @@ def read_record(path: Path) -> dict[str, str | int | float]:
         RecordError: if the file is not JSON, or a field is missing or of the wrong kind.
     """
     record = _read_json(path)
+    if "finetuned_from" in record:
+        raise RecordError(
+            f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"
+        )
     row: dict[str, str | int | float] = {}
     for column, field in TEXT_FIELDS.items():
         row[column] = _text(path, record, field)
@@ -129,9 +134,14 @@ def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> N
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    write_text(text.getvalue(), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text.getvalue(), encoding="utf-8", newline="")
+    unfinished.write_text(text, encoding="utf-8", newline="")
     os.replace(unfinished, path)
 
 

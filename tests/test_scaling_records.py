@@ -34,6 +34,7 @@ def record_of(name, model_type="abc_gpt", n_params=14_000, loss=2.0):
         "flops_train": 6.5e10,
         "flops_6nd": 6.0e10,
         "train_seconds": 12.5,
+        "train_cpu_seconds": 12.0,
         "tokens_per_second": 83_558.4,
         "learning_rate": 0.003,
         "global_batch_tokens": 4096,
@@ -98,12 +99,21 @@ def test_records_become_sorted_rows_with_the_agreed_columns(study):
     rows = rows_in(study / "runs.csv")
     assert ",".join(rows[0]) == (
         "run,arch,size,seed,n_params,n_params_total,n_tokens,unique_tokens,flops,train_seconds,"
-        "loss,loss_se,bits_per_char,bits_per_note,bits_per_bar,bits_per_second,learning_rate,"
+        "train_cpu_seconds,loss,loss_se,bits_per_char,bits_per_note,bits_per_bar,bits_per_second,learning_rate,"
         "tokenizer,dataset,context_length,trunk"
     )
     assert [row["arch"] for row in rows] == ["gpt"] * 5 + ["lstm"] * 5
     assert [int(row["n_params"]) for row in rows] == [*GPT, *LSTM]
     assert float(rows[0]["loss"]) == 2.347
+
+
+def test_finetuned_model_belongs_to_no_study(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    record = record_of("mine") | {"finetuned_from": {"model": "gpt_tiny"}}
+    (folder / "record.json").write_text(json.dumps(record))
+    with pytest.raises(records.RecordError, match="a fine-tuned model, which no law holds for"):
+        records.read_study(tmp_path)
 
 
 def test_bits_divide_the_validation_loss_by_counts_that_no_tokenizer_decides(study):
