@@ -7,7 +7,7 @@ import pytest
 from scaling import learning_rates
 from training.study_file import learning_rate_by_rule, read_rule
 
-RATES = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
 SIZES = {"small": 10_000, "middle": 40_000, "large": 640_000}
 
 
