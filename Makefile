@@ -9,6 +9,7 @@ STAMP := $(VENV)/.installed
 DATA ?= configs/data_char.yaml
 CONFIG ?= configs/gpt_tiny.yaml
 STUDY ?= configs/study_demo.yaml
+SWEEP ?= configs/study_cpu_sweep.yaml
 N ?= 8
 SEED ?= 1
 FILES ?= 500
@@ -27,7 +28,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train finetune study fit samples evaluate report results corpus publish publish-data bench fuzz quality test mixins
+.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate report results corpus publish publish-data bench fuzz quality test mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -68,6 +69,11 @@ finetune: $(STAMP)  ## MODEL=<runs/... or user/name> MIDI=<folder, archive, ...>
 
 study: $(STAMP)  ## STUDY=configs/study_demo.yaml
 	$(PY) -m training.study "$(STUDY)" $(ARGS)
+
+sweep: $(STAMP)  ## [SWEEP=configs/study_cpu_sweep.yaml]: learning rates tried, and the rule that gives each size its own
+	$(PY) -m training.study "$(SWEEP)" $(ARGS)
+	@runs=$$($(PY) -m training.study "$(SWEEP)" --folder) && $(PY) -m scaling.records "$$runs" && \
+	$(PY) -m scaling.learning_rates "$$runs/runs.csv" --out results/learning_rates.json
 
 fit: $(STAMP)  ## STUDY=configs/study_demo.yaml: runs.csv, fits.json and figures
 	@$(call fit_study,$(STUDY))
