@@ -117,8 +117,7 @@ def read_record(path: Path) -> dict[str, str | int | float]:
         )
     row["arch"] = ARCHS[row["arch"]]
     for column, field in NUMBER_FIELDS.items():
-        is_open = column == "loss_se" and _field(path, record, field) is None
-        row[column] = "" if is_open else _number(path, record, field)  # a single song has none
+        row[column] = "" if _is_open(record, column) else _number(path, record, field)
     bits = _number(path, record, NLL_FIELD) / math.log(2)
     for column, field in BITS_FIELDS.items():
         count = _number(path, record, field)
@@ -126,6 +125,15 @@ def read_record(path: Path) -> dict[str, str | int | float]:
             raise RecordError(f"{path}: {field} is {count}, expected above 0")
         row[column] = bits / count
     return {column: row[column] for column in COLUMNS}
+
+
+def _is_open(record: Mapping[str, object], column: str) -> bool:
+    """Whether a record may leave a column open, and does."""
+    if column == "train_cpu_seconds":
+        return column not in record  # older records have the wall clock alone
+    errors = record.get("loss_standard_error_nats_per_token")
+    is_single_song = isinstance(errors, dict) and errors.get("validation", 0) is None
+    return column == "loss_se" and is_single_song
 
 
 def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> None:
