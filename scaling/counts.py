@@ -23,6 +23,15 @@ from typing import Literal, get_args
 Attention = Literal["full", "causal_mean"]
 MODEL_TYPES = ("abc_gpt", "abc_lstm")
 LSTM_GATES = 4
+# Dense bf16 FLOPs a second, by the makers' data sheets.
+PEAK_FLOPS = {"a100": 312e12, "h100": 989e12, "h200": 989e12}
+# (from this width on, share of the peak that training reaches); estimates, not measured
+USUAL_SHARES = {
+    "abc_gpt": ((1, 0.08), (256, 0.14), (384, 0.20), (512, 0.25)),
+    "abc_lstm": ((1, 0.08), (512, 0.12)),
+}
+# a wide GPT whose context is long enough for large products
+LONG_CONTEXT, WIDE, WIDE_AND_LONG_SHARE = 1024, 768, 0.40
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,24 @@ def train_flops_per_token(shape: ModelShape, attention: Attention = "full") -> i
 def flops_6nd(n_params_non_embedding: int, n_tokens: int) -> int:
     """Kaplan's estimate C = 6 N D, without head and attention; kept for comparison."""
     return 6 * n_params_non_embedding * n_tokens
+
+
+def usual_share(model_type: str, width: int, context: int) -> float:
+    """Model-FLOPs utilisation of a GPU to expect in bf16, in (0, 1); an estimate, not measured.
+
+    Args:
+        model_type: Of the model.
+        width: C.
+        context: Block length T.
+    """
+    if model_type == "abc_gpt" and width >= WIDE and context >= LONG_CONTEXT:
+        return WIDE_AND_LONG_SHARE
+    return next(share for least, share in reversed(USUAL_SHARES[model_type]) if width >= least)
+
+
+def peak_flops(device: str) -> float | None:
+    """Dense bf16 FLOPs a second of a device by its name, as "NVIDIA H100 80GB HBM3"; or None."""
+    return next((peak for name, peak in PEAK_FLOPS.items() if name in device.lower()), None)
 
 
 def _layer_matrix_parameters(shape: ModelShape) -> int:

@@ -22,16 +22,16 @@ from typing import Any
 import numpy as np
 
 from .costs import CostCurve
+from .counts import PEAK_FLOPS, USUAL_SHARES
 from .fitted import FittedLaw
 from .frontier import best_log_loss, budget_range
 from .intervals import is_degenerate, percentile_interval
 from .laws import LAWS
+from .records import ARCHS
 from .runs_table import TableError
 
-# dense bf16 FLOPs a second, by the makers' data sheets
-PEAK_FLOPS = {"a100": 312e12, "h100": 989e12, "h200": 989e12}
-# share of the peak that training of small models reaches; estimates, --mfu takes a measured one
-USUAL_SHARE = {"gpt": 0.25, "lstm": 0.12}
+# share of the peak that training of middling models reaches; estimates, --mfu takes a measured one
+USUAL_SHARE = {arch: USUAL_SHARES[name][-1][1] for name, arch in ARCHS.items()}
 OTHER_SHARE = 0.25
 # how far beyond the measured budgets a size or token count is looked for, and in how many steps
 REACH = 1e8

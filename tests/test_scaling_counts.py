@@ -4,11 +4,14 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 import modeling  # noqa: F401  (registers the families with the Auto classes)
 from scaling.counts import (
+    PEAK_FLOPS,
     ModelShape,
     count_parameters,
     flops_6nd,
     forward_flops_per_token,
+    peak_flops,
     train_flops_per_token,
+    usual_share,
 )
 
 # layers, width -> total of study A, vocabulary 64, context 256
@@ -133,3 +136,11 @@ def test_bad_shapes_say_what_is_wrong():
         ModelShape("abc_lstm", 0, 1, 64)
     with pytest.raises(ValueError, match="attention is 'sparse', expected one of full"):
         train_flops_per_token(gpt(), "sparse")
+
+
+def test_wide_models_and_long_contexts_are_expected_to_fill_more_of_a_gpu():
+    assert usual_share("abc_gpt", 128, 256) < usual_share("abc_gpt", 1024, 256)
+    assert usual_share("abc_gpt", 1024, 256) < usual_share("abc_gpt", 1024, 1024)
+    assert usual_share("abc_lstm", 256, 256) < usual_share("abc_lstm", 1100, 256)
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == PEAK_FLOPS["a100"]
+    assert peak_flops("cpu") is None

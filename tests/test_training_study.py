@@ -1,31 +1,24 @@
 import json
 
 import pytest
-import yaml
+from study_trial import (
+    BRANCHED,
+    TINY,
+    copy_configs,
+    counted_work,
+    data_presets,
+    is_validation,
+    planned_names,
+    read_log,
+    read_plan,
+    write_study,
+)
 from training_data import CONFIGS, make_dataset
 
+from training.budget import short_count
 from training.run_folder import RUNS
-from training.study import main, plan_study, short_count
-
-TINY = {
-    "model.hidden_size": 16,
-    "model.num_hidden_layers": 1,
-    "budget.global_batch_tokens": 256,
-    "training.per_device_train_batch_size": 8,
-    "training.logging_steps": 2,
-    "data.dataset": "tiny",
-}
-
-
-PRESETS = (("char", 256), ("demo", 256), ("study_cpu", 256), ("study_b", 5000))
-BRANCHED = {
-    **TINY,
-    "training.lr_scheduler_type": "warmup_stable_decay",
-    "training.lr_scheduler_kwargs": {"decay_type": "1-sqrt"},
-    "training.warmup_steps": 2,
-    "budget.decay_share": 0.25,
-    "budget.branches": [2048, 3072],
-}
+from training.study import main
+from training.study_plan import plan_study
 
 
 @pytest.fixture
@@ -35,18 +28,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_study(sizes, tokens=(2048,), seeds=(1,), **more):
-    """A study of tiny cells; its size files are those of the project."""
-    for name in ("gpt_tiny", "lstm_tiny", "base"):
-        (RUNS.parent / f"{name}.yaml").write_text((CONFIGS / f"{name}.yaml").read_text())
-    study = {"name": "trial", "overrides": TINY, "sizes": sizes, "tokens": list(tokens)}
-    path = RUNS.parent / "study_trial.yaml"
-    path.write_text(yaml.safe_dump({**study, "seeds": list(seeds), **more}))
-    return path
-
-
-def read_plan():
-    return json.loads((RUNS / "trial" / "plan.json").read_text())
+@pytest.fixture
+def configs(place):
+    return copy_configs(place)
 
 
 def test_cells_are_sizes_by_tokens_by_seeds_longest_first(place):
@@ -70,13 +54,12 @@ def test_cells_are_sizes_by_tokens_by_seeds_longest_first(place):
     )
 
 
-def test_every_study_of_the_project_has_known_sizes(place):
-    for path in CONFIGS.glob("study_*.yaml"):
-        for preset, length in PRESETS:
-            if not (place / "data" / "music21" / preset).exists():
-                make_dataset(place / "data", "music21", preset, block_length=length)
+def test_every_study_of_the_project_has_known_sizes(place, configs):
+    for preset, length in data_presets().items():
+        make_dataset(place / "data", "music21", preset, block_length=length)
+    for path in configs.glob("study_*.yaml"):
         study = plan_study(path, ["data.dataset=music21"])
-        assert len(study.runs) >= 9
+        assert len(study.runs) >= 4
         assert all(len(cell.name) < 40 for cell, _ in study.runs)
 
 
@@ -88,9 +71,9 @@ def test_demo_pairs_both_families_by_size(place):
     assert max(flops) / min(flops) > 50
 
 
-def test_cpu_study_pairs_both_families_at_four_token_counts(place):
+def test_cpu_study_pairs_both_families_at_four_token_counts(place, configs):
     make_dataset(place / "data", "dev", "study_cpu", block_length=256)
-    study = plan_study(CONFIGS / "study_cpu.yaml")
+    study = plan_study(configs / "study_cpu.yaml")
     assert len(study.runs) == 2 * (3 * 3 + 3 * 2)
     names = study.run_names()
     assert len(set(names)) == 4 * len(study.runs)
@@ -117,9 +100,11 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
     path = write_study(sizes, tokens=[4096], overrides=BRANCHED)
     names = ["small_t2048_s1", "small_t3072_s1", "small_t4096_s1"]
     assert main([str(path), "--dry-run"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert sorted(line.split()[0] for line in lines) == names
-    assert main([str(path)]) == 0
+    assert sorted(planned_names(capsys.readouterr().out)) == names
+    work = counted_work(plan_study(path).runs[0])
+    assert work["seconds_per_step"] == 16 + 2 + 3
+    assert (work["seconds_import"], work["seconds_setup"]) == (1, 3)
+    assert main([str(path), "--no-estimate"]) == 0
     output = capsys.readouterr()
     assert "3 of 3 runs of trial finished" in output.out
     assert f"{(16 + 2 + 3) * 8 * 31 / 1000:.2f}k/" in output.err  # the bar, in tokens
@@ -128,12 +113,18 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
     assert {record["trunk_id"] for record in records} == {"small_t4096_s1"}
     planned = plan_study(path).runs[0][0]
     branches = {branch.name: branch for branch in planned.branches}
+    logs = {name: read_log(name) for name in names}
+    n_validations = sum(is_validation(line) for line in logs[names[2]])
+    for branch in branches.values():
+        own = [line for line in logs[branch.name] if line["n_tokens"] > branch.n_tokens_shared]
+        n_validations += sum(map(is_validation, own))
+    assert work["seconds_per_validation_token"] == n_validations
     for record in records[:2]:
         assert record["n_tokens_seen"] == branches[record["name"]].n_tokens
         assert record["flops_train"] == branches[record["name"]].flops_train
     (RUNS / "trial" / names[0] / "record.json").unlink()  # a branch alone is missing
     kept = (RUNS / "trial" / names[2] / "record.json").stat().st_mtime_ns
-    assert main([str(path)]) == 0
+    assert main([str(path), "--no-estimate"]) == 0
     assert "3 of 3 runs of trial finished" in capsys.readouterr().out
     assert (RUNS / "trial" / names[2] / "record.json").stat().st_mtime_ns == kept
     again = json.loads((RUNS / "trial" / names[0] / "record.json").read_text())
@@ -156,6 +147,9 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         ({"sizes": [{"config": "gpt_tiny"}, {"config": "gpt_tiny"}]}, "two cells .* are named"),
         ({"overrides": {**TINY, "model.hiden_size": 2}}, "did you mean model.hidden_size"),
         ({"overrides": {**TINY, "data.dataset": "nowhere"}}, "data/nowhere not found"),
+        ({"seeds": [-1]}, "seeds .* hold -1, expected .* 0 or more"),
+        ({"seeds": [True]}, "seeds .* hold True, expected whole numbers"),
+        ({"tokens": [0]}, "tokens .* hold 0, expected .* 1 or more"),
     ],
 )
 def test_wrong_study_is_one_line(change, message, place, capsys):
@@ -168,8 +162,8 @@ def test_wrong_study_is_one_line(change, message, place, capsys):
 
 def test_dry_run_runs_nothing(place, capsys):
     assert main([str(write_study([{"config": "gpt_tiny"}])), "--dry-run", "seeds=[1, 2]"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["gpt_tiny_t2048_s1", "gpt_tiny_t2048_s2"]
+    names = planned_names(capsys.readouterr().out)
+    assert names == ["gpt_tiny_t2048_s1", "gpt_tiny_t2048_s2"]
     assert not RUNS.exists()
 
 
@@ -186,9 +180,11 @@ def test_study_runs_what_is_missing_and_survives_a_failed_cell(place, capsys):
     good = {"config": "gpt_tiny", "name": "good"}
     bad = {"config": "lstm_tiny", "name": "bad", "training.learning_rate": 1.0e30}
     path = write_study([good, bad])
-    assert main([str(path), "--jobs", "2"]) == 1
-    failures = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bad_")]
+    assert main([str(path), "--jobs", "2", "--no-estimate"]) == 1
+    output = capsys.readouterr()
+    failures = [line for line in output.err.splitlines() if line.startswith("bad_")]
     assert len(failures) == 1
+    assert "1 of 2 runs of trial finished" in output.out
     assert "lower training.learning_rate" in failures[0]
     assert sorted(read_plan()["runs"]) == ["bad_t2048_s1", "good_t2048_s1"]
     first = (RUNS / "trial" / "good_t2048_s1" / "record.json").stat().st_mtime_ns
@@ -196,10 +192,54 @@ def test_study_runs_what_is_missing_and_survives_a_failed_cell(place, capsys):
     assert (record["study"], record["size"], record["seed"]) == ("trial", "good", 1)
 
     path = write_study([good, {**bad, "training.learning_rate": 0.01}])
-    assert main([str(path), "--jobs", "2"]) == 0
+    assert main([str(path), "--jobs", "2", "--no-estimate"]) == 0
     # the finished cell was not repeated; the changed one got a folder of its own
     assert (RUNS / "trial" / "good_t2048_s1" / "record.json").stat().st_mtime_ns == first
     assert sorted(read_plan()["runs"]) == ["bad_t2048_s1-2", "good_t2048_s1"]
     assert (RUNS / "trial" / "bad_t2048_s1-2" / "record.json").is_file()
     assert main([str(path)]) == 0
     assert "2 of 2 runs of trial finished" in capsys.readouterr().out
+
+
+def test_one_cell_runs_by_its_number(place, capsys):
+    path = str(write_study([{"config": "gpt_tiny"}, {"config": "lstm_tiny"}], seeds=(1, 2)))
+    assert main([path, "--count"]) == 0
+    assert capsys.readouterr().out == "4\n"
+    assert main([path, "--dry-run"]) == 0
+    names = planned_names(capsys.readouterr().out)
+    assert main([path, "--index", "3"]) == 0
+    assert [p.parent.name for p in RUNS.glob("trial/*/record.json")] == [names[3]]
+    assert f"cell 3 finished: runs/trial/{names[3]}" in capsys.readouterr().out
+    assert read_plan()["runs"] == names
+    # a finished cell keeps its number, and is not trained again
+    assert main([path, "--index", "3"]) == 0
+    assert f"cell 3, runs/trial/{names[3]}, is finished" in capsys.readouterr().out
+    assert main([path, "--dry-run"]) == 0
+    assert planned_names(capsys.readouterr().out) == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--index", "2"], "--index is 2, but trial has 2 cells; expected 0 to 1"),
+        (["--index", "-1"], "--index is -1, but trial has 2 cells; expected 0 to 1"),
+        (["--jobs", "0"], "--jobs is 0, expected 1 or more"),
+        (["sizes=[]"], "sizes is [] in .*, expected a list"),
+        (["budget.tokens=5"], "would be the same in all cells; write tokens="),
+        (["no_equals"], "override 'no_equals' has no '='"),
+    ],
+)
+def test_wrong_command_is_one_line(arguments, message, place, capsys):
+    path = write_study([{"config": "gpt_tiny"}], seeds=(1, 2))
+    assert main([str(path), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    with pytest.raises(ValueError, match=f"^error: .*{message}".replace("[]", r"\[\]")):
+        raise ValueError(error)
+    assert not RUNS.exists()
+
+
+def test_study_file_that_is_not_there_is_one_line(place, capsys):
+    write_study([{"config": "gpt_tiny"}])
+    assert main([str(RUNS.parent / "study_tral.yaml")]) == 2
+    assert "did you mean study_trial.yaml?" in capsys.readouterr().err

@@ -13,7 +13,13 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from scaling.counts import ModelShape, count_parameters, flops_6nd, train_flops_per_token
+from scaling.counts import (
+    ModelShape,
+    count_parameters,
+    flops_6nd,
+    peak_flops,
+    train_flops_per_token,
+)
 
 from .blocks import TrainingData
 from .checkpoints import disk_full_in_one_line
@@ -59,6 +65,7 @@ def make_record(
     beside its trunk is train_seconds_spent.
     """
     config, budget = run.config, result.budget
+    counts = _sizes_and_costs(model, data, result)
     return {
         **{key: config[key] for key in ("name", "study", "size")},
         "model_type": model.config.model_type,
@@ -70,11 +77,12 @@ def make_record(
         "num_hidden_layers": model.config.num_hidden_layers,
         "hidden_size": model.config.hidden_size,
         "context_length": budget.block_length,
-        **_sizes_and_costs(model, data, result),
+        **counts,
         "train_seconds": result.train_seconds.wall,
         "train_cpu_seconds": result.train_seconds.cpu,
         "train_seconds_spent": result.train_seconds.wall - result.trunk_seconds,
         "tokens_per_second": budget.n_tokens / result.train_seconds.wall,
+        **_utilisation(counts["flops_train"], result),
         "learning_rate": config["training"]["learning_rate"],
         "global_batch_tokens": budget.sequences_per_step * budget.block_length,
         "max_steps": budget.max_steps,
@@ -131,6 +139,19 @@ def _sizes_and_costs(
     }
 
 
+def _utilisation(flops_train: float, result: TrainingResult) -> dict[str, float | None]:
+    """FLOPs a second, and their share of the dense bf16 peak of all devices, where it is known."""
+    per_second = flops_train / result.train_seconds.wall
+    peak = peak_flops(_device_name(result))
+    share = per_second / (peak * result.n_processes) if peak else None
+    return {"flops_per_second": per_second, "model_flops_utilisation": share}
+
+
+def _device_name(result: TrainingResult) -> str:
+    on_gpu = result.device.type == "cuda"
+    return torch.cuda.get_device_name(result.device) if on_gpu else result.device.type
+
+
 def _losses(data: TrainingData, result: TrainingResult) -> dict[str, Any]:
     validation = result.validation
     return {
@@ -166,12 +187,11 @@ def _machine(result: TrainingResult) -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    on_gpu = result.device.type == "cuda"
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": models[0] if models else platform.processor(),
         "n_cpus": os.cpu_count(),
         "n_threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(result.device) if on_gpu else result.device.type,
+        "device": _device_name(result),
         "n_processes": result.n_processes,
     }

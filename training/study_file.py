@@ -120,9 +120,13 @@ def _check_sizes(path: Path, study: dict[str, Any]) -> None:
             raise ConfigError(f"seeds is {own!r} in {path}, expected a list of at least one")
         seeds += own
         _check_learning_rates(path, size)
-    for number in (*study["tokens"], *seeds):
-        if not isinstance(number, int):
-            raise ConfigError(f"tokens and seeds in {path} hold {number!r}, expected whole numbers")
+    for key, numbers, least in (("tokens", study["tokens"], 1), ("seeds", seeds, 0)):
+        for number in numbers:
+            # true is 1 in Python
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                raise ConfigError(
+                    f"{key} in {path} hold {number!r}, expected whole numbers, {least} or more"
+                )
 
 
 def _check_learning_rates(path: Path, size: dict[str, Any]) -> None:

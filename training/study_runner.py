@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from .study import Cell
+    from .study_plan import Cell, Planned
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 POLL_SECONDS = 0.25
@@ -27,11 +27,19 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class RunningCell:
-    """A process of train.py, its log file, and how far it is."""
+    """A process of train.py, its log file, and how far it is.
 
-    def __init__(self, cell: "Cell", run: RunFolder) -> None:
+    Args:
+        cell: To run.
+        run: Its folder.
+        slot: Which of the processes at once it is, from 0.
+        gpus: Of `find_gpus`.
+    """
+
+    def __init__(self, cell: "Cell", run: RunFolder, slot: int, gpus: Sequence[str]) -> None:
         self.cell = cell
         self.run = run
+        self.slot = slot
         run.path.mkdir(parents=True, exist_ok=True)
         self.output: IO[bytes] = (run.path / "train.log").open("wb")
         self.process = subprocess.Popen(
@@ -39,19 +47,10 @@ class RunningCell:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
-            # a run is too small for two threads to pay; a user's own choice holds
-            env={"OMP_NUM_THREADS": "1", **os.environ},
+            env=environment(slot, gpus),
             start_new_session=True,  # Ctrl-C reaches the study alone, which passes it on once
-            preexec_fn=_stop_with_parent,
+            preexec_fn=stop_with_parent,
         )
-
-    def n_tokens(self) -> int:
-        """Tokens trained on so far, by the last lines of the logs; what is shared counts once."""
-        total = _last_tokens(self.run.log)
-        for branch in self.cell.branches:
-            log = self.run.path.with_name(branch.name) / self.run.log.name
-            total += max(0, _last_tokens(log) - branch.n_tokens_shared)
-        return total
 
     def failure(self) -> str | None:
         """One line on how it failed, or None if it is finished."""
@@ -64,14 +63,36 @@ class RunningCell:
         return f"{self.cell.name} failed (exit {self.process.returncode}): {last} [{log}]"
 
 
+def environment(slot: int, gpus: Sequence[str]) -> dict[str, str]:
+    """What a process finds in its environment: one thread, and one GPU where there are some.
+
+    Args:
+        slot: Which of the processes at once it is, from 0; more of them than GPUs share.
+        gpus: Of `find_gpus`.
+    """
+    own = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}
+    # a run is too small for two threads to pay; a user's own choice holds
+    return {"OMP_NUM_THREADS": "1", **os.environ, **own}
+
+
+def n_tokens_logged(cell: "Cell", run: RunFolder) -> int:
+    """Tokens trained on so far, by the last lines of the logs; what is shared counts once."""
+    total = _last_tokens(run.log)
+    for branch in cell.branches:
+        log = run.path.with_name(branch.name) / run.log.name
+        total += max(0, _last_tokens(log) - branch.n_tokens_shared)
+    return total
+
+
 def run_cells(
-    planned: list[tuple["Cell", RunFolder]], jobs: int, done_tokens: int = 0
+    planned: Sequence["Planned"], jobs: int, gpus: Sequence[str] = (), done_tokens: int = 0
 ) -> list[str]:
     """Run all cells, `jobs` at once; a failed one does not stop the others.
 
     Args:
         planned: Cells in the order to start them.
         jobs: Processes at once.
+        gpus: One for each process, in turn; whoever comes next gets the one that is free.
         done_tokens: Tokens of the study's finished runs, for the bar.
 
     Returns:
@@ -81,6 +102,7 @@ def run_cells(
         KeyboardInterrupt: On Ctrl-C, after all processes have saved a checkpoint and stopped.
     """
     waiting, running, failures = list(planned), [], []
+    free_slots = list(range(min(jobs, len(waiting))))
     total = done_tokens + sum(cell.n_tokens_trained for cell, _ in planned)
     finished_tokens = done_tokens
     bar = tqdm(
@@ -91,19 +113,20 @@ def run_cells(
         dynamic_ncols=True,
         smoothing=0.0,  # runs start and end: only the mean over the study says when it is done
     )
-    with bar, _sigterm_as_interrupt():
+    with bar, sigterm_as_interrupt():
         try:
             while waiting or running:
-                while waiting and len(running) < jobs:
-                    running.append(RunningCell(*waiting.pop(0)))
+                while waiting and free_slots:
+                    running.append(RunningCell(*waiting.pop(0), free_slots.pop(0), gpus))
                 time.sleep(POLL_SECONDS)
                 for child in [c for c in running if c.process.poll() is not None]:
                     running.remove(child)
                     child.output.close()
+                    free_slots.append(child.slot)
                     finished_tokens += child.cell.n_tokens_trained
                     failures += filter(None, [child.failure()])
                 # a run that goes on may stand behind where the bar was; it never moves back
-                now = finished_tokens + sum(child.n_tokens() for child in running)
+                now = finished_tokens + sum(n_tokens_logged(c.cell, c.run) for c in running)
                 bar.update(max(0, now - bar.n))
                 left = len(waiting) + len(running)
                 bar.set_postfix_str(f"{left} of {len(planned)} runs left", refresh=False)
@@ -137,14 +160,16 @@ def _stop(running: list[RunningCell]) -> None:
         child.output.close()
 
 
-def _stop_with_parent() -> None:
+def stop_with_parent() -> None:
     """In the child: get SIGTERM if the study is killed (Linux; elsewhere the run goes on alone)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which ends a job of a cluster, do what Ctrl-C does."""
+
     def interrupt(number: int, frame: Any) -> None:
         raise KeyboardInterrupt
 

@@ -1,0 +1,116 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from study_trial import BRANCHED, counted_work, read_plan, write_study
+from training_data import PROJECT, make_dataset
+
+from training.run_folder import RUNS
+from training.study import main
+from training.study_hours import RENTED
+from training.study_plan import plan_study
+from training.study_time import duration, simulate
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    make_dataset(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_time_of_a_study_is_measured_before_and_after(place, capsys):
+    good, bad = ({"config": "gpt_tiny", "name": name} for name in ("good", "bad"))
+    path = write_study([good, {**bad, "model.num_attention_heads": 3}], seeds=(1, 2))
+    assert main([str(path), "--jobs", "2"]) == 1
+    output = capsys.readouterr()
+    assert len([line for line in output.err.splitlines() if line.startswith("bad_")]) == 2
+    lines = output.out.splitlines()
+    assert lines[0].startswith("measuring the speed of 2 sizes")
+    table = {line.split()[0]: line for line in lines[1:]}
+    assert "not measured: " in table["bad"]
+    assert "heads" in table["bad"]
+    rate, missing = (table["good"].split()[i].replace(",", "") for i in (1, -1))
+    assert int(rate) > 1000
+    assert missing == "2"
+    seconds = read_plan()["seconds_estimated"]
+    assert seconds["jobs"] == 2
+    assert seconds["cells"]["bad_t2048_s1"] is None
+    # one cell a job: the longest is the whole
+    assert seconds["study"] == pytest.approx(max(seconds["cells"]["good_t2048_s1"], 0), abs=1.0)
+    assert 1 < seconds["study"] < 300
+    assert f"about {duration(seconds['study'])} with 2 jobs and 2 cells that could not" in lines[-3]
+    assert lines[-1].startswith("took ")
+    assert not list(RUNS.glob(".speed_*"))
+    # what is not measured anew stays in the plan; nothing is measured if all is finished
+    assert main([str(write_study([good], seeds=(1, 2)))]) == 0
+    assert "measuring" not in capsys.readouterr().out
+    assert read_plan()["seconds_estimated"] == seconds
+
+
+def test_stop_while_measuring_leaves_nothing_behind(place):
+    path = write_study([{"config": "gpt_tiny"}])
+    command = [sys.executable, "-m", "training.study", str(path), "--dry-run", "--estimate"]
+    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    study = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(RUNS.glob(".speed_*/0/errors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    children = Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split()
+    study.send_signal(signal.SIGTERM)
+    assert "goes on with what is missing" in study.communicate(timeout=60)[1]
+    assert study.returncode == 130
+    assert children
+    deadline = time.monotonic() + 10  # one that had just been born is ended by the kernel
+    while any(map(is_alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [pid for pid in children if is_alive(pid)]
+    assert not list(RUNS.glob(".speed_*"))
+
+
+def is_alive(pid):
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_cells_start_when_a_job_is_free():
+    assert simulate([5, 4, 3, 3, 3], jobs=2) == 10  # 5 + 3 beside 4 + 3 + 3
+    assert simulate([5, 4, 3, 3, 3], jobs=8) == 5
+    assert simulate([], jobs=2) == 0
+    spoken = [duration(s) for s in (49.6, 170, 660, 6600, 360_000)]
+    assert spoken == ["50 s", "2 min 50 s", "11 min", "1 h 50 min", "4 days 4 h"]
+
+
+def test_time_left_of_a_cell_is_that_of_the_tokens_to_come(place):
+    planned = plan_study(write_study([{"config": "gpt_tiny"}], tokens=[256_000])).runs[0]
+    assert counted_work(planned)["seconds_per_step"] == 1000
+    assert counted_work(planned)["seconds_per_checkpoint"] == 4 + 1  # and the model
+    planned[1].path.mkdir(parents=True)
+    planned[1].log.write_text(json.dumps({"n_tokens": 750 * 8 * 31}) + "\n")
+    assert counted_work(planned)["seconds_per_step"] == 250
+    assert counted_work(planned)["seconds_import"] == 1
+
+
+def test_hours_follow_from_flops_and_peak(place, capsys):
+    sizes = [{"config": "gpt_tiny", "model.hidden_size": 768, "model.num_hidden_layers": 12}]
+    overrides = {**BRANCHED, "budget.branches": [10**9]}
+    path = write_study(sizes, tokens=[2 * 10**9], overrides=overrides)
+    assert main([str(path), "--dry-run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    cell = plan_study(path).runs[0][0]
+    assert lines[1][:2] == ["0", cell.name]
+    for column, gpu in ((5, "a100"), (6, "h100")):
+        hours = cell.flops_train / (0.25 * RENTED[gpu]) / 3600
+        assert float(lines[1][column]) == pytest.approx(hours, abs=0.01)
+        # of the branch, its decay: a quarter of half the tokens
+        assert float(lines[2][column]) == pytest.approx(hours / 8, abs=0.01)
+        total = lines[3][-2:][column - 5]
+        assert float(total) == pytest.approx(hours * 9 / 8, abs=0.02)
+    assert "25%" in lines[1]

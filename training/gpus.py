@@ -1,0 +1,51 @@
+"""Which GPUs this machine lends us, found without torch, whose import takes seconds."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+DEVICES = Path("/dev")
+NVIDIA_SMI_SECONDS = 30.0  # it wakes a sleeping driver
+
+
+def find_gpus() -> list[str]:
+    """What CUDA_VISIBLE_DEVICES may be, one entry a GPU; [] without one.
+
+    An outer CUDA_VISIBLE_DEVICES holds. Otherwise `nvidia-smi -L` names them, by their UUIDs: its
+    numbers are not always those that CUDA counts by.
+    """
+    outer = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if outer is not None:
+        return _usable([entry.strip() for entry in outer.split(",")])
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=NVIDIA_SMI_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        listed = None
+    if listed is not None and listed.returncode == 0:
+        return _listed_devices(listed.stdout)
+    # some containers have the devices but not the tool
+    found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in DEVICES.glob("nvidia*"))
+    return [str(number) for number in sorted(int(match[1]) for match in found if match)]
+
+
+def _usable(entries: list[str]) -> list[str]:
+    """As CUDA reads the variable: what stands behind the first impossible entry does not count."""
+    impossible = (i for i, entry in enumerate(entries) if not entry or entry.startswith("-"))
+    return entries[: next(impossible, len(entries))]
+
+
+def _listed_devices(text: str) -> list[str]:
+    """UUIDs in the output of `nvidia-smi -L`; the parts of a divided GPU in place of the whole."""
+    devices: list[str] = []
+    for uuid in re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", text):
+        if uuid.startswith("MIG") and devices and devices[-1].startswith("GPU"):
+            devices.pop()
+        devices.append(uuid)
+    return devices
