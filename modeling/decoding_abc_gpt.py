@@ -252,16 +252,31 @@ class AbcGPTDecoder:
         return mm(norm(hidden, width, last_norm, None, epsilon), head)
 
 
-def draw(scores: torch.Tensor) -> torch.Tensor:
-    """What `torch.multinomial` draws from the softmax of scores (B, V): (B,).
+def race(scores: torch.Tensor) -> torch.Tensor:
+    """Scores (B, V) whose greatest is what `torch.multinomial` draws from the softmax: (B, V).
 
-    By the method of its own for one draw a row, from the same random numbers, without its checks.
+    By the method of its own for one draw a row, from the same random numbers.
     """
     chances = scores.softmax(-1)
-    largest, tokens = (chances / torch.empty_like(chances).exponential_()).max(-1)
+    return chances / torch.empty_like(chances).exponential_()
+
+
+def draw(scores: torch.Tensor) -> torch.Tensor:
+    """What `torch.multinomial` draws from the softmax of scores (B, V), unchecked: (B,)."""
+    largest, tokens = race(scores).max(-1)
     if any(map(math.isnan, largest.tolist())):
-        return torch.multinomial(chances, 1).squeeze(1)  # says what is wrong
+        return torch.multinomial(scores.softmax(-1), 1).squeeze(1)  # says what is wrong
     return tokens
+
+
+def chooser(processors: LogitsProcessorList) -> Any:
+    """The processor that can be asked token by token, if what else there is cuts nothing off.
+
+    Such a one has `begin`, which gives the states of the rows, and `choose`: constrained_abc.py.
+    """
+    asked = [each for each in processors if hasattr(each, "choose")]
+    others = {type(each) for each in processors if not hasattr(each, "choose")}
+    return asked[0] if len(asked) == 1 and others <= {TemperatureLogitsWarper} else None
 
 
 def without_checks(processor: LogitsProcessor) -> Callable[[torch.Tensor, torch.Tensor], Any]:
@@ -290,7 +305,8 @@ def sample(
     Returns:
         (B, longer T); a row that has ended is filled with the padding token.
     """
-    processors = [without_checks(each) for each in logits_processor]
+    asked = chooser(logits_processor)
+    processors = [without_checks(each) for each in logits_processor if each is not asked]
     # Criteria of these two classes have nothing new to say before an end token or the last step.
     is_plain = {type(each) for each in stopping_criteria} <= {EosTokenCriteria, MaxLengthCriteria}
     ends = [each.eos_token_id for each in stopping_criteria if hasattr(each, "eos_token_id")]
@@ -303,12 +319,18 @@ def sample(
     with torch.inference_mode() if is_private else torch.no_grad():
         is_open = torch.ones_like(input_ids[:, 0], dtype=torch.bool)  # (B,)
         all_open = True
+        states = asked.begin(input_ids) if asked else []
         logits = decoder.read(input_ids, attention_mask)
         while True:
             scores = logits.to(torch.float32, copy=True)  # (B, V)
             for process in processors:
                 scores = process(input_ids, scores)
-            tokens = draw(scores) if generation_config.do_sample else scores.argmax(-1)  # (B,)
+            if asked:
+                places = race(scores) if generation_config.do_sample else scores  # (B, V)
+                n_left = max_length - input_ids.shape[1] - 1
+                tokens = input_ids.new_tensor(asked.choose(states, places, n_left))  # (B,)
+            else:
+                tokens = draw(scores) if generation_config.do_sample else scores.argmax(-1)
             if ends and not all_open:
                 tokens = torch.where(is_open, tokens, pad)
             input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)

@@ -4,7 +4,7 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from .grammar_abc import (
+from .relay_abc import (
     CHORD_ATTACK_LINE,
     DRUM_CHANNEL,
     FIRST_LINE,

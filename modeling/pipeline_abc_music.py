@@ -25,7 +25,8 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
-from .grammar_abc import (
+from .header_abc import FIRST_BAR, Line, header_lines
+from .relay_abc import (
     CHORD_ATTACK_LINE,
     FIRST_LINE,
     check_beginning,
@@ -33,7 +34,6 @@ from .grammar_abc import (
     cut_to_whole_bars,
     to_voices,
 )
-from .header_abc import FIRST_BAR, Line, header_lines
 
 TASK = "abc-music"
 WISHES = ("meter", "key", "tempo", "instruments", "prompt")

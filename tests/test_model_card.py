@@ -29,7 +29,7 @@ WEIGHTS_AND_TEXT = {
     "tokenizer.json",
     "tokenizer_config.json",
 }
-PIPELINE = {"grammar_abc.py", "header_abc.py", "pipeline_abc_music.py"}
+PIPELINE = {"relay_abc.py", "header_abc.py", "pipeline_abc_music.py"}
 
 
 def record(model_type: str = "abc_gpt") -> dict:

@@ -19,8 +19,8 @@ from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import DIALECT_ALPHABET, TOKENIZERS, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
-from modeling.grammar_abc import check_beginning, cut_after_end, cut_to_whole_bars, to_voices
 from modeling.header_abc import INSTRUMENTS
+from modeling.relay_abc import check_beginning, cut_after_end, cut_to_whole_bars, to_voices
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -364,5 +364,5 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
         assert seen["same"]
         assert seen["error"].startswith("key 'H', expected")
         assert [text[: len("X:1")] for text in seen["texts"]] == ["X:1", "X:1"]
-        for kind in ("pipeline_abc_music", "grammar_abc", "header_abc", f"modeling_{model_type}"):
+        for kind in ("pipeline_abc_music", "relay_abc", "header_abc", f"modeling_{model_type}"):
             assert (tmp_path / f"{model_type}_again" / f"{kind}.py").is_file()

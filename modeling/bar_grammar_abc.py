@@ -1,0 +1,673 @@
+"""One bar of one voice as an automaton over characters: which may come next, and what was written.
+
+A state says all that the rest of the bar depends on: the ticks that are left, the letters altered
+so far, the element under way. States are made when first reached and kept, so a step is mostly one
+look-up. No state is a dead end: a character is legal only if some ending of the bar follows it.
+
+Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note. Source of the rules:
+data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import NamedTuple
+
+from .relay_abc import KEYS
+
+TICKS_PER_UNIT = 12
+TICKS_PER_TUPLET_UNIT = 8
+SHORTEST_TICKS = 3
+LETTERS = "CDEFGAB"
+SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
+_PITCH_CLASS = dict(zip(LETTERS, (0, 2, 4, 5, 7, 9, 11), strict=True))
+_FIFTHS = "FCGDAEB"
+_MOST_STATES = 400_000  # then they are made anew: some hundred megabytes
+# of `(3:2:n`: how many items, which lengths in units, and what they come to
+_UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
+_EQUAL_UNITS = (1, 2, 4)
+
+Pitches = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be written, within the dialect; the defaults are for models.
+
+    With `DIALECT` the automaton takes every tune that the converter writes.
+
+    Attributes:
+        n_voices: Most voices: abc2midi has 16 channels, one of them for drums.
+        pitches: Lowest and highest; below 16 abcjs writes damaged MIDI.
+        drum_pitches: Those of General MIDI 2.
+        chord_notes: Most notes of a chord.
+        bar_ticks: Shortest and longest bar.
+        beats: Most beats of a metre.
+        quarters_per_minute: Slowest and fastest tempo.
+        is_plain: No ties but whole chords over bar lines, each with its text repeated; tuplets of
+            three equal items only; no change of tempo. Readers differ on the rest.
+        silent_bars: Most bars in a row in which all voices rest.
+        n_notes: Least notes of a tune, a tied one counted once.
+        n_pitches: Least different ones, 1 or 2.
+        seconds: Least length of a tune.
+    """
+
+    n_voices: int = 15
+    pitches: tuple[int, int] = (16, 108)
+    drum_pitches: tuple[int, int] = (27, 87)
+    chord_notes: int = 6
+    bar_ticks: tuple[int, int] = (48, 576)
+    beats: int = 24
+    quarters_per_minute: tuple[float, float] = (20, 300)
+    is_plain: bool = True
+    silent_bars: int = 1
+    n_notes: int = 16
+    n_pitches: int = 2
+    seconds: float = 4.0
+
+
+GENERATION = Limits()
+DIALECT = Limits(
+    n_voices=999,
+    pitches=(0, 127),
+    drum_pitches=(0, 127),
+    chord_notes=128,
+    bar_ticks=(3, 255 * 192),
+    beats=255,  # a byte in MIDI
+    quarters_per_minute=(3.75, 24_999),
+    is_plain=False,
+    silent_bars=10**9,
+    n_notes=0,
+    n_pitches=0,
+    seconds=0.0,
+)
+
+
+def spell(pitch: int, sharps: int) -> tuple[str, int, str]:
+    """Letter, alteration and name with octave of a MIDI pitch, as data_prep spells it in a key."""
+    position = (pitch * 7 - sharps + 3) % 12 + sharps - 3
+    position += 12 * ((position < -7) - (position > 12))
+    letter, alteration = _FIFTHS[(position + 1) % 7], (position + 1) // 7
+    octave = (pitch - alteration - _PITCH_CLASS[letter]) // 12 - 5
+    name = letter + "," * -octave if octave <= 0 else letter.lower() + "'" * (octave - 1)
+    return letter, alteration, name
+
+
+def length_text(ticks: int) -> str:
+    """A length in units, halves or quarters of a unit: `5`, `/`, `7/2`, `3/4`; "" is one unit."""
+    share = Fraction(ticks, TICKS_PER_UNIT)
+    number = "" if share.numerator == 1 else str(share.numerator)
+    if share.denominator == 1:
+        return number
+    return "/" if share == Fraction(1, 2) else f"{number}/{share.denominator}"
+
+
+class Names:
+    """The one name that each pitch has, where some letters are altered; and how names begin.
+
+    Attributes:
+        pitch_of: Name -> MIDI pitch.
+        name_of: The way back.
+        reach: Beginning of a name -> lowest and highest pitch whose name begins so.
+        follow: Beginning of a name -> characters that may follow within it.
+        top: Highest pitch.
+    """
+
+    def __init__(self, sharps: int, altered: int, lowest: int, highest: int) -> None:
+        self.pitch_of: dict[str, int] = {}
+        self.reach: dict[str, tuple[int, int]] = {}
+        self.follow: dict[str, set[str]] = {}
+        self.top = highest
+        for pitch in range(lowest, highest + 1):
+            letter, alteration, name = spell(pitch, sharps)
+            if alteration != _signature(sharps, letter) or altered & _bit(letter):
+                name = SIGNS[alteration] + name
+            self.pitch_of[name] = pitch
+            for end in range(len(name) + 1):
+                start = name[:end]
+                low, high = self.reach.get(start, (pitch, pitch))
+                self.reach[start] = (min(low, pitch), max(high, pitch))
+                self.follow.setdefault(start, set()).update(name[end : end + 1])
+        self.name_of = {pitch: name for name, pitch in self.pitch_of.items()}
+
+
+class Tuplet(NamedTuple):
+    """A tuplet under way. n_left items; units that each has (0 before the first), or is_unequal.
+
+    units: of an unequal one, how many there were so far.
+    """
+
+    n_left: int
+    units: int
+    is_unequal: bool
+
+
+class Key(NamedTuple):
+    """All that the rest of a bar depends on.
+
+    Attributes:
+        left: Ticks to the end of the bar, the element under way not counted.
+        altered: One bit for each letter.
+        tied: Pitches that the next element must repeat, or ().
+        is_tied_in: Whether they sound on from the bar before.
+        phase: What is under way: "" nothing, "(" a tuplet's head, "n" a note's name, "[" a chord,
+            "l" a length, "t" the text of a tied note.
+        text: Of it, so far.
+        pitches: Of the chord or note so far.
+        tuplet: Under way, or None.
+        sounds: Whether a note has been written.
+        is_silent: Whether all of the bar is one rest.
+        is_open: Whether the bar may end before its metre is full: a pick-up.
+        may_be_silent: Whether all of it may be one rest.
+    """
+
+    left: int
+    altered: int = 0
+    tied: Pitches = ()
+    is_tied_in: bool = False
+    phase: str = ""
+    text: str = ""
+    pitches: Pitches = ()
+    tuplet: Tuplet | None = None
+    sounds: bool = False
+    is_silent: bool = False
+    is_open: bool = False
+    may_be_silent: bool = False
+
+
+class Node:
+    """A state of a bar.
+
+    Attributes:
+        key: What it is.
+        follow: Legal characters, `|` for the end of the bar.
+    """
+
+    __slots__ = ("_closing", "_grammar", "_steps", "follow", "key")
+
+    def __init__(self, grammar: BarGrammar, key: Key) -> None:
+        self._grammar = grammar
+        self.key = key
+        self._steps: dict[str, tuple[Node, Pitches] | None] = {}
+        self._closing: dict[bool, str] = {}
+        self.follow: frozenset[str] = grammar.follow(key)
+
+    def step(self, character: str) -> tuple[Node, Pitches] | None:
+        """The next state, and the pitches that begin to sound; None if it is illegal.
+
+        At the bar line the next state is None as well; see `BarGrammar.follow`.
+        """
+        if character not in self._steps:
+            legal = character in self.follow and character != "|"
+            self._steps[character] = self._grammar.step(self.key, character) if legal else None
+        return self._steps[character]
+
+    def end(self) -> tuple[Key, Pitches]:
+        """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
+        return self._grammar.end(self.key)
+
+    def closing_character(self, wants_notes: bool) -> str:
+        """The next character of a short way to the end of the bar.
+
+        Args:
+            wants_notes: Whether the tune needs more notes: then the bar is filled with them.
+        """
+        if wants_notes not in self._closing:
+            self._closing[wants_notes] = self._grammar.closing_character(self.key, wants_notes)
+        return self._closing[wants_notes]
+
+
+class BarGrammar:
+    """The automaton for one key signature, melodic or drums.
+
+    Args:
+        key: One of KEYS.
+        is_drums: Whether the voice is the drum kit.
+        limits: What may be written.
+    """
+
+    def __init__(self, key: str, is_drums: bool, limits: Limits) -> None:
+        self.sharps = KEYS[key]
+        self.range = limits.drum_pitches if is_drums else limits.pitches
+        self.limits = limits
+        self._nodes: dict[Key, Node] = {}
+        self._names: dict[int, Names] = {}
+
+    def start(
+        self, ticks: int, tied: Pitches = (), is_open: bool = False, may_be_silent: bool = False
+    ) -> Node:
+        """The state at the beginning of a bar.
+
+        Args:
+            ticks: Its length.
+            tied: Pitches that sound on into it, or ().
+            is_open: Whether it may be shorter.
+            may_be_silent: Whether it may be nothing but one rest.
+        """
+        key = Key(ticks, 0, tied, bool(tied), is_open=is_open, may_be_silent=may_be_silent)
+        return self.node(key)
+
+    def node(self, key: Key) -> Node:
+        """The state of this description, made if it is new."""
+        node = self._nodes.get(key)
+        if node is None:
+            if len(self._nodes) >= _MOST_STATES:
+                self._nodes.clear()
+            node = self._nodes[key] = Node(self, key)
+        return node
+
+    def names(self, altered: int) -> Names:
+        """Names where these letters are altered."""
+        if altered not in self._names:
+            self._names[altered] = Names(self.sharps, altered, *self.range)
+        return self._names[altered]
+
+    def follow(self, key: Key) -> frozenset[str]:
+        """Legal characters; `|` where the bar may end."""
+        return frozenset(self._follow(key))
+
+    def _follow(self, key: Key) -> Iterator[str]:
+        match key.phase:
+            case "":
+                yield from self._follow_boundary(key)
+            case "(":
+                yield from self._follow_tuplet_head(key)
+            case "t":
+                yield self._tied_text(key)[len(key.text)]
+            case "n":
+                yield from self._follow_note(key)
+            case "[":
+                yield from self._follow_chord(key)
+            case "l":
+                yield from self._follow_length(key)
+
+    def step(self, key: Key, character: str) -> tuple[Node, Pitches]:
+        """The state after a legal character, and the pitches that begin to sound with it.
+
+        A length ends where something else begins, so notes count from there.
+        """
+        new: Pitches = ()
+        if key.phase == "n" and key.text + character not in self.names(key.altered).reach:
+            key = self._named(key)
+        if key.phase == "l" and key.text + character not in self._lengths(key).follow:
+            new = () if key.tied else key.pitches
+            key = self._ended(key)
+            if character == "-":
+                return self.node(key._replace(tied=key.pitches, pitches=())), new
+            key = key._replace(pitches=())
+        return self.node(self._extended(key, character)), new
+
+    def end(self, key: Key) -> tuple[Key, Pitches]:
+        """The bar at its end, which is legal, and the pitches that begin to sound with it."""
+        if key.phase == "n":
+            key = self._named(key)
+        new = () if key.phase != "l" or key.tied else key.pitches
+        return (self._ended(key) if key.phase == "l" else key), new
+
+    def _extended(self, key: Key, character: str) -> Key:
+        """A character that goes on with what is under way, or begins something."""
+        if key.phase == "" and key.tied and character != "(":
+            text = self._tied_text(key)
+            if len(text) == 1:
+                return self._begin_length(key, key.tied)
+            return key._replace(phase="t", text=character)
+        if key.phase == "t":
+            text = key.text + character
+            if text == self._tied_text(key):
+                return self._begin_length(key, key.tied)
+            return key._replace(text=text)
+        if key.phase == "":
+            if character == "z":
+                return self._begin_length(key, ())
+            phase = {"(": "(", "[": "["}.get(character, "n")
+            return key._replace(phase=phase, text=character if phase != "[" else "")
+        if key.phase == "(":
+            return self._tuplet_extended(key, character)
+        if key.phase == "[":
+            return self._chord_extended(key, character)
+        return key._replace(text=key.text + character)
+
+    # -- a short way to the end ----------------------------------------------------------------
+
+    def closing_character(self, key: Key, wants_notes: bool) -> str:
+        """As `Node.closing_character`."""
+        match key.phase:
+            case "t":
+                return self._tied_text(key)[len(key.text)]
+            case "(":
+                return self._closing_tuplet(key, wants_notes)
+            case "n" if key.text not in self.names(key.altered).pitch_of:
+                return self._closing_name(key, -1)
+            case "n":
+                return self._closing_length(self._named(key), wants_notes, key.text)
+            case "[":
+                return self._closing_chord(key)
+            case "l":
+                return self._closing_length(key, wants_notes)
+        return self._closing_boundary(key, wants_notes)
+
+    def _closing_boundary(self, key: Key, wants_notes: bool, before: str = "") -> str:
+        """Between elements; `before` is the name of a note that should not come again."""
+        more = wants_notes and key.left > 0 and not key.is_silent
+        if self._may_end(key) and not (more and not key.is_open):
+            return "|"
+        if key.tied:
+            return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)[0]
+        if key.sounds and not more and self._rest_lengths(key):
+            return "z"
+        names = [name for name in self._shortest_names(key) if name != before]
+        return names[0][0]
+
+    def _shortest_names(self, key: Key, start: str = "", above: int = -1) -> list[str]:
+        pitch_of = self.names(key.altered).pitch_of
+        fitting = [n for n, pitch in pitch_of.items() if n.startswith(start) and pitch > above]
+        return sorted(fitting, key=lambda name: (len(name), abs(pitch_of[name] - 60), name))
+
+    def _closing_name(self, key: Key, above: int) -> str:
+        return self._shortest_names(key, key.text, above)[0][len(key.text)]
+
+    def _closing_tuplet(self, key: Key, wants_notes: bool) -> str:
+        if key.text == "(3":
+            item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
+            return self._closing_boundary(item, wants_notes)
+        return min(self._follow_tuplet_head(key))
+
+    def _closing_chord(self, key: Key) -> str:
+        names = self.names(key.altered)
+        last = key.pitches[-1] if key.pitches else -1
+        pitch = names.pitch_of.get(key.text)
+        if pitch is None or pitch <= last or (not key.pitches and pitch == names.top):
+            if key.pitches:
+                return self._closing_name(key, last)
+            short = self._shortest_names(key, key.text)
+            return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text)]
+        if key.pitches:
+            return "]"
+        after = key._replace(altered=key.altered | self._alteration_bit(pitch), text="")
+        return self._closing_name(after, pitch)
+
+    def _closing_length(self, key: Key, wants_notes: bool, name: str = "") -> str:
+        ticks_of, _ = self._lengths(key)
+        fitting = [text for text in ticks_of if text.startswith(key.text)]
+        goes_on = wants_notes and key.pitches and key.left > TICKS_PER_UNIT
+        whole = [text for text in fitting if ticks_of[text] == key.left]
+        if whole and key.tuplet is None and not goes_on:
+            text = whole[0]
+        elif key.text in ticks_of:
+            text = key.text
+        else:
+            text = min(fitting, key=lambda text: (len(text), text))
+        if text != key.text:
+            return text[len(key.text)]
+        ended = self._ended(key)
+        return self._closing_boundary(ended._replace(pitches=()), wants_notes, name)
+
+    # -- between elements ---------------------------------------------------------------------
+
+    def _follow_boundary(self, key: Key) -> Iterator[str]:
+        """At the beginning of an element; `-` is only legal straight after a length."""
+        if self._may_end(key):
+            yield "|"
+        is_tied_out = bool(key.tied) and not key.is_tied_in
+        if is_tied_out and self.limits.is_plain:
+            return  # only the bar line, which was made sure of before the tie
+        if not key.left:
+            return
+        if key.tied:
+            text = self._tied_text(key)
+            if text and self._sound_lengths(key):
+                yield text[0]
+        else:
+            names = self.names(key.altered)
+            if self._sound_lengths(key):
+                yield from names.follow[""]
+                if names.reach[""][0] < names.top:
+                    yield "["
+            if self._rest_lengths(key):
+                yield "z"
+        if key.tuplet is None and self._may_begin_tuplet(key):
+            yield "("
+
+    def _may_end(self, key: Key) -> bool:
+        if key.tuplet is not None or not (key.sounds or key.is_silent):
+            return False
+        if key.tied and key.is_tied_in:
+            return False
+        return not key.left or key.is_open
+
+    # -- tuplets ------------------------------------------------------------------------------
+
+    def _may_begin_tuplet(self, key: Key) -> bool:
+        room = key.left // TICKS_PER_TUPLET_UNIT >= min(_TUPLET_UNITS)
+        return room and not (self.limits.is_plain and key.tied)
+
+    def _follow_tuplet_head(self, key: Key) -> Iterator[str]:
+        if key.text == "(":
+            yield "3"
+        elif key.text == "(3":
+            item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
+            yield from self._follow_boundary(item)
+            if not self.limits.is_plain:
+                yield ":"
+        elif key.text in ("(3:", "(3:2"):
+            yield "2:"[len(key.text) - 3]
+        else:
+            for n_items in _UNEQUAL_ITEMS:
+                if self._unequal_fits(key, n_items, 0):
+                    yield str(n_items)
+
+    def _tuplet_extended(self, key: Key, character: str) -> Key:
+        text = key.text + character
+        if "(3:2:".startswith(text):
+            return key._replace(text=text)
+        item = key._replace(phase="", text="")
+        if key.text == "(3":
+            return self._extended(item._replace(tuplet=Tuplet(3, 0, False)), character)
+        return item._replace(tuplet=Tuplet(int(character), 0, True))
+
+    def _unequal_fits(self, key: Key, n_left: int, units: int) -> bool:
+        """Whether a tuplet with so many items left, of which some units are written, can end."""
+        return any(
+            units + n_left * min(_ITEM_UNITS) <= total <= units + n_left * max(_ITEM_UNITS)
+            and total * TICKS_PER_TUPLET_UNIT <= key.left + units * TICKS_PER_TUPLET_UNIT
+            for total in _TUPLET_UNITS
+        )
+
+    # -- names --------------------------------------------------------------------------------
+
+    def _follow_note(self, key: Key) -> Iterator[str]:
+        names = self.names(key.altered)
+        yield from names.follow[key.text]
+        if key.text in names.pitch_of:
+            yield from self._follow_length(self._named(key))
+
+    def _named(self, key: Key) -> Key:
+        pitch = self.names(key.altered).pitch_of[key.text]
+        return self._begin_length(key, (pitch,))
+
+    def _tied_text(self, key: Key) -> str:
+        """What repeats the tied pitches here; "" if the limits do not let them be written."""
+        altered, out = key.altered, []
+        for pitch in key.tied:
+            out.append(Names(self.sharps, altered, pitch, pitch).name_of[pitch])
+            altered |= self._alteration_bit(pitch)
+        return out[0] if len(out) == 1 else f"[{''.join(out)}]"
+
+    def _alteration_bit(self, pitch: int) -> int:
+        letter, alteration, _ = spell(pitch, self.sharps)
+        return _bit(letter) if alteration != _signature(self.sharps, letter) else 0
+
+    def _begin_length(self, key: Key, pitches: Pitches) -> Key:
+        altered = key.altered
+        for pitch in pitches:
+            altered |= self._alteration_bit(pitch)
+        return key._replace(phase="l", text="", pitches=pitches, altered=altered)
+
+    # -- chords: `text` is the name under way, `pitches` are those before it ---------------------
+
+    def _follow_chord(self, key: Key) -> Iterator[str]:
+        names = self.names(key.altered)
+        last = key.pitches[-1] if key.pitches else -1
+        for character in names.follow[key.text]:
+            low, high = names.reach[key.text + character]
+            # a first note needs one above it
+            if high > last and (key.pitches or low < names.top):
+                yield character
+        pitch = names.pitch_of.get(key.text)
+        if pitch is None or pitch <= last:
+            return
+        n_notes = len(key.pitches) + 1
+        if n_notes >= 2:
+            yield "]"
+        if n_notes < self.limits.chord_notes and pitch < names.top:
+            after = self.names(key.altered | self._alteration_bit(pitch))
+            for character in after.follow[""]:
+                if after.reach[character][1] > pitch:
+                    yield character
+
+    def _chord_extended(self, key: Key, character: str) -> Key:
+        names = self.names(key.altered)
+        if key.text + character in names.reach:
+            return key._replace(text=key.text + character)
+        pitch = names.pitch_of[key.text]
+        if character == "]":
+            return self._begin_length(key, (*key.pitches, pitch))
+        altered = key.altered | self._alteration_bit(pitch)
+        return key._replace(text=character, pitches=(*key.pitches, pitch), altered=altered)
+
+    # -- lengths ------------------------------------------------------------------------------
+
+    def _follow_length(self, key: Key) -> Iterator[str]:
+        ticks_of, follow = self._lengths(key)
+        yield from follow[key.text]
+        if key.text in ticks_of:
+            ended = self._ended(key)
+            yield from self._follow_boundary(ended._replace(pitches=()))
+            if key.pitches and self._may_tie(ended):
+                yield "-"
+
+    def _lengths(self, key: Key) -> Lengths:
+        """Legal lengths of the element under way."""
+        return self._sound_lengths(key) if key.pitches else self._rest_lengths(key)
+
+    def _sound_lengths(self, key: Key) -> Lengths:
+        return _plain_lengths(key.left) if key.tuplet is None else self._item_lengths(key)
+
+    def _rest_lengths(self, key: Key) -> Lengths:
+        """As those of notes, but a bar needs a note, or is nothing but one rest."""
+        if key.tuplet is None:
+            is_free = key.sounds or key.may_be_silent
+            return _plain_lengths(key.left if is_free else key.left - SHORTEST_TICKS)
+        items = self._item_lengths(key)
+        if key.sounds or key.tuplet.n_left > 1:
+            return items
+        return _lengths_of(tuple(t for t in items.ticks_of.values() if t < key.left), True)
+
+    def _item_lengths(self, key: Key) -> Lengths:
+        n_left, units, is_unequal = key.tuplet
+        if is_unequal:
+            fitting = [
+                item
+                for item in _ITEM_UNITS
+                if item * TICKS_PER_TUPLET_UNIT <= key.left
+                and (
+                    self._unequal_fits(
+                        key._replace(left=key.left - item * TICKS_PER_TUPLET_UNIT),
+                        n_left - 1,
+                        units + item,
+                    )
+                    if n_left > 1
+                    else units + item in _TUPLET_UNITS
+                )
+            ]
+        elif units:
+            fitting = [units]
+        else:
+            room = key.left // (3 * TICKS_PER_TUPLET_UNIT)
+            fitting = [item for item in _EQUAL_UNITS if item <= room]
+        return _lengths_of(tuple(item * TICKS_PER_TUPLET_UNIT for item in fitting), in_tuplet=True)
+
+    def _ended(self, key: Key) -> Key:
+        """The state between elements after one whose length is complete; keeps its pitches."""
+        ticks = self._lengths(key)[0][key.text]
+        tuplet = key.tuplet
+        if tuplet is not None:
+            units = ticks // TICKS_PER_TUPLET_UNIT + tuplet.units * tuplet.is_unequal
+            tuplet = tuplet._replace(n_left=tuplet.n_left - 1, units=units)
+            tuplet = tuplet if tuplet.n_left else None
+        is_silent = not key.pitches and not key.sounds and key.may_be_silent and not key.tuplet
+        return key._replace(
+            left=key.left - ticks,
+            phase="",
+            text="",
+            tied=(),
+            is_tied_in=False,
+            tuplet=tuplet,
+            sounds=key.sounds or bool(key.pitches),
+            is_silent=is_silent and (key.left == ticks or key.is_open),
+            # a second rest would not be one rest
+            may_be_silent=False,
+        )
+
+    def _may_tie(self, ended: Key) -> bool:
+        """Whether the element that just ended may be tied to the next."""
+        if not self.limits.is_plain:
+            return bool(ended.left) or self._may_end(ended)
+        if ended.tuplet is not None or not self._may_end(ended):
+            return False
+        # in the next bar no letter is altered; there the text must be the same
+        own = 0
+        for pitch in ended.pitches:
+            own |= self._alteration_bit(pitch)
+        here = self._tied_text(ended._replace(altered=ended.altered & ~own, tied=ended.pitches))
+        there = self._tied_text(ended._replace(altered=0, tied=ended.pitches))
+        return here == there and not self._mixes(ended.pitches)
+
+    def _mixes(self, pitches: Pitches) -> bool:
+        """Whether a chord has one letter with two signs: abc2midi takes both for all octaves."""
+        spelled = {spell(pitch, self.sharps)[:2] for pitch in pitches}
+        return len({letter for letter, _ in spelled}) < len(spelled)
+
+
+def _signature(sharps: int, letter: str) -> int:
+    in_key = _FIFTHS[:sharps] if sharps >= 0 else _FIFTHS[sharps:]
+    return ((sharps > 0) - (sharps < 0)) * (letter in in_key)
+
+
+def _bit(letter: str) -> int:
+    return 1 << LETTERS.index(letter)
+
+
+class Lengths(NamedTuple):
+    """Lengths that an element may have. Falsy if there is none.
+
+    Attributes:
+        ticks_of: Text -> ticks, the shortest first.
+        follow: Beginning of a text -> characters that may follow within it.
+    """
+
+    ticks_of: dict[str, int]
+    follow: dict[str, frozenset[str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.ticks_of)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_lengths(ticks: int) -> Lengths:
+    """Lengths outside tuplets that fit into these ticks."""
+    return _lengths_of(tuple(range(SHORTEST_TICKS, ticks + 1, SHORTEST_TICKS)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _lengths_of(ticks: tuple[int, ...], in_tuplet: bool = False) -> Lengths:
+    unit = TICKS_PER_TUPLET_UNIT if in_tuplet else TICKS_PER_UNIT
+    ticks_of = {length_text(t * TICKS_PER_UNIT // unit): t for t in ticks}
+    follow: dict[str, set[str]] = {"": set()}
+    for text in ticks_of:
+        for end in range(len(text) + 1):
+            follow.setdefault(text[:end], set()).update(text[end : end + 1])
+    return Lengths(ticks_of, {start: frozenset(found) for start, found in follow.items()})

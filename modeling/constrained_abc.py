@@ -1,0 +1,270 @@
+"""`generate` within the ABC dialect: a LogitsProcessor that lets through what may come next.
+
+    tokens = TokenGrammar.of(tokenizer)
+    processor = TuneLogitsProcessor(tokens, max_new_tokens=512)
+    model.generate(..., max_new_tokens=512, logits_processor=[processor])
+
+Whatever the tokenizer, a token is legal if each of its characters is, and if the tune can still be
+brought to its end within the tokens that are left. What a model writes so is always a whole tune.
+A processor is for one call of `generate`. The families' own loops ask it for one token at a time
+(`choose`), which draws the same tokens as the mask does without looking at all of the vocabulary.
+
+Letters in shapes: B batch, T time, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor, PreTrainedTokenizerBase
+
+from .bar_grammar_abc import DIALECT, GENERATION, Limits
+from .grammar_abc import State, TuneGrammar
+
+
+@dataclass
+class GrammarCounts:
+    """What the grammar did to the steps of one call.
+
+    Attributes:
+        n_steps: Tokens chosen, over all rows, until each ended.
+        n_replaced: Those where the model's own draw was illegal: their share estimates the
+            probability mass that was illegal.
+        n_forced: Those where only one token was legal.
+    """
+
+    n_steps: int = 0
+    n_replaced: int = 0
+    n_forced: int = 0
+
+
+class TokenGrammar:
+    """The automaton over the tokens of one tokenizer.
+
+    Args:
+        texts: The text of each token, "" of special ones: (V,).
+        end_id: The end token.
+        limits: What may be written.
+
+    Raises:
+        ValueError: If a character of the dialect has no token of its own.
+    """
+
+    def __init__(self, texts: Sequence[str], end_id: int, limits: Limits = GENERATION) -> None:
+        self.texts = list(texts)
+        self.end_id = end_id
+        self.grammar = TuneGrammar(limits)
+        # what the prompt may hold; notes and seconds count as the limits say
+        counted = {name: getattr(limits, name) for name in ("n_notes", "n_pitches", "seconds")}
+        self._prompt_grammar = TuneGrammar(replace(DIALECT, **counted))
+        self._tree: dict[str, Any] = {}
+        for token, text in enumerate(self.texts):
+            branch = self._tree
+            for character in text:
+                branch = branch.setdefault(character, {})
+            if text:
+                branch.setdefault("", []).append(token)
+        self._n_tokens: dict[str, int] = {}
+        self._masks: dict[frozenset[str], list[int]] = {}
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> TokenGrammar:
+        """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
+
+        Args:
+            tokenizer: One of data_prep/tokens.py.
+            limits: What may be written.
+        """
+        special = set(tokenizer.all_special_ids)
+        texts = [
+            "" if token in special else tokenizer.decode([token]) for token in range(len(tokenizer))
+        ]
+        return cls(texts, tokenizer.eos_token_id, limits)
+
+    def read_prompt(self, text: str) -> State:
+        """The state after a prompt, which may hold all that the dialect has.
+
+        Raises:
+            ValueError: With line and column, where it leaves the dialect.
+        """
+        return self.grammar.continued(self._prompt_grammar.read(text))
+
+    def advance(self, state: State, token: int, n_left: int) -> State | None:
+        """The state after a token; None if it is illegal.
+
+        Args:
+            state: Before it.
+            token: Its id.
+            n_left: Tokens that may follow it.
+        """
+        if token == self.end_id:
+            return state if state.is_end else None
+        text = self.texts[token]
+        step = self.grammar.step
+        following: State | None = state if text else None
+        for character in text:
+            following = step(following, character)
+            if following is None:
+                return None
+        return following if following and self.can_end(following, n_left) else None
+
+    def can_end(self, state: State, n_left: int) -> bool:
+        """Whether a tune and its end token fit into so many tokens more."""
+        if self.grammar.closing_bound(state) < n_left:
+            return True
+        return self.n_tokens(self.grammar.closing(state)) < n_left
+
+    def n_tokens(self, text: str) -> int:
+        """Tokens that a text takes if each is the longest that fits."""
+        if text not in self._n_tokens:
+            count = place = 0
+            while place < len(text):
+                branch, longest = self._tree, 0
+                for length, character in enumerate(text[place:], 1):
+                    branch = branch.get(character)
+                    if branch is None:
+                        break
+                    if "" in branch:
+                        longest = length
+                place += longest
+                count += 1
+            self._n_tokens[text] = count
+        return self._n_tokens[text]
+
+    def legal(self, state: State, n_left: int) -> list[int]:
+        """All tokens that may come next, `n_left` of others after them."""
+        if state.is_end:
+            return [self.end_id]
+        is_far = self.grammar.closing_bound(state) + max(map(len, self.texts)) < n_left
+        found: list[int] = []
+        self._collect(state, self._tree, found)
+        if is_far:
+            return found
+        return [token for token in found if self.advance(state, token, n_left) is not None]
+
+    def _collect(self, state: State, branch: dict[str, Any], found: list[int]) -> None:
+        """Tokens of a branch of the tree all of whose characters are legal."""
+        for character in self.grammar.follow(state):
+            below = branch.get(character)
+            if below is None:
+                continue
+            found += below.get("", ())
+            if len(below) > ("" in below):
+                self._collect(self.grammar.step(state, character), below, found)
+
+
+class TuneLogitsProcessor(LogitsProcessor):
+    """Lets a model write whole tunes of the dialect, and nothing else.
+
+    Args:
+        tokens: Of the model's tokenizer.
+        max_new_tokens: As given to `generate`.
+
+    Attributes:
+        counts: What it did; filled by the loops of the two families.
+    """
+
+    def __init__(self, tokens: TokenGrammar, max_new_tokens: int) -> None:
+        self.tokens = tokens
+        self.max_new_tokens = max_new_tokens
+        self.counts = GrammarCounts()
+        self._n_prompt: int | None = None
+        self._states: dict[tuple[int, ...], State] = {}
+
+    def begin(self, input_ids: torch.Tensor) -> list[State]:
+        """The states after the prompts (B, T).
+
+        Raises:
+            ValueError: If a prompt is not in the dialect, or leaves no room to end its tune.
+        """
+        self._n_prompt = input_ids.shape[1]
+        return [self._prompt_state(ids) for ids in input_ids.tolist()]
+
+    def _prompt_state(self, ids: list[int]) -> State:
+        text = "".join(self.tokens.texts[token] for token in ids)
+        state = self.tokens.read_prompt(text)
+        if not self.tokens.can_end(state, self.max_new_tokens):
+            needed = self.tokens.n_tokens(self.tokens.grammar.closing(state)) + 1
+            raise ValueError(
+                f"max_new_tokens is {self.max_new_tokens}, but a whole tune with this beginning "
+                f"takes {needed} or more; raise it"
+            )
+        return state
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        """Returns scores (B, V), -inf at illegal tokens; `input_ids` (B, T)."""
+        if self._n_prompt is None:
+            self._n_prompt = input_ids.shape[1]
+        n_left = self.max_new_tokens - (input_ids.shape[1] - self._n_prompt) - 1
+        states = self._states_of(input_ids)
+        legal = torch.zeros(scores.shape, dtype=torch.bool)
+        for row, state in enumerate(states):
+            legal[row, slice(None) if state is None else self.tokens.legal(state, n_left)] = True
+        return scores.masked_fill(~legal.to(scores.device), -math.inf)
+
+    def _states_of(self, input_ids: torch.Tensor) -> list[State | None]:
+        """The state of each row, None of one that has ended; beams may have changed places."""
+        rows = [tuple(ids) for ids in input_ids.tolist()]
+        known, self._states = self._states, {}
+        for ids in rows:
+            self._states[ids] = self._state_of(ids, known)
+        return [self._states[ids] for ids in rows]
+
+    def _state_of(self, ids: tuple[int, ...], known: dict[tuple[int, ...], Any]) -> State | None:
+        if ids[:-1] in known and len(ids) > self._n_prompt:
+            before, new = known[ids[:-1]], ids[-1:]
+        else:
+            before, new = self._prompt_state(list(ids[: self._n_prompt])), ids[self._n_prompt :]
+        for token in new:
+            if before is None or token == self.tokens.end_id:
+                return None
+            before = self.tokens.advance(before, token, self.max_new_tokens)
+            if before is None:
+                raise ValueError(
+                    f"token {token} ({self.tokens.texts[token]!r}) is no part of a tune here; "
+                    "something else than this processor chose it"
+                )
+        return before
+
+    def choose(self, states: list[State | None], race: torch.Tensor, n_left: int) -> list[int]:
+        """The legal token of each row that is first in a race; `states` move on by it.
+
+        To choose the greatest of chance / noise among the legal is to draw from the chances with
+        the illegal ones at nought, so they are asked in turn until one is legal.
+
+        Args:
+            states: Of the rows; None of one that has ended. Changed in place.
+            race: (B, V), the greatest first; for greedy decoding, the scores.
+            n_left: Tokens that may follow.
+        """
+        tokens = race.argmax(-1).tolist()
+        for row, state in enumerate(states):
+            if state is None:
+                continue
+            token = tokens[row]
+            following = self.tokens.advance(state, token, n_left)
+            self.counts.n_steps += 1
+            if following is None:
+                self.counts.n_replaced += 1
+                token, following = self._first_legal(state, race[row], n_left)
+            tokens[row] = token
+            states[row] = None if token == self.tokens.end_id else following
+        return tokens
+
+    def _first_legal(self, state: State, race: torch.Tensor, n_left: int) -> tuple[int, State]:
+        order = race.topk(min(_ASKED_FIRST, race.shape[-1])).indices.tolist()
+        for token in order[1:]:
+            following = self.tokens.advance(state, token, n_left)
+            if following is not None:
+                return token, following
+        legal = self.tokens.legal(state, n_left)
+        self.counts.n_forced += len(legal) == 1
+        token = legal[int(race[legal].argmax())]
+        return token, self.tokens.advance(state, token, n_left)
+
+
+_ASKED_FIRST = 8

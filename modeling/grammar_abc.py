@@ -1,0 +1,567 @@
+"""The ABC dialect as an automaton over characters, in the layout `bars`: what may come next.
+
+Header line by line, then one line a bar, `[V:1]...|[V:2]...|`, a voice's bar by `bar_grammar_abc`;
+counters see to what no grammar can: bars that are exact, ties that find their note, a least number
+of notes, and an end within a given number of characters (`closing`). No state is a dead end.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from .bar_grammar_abc import GENERATION, TICKS_PER_UNIT, BarGrammar, Limits, Node, Pitches
+from .relay_abc import (
+    CHORD_ATTACK_LINE,
+    DRUM_CHANNEL,
+    FIRST_LINE,
+    KEYS,
+    UNIT_LINE,
+    tempo_text,
+)
+
+TICKS_PER_WHOLE = 192
+# upper bounds, in characters, of parts of `TuneGrammar.closing`
+_LONGEST_HEAD, _LONGEST_BAR_END, _TIED_NOTE, _SHORT_BAR = 130, 60, 8, 14
+_TICKS_PER_QUARTER = 48
+_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
+_MARK, _DRUMS, _PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
+_NEXT_LINE = {
+    **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},
+    **{"V": "MIDI", "head": "MIDI"},
+}
+
+
+class Stage(NamedTuple):
+    """Where in the tune a text stands, the bar under way apart.
+
+    Attributes:
+        phase: "line" of the header, "mark" of a voice, "start" of its bar, "field" there, "bar",
+            "line end" behind the last bar, "end".
+        text: Of the line, mark or field, so far.
+        line: Which line of the header it is; "head" may be one of another voice or the first bar.
+        key: Of the tune, once it is there.
+        meter: From here on.
+        quarters_per_minute: Tempo.
+        is_drums: For each voice.
+        voice: The last one of the bar's line, from 1; 0 at its beginning.
+        fields: Changes that the voices of the line begin with; None before the first has begun.
+        bar_ticks: Length of the bar of this line, 0 while it is open: a first bar may be short.
+        n_bars: Whole bars written.
+        tied_in: For each voice, the pitches that sound on into this bar, or ().
+        tied_out: For each voice, those that sound on out of it.
+        is_silent: Whether the line is a bar in which all rest.
+        n_silent: Such bars in a row, up to here.
+        seconds: Length of the whole bars.
+    """
+
+    phase: str = "line"
+    text: str = ""
+    line: str = "X"
+    key: str = ""
+    meter: str = ""
+    quarters_per_minute: float = 0.0
+    is_drums: tuple[bool, ...] = ()
+    voice: int = 0
+    fields: str | None = None
+    bar_ticks: int = 0
+    n_bars: int = 0
+    tied_in: tuple[Pitches, ...] = ()
+    tied_out: tuple[Pitches, ...] = ()
+    is_silent: bool = False
+    n_silent: int = 0
+    seconds: float = 0.0
+
+
+class State(NamedTuple):
+    """A text so far: its stage, the bar under way, and what has sounded.
+
+    Attributes:
+        stage: Where it stands.
+        node: Of the bar, if one is under way.
+        n_notes: Notes begun, counted up to what a tune needs.
+        pitches: Of them, up to two different ones.
+    """
+
+    stage: Stage
+    node: Node | None = None
+    n_notes: int = 0
+    pitches: Pitches = ()
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the tune is complete: only the end token may follow."""
+        return self.stage.phase == "end"
+
+
+class TuneGrammar:
+    """The automaton of whole tunes.
+
+    Args:
+        limits: What may be written; `DIALECT` takes all that the converter writes.
+    """
+
+    def __init__(self, limits: Limits = GENERATION) -> None:
+        self.limits = limits
+        self._bars: dict[tuple[str, bool], BarGrammar] = {}
+
+    def start(self) -> State:
+        """The state before the first character."""
+        return State(Stage())
+
+    def read(self, text: str, state: State | None = None) -> State:
+        """The state after a text.
+
+        Raises:
+            ValueError: With line and column, and what was expected, where it leaves the dialect.
+        """
+        state = state or self.start()
+        for place, character in enumerate(text):
+            following = self.step(state, character)
+            if following is None:
+                line = text.count("\n", 0, place) + 1
+                column = place - text.rfind("\n", 0, place)
+                legal = " ".join(sorted(map(repr, self.follow(state)))) or "the end of the tune"
+                raise ValueError(
+                    f"line {line}, column {column}: {text[place : place + 20]!r}, expected {legal}"
+                )
+            state = following
+        return state
+
+    def step(self, state: State, character: str) -> State | None:
+        """The state after one more character; None if it is illegal."""
+        node = state.node
+        if node is not None:
+            if character == "|":
+                return self._bar_end(state) if "|" in node.follow else None
+            found = node.step(character)
+            if found is None:
+                return None
+            following, new = found
+            if not new:
+                return State(state.stage, following, *state[2:])
+            return self._sounded(state._replace(node=following), new)
+        if character not in self.follow(state):
+            return None
+        return self._step(state, character)
+
+    def follow(self, state: State) -> frozenset[str]:
+        """Characters that may come next."""
+        if state.node is not None:
+            return state.node.follow
+        stage = state.stage
+        match stage.phase:
+            case "line":
+                return frozenset(self._line_tree(stage).get(stage.text, ""))
+            case "mark":
+                return self._follow_mark(state)
+            case "start":
+                return self._follow_start(stage)
+            case "field":
+                return self._follow_field(stage)
+            case "line end":
+                return frozenset("\n")
+        return frozenset()
+
+    def bar_grammar(self, stage: Stage, voice: int) -> BarGrammar:
+        """Of a voice, numbered from 1."""
+        kind = stage.key, stage.is_drums[voice - 1]
+        if kind not in self._bars:
+            self._bars[kind] = BarGrammar(*kind, self.limits)
+        return self._bars[kind]
+
+    def _sounded(self, state: State, new: Pitches) -> State:
+        pitches = state.pitches
+        if len(pitches) < 2:
+            pitches = tuple(dict.fromkeys((*pitches, *new)))[:2]
+        n_notes = min(state.n_notes + len(new), self.limits.n_notes)
+        return State(state.stage, state.node, n_notes, pitches)
+
+    def _step(self, state: State, character: str) -> State:
+        """A legal character outside a bar."""
+        stage = state.stage
+        match stage.phase:
+            case "line":
+                return State(self._line_step(stage, character))
+            case "mark":
+                return state._replace(stage=self._mark_step(stage, character))
+            case "start" | "field":
+                return self._start_step(state, character)
+        return state._replace(stage=stage._replace(phase="end"))
+
+    def continued(self, state: State) -> State:
+        """A state of another automaton as one of this: its limits hold from the next bar on.
+
+        Raises:
+            ValueError: If a line of the header, or a change, is under way that cannot be completed.
+        """
+        stage = state.stage
+        is_open = stage.phase in ("line", "field") or (stage.phase == "mark" and stage.text)
+        if is_open and not self.follow(state):
+            raise ValueError(f"{stage.text!r} cannot be completed within the limits {self.limits}")
+        n_notes = min(state.n_notes, self.limits.n_notes)
+        return state._replace(n_notes=n_notes)
+
+    # -- header -------------------------------------------------------------------------------
+
+    def _line_tree(self, stage: Stage) -> Mapping[str, str]:
+        return _line_tree(self.limits, stage.line, len(stage.is_drums))
+
+    def _line_step(self, stage: Stage, character: str) -> Stage:
+        text = stage.text + character
+        if text == _MARK:
+            ties = ((),) * len(stage.is_drums)
+            return stage._replace(phase="mark", text=text, tied_in=ties, tied_out=ties)
+        if character != "\n":
+            return stage._replace(text=text)
+        value = stage.text.partition(":")[2]
+        match stage.line:
+            case "M":
+                stage = stage._replace(meter=value)
+            case "Q":
+                stage = stage._replace(quarters_per_minute=_quarters(value))
+            case "K":
+                stage = stage._replace(key=value)
+            case "MIDI" | "program":
+                return self._voice_declared(stage)
+        return stage._replace(text="", line=_NEXT_LINE[stage.line])
+
+    def _voice_declared(self, stage: Stage) -> Stage:
+        is_drums = stage.text == _DRUMS
+        if stage.text.startswith("%%MIDI channel") and not is_drums:
+            return stage._replace(text="", line="program")
+        return stage._replace(text="", line="head", is_drums=(*stage.is_drums, is_drums))
+
+    # -- between bars -------------------------------------------------------------------------
+
+    def _follow_mark(self, state: State) -> frozenset[str]:
+        stage = state.stage
+        n_read = len(stage.text)
+        found = {mark[n_read] for mark in self._marks(stage) if mark.startswith(stage.text)}
+        if stage.text == "" and stage.voice and not any(stage.tied_in[stage.voice :]):
+            found.add("\n")
+            if self.may_end(state):
+                found.add("]")
+        return frozenset(found)
+
+    def _marks(self, stage: Stage) -> list[str]:
+        """Marks of the voices that may come next in the line."""
+        if stage.is_silent:
+            return []
+        marks = []
+        for voice in range(stage.voice + 1, len(stage.is_drums) + 1):
+            marks.append(f"[V:{voice}]")
+            if stage.tied_in[voice - 1]:
+                break  # its note sounds on: it cannot be left out
+        return marks
+
+    def may_end(self, state: State) -> bool:
+        """Whether `]` may follow: behind the last voice of a line."""
+        stage, limits = state.stage, self.limits
+        if any(stage.tied_out):
+            return False
+        seconds = stage.seconds + self._seconds(stage)
+        return not self._wants_notes(state) and seconds >= limits.seconds
+
+    def _seconds(self, stage: Stage) -> float:
+        return stage.bar_ticks / _TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
+
+    def _mark_step(self, stage: Stage, character: str) -> Stage:
+        if character == "\n":
+            return stage._replace(
+                voice=0,
+                fields=None,
+                bar_ticks=0,
+                n_bars=stage.n_bars + 1,
+                tied_in=stage.tied_out,
+                tied_out=((),) * len(stage.tied_out),
+                is_silent=False,
+                n_silent=stage.n_silent + 1 if stage.is_silent else 0,
+                seconds=stage.seconds + self._seconds(stage),
+            )
+        text = stage.text + character
+        if character == "]":
+            if text == "]":
+                return stage._replace(phase="line end", text="")
+            return stage._replace(phase="start", text="", voice=int(text[len(_MARK) : -1]))
+        return stage._replace(text=text)
+
+    # -- the beginning of a bar: changes, then its music ------------------------------------------
+
+    def _follow_start(self, stage: Stage) -> frozenset[str]:
+        if stage.fields is not None and stage.text != stage.fields:
+            return frozenset(stage.fields[len(stage.text)])  # as the first voice has it
+        found = set(self._bar_start(stage).follow)
+        if self._fields_after(stage, ""):
+            found.add("[")
+        return frozenset(found)
+
+    def _follow_field(self, stage: Stage) -> frozenset[str]:
+        part = _part(stage)
+        found = set(self._fields_after(stage, part))
+        if part == "[" and (chord := self._bar_start(stage).step("[")):
+            found |= chord[0].follow
+        return frozenset(found)
+
+    def _fields_after(self, stage: Stage, part: str) -> str:
+        """Characters that may follow this beginning of a change; "" where none may stand."""
+        written = _written(stage)
+        if stage.fields is not None or not stage.n_bars or "[Q:" in written:
+            return ""
+        found = "" if "[M:" in written else _meter_tree(self.limits, stage.meter).get(part, "")
+        if not self.limits.is_plain:
+            found += _tempo_tree(self.limits).get(part, "")
+        return found
+
+    def _bar_start(self, stage: Stage) -> Node:
+        """The bar of the voice, at its beginning."""
+        may_be_silent = stage.voice == 1 and not any(stage.tied_in)
+        return self.bar_grammar(stage, stage.voice).start(
+            stage.bar_ticks or _meter_ticks(stage.meter),
+            stage.tied_in[stage.voice - 1],
+            is_open=not stage.n_bars and not stage.bar_ticks,
+            may_be_silent=may_be_silent and stage.n_silent < self.limits.silent_bars,
+        )
+
+    def _start_step(self, state: State, character: str) -> State:
+        """A character before or at the beginning of a bar's music; `[` may be either."""
+        stage = state.stage
+        part = _part(stage)
+        if stage.phase == "start":
+            if stage.fields is not None and stage.text != stage.fields:
+                return state._replace(stage=stage._replace(text=stage.text + character))
+            if character == "[" and self._fields_after(stage, ""):
+                return state._replace(stage=stage._replace(phase="field", text=stage.text + "["))
+            return self._begin_bar(state, character)
+        if part == "[" and character not in self._fields_after(stage, part):
+            return self._begin_bar(state, "[" + character)
+        text = stage.text + character
+        if character != "]":
+            return state._replace(stage=stage._replace(text=text))
+        name, value = part[1], part[3:]
+        stage = stage._replace(phase="start", text=text)
+        if name == "M":
+            return state._replace(stage=stage._replace(meter=value))
+        return state._replace(stage=stage._replace(quarters_per_minute=_quarters(value)))
+
+    def _begin_bar(self, state: State, music: str) -> State:
+        stage = state.stage
+        node = self._bar_start(stage)
+        if stage.fields is None:  # the other voices repeat the metre alone
+            meter, closed, _ = _written(stage).partition("]")
+            fields = meter + closed if meter.startswith("[M:") else ""
+            stage = stage._replace(fields=fields)
+        if stage.n_bars and not stage.bar_ticks:
+            stage = stage._replace(bar_ticks=_meter_ticks(stage.meter))
+        state = state._replace(stage=stage._replace(phase="bar", text=""), node=node)
+        for character in music:
+            state = self.step(state, character)
+        return state
+
+    def _bar_end(self, state: State) -> State:
+        stage, node = state.stage, state.node
+        key, new = node.end()
+        ties = list(stage.tied_out)
+        ties[stage.voice - 1] = key.tied
+        stage = stage._replace(
+            phase="mark",
+            bar_ticks=stage.bar_ticks or _meter_ticks(stage.meter) - key.left,
+            tied_out=tuple(ties),
+            is_silent=key.is_silent,
+        )
+        state = state._replace(stage=stage, node=None)
+        return self._sounded(state, new) if new else state
+
+    # -- a short way to the end ----------------------------------------------------------------
+
+    def closing(self, state: State) -> str:
+        """A short text that makes a whole tune of the text so far."""
+        out = []
+        while not state.is_end:
+            out.append(self.closing_character(state))
+            state = self.step(state, out[-1])
+        return "".join(out)
+
+    def closing_bound(self, state: State) -> int:
+        """No `closing` of this state is longer; quick, and seldom near."""
+        stage, limits = state.stage, self.limits
+        seconds = limits.seconds - stage.seconds
+        n_bars = 0
+        if seconds > 0 or self._wants_notes(state):
+            shortest, fastest = limits.bar_ticks[0], limits.quarters_per_minute[1]
+            ticks = _meter_ticks(stage.meter) if stage.meter else shortest
+            quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
+            n_notes = limits.n_notes - state.n_notes + 2
+            n_bars = math.ceil(max(quarters * _TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
+        ties = [*stage.tied_in[stage.voice :], *stage.tied_out]
+        if state.node is not None:
+            ties += [state.node.key.tied, state.node.key.pitches]
+        n_tied = sum(len(tie) + 2 for tie in ties if tie)
+        head = _LONGEST_HEAD if stage.phase == "line" else 0
+        notes = 2 * (limits.n_notes - state.n_notes)
+        return head + _LONGEST_BAR_END + _TIED_NOTE * n_tied + _SHORT_BAR * n_bars + notes
+
+    def closing_character(self, state: State) -> str:
+        """Its first character; after it, the way is the same."""
+        stage = state.stage
+        if state.node is not None:
+            return state.node.closing_character(self._wants_notes(state))
+        match stage.phase:
+            case "line":
+                return self._closing_line(stage)
+            case "mark":
+                return self._closing_mark(state)
+            case "start":
+                if stage.fields is not None and stage.text != stage.fields:
+                    return stage.fields[len(stage.text)]
+                return self._bar_start(stage).closing_character(self._wants_notes(state))
+            case "field":
+                return self._closing_field(state)
+        return "\n"
+
+    def _wants_notes(self, state: State) -> bool:
+        return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
+
+    def _closing_line(self, stage: Stage) -> str:
+        options = self._line_tree(stage)
+        default = _DEFAULT_LINES.get(stage.line, "")
+        if default.startswith(stage.text) and default != stage.text:
+            return default[len(stage.text)]
+        follow = options[stage.text]
+        return "\n" if "\n" in follow else _shortest(options, stage.text)
+
+    def _closing_mark(self, state: State) -> str:
+        stage = state.stage
+        if not stage.text and stage.voice and not any(stage.tied_in[stage.voice :]):
+            return "]" if self.may_end(state) else "\n"
+        marks = [mark for mark in self._marks(stage) if mark.startswith(stage.text)]
+        is_due = any(stage.tied_in[stage.voice :])
+        return (marks[-1] if is_due else marks[0])[len(stage.text)]
+
+    def _closing_field(self, state: State) -> str:
+        part = _part(state.stage)
+        chord = self._bar_start(state.stage).step("[") if part == "[" else None
+        if chord:
+            return chord[0].closing_character(self._wants_notes(state))
+        # a change of tempo has its own short way, one of the metre another
+        is_meter = not part.startswith("[Q")
+        limits, meter = self.limits, state.stage.meter
+        return _shortest(_meter_tree(limits, meter) if is_meter else _tempo_tree(limits), part)
+
+
+_DEFAULT_LINES = {
+    "M": "M:4/4",
+    "Q": "Q:1/4=120",
+    "K": "K:C",
+    "head": _MARK,
+    "MIDI": f"{_PROGRAM}0",
+    "program": f"{_PROGRAM}0",
+}
+
+
+def _written(stage: Stage) -> str:
+    """Whole fields at the beginning of the bar."""
+    return stage.text[: stage.text.rfind("]") + 1]
+
+
+def _part(stage: Stage) -> str:
+    """The field under way."""
+    return stage.text[stage.text.rfind("]") + 1 :]
+
+
+@functools.lru_cache(maxsize=1024)
+def _meter_ticks(meter: str) -> int:
+    numerator, _, denominator = meter.partition("/")
+    return int(numerator) * TICKS_PER_WHOLE // int(denominator)
+
+
+def _quarters(tempo: str) -> float:
+    """Quarters a minute of `1/4=120` or `1/16=483`."""
+    beat, _, number = tempo.partition("=")
+    return int(number) / (4 if beat == "1/16" else 1)
+
+
+def _tree(texts: Iterable[str], end: str = "") -> Mapping[str, str]:
+    """Beginning of a text -> characters that may follow; `end` behind a whole one."""
+    tree: dict[str, set[str]] = {}
+    for text in texts:
+        whole = text + end
+        for place, character in enumerate(whole):
+            tree.setdefault(whole[:place], set()).add(character)
+    return {start: "".join(sorted(found)) for start, found in tree.items()}
+
+
+def _shortest(tree: Mapping[str, str], start: str) -> str:
+    """The first character of a shortest way on from a beginning to a whole text."""
+    ways = [(start + c, c) for c in tree[start]]
+    while True:
+        for text, first in ways:
+            if text not in tree:
+                return first
+        ways = [(text + c, first) for text, first in ways for c in tree[text]]
+
+
+def _meters(limits: Limits) -> list[str]:
+    shortest, longest = limits.bar_ticks
+    return [
+        f"{n}/{d}"
+        for d in _DENOMINATORS
+        for n in range(1, limits.beats + 1)
+        if shortest <= n * TICKS_PER_WHOLE // d <= longest
+    ]
+
+
+def _tempos(limits: Limits) -> list[str]:
+    slowest, fastest = (round(4 * tempo) for tempo in limits.quarters_per_minute)
+    return [tempo_text(tempo) for tempo in range(slowest, fastest + 1)]
+
+
+@functools.lru_cache(maxsize=64)
+def _line_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
+    """What a line of the header may be; the newline ends it."""
+    number = f"V:{n_voices + 1}"
+    match line:
+        case "X":
+            texts = [FIRST_LINE]
+        case "M":
+            texts = [f"M:{meter}" for meter in _meters(limits)]
+        case "L":
+            texts = [UNIT_LINE]
+        case "Q":
+            texts = [f"Q:{tempo}" for tempo in _tempos(limits)]
+        case "chordattack":
+            texts = [CHORD_ATTACK_LINE]
+        case "K":
+            texts = [f"K:{key}" for key in KEYS]
+        case "V":
+            texts = [number]
+        case "head":
+            texts = [number] if n_voices < limits.n_voices else []
+            return {**_tree(texts, "\n"), **_marks_beside(texts)}
+        case "MIDI" if limits.is_plain:
+            texts = [_DRUMS, *(f"{_PROGRAM}{n}" for n in range(128))]
+        case "MIDI":
+            channels = [f"%%MIDI channel {n}" for n in range(1, 17)]
+            texts = [*channels, *(f"{_PROGRAM}{n}" for n in range(128))]
+        case "program":
+            texts = [f"{_PROGRAM}{n}" for n in range(128)]
+    return _tree(texts, "\n")
+
+
+def _marks_beside(lines: list[str]) -> dict[str, str]:
+    """The beginning of the first bar, which may stand where another voice might be declared."""
+    first = "".join(line[0] for line in lines)
+    return {"": first + _MARK[0], **{_MARK[:n]: _MARK[n] for n in range(1, len(_MARK))}}
+
+
+@functools.lru_cache(maxsize=256)
+def _meter_tree(limits: Limits, meter: str) -> Mapping[str, str]:
+    """Changes at the beginning of a bar to a metre that is another one."""
+    return _tree(f"[M:{other}]" for other in _meters(limits) if other != meter)
+
+
+@functools.lru_cache(maxsize=4)
+def _tempo_tree(limits: Limits) -> Mapping[str, str]:
+    return _tree(f"[Q:{tempo}]" for tempo in _tempos(limits))
