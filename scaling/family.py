@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .fitted import FittedLaw
+from .law_curves import lines_at_flops, lines_at_tokens
 from .law_entry import fit_one_law, runs_at_one_budget
 from .laws import LAWS
 from .minimise import Objective
@@ -59,6 +60,9 @@ def fit_family(
     chosen = fitted.get(choice["chosen"])
     if chosen is not None:
         entry[chosen.law.name]["draws"] = _kept_draws(chosen)
+        if not chosen.law.is_at_one_budget:
+            entry[chosen.law.name]["curves"] = lines_at_tokens(chosen)
+            entry[chosen.law.name]["isoflop"] = lines_at_flops(chosen, runs)
     return entry | choice, chosen
 
 

@@ -71,6 +71,16 @@ def family_style(arch: str, index: int) -> FamilyStyle:
     return FamilyStyle("all runs" if arch == "all" else arch, *FURTHER[index % len(FURTHER)])
 
 
+def shade_of_rank(style: FamilyStyle, rank: int, n: int) -> str:
+    """Colour of the rank-th of n sizes or token counts, darker for more."""
+    return style.shade(rank / max(n - 1, 1))
+
+
+def rank_marker(rank: int) -> str:
+    """Marker of the rank-th size or token count: says in grey print what the shade says."""
+    return "os^DvP"[rank % 6]
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """Round tick values in [low, high] for a logarithmic axis, at most MOST_TICKS of them."""
     if high / low < SMALL_RANGE:

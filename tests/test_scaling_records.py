@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from scaling import fit, plots, records
+from scaling import fit, loss_curves, plots, records
 from scaling.figure_style import STYLES, log_ticks, short_count
 
 GPT = {3_100: 2.347, 14_000: 2.106, 39_000: 1.954, 99_000: 1.824, 332_000: 1.731}
@@ -207,6 +207,7 @@ def test_a_diverged_run_is_kept_in_the_table_and_dropped_by_the_fit(study):
 @pytest.fixture
 def fitted_study(study):
     assert records.main([str(study)]) == 0
+    assert loss_curves.main([str(study)]) == 0
     assert fit.main([str(study / "runs.csv"), "--bootstrap", "100"]) == 0
     return study
 
@@ -289,10 +290,12 @@ def test_runs_without_a_log_are_named_and_broken_logs_refused(study):
     records.main([str(study)])
     rows = rows_in(study / "runs.csv")
     (study / "lstm_0" / "log.jsonl").unlink()
-    assert plots.draw_loss_curves(study, rows)[1] == ["lstm_0"]
+    curves, missing = loss_curves.read_curves(study)
+    assert missing == ["lstm_0"]
+    assert {row["run"] for row in rows} - {row["run"] for row in curves} == {"lstm_0"}
     (study / "gpt_0" / "log.jsonl").write_text("{}\n")
     with pytest.raises(ValueError, match=r"log\.jsonl, line 1: expected a JSON object"):
-        plots.draw_loss_curves(study, rows)
+        loss_curves.read_curves(study)
 
 
 def test_a_study_of_one_family_with_one_size_is_drawn(tmp_path):

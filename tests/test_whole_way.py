@@ -9,7 +9,7 @@ import pytest
 
 from data_prep import pipeline
 from evaluation import evaluate_model, report
-from scaling import fit, plots, records
+from scaling import fit, loss_curves, plots, records
 from train import train_one
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +35,7 @@ def study(tmp_path_factory, tune_files):
             ]
             train_one(ROOT / "configs" / "gpt_tiny.yaml", overrides)
         assert records.main(["runs/tiny"]) == 0
+        assert loss_curves.main(["runs/tiny"]) == 0
         assert fit.main(["runs/tiny/runs.csv", "--out", "runs/tiny/fits.json"]) == 0
         assert plots.main(["runs/tiny"]) == 0
         assert evaluate_model.main(["runs/tiny", "--n", "2"]) == 0

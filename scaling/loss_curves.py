@@ -1,0 +1,136 @@
+"""Each trunk's log.jsonl -> curves.csv: losses over training tokens, thinned for a figure.
+
+    python -m scaling.loss_curves runs/demo [--out runs/demo/curves.csv]
+
+Columns: run; n_tokens; loss_nats_per_token, of training, the mean over one of at most 100 equal
+steps of log n_tokens; validation_loss_nats_per_token, each as it was logged; an empty cell where
+there is none. Branches are left out: up to their decay they are their trunk.
+"""
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .records import write_text
+from .runs_table import TableError
+
+TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
+COLUMNS = ("run", "n_tokens", TRAIN_FIELD, VALIDATION_FIELD)
+MOST_POINTS = 100
+SIGNIFICANT_DIGITS = 6
+
+
+def read_curves(folder: Path) -> tuple[list[dict[str, str | float]], list[str]]:
+    """Rows of curves.csv for the trunks in runs.csv, and the names of those without a log.
+
+    Raises:
+        TableError: if there is no runs.csv, no trunk has a log, or a log is broken.
+    """
+    table = folder / "runs.csv"
+    if not table.is_file():
+        raise TableError(f"{table}: no such file; run python -m scaling.records {folder}")
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        runs = [row["run"] for row in csv.DictReader(file) if row["trunk"] in ("", row["run"])]
+    rows: list[dict[str, str | float]] = []
+    missing = []
+    for run in runs:
+        events = read_log(folder / run / "log.jsonl")
+        rows += thin(run, events)
+        if not events:
+            missing.append(run)
+    if not rows:
+        raise TableError(f"{folder}: no run has a log.jsonl; train them again for their curves")
+    return rows, missing
+
+
+def read_log(path: Path) -> list[dict]:
+    """Events of a run, in order; none if it has no log.
+
+    Raises:
+        TableError: if a line is no JSON object with n_tokens.
+    """
+    if not path.is_file():
+        return []
+    events = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            event = json.loads(line)
+            event["n_tokens"]  # every event has it; one without is a broken log
+        except (json.JSONDecodeError, KeyError, TypeError) as err:
+            raise TableError(
+                f"{path}, line {number}: expected a JSON object with n_tokens ({err}); "
+                "run the training again"
+            ) from err
+        events.append(event)
+    return events
+
+
+def thin(run: str, events: Sequence[dict]) -> list[dict[str, str | float]]:
+    """Rows of one run: training losses averaged over steps of log n_tokens, then validation."""
+    train, validation = (
+        [(e["n_tokens"], e[field]) for e in events if e.get(field) is not None and e["n_tokens"]]
+        for field in (TRAIN_FIELD, VALIDATION_FIELD)
+    )
+    rows = [{"run": run, "n_tokens": n, TRAIN_FIELD: _rounded(v)} for n, v in _bin_means(train)]
+    rows += [{"run": run, "n_tokens": n, VALIDATION_FIELD: _rounded(v)} for n, v in validation]
+    return rows
+
+
+def _bin_means(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most MOST_POINTS points: the last n_tokens and the mean loss of each step."""
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    tokens, losses = np.array(points).T
+    edges = np.geomspace(tokens[0], tokens[-1], MOST_POINTS + 1)
+    place = np.clip(np.searchsorted(edges, tokens, side="left"), 1, MOST_POINTS)
+    return [
+        (int(tokens[place == p].max()), float(losses[place == p].mean())) for p in np.unique(place)
+    ]
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def write_curves(rows: Sequence[dict[str, str | float]], path: Path) -> None:
+    """Writes curves.csv whole or not at all."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(text.getvalue(), path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Reads the logs of a study and writes curves.csv; 2 on an error that the user can mend."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scaling.loss_curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("study", type=Path, help="folder of a study with runs.csv")
+    parser.add_argument("--out", type=Path, help="default: curves.csv in the study's folder")
+    arguments = parser.parse_args(argv)
+    out = arguments.out or arguments.study / "curves.csv"
+    try:
+        rows, missing = read_curves(arguments.study)
+        write_curves(rows, out)
+    except (TableError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    if missing:
+        print(f"no log.jsonl, left out: {', '.join(missing)}")
+    print(f"{len({row['run'] for row in rows})} runs, {len(rows)} points -> {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
