@@ -1,118 +1,347 @@
-"""Speed of our training path beside a bare PyTorch loop: same model, same batches, one thread.
+"""Speed of a training run beside nanoGPT's loop: same shape, batch and precision, turn by turn.
 
-    python benchmarks/training.py configs/gpt_tiny.yaml [data.preset=demo model.hidden_size=16 ...]
+    python benchmarks/training.py --nanogpt <checkout> [--sizes gpt_tiny gpt_small] [--pairs 12]
 
-What the Trainer adds to a step (callbacks, logging, scheduler) is all that differs. Rounds are
-interleaved, so that a machine that changes its speed does so for both; speeds are per CPU second.
+Ours is the whole path of a run, `training.trainer.train`: the library's Trainer with our loader,
+callbacks, rule for spikes, clipping, optimiser, schedule and log. Theirs is the loop of nanoGPT's
+train.py on a CPU, uncompiled: GPT and `configure_optimizers` of the checkout's model.py and
+`get_batch` of its train.py, clipping at 1.0, a cosine schedule, the loss read at each step.
+
+Conventions. A turn is one step of the optimiser with the size's own global and per-device batch. In
+a pair, our turn, theirs and some matrix products follow each other in one thread of one process, so
+that a machine that changes its speed does so for all; the first pairs are not counted. Our turn
+lasts from one end of a step to the next. A token is a position computed, T a block in both (ours
+has T - 1 targets, since the model shifts the labels). Speeds are by the clock; the ratio in CPU
+seconds, of all threads, stands beside. A ratio is the median over the pairs, with a 95 % bootstrap
+interval of it.
+
+The share of the peak is FLOPs a second over those of the fastest square fp32 torch.mm of the same
+pair. FLOPs are scaling.counts' "full", which is what the attention kernel computes at this length;
+"causal_mean" stands beside. The tokens are random ids. B batch, T block length, V vocabulary.
 """
 
 import argparse
+import contextlib
+import io
 import json
+import logging
+import math
+import shutil
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, get_args
+from unittest import mock
 
+import numpy as np
 import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from training.blocks import TrainingData, load_blocks, order_blocks
-from training.budget import plan_budget
+import training.trainer
+from benchmarks import loader
+from benchmarks.sampling import load_nanogpt
+from scaling.counts import Attention, ModelShape, train_flops_per_token
+from scaling.tables import fill
+from training.blocks import Songs, TrainingData
+from training.budget import accumulation_steps, plan_budget
 from training.config import load_config
-from training.model import build_model
-from training.progress import RunLog, StopOnSignal, Stopwatch
-from training.run_folder import choose_run_folder
-from training.trainer import BudgetTrainer, training_arguments
-from training.validation import SongEvaluator
+from training.data_files import DataFiles
+from training.model import model_shape
+from training.run_folder import RunFolder
+from training.trainer import BudgetTrainer
 
-QUIET = ["training.save_strategy='no'", "training.eval_strategy='no'"]
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+VOCAB_SIZE = loader.VOCAB_SIZE
+# one machine without its accelerator; nothing but steps
+SETTINGS = ("training.eval_strategy='no'", "training.save_strategy='no'", *loader.ON_CPU)
+N_WARMUP_PAIRS = 2
+N_RESAMPLES = 10_000
 
 
-def trainer_seconds(config: dict[str, Any], data: TrainingData) -> float:
-    """CPU seconds of a run through the Trainer."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = choose_run_folder(config, data.files, Path(folder))
-        run.path.mkdir(parents=True)
-        budget = plan_budget(config, data.files.block_length)
-        watch, stop = Stopwatch(), StopOnSignal()
-        evaluator = SongEvaluator(data.validation, data.tokenizer.eos_token_id, 256, 8192)
-        trainer = BudgetTrainer(
-            evaluator,
-            watch,
-            stop,
-            model=build_model(config, data),
-            args=training_arguments(run, budget),
-            train_dataset=order_blocks(data, config, budget),
-            callbacks=[RunLog(run.log, budget, watch, show_bar=False), stop],
+@dataclass
+class Turns:
+    """What the turns of one loop took, in seconds.
+
+    Attributes:
+        wall: By the clock.
+        cpu: Of all threads.
+        loading: The part of `wall` that waited for the batches.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    loading: list[float] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """The turn starts here."""
+        self._wall, self._cpu, self._loading = time.perf_counter(), time.process_time(), 0.0
+
+    def end(self) -> None:
+        """The turn ends here."""
+        self.wall.append(time.perf_counter() - self._wall)
+        self.cpu.append(time.process_time() - self._cpu)
+        self.loading.append(self._loading)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time inside as loading."""
+        start = time.perf_counter()
+        yield
+        self._loading += time.perf_counter() - start
+
+    def counted(self) -> "Turns":
+        """Those after warming up."""
+        return Turns(*(times[N_WARMUP_PAIRS:] for times in (self.wall, self.cpu, self.loading)))
+
+
+class NanoGPTLoop:
+    """nanoGPT's model, optimiser and loader in a loop as its train.py has one.
+
+    Args:
+        nanogpt: The checkout's model.py.
+        get_batch: Of the checkout's train.py.
+        config: Of our run.
+        block_length: T.
+    """
+
+    def __init__(
+        self,
+        nanogpt: ModuleType,
+        get_batch: Callable[[str], tuple[torch.Tensor, torch.Tensor]],
+        config: dict[str, Any],
+        block_length: int,
+    ) -> None:
+        shape, settings = config["model"], config["training"]
+        budget = plan_budget(config, block_length)
+        gpt_config = nanogpt.GPTConfig(
+            block_size=block_length,
+            vocab_size=VOCAB_SIZE,
+            n_layer=shape["num_hidden_layers"],
+            n_head=shape["num_attention_heads"],
+            n_embd=shape["hidden_size"],
+            dropout=shape["dropout"],
+            bias=False,
         )
-        start = time.process_time()
-        trainer.train()
-        return time.process_time() - start
+        betas = (settings["adam_beta1"], settings["adam_beta2"])
+        self.learning_rate, self.max_steps = settings["learning_rate"], budget.max_steps
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.model = nanogpt.GPT(gpt_config).train()
+            self.optimizer = self.model.configure_optimizers(
+                settings["weight_decay"], self.learning_rate, betas, "cpu"
+            )
+        self.n_micro_steps = accumulation_steps(budget, settings["per_device_train_batch_size"], 1)
+        self.max_grad_norm = settings["max_grad_norm"]
+        self.get_batch, self.batch, self.n_steps = get_batch, get_batch("train"), 0
+
+    def step(self, turns: Turns) -> None:
+        """One step of the optimiser, timed."""
+        turns.begin()
+        share = 0.55 + 0.45 * math.cos(math.pi * self.n_steps / self.max_steps)  # down to a tenth
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * share
+        for _ in range(self.n_micro_steps):
+            _, loss = self.model(*self.batch)
+            with turns.waiting():
+                self.batch = self.get_batch("train")
+            (loss / self.n_micro_steps).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.item()
+        self.n_steps += 1
+        turns.end()
 
 
-def bare_seconds(config: dict[str, Any], data: TrainingData) -> float:
-    """CPU seconds of the plainest loop that takes the same steps."""
-    budget = plan_budget(config, data.files.block_length)
-    blocks = order_blocks(data, config, budget)
-    model = build_model(config, data).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
-    n = budget.sequences_per_step
-    start = time.process_time()
-    for step in range(budget.max_steps):
-        batch = blocks.__getitems__(range(step * n, step * n + n))
-        model(**batch, use_cache=False).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-    return time.process_time() - start
+class Alternation(TrainerCallback):
+    """Gives the other loop and the matrix products their turns at the end of each of our steps.
+
+    Attributes:
+        peak: FLOPs a second of the fastest matrix product, a pair.
+    """
+
+    def __init__(self, peer: NanoGPTLoop, matrix_sizes: tuple[int, ...]) -> None:
+        self.peer, self.ours, self.theirs = peer, Turns(), Turns()
+        self.matrices = [torch.randn(n, n) for n in matrix_sizes]
+        self.peak: list[float] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Our first turn."""
+        self.ours.begin()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """The end of our turn, and the others'."""
+        self.ours.end()
+        self.peer.step(self.theirs)
+        self.peak.append(max(matmul_flops_per_second(matrix) for matrix in self.matrices))
+        self.ours.begin()
+
+
+class AlternatingTrainer(BudgetTrainer):
+    """The Trainer of a run, with an alternation, and a clock at its loader."""
+
+    def __init__(self, alternation: Alternation, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.turns = alternation.ours
+        self.add_callback(alternation)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of one step."""
+        with self.turns.waiting():
+            return super().get_batch_samples(*args, **kwargs)
+
+
+def matmul_flops_per_second(matrix: torch.Tensor, repeats: int = 2) -> float:
+    """Of a square matrix by itself."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        torch.mm(matrix, matrix)
+    return repeats * 2 * len(matrix) ** 3 / (time.perf_counter() - start)
+
+
+def measure(
+    nanogpt: Path,
+    config: dict[str, Any],
+    folder: Path,
+    block_length: int = 256,
+    matrix_sizes: tuple[int, ...] = (1024, 1536, 2048),
+) -> dict[str, Any]:
+    """Speeds of one size with the threads that torch has now; a pair a step of the config."""
+    if not (folder / "train.bin").is_file():
+        loader.write_tokens(folder)
+    n_blocks = loader.N_TOKENS // block_length
+    files = DataFiles(folder, "random", block_length, n_blocks, VOCAB_SIZE, "")
+    blocks = np.load(folder / "train.npy", mmap_mode="r").reshape(n_blocks, block_length)
+    songs = Songs([np.zeros(1, dtype=np.int64)], {})
+    data = TrainingData(files, blocks, SimpleNamespace(eos_token_id=0), songs)
+    case = loader.Case(block_length, config["training"]["per_device_train_batch_size"])
+    get_batch = loader.load_get_batch(nanogpt, folder, case)
+    peer = NanoGPTLoop(load_nanogpt(nanogpt), get_batch, config, block_length)
+    alternation = Alternation(peer, matrix_sizes)
+    with (
+        tempfile.TemporaryDirectory(dir=folder) as run,
+        mock.patch.object(
+            training.trainer, "BudgetTrainer", partial(AlternatingTrainer, alternation)
+        ),
+    ):
+        shape = AutoConfig.for_model(**model_shape(config, block_length), vocab_size=VOCAB_SIZE)
+        model = AutoModelForCausalLM.from_config(shape)
+        training.trainer.train(RunFolder(Path(run), config), model, data, show_bar=False)
+    return summary(config, block_length, alternation)
+
+
+def summary(config: dict[str, Any], block_length: int, pairs: Alternation) -> dict[str, Any]:
+    """Medians, ratios and shares of one size."""
+    shape = {k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")}
+    dimensions = ModelShape(**shape, vocab_size=VOCAB_SIZE, max_position_embeddings=block_length)
+    tokens = plan_budget(config, block_length).sequences_per_step * block_length
+    loops = {"ours": pairs.ours.counted(), "nanogpt": pairs.theirs.counted()}
+    peak = pairs.peak[N_WARMUP_PAIRS:]
+    shares = {
+        convention: {
+            name: statistics.median(
+                tokens * train_flops_per_token(dimensions, convention) / seconds / flops
+                for seconds, flops in zip(turns.wall, peak, strict=True)
+            )
+            for name, turns in loops.items()
+        }
+        for convention in get_args(Attention)
+    }
+    return {
+        **shape,
+        "block_length": block_length,
+        "tokens_a_step": tokens,
+        "per_device_batch": config["training"]["per_device_train_batch_size"],
+        "n_threads": torch.get_num_threads(),
+        "pairs": len(peak),
+        "tokens_per_second": {n: tokens / statistics.median(t.wall) for n, t in loops.items()},
+        "speed_ratio_to_nanogpt": ratio(loops["ours"].wall, loops["nanogpt"].wall),
+        "cpu_speed_ratio_to_nanogpt": ratio(loops["ours"].cpu, loops["nanogpt"].cpu),
+        "matmul_gflops_per_second": statistics.median(peak) / 1e9,
+        "share_of_matmul_peak": shares,
+        "loading_share_of_time": {n: sum(t.loading) / sum(t.wall) for n, t in loops.items()},
+        "seconds": {name: asdict(turns) for name, turns in loops.items()},
+    }
+
+
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Median of theirs over ours by pair, with a 95 % bootstrap interval over the pairs."""
+    ratios = np.array(theirs) / np.array(ours)
+    draws = np.random.default_rng(0).choice(ratios, (N_RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
+    return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
+
+
+def markdown_table(cases: list[dict[str, Any]]) -> list[str]:
+    """Returns the lines of the README's table: one a size and number of threads."""
+    lines = [
+        "| size, threads | ours, tokens/s | nanoGPT | ratio [95 % interval] "
+        "| share of the matrix-multiply peak: ours | nanoGPT | waiting for data |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for case in cases:
+        speed, against = case["tokens_per_second"], case["speed_ratio_to_nanogpt"]
+        share = case["share_of_matmul_peak"]["full"]
+        lines.append(
+            f"| {case['size']}, {case['n_threads']} | {speed['ours']:,.0f} "
+            f"| {speed['nanogpt']:,.0f} "
+            f"| {against['median']:.3f} [{against['low']:.3f}, {against['high']:.3f}] "
+            f"| {share['ours']:.0%} | {share['nanogpt']:.0%} "
+            f"| {case['loading_share_of_time']['ours']:.2%} |"
+        )
+    return lines
 
 
 def main() -> None:
-    """Print the ratio of the speeds and write it as JSON."""
+    """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="key=value")
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
+    parser.add_argument("--sizes", nargs="+", default=["gpt_tiny", "gpt_small"])
+    parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_training.json"))
+    parser.add_argument("--results", type=Path, help="fill training_speed.json there, and README")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    steps = f"training.max_steps={options.steps}"
-    config = load_config(options.config, [*QUIET, steps, *options.overrides])
-    data = load_blocks(config)
-    budget = plan_budget(config, data.files.block_length)
-    pairs = [
-        (trainer_seconds(config, data), bare_seconds(config, data)) for _ in range(options.rounds)
-    ]
-    ratios = sorted(bare / ours for ours, bare in pairs)
-    ours = statistics.median(pair[0] for pair in pairs) / budget.max_steps
-    bare = statistics.median(pair[1] for pair in pairs) / budget.max_steps
-    result = {
-        "config": config,
-        "steps": budget.max_steps,
-        "speed_ratio_to_bare_loop": {
-            "median": statistics.median(ratios),
-            "lowest": ratios[0],
-            "highest": ratios[-1],
-        },
-        "milliseconds_a_step": {"trainer": 1000 * ours, "bare_loop": 1000 * bare},
-        "tokens_per_cpu_second": {
-            "trainer": budget.targets_per_step / ours,
-            "bare_loop": budget.targets_per_step / bare,
-        },
-        "torch": torch.__version__,
-    }
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    steps = f"training.max_steps={options.pairs + N_WARMUP_PAIRS}"
+    threads = sorted({torch.get_num_threads(), 1}, reverse=True)
+    cases = []
+    with tempfile.TemporaryDirectory() as folder:
+        for size in options.sizes:
+            config = load_config(CONFIGS / f"{size}.yaml", [*SETTINGS, steps])
+            for n_threads in threads:
+                torch.set_num_threads(n_threads)
+                cases.append({"size": size, **measure(options.nanogpt, config, Path(folder))})
+                print("\n".join(markdown_table(cases[-1:])[bool(cases[1:]) * 2 :]), flush=True)
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__}
+    versions["transformers"] = transformers.__version__
+    result = {"vocab_size": VOCAB_SIZE, "cases": cases, "versions": versions}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    speeds = result["tokens_per_cpu_second"]
-    print(f"{'':10} {'tokens/s':>10} {'ms a step':>10}")
-    for name in ("trainer", "bare_loop"):
-        print(f"{name:10} {speeds[name]:10,.0f} {result['milliseconds_a_step'][name]:10.2f}")
-    print(f"speed, bare loop = 1: {result['speed_ratio_to_bare_loop']}")
     print(f"-> {options.out}")
+    if options.results:
+        shutil.copy(options.out, options.results / "training_speed.json")
+        readme = options.results.parent / "README.md"
+        text = fill(readme.read_text("utf-8"), markdown_table(cases), "training_speed")
+        readme.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

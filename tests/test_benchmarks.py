@@ -1,4 +1,4 @@
-"""The benchmarks of tokenizers and of the selection, on a small dataset."""
+"""The benchmarks of tokenizers, of the selection and of training speed, on a small scale."""
 
 from dataclasses import replace
 
@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 from measuring import measure
 
-from benchmarks import selection, tokens
+from benchmarks import selection, tokens, training
 from data_prep.clean import clean_abc
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tune import Voice, print_tune
 from data_prep.tune_parser import parse_tune
+from training.config import load_config
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +76,79 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
         tokens.split_file(tmp_path, "train")
     with pytest.raises(FileNotFoundError, match="expected a folder that make data"):
         selection.read_tunes(tmp_path, 0)
+
+
+# what the benchmark asks of a checkout of nanoGPT; nothing of it is here
+PEER_MODEL = """
+from dataclasses import dataclass
+import torch
+
+@dataclass
+class GPTConfig:
+    block_size: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float
+    bias: bool
+
+class GPT(torch.nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.table = torch.nn.Embedding(config.vocab_size, config.vocab_size)
+
+    def configure_optimizers(self, weight_decay, learning_rate, betas, device_type):
+        return torch.optim.AdamW(self.parameters(), learning_rate, betas)
+
+    def forward(self, ids, targets):
+        logits = self.table(ids)
+        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+"""
+PEER_TRAIN = """
+def get_batch(split):
+    file = os.path.join(data_dir, f"{split}.bin")
+    count = batch_size * block_size
+    ids = np.fromfile(file, dtype=np.uint16, count=count + 1).astype(np.int64)
+    ids, targets = torch.from_numpy(ids[:-1]), torch.from_numpy(ids[1:])
+    return ids.view(batch_size, block_size), targets.view(batch_size, block_size)
+"""
+PAIRS = 4
+STEPS = training.N_WARMUP_PAIRS + PAIRS
+
+
+def measure_training(checkout, folder):
+    settings = ["model.hidden_size=8", "model.num_attention_heads=2", "model.num_hidden_layers=1"]
+    settings += ["budget.global_batch_tokens=64", "training.per_device_train_batch_size=2"]
+    settings += [*training.SETTINGS, f"training.max_steps={STEPS}"]
+    config = load_config(training.CONFIGS / "gpt_tiny.yaml", settings)
+    return training.measure(checkout, config, folder, block_length=16, matrix_sizes=(16, 32))
+
+
+def test_training_alternates_with_the_peer_step_by_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.loader, "N_TOKENS", 2**12)
+    (tmp_path / "model.py").write_text(PEER_MODEL)
+    (tmp_path / "train.py").write_text(PEER_TRAIN)
+    case = measure_training(tmp_path, tmp_path)
+    assert case["pairs"] == PAIRS
+    assert case["tokens_a_step"] == 64
+    for turns in case["seconds"].values():
+        assert [len(turns[clock]) for clock in ("wall", "cpu", "loading")] == [PAIRS] * 3
+        assert all(
+            0 < load < wall for load, wall in zip(turns["loading"], turns["wall"], strict=True)
+        )
+    against = case["speed_ratio_to_nanogpt"]
+    assert 0 < against["low"] <= against["median"] <= against["high"]
+    assert 0 < case["loading_share_of_time"]["ours"] < 1
+    share = case["share_of_matmul_peak"]
+    assert 0 < share["causal_mean"]["ours"] < share["full"]["ours"]
+
+
+def test_interval_of_equal_ratios_is_a_point():
+    assert training.ratio([1.0, 2.0, 3.0], [2.0, 4.0, 6.0]) == {"median": 2, "low": 2, "high": 2}
+
+
+def test_a_folder_that_is_no_checkout_of_the_peer_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.loader, "N_TOKENS", 2**12)
+    with pytest.raises(FileNotFoundError, match="names a checkout of nanoGPT"):
+        measure_training(tmp_path, tmp_path)
