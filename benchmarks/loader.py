@@ -34,13 +34,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from training.arguments import training_arguments
 from training.blocks import BlockOrder, Songs
 from training.budget import Budget
 from training.config import load_config
 from training.progress import StopOnSignal, Stopwatch
 from training.run_folder import RunFolder
 from training.spikes import SpikeRule
-from training.trainer import BudgetTrainer, training_arguments
+from training.trainer import BudgetTrainer
 from training.validation import SongEvaluator
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "gpt_tiny.yaml"

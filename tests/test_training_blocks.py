@@ -5,13 +5,14 @@ from accelerate import skip_first_batches
 from accelerate.data_loader import prepare_data_loader
 from training_data import CONFIGS, TINY
 
+from training.arguments import training_arguments
 from training.blocks import BlockOrder, Songs
 from training.budget import Budget
 from training.config import load_config
 from training.progress import StopOnSignal, Stopwatch
 from training.run_folder import RunFolder
 from training.spikes import SpikeRule
-from training.trainer import BudgetTrainer, training_arguments
+from training.trainer import BudgetTrainer
 from training.validation import SongEvaluator
 
 N_BLOCKS, BLOCK_LENGTH, BATCH, SEED = 22, 4, 8, 3

@@ -49,13 +49,15 @@ def measure(config: dict[str, Any], folder: Path, seconds_import: float) -> Spee
         seconds_import: What the process took to load.
     """
     # torch and what needs it: main says how long they take to load
+    from .arguments import keep_freed_memory, training_arguments
     from .model import build_model
     from .progress import StopOnSignal, Stopwatch
     from .run_folder import RunFolder
     from .spikes import SpikeRule
     from .step_timer import StepTimer, TooSlowError, now
-    from .trainer import BudgetTrainer, training_arguments
+    from .trainer import BudgetTrainer
 
+    keep_freed_memory()
     begin = now()
     data, budget, blocks = _random_data(config)
     run = RunFolder(folder, _as_trial(config))

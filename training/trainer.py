@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
 
+from .arguments import keep_freed_memory, training_arguments
 from .blocks import BlockOrder, TrainingData, order_blocks
-from .branches import decay_steps, find_trunk, plan_branches, scheduler_arguments
-from .budget import Budget, accumulation_steps, plan_budget, plan_epochs
+from .branches import decay_steps, find_trunk, plan_branches
+from .budget import Budget, plan_budget, plan_epochs
 from .checkpoints import (
     disk_full_in_one_line,
     keep_branch_points,
@@ -186,6 +187,7 @@ def train(
         )
     if args.should_save:
         run.save_config()
+    keep_freed_memory()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
     try:
         spent = Seconds(times["train_seconds"], times["train_cpu_seconds"]) if checkpoint else None
@@ -226,32 +228,6 @@ def find_start(run: RunFolder, budget: Budget, branch_points: Sequence[int]) -> 
     if checkpoint and is_main_process():
         write_atomically(run.log, "".join(kept_lines(trunk.log, step_of(checkpoint))))
     return checkpoint
-
-
-def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
-    """The section training as TrainingArguments, with what follows from budget, loader and machine.
-
-    Raises:
-        ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
-    """
-    has_gpu = torch.accelerator.is_available()
-    args = TrainingArguments(
-        **{
-            "use_cpu": not has_gpu,
-            "dataloader_pin_memory": has_gpu,
-            **run.config["training"],
-            **scheduler_arguments(run.config, budget.max_steps),
-            "output_dir": str(run.checkpoints),
-            "max_steps": budget.max_steps,
-            "disable_tqdm": True,  # RunLog draws the bar, in tokens
-            "remove_unused_columns": False,  # the loader gives ready batches
-            "train_sampling_strategy": "sequential",  # BlockOrder has shuffled already
-        }
-    )
-    args.gradient_accumulation_steps = accumulation_steps(
-        budget, args.train_batch_size, args.world_size
-    )
-    return args
 
 
 def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> float:

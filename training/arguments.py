@@ -1,0 +1,53 @@
+"""The section training as TrainingArguments, and what the machine needs to be told."""
+
+import ctypes
+from contextlib import suppress
+
+import torch
+from transformers import TrainingArguments
+
+from .branches import scheduler_arguments
+from .budget import Budget, accumulation_steps
+from .run_folder import RunFolder
+
+# of mallopt(3)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+MOST_BYTES = 2**30
+
+
+def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
+    """The section training as TrainingArguments, with what follows from budget, loader and machine.
+
+    Raises:
+        ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
+    """
+    has_gpu = torch.accelerator.is_available()
+    args = TrainingArguments(
+        **{
+            "use_cpu": not has_gpu,
+            "dataloader_pin_memory": has_gpu,
+            **run.config["training"],
+            **scheduler_arguments(run.config, budget.max_steps),
+            "output_dir": str(run.checkpoints),
+            "max_steps": budget.max_steps,
+            "disable_tqdm": True,  # RunLog draws the bar, in tokens
+            "remove_unused_columns": False,  # the loader gives ready batches
+            "train_sampling_strategy": "sequential",  # BlockOrder has shuffled already
+        }
+    )
+    args.gradient_accumulation_steps = accumulation_steps(
+        budget, args.train_batch_size, args.world_size
+    )
+    return args
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the buffers that each step frees and the next asks for again.
+
+    It would give the large ones back to the system, which hands them out again page by page: a
+    tenth of a step of small models on a CPU. Elsewhere this does nothing.
+    """
+    with suppress(OSError, AttributeError):
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(M_MMAP_THRESHOLD, MOST_BYTES)
+        c_library.mallopt(M_TRIM_THRESHOLD, 2 * MOST_BYTES - 1)
