@@ -13,22 +13,24 @@ SWEEP ?= configs/study_cpu_sweep.yaml
 N ?= 8
 SEED ?= 1
 FILES ?= 500
+KILLS ?= 20
 ARGS ?=
 # With few runs the interval is Student's t around the least-squares line; so is the line, then.
 FIT_ARGS ?= --objective squares
 DEMO := configs/study_demo.yaml
 FINETUNE := configs/$(if $(filter-out 0,$(LORA)),finetune_lora,finetune).yaml
 
-# runs.csv, fits.json and figures of the study file $(1)
+# runs.csv, curves.csv, fits.json and figures of the study file $(1)
 define fit_study
 	runs=$$($(PY) -m training.study "$(1)" --folder) && \
 	$(PY) -m scaling.records "$$runs" && \
+	$(PY) -m scaling.loss_curves "$$runs" && \
 	$(PY) -m scaling.fit "$$runs/runs.csv" --out "$$runs/fits.json" $(FIT_ARGS) && \
 	$(PY) -m scaling.plots "$$runs"
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate report results corpus publish publish-data bench fuzz quality test mixins
+.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate report results side notebook corpus publish publish-data bench fuzz kill-training quality test mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -67,7 +69,7 @@ finetune: $(STAMP)  ## MODEL=<runs/... or user/name> MIDI=<folder, archive, ...>
 	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" \
 		"data.dataset='$$(basename "$$(dirname "$$folder")")'" "data.preset=$$(basename "$$folder")" $(ARGS)
 
-study: $(STAMP)  ## STUDY=configs/study_demo.yaml
+study: $(STAMP)  ## STUDY=configs/study_demo.yaml [ARGS="--dry-run" or "--jobs 2 --no-estimate ..."]: what is missing, and how long it will take
 	$(PY) -m training.study "$(STUDY)" $(ARGS)
 
 sweep: $(STAMP)  ## [SWEEP=configs/study_cpu_sweep.yaml]: learning rates tried, and the rule that gives each size its own
@@ -89,12 +91,23 @@ evaluate: $(STAMP)  ## MODEL=runs/... [N=8] [SEED=1]: samples, judges, test loss
 report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.report "$$runs"
 
-results: $(STAMP)  ## fill results/ from runs/demo
-	$(PY) -m scaling.records runs/demo
-	mkdir -p results/figures
-	cp runs/demo/runs.csv runs/demo/fits.json runs/demo/metrics.json results/
-	cp runs/demo/figures/* results/figures/
+results: $(STAMP)  ## [STUDY=configs/study_demo.yaml]: fill results/ from a study that was fitted
+	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
+	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
+	{ test ! -f "$$runs/metrics.json" || cp "$$runs/metrics.json" results/; } && \
+	$(PY) -m scaling.plots results && \
 	$(PY) -m scaling.tables results README.md
+
+side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu_note: their files in results/
+	$(PY) -m evaluation.context_use runs/cpu/*_t12M_s1/ --out results/context_use.json
+	$(PY) -m evaluation.context_use runs/cpu_context/*_t12M_s*/ runs/cpu/gpt_l2_d64_t12M_s[12]/ \
+		runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/context_length.json
+	$(PY) -m evaluation.leakage runs/cpu_leakage/*_t12M_s*/ --out results/leakage.json
+	$(PY) -m evaluation.compare_tokenizers runs/cpu_bpe/*_t*_s*/ runs/cpu_note/*_t*_s*/ \
+		runs/cpu/gpt_l2_d64_t12M_s[12]/ runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/tokenizers.json
+
+notebook: $(STAMP)  ## results/scaling_study.ipynb, all figures anew from the files of results/
+	$(PY) tests/run_notebook.py results/scaling_study.ipynb
 
 corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figure and its table in the README
 	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
@@ -116,6 +129,9 @@ bench: $(STAMP)  ## MIDI="<folder or .zip> ..." [FILES=500] [SEED=0]: the conver
 
 fuzz: $(STAMP)  ## 50,000 odd MIDI files and 20,000 odd texts through the converter [ARGS="--midi 500 --abc 200"]
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
+
+kill-training: $(STAMP)  ## kill -9 at random moments and inside saves, resume, compare the weights [KILLS=20] [SEED=1]
+	OMP_NUM_THREADS=1 $(PY) benchmarks/kill_training.py --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 quality: $(STAMP)  ## format, lint
 	$(VENV)/bin/ruff format --check .

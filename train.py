@@ -7,6 +7,7 @@ python train.py configs/finetune.yaml model.pretrained=runs/single/gpt_tiny data
 
 import argparse
 import logging
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -48,13 +49,15 @@ def train_run(run: "RunFolder", data: "TrainingData", show_bar: bool) -> None:
     """Train one run to its end and write its record; a finished one is left alone."""
     from training.model import build_model
     from training.pretrained import overfitting
-    from training.record import write_record
+    from training.record import remove_checkpoints, write_record
     from training.run_folder import is_main_process
     from training.trainer import train
 
     if run.reason:
         logging.getLogger("train").warning(run.reason)
     if run.is_finished:
+        if is_main_process():  # it may have been killed just before
+            remove_checkpoints(run)
         print(f"{run.path} is finished; nothing to do")
         return
     model = build_model(run.config, data)
@@ -79,6 +82,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. training.seed=2")
     arguments = parser.parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # accelerate leaves several CPU processes to MPI
+    is_left_to_mpi = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
+    if is_left_to_mpi and os.environ.get("ACCELERATE_USE_CPU") == "True":
+        logging.getLogger("train").warning(
+            "accelerate launch --cpu has started one process only; for several: "
+            "torchrun --standalone --nproc_per_node 2 train.py ..."
+        )
     try:
         train_one(arguments.config, arguments.overrides)
     except (ValueError, OSError) as err:

@@ -26,6 +26,8 @@ def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
         **{
             "use_cpu": not has_gpu,
             "dataloader_pin_memory": has_gpu,
+            "run_name": run.path.name,  # what trackers show
+            "project": run.path.parent.name,
             **run.config["training"],
             **scheduler_arguments(run.config, budget.max_steps),
             "output_dir": str(run.checkpoints),

@@ -15,6 +15,7 @@ from .budget import run_length, short_count
 from .run_folder import RunFolder, difference
 
 WSD = "warmup_stable_decay"
+SCHEDULE_KEYS = ("warmup_type", "decay_type", "min_lr_ratio", "num_cycles")
 # arguments of transformers' schedule that are decided here
 FROM_DECAY_SHARE = ("num_decay_steps", "num_stable_steps")
 
@@ -120,6 +121,12 @@ def _check_decay(config: dict[str, Any]) -> None:
             "learning rate falls, above 0 and below 1; e.g. budget.decay_share=0.2"
         )
     given = config["training"].get("lr_scheduler_kwargs") or {}
+    for key in given:
+        if key not in (*FROM_DECAY_SHARE, *SCHEDULE_KEYS):
+            raise ValueError(
+                f"{key} in training.lr_scheduler_kwargs is none of {WSD}'s; take it out, or give "
+                "training.lr_scheduler_kwargs={decay_type: 1-sqrt}"
+            )
     for key in FROM_DECAY_SHARE:
         if key in given:
             raise ValueError(

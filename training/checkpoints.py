@@ -2,7 +2,7 @@
 
 The Trainer's own check is a folder name: it takes a truncated file for a checkpoint, and goes on
 with a fresh optimizer where optimizer.pt is missing. So each checkpoint gets a manifest with the
-size and SHA-256 of its files.
+size and SHA-256 of its files, and of its own content.
 """
 
 import errno
@@ -32,7 +32,9 @@ def write_manifest(checkpoint: Path, **facts: Any) -> None:
     """Declare a checkpoint whole; `facts` are kept beside the file list."""
     files = {p.name: _fingerprint(p) for p in sorted(checkpoint.iterdir()) if p.is_file()}
     files.pop(MANIFEST, None)
-    write_atomically(checkpoint / MANIFEST, json.dumps({**facts, "files": files}, indent=1))
+    content = {**facts, "files": files}
+    text = json.dumps({**content, "sha256": _digest(content)}, indent=1)
+    write_atomically(checkpoint / MANIFEST, text)
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any]:
@@ -115,22 +117,31 @@ def _is_disk_full(error: Exception, folder: Path) -> bool:
 
 def _fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    if not (checkpoint / MANIFEST).is_file():
-        missing = [name for name in NEEDED if not (checkpoint / name).is_file()]
-        if not any((checkpoint / name).is_file() for name in WEIGHTS):
-            missing.insert(0, WEIGHTS[0])
+    # a manifest that does not list them is none: save_only_model=true makes such
+    missing = [name for name in NEEDED if not (checkpoint / name).is_file()]
+    if not any((checkpoint / name).is_file() for name in WEIGHTS):
+        missing.insert(0, WEIGHTS[0])
+    if missing or not (checkpoint / MANIFEST).is_file():
         return f"no {', '.join(missing or [MANIFEST])}"
     try:
-        files = read_manifest(checkpoint)["files"]
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        manifest = read_manifest(checkpoint)
+        is_whole = manifest.pop("sha256") == _digest(manifest)
+    except (ValueError, AttributeError, TypeError, KeyError, FileNotFoundError):
+        is_whole = False
+    if not is_whole:
         return f"damaged {MANIFEST}"
-    for name, fingerprint in files.items():
-        path = checkpoint / name
-        if not path.is_file():
+    for name, fingerprint in manifest["files"].items():
+        try:
+            is_whole = _fingerprint(checkpoint / name) == fingerprint
+        except FileNotFoundError:  # also where another process of the run is just removing it
             return f"no {name}"
-        if _fingerprint(path) != fingerprint:
+        if not is_whole:
             return f"damaged {name}"
     return None
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _fingerprint(path: Path) -> list[Any]:

@@ -59,6 +59,11 @@ FINETUNING_RANGES = {
     "lora.lora_alpha": (lambda value: value >= 1, "1 or more"),
     "lora.lora_dropout": (lambda value: 0 <= value < 1, "0 or more, and below 1"),
 }
+TRACKER_PACKAGES = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "trackio": ("trackio",),
+    "wandb": ("wandb",),
+}
 FROM_TOKENIZER = "comes from the tokenizer of the data preset"
 FROM_BUDGET = "follows from the section budget"
 FIXED_BY_LOADER = "is fixed: the blocks loader gives ready batches in the order of the seed"
@@ -310,12 +315,25 @@ def _check_all(flat: Flat, origins: Origins) -> None:
         if key in SET_BY_US:
             raise ConfigError(f"{key} {SET_BY_US[key]}; take it out of {origins[key]}")
     _check_ranges(flat, origins, RANGES)
+    _check_trackers(flat, origins)
     known = _known_fields(flat, origins)
     for key, value in flat.items():
         if key not in known:
             raise ConfigError(f"unknown key {key} in {origins[key]}; {nearest(key, known)}")
         if not _fits(value, known[key]):
             raise ConfigError(_type_message(key, value, known[key], origins[key]))
+
+
+def _check_trackers(flat: Flat, origins: Origins) -> None:
+    """The packages of trackers that training.report_to names."""
+    wanted = flat.get("training.report_to")
+    for name in [wanted] if isinstance(wanted, str) else wanted or []:
+        packages = TRACKER_PACKAGES.get(name)
+        if packages and not any(map(importlib.util.find_spec, packages)):
+            raise ConfigError(
+                f"training.report_to names {name} in {origins['training.report_to']}, but the "
+                f"package is not there; pip install {name}, or take it out"
+            )
 
 
 def _fits(value: Any, hint: Any) -> bool:

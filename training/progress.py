@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from .budget import Budget
 from .checkpoints import keep_branch_points
-from .run_folder import RunFolder
+from .run_folder import RunFolder, write_atomically
 from .spikes import JudgedStep
 
 logger = logging.getLogger(__name__)
@@ -107,9 +107,7 @@ class RunLog(TrainerCallback):
         # a branch has them from its trunk, of another length; here shares are counted anew
         state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
-            self.path.write_text(
-                "".join(kept_lines(self.path, state.global_step)), encoding="utf-8"
-            )
+            write_atomically(self.path, "".join(kept_lines(self.path, state.global_step)))
         self.bar.update(state.global_step * self.budget.targets_per_step)
 
     def on_step_end(
@@ -195,11 +193,15 @@ class BranchPoints(TrainerCallback):
 
 
 def kept_lines(path: Path, step: int) -> list[str]:
-    """Lines of a log up to and with a step; a half-written last line is dropped."""
+    """Lines of a log up to and with a step; a half-written last line is dropped.
+
+    So is one that comes again: a run that was killed behind its last validation repeats it.
+    """
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            if json.loads(line)["step"] <= step:
+            is_repeated = bool(kept) and kept[-1] == line + "\n"
+            if json.loads(line)["step"] <= step and not is_repeated:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
             continue

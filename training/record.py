@@ -51,9 +51,14 @@ def write_record(
             record["finetuned_from"] = {**origin, "loss_nats_per_token": {"validation": before}}
         save_model(model, data, run.checkpoint)
         write_atomically(run.record, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    remove_checkpoints(run)
+    return record
+
+
+def remove_checkpoints(run: RunFolder) -> None:
+    """Remove those of a finished run, unless all were to be kept."""
     if run.config["training"].get("save_total_limit") is not None:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
-    return record
 
 
 def make_record(

@@ -21,7 +21,7 @@ from .pretrained import weights_digest
 RUNS = Path("runs")
 LOCK_WAIT_SECONDS = 15.0  # a process that was told to stop still writes its checkpoint
 # what may differ between two configs of one run: what else is made of it changes no weight
-NOT_SETTINGS = ("name", "trunk", "budget.branches")
+NOT_SETTINGS = ("name", "trunk", "budget.branches", "training.report_to")
 
 
 class RunFolder:

@@ -105,9 +105,10 @@ def run_cells(
     free_slots = list(range(min(jobs, len(waiting))))
     total = done_tokens + sum(cell.n_tokens_trained for cell, _ in planned)
     finished_tokens = done_tokens
+    begun_tokens = sum(n_tokens_logged(cell, run) for cell, run in planned)
     bar = tqdm(
         total=total,
-        initial=done_tokens,
+        initial=done_tokens + begun_tokens,
         unit="tok",
         unit_scale=True,
         dynamic_ncols=True,

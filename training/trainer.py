@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+from transformers.integrations import TensorBoardCallback
 
 from .arguments import keep_freed_memory, training_arguments
 from .blocks import BlockOrder, TrainingData, order_blocks
@@ -176,7 +177,10 @@ def train(
         train_dataset=blocks,
         callbacks=[log, BranchPoints(run, branch_points), stop],
     )
-    checkpoint = find_start(run, budget, branch_points)
+    _keep_tensorboard_files(trainer, run)
+    # the first moves and removes checkpoints; the others find what it leaves
+    with args.main_process_first(local=False):
+        checkpoint = find_start(run, budget, branch_points)
     if checkpoint:
         logger.info("going on from %s", checkpoint)
         args.eval_on_start = False
@@ -228,6 +232,13 @@ def find_start(run: RunFolder, budget: Budget, branch_points: Sequence[int]) -> 
     if checkpoint and is_main_process():
         write_atomically(run.log, "".join(kept_lines(trunk.log, step_of(checkpoint))))
     return checkpoint
+
+
+def _keep_tensorboard_files(trainer: BudgetTrainer, run: RunFolder) -> None:
+    """Put them where they outlive the checkpoints, unless TENSORBOARD_LOGGING_DIR says where."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(run.path / "tensorboard")
 
 
 def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> float:
