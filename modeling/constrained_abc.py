@@ -23,7 +23,10 @@ import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from .bar_grammar_abc import DIALECT, GENERATION, Limits
-from .grammar_abc import State, TuneGrammar
+from .grammar_abc import ALPHABET, State, TuneGrammar
+
+UNKNOWN = "\ufffd"  # what stands for a character that the tokenizer has not; in no tune
+_ASKED_FIRST = 8  # tokens, before the mask is made
 
 
 @dataclass
@@ -56,6 +59,12 @@ class TokenGrammar:
 
     def __init__(self, texts: Sequence[str], end_id: int, limits: Limits = GENERATION) -> None:
         self.texts = list(texts)
+        if missing := ALPHABET - set(self.texts):
+            raise ValueError(
+                f"no tokens for the characters {' '.join(sorted(map(repr, missing)))} of the "
+                "dialect: with this tokenizer no tune is sure to come to an end; use one that has "
+                "all of them, as char does"
+            )
         self.end_id = end_id
         self.grammar = TuneGrammar(limits)
         # what the prompt may hold; notes and seconds count as the limits say
@@ -83,6 +92,8 @@ class TokenGrammar:
         texts = [
             "" if token in special else tokenizer.decode([token]) for token in range(len(tokenizer))
         ]
+        if tokenizer.unk_token_id is not None:
+            texts[tokenizer.unk_token_id] = UNKNOWN
         return cls(texts, tokenizer.eos_token_id, limits)
 
     def read_prompt(self, text: str) -> State:
@@ -230,18 +241,25 @@ class TuneLogitsProcessor(LogitsProcessor):
                 )
         return before
 
-    def choose(self, states: list[State | None], race: torch.Tensor, n_left: int) -> list[int]:
-        """The legal token of each row that is first in a race; `states` move on by it.
+    def choose(
+        self,
+        states: list[State | None],
+        scores: torch.Tensor,
+        noise: torch.Tensor | None,
+        n_left: int,
+    ) -> list[int]:
+        """The token of each row, drawn among the legal ones; `states` move on by it.
 
-        To choose the greatest of chance / noise among the legal is to draw from the chances with
-        the illegal ones at nought, so they are asked in turn until one is legal.
+        `torch.multinomial` draws the greatest of chance / noise. To draw with the illegal tokens at
+        nought, the greatest are asked in turn until one is legal.
 
         Args:
             states: Of the rows; None of one that has ended. Changed in place.
-            race: (B, V), the greatest first; for greedy decoding, the scores.
+            scores: (B, V).
+            noise: (B, V), exponential; None takes the greatest score.
             n_left: Tokens that may follow.
         """
-        tokens = race.argmax(-1).tolist()
+        tokens = (scores if noise is None else scores.softmax(-1) / noise).argmax(-1).tolist()
         for row, state in enumerate(states):
             if state is None:
                 continue
@@ -250,7 +268,9 @@ class TuneLogitsProcessor(LogitsProcessor):
             self.counts.n_steps += 1
             if following is None:
                 self.counts.n_replaced += 1
-                token, following = self._first_legal(state, race[row], n_left)
+                # as logarithms, for what is legal may be so unlikely that its chance is nought
+                race = scores[row] if noise is None else scores[row] - noise[row].log()
+                token, following = self._first_legal(state, race, n_left)
             tokens[row] = token
             states[row] = None if token == self.tokens.end_id else following
         return tokens
@@ -265,6 +285,3 @@ class TuneLogitsProcessor(LogitsProcessor):
         self.counts.n_forced += len(legal) == 1
         token = legal[int(race[legal].argmax())]
         return token, self.tokens.advance(state, token, n_left)
-
-
-_ASKED_FIRST = 8

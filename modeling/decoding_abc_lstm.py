@@ -154,20 +154,20 @@ class AbcLSTMDecoder:
         return show.sigmoid() * cell.tanh(), cell
 
 
-def race(scores: torch.Tensor) -> torch.Tensor:
-    """Scores (B, V) whose greatest is what `torch.multinomial` draws from the softmax: (B, V).
-
-    By the method of its own for one draw a row, from the same random numbers.
-    """
-    chances = scores.softmax(-1)
-    return chances / torch.empty_like(chances).exponential_()
+def noise_for(scores: torch.Tensor) -> torch.Tensor:
+    """The random numbers that `torch.multinomial` would take for one draw a row: (B, V)."""
+    return torch.empty_like(scores).exponential_()
 
 
 def draw(scores: torch.Tensor) -> torch.Tensor:
-    """What `torch.multinomial` draws from the softmax of scores (B, V), unchecked: (B,)."""
-    largest, tokens = race(scores).max(-1)
+    """What `torch.multinomial` draws from the softmax of scores (B, V): (B,).
+
+    By the method of its own for one draw a row, from the same random numbers, without its checks.
+    """
+    chances = scores.softmax(-1)
+    largest, tokens = (chances / noise_for(chances)).max(-1)
     if any(map(math.isnan, largest.tolist())):
-        return torch.multinomial(scores.softmax(-1), 1).squeeze(1)  # says what is wrong
+        return torch.multinomial(chances, 1).squeeze(1)  # says what is wrong
     return tokens
 
 
@@ -228,9 +228,9 @@ def sample(
             for process in processors:
                 scores = process(input_ids, scores)
             if asked:
-                places = race(scores) if generation_config.do_sample else scores  # (B, V)
+                noise = noise_for(scores) if generation_config.do_sample else None  # (B, V)
                 n_left = max_length - input_ids.shape[1] - 1
-                tokens = input_ids.new_tensor(asked.choose(states, places, n_left))  # (B,)
+                tokens = input_ids.new_tensor(asked.choose(states, scores, noise, n_left))  # (B,)
             else:
                 tokens = draw(scores) if generation_config.do_sample else scores.argmax(-1)
             if ends and not all_open:

@@ -27,6 +27,10 @@ TICKS_PER_WHOLE = 192
 _LONGEST_HEAD, _LONGEST_BAR_END, _TIED_NOTE, _SHORT_BAR = 130, 60, 8, 14
 _TICKS_PER_QUARTER = 48
 _DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
+# all characters of the dialect
+ALPHABET = frozenset(
+    "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
+)
 _MARK, _DRUMS, _PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
 _NEXT_LINE = {
     **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 import modeling
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
 from model_cards.publish import check_files, main, publish
-from scaling.tables import fill, laws_table
+from scaling.tables import fill, laws_table, notes_list, sizes_table
 from training.checkpoints import write_manifest
 
 TUNE = (
@@ -320,16 +320,65 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
 
 def test_readme_tables_come_from_the_files():
     law = {
-        "params": {"alpha": 0.0731},
-        "interval_95": {"alpha": [0.06, 0.09]},
+        "params": {"C": 1.0, "alpha": 0.0731},
+        "interval_95": {"C": [0.9, 1.1], "alpha": [0.06, 0.09]},
         "holdout_error": 0.01,
+        "warnings": ["few points"],
     }
+    floor = {
+        "params": {"a": 1.0, "alpha": 0.3, "c": 0.5},
+        "interval_95": {"a": None, "alpha": [0.2, 0.4], "c": None},
+        "holdout_error": None,
+        "warnings": [],
+    }
+    refused = {"refused": "5 sizes: too few"}
     fits = {
-        "laws": {"gpt": {"power": law, "power_floor": {"refused": "5 sizes"}, "chosen": "power"}}
+        "settings": {"laws": ["power", "power_floor"]},
+        "laws": {
+            "gpt": {"power": law, "power_floor": refused, "chosen": "power"},
+            "lstm": {"power": law, "power_floor": floor, "chosen": "power_floor"},
+        },
+        "crossovers": [
+            {
+                "archs": ["gpt", "lstm"],
+                "at": "equal_params",
+                "n_tokens": 2e6,
+                "n_params": 25_000.0,
+                "interval_95": [22_000.0, 28_000.0],
+                "note": "",
+            }
+        ],
     }
     table = laws_table(fits)
-    assert table[2] == "| gpt | power | 0.073 | 0.060 to 0.090 | 1.0 % |"
-    assert "not fitted: 5 sizes" in table[3]
+    assert table[2] == "| gpt | **power** | alpha 0.073 [0.060, 0.090] |  | 1.0 % |"
+    assert table[4] == (
+        "| lstm | **power_floor** | alpha 0.300 [0.200, 0.400] | c 0.500 [not identified] |  |"
+    )
+    assert notes_list(fits) == [
+        "- power_floor not fitted (gpt): 5 sizes",
+        "- crossover of gpt and lstm at equal parameters, 2 M tokens: 25,000 parameters "
+        "[22,000, 28,000]",
+        "- gpt, power: few points",
+    ]
     filled = fill("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb", table)
     assert filled == fill(filled, table)
     assert "old" not in filled
+
+
+def test_sizes_are_shown_at_their_largest_token_count_over_all_seeds():
+    rows = [
+        {
+            "arch": "gpt",
+            "size": "gpt_small",
+            "n_params": "1000",
+            "n_tokens": str(tokens),
+            "loss": str(loss),
+            "loss_se": "0.01",
+            "bits_per_char": "1.5",
+            "bits_per_note": "5.0",
+        }
+        for tokens, loss in ((1000, 3.0), (2000, 1.0), (2000, 1.2))
+    ]
+    assert sizes_table(rows)[2:] == [
+        "| gpt_small | 1,000 | 2,000 | 2 | 1.1000 ± 0.0100 | 0.1414 | 1.500 | 5.00 |"
+    ]

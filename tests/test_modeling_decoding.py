@@ -450,7 +450,15 @@ def test_what_the_two_families_have_alike_stays_alike():
 
     gpt, lstm = functions(decoding_abc_gpt), functions(decoding_abc_lstm)
     alike = (gpt.keys() & lstm.keys()) - {"can_decode"}
-    assert alike == {"is_plain_request", "is_plain_model", "without_checks", "draw", "sample"}
+    assert alike == {
+        "is_plain_request",
+        "is_plain_model",
+        "noise_for",
+        "draw",
+        "chooser",
+        "without_checks",
+        "sample",
+    }
     for name in alike:
         one, two = ast.unparse(gpt[name]), ast.unparse(lstm[name])
         assert one.replace("AbcGPTDecoder", "AbcLSTMDecoder") == two
