@@ -173,13 +173,13 @@ class TuneLogitsProcessor(LogitsProcessor):
 
     Args:
         tokens: Of the model's tokenizer.
-        max_new_tokens: As given to `generate`.
+        max_new_tokens: As given to `generate`; or less for some of the rows, one number each.
 
     Attributes:
         counts: What it did; filled by the loops of the two families.
     """
 
-    def __init__(self, tokens: TokenGrammar, max_new_tokens: int) -> None:
+    def __init__(self, tokens: TokenGrammar, max_new_tokens: int | Sequence[int]) -> None:
         self.tokens = tokens
         self.max_new_tokens = max_new_tokens
         self.counts = GrammarCounts()
@@ -193,15 +193,19 @@ class TuneLogitsProcessor(LogitsProcessor):
             ValueError: If a prompt is not in the dialect, or leaves no room to end its tune.
         """
         self._n_prompt = input_ids.shape[1]
-        return [self._prompt_state(ids) for ids in input_ids.tolist()]
+        return [self._prompt_state(ids, row) for row, ids in enumerate(input_ids.tolist())]
 
-    def _prompt_state(self, ids: list[int]) -> State:
+    def _budget(self, row: int) -> int:
+        budgets = self.max_new_tokens
+        return budgets if isinstance(budgets, int) else budgets[row]
+
+    def _prompt_state(self, ids: list[int], row: int) -> State:
         text = "".join(self.tokens.texts[token] for token in ids)
         state = self.tokens.read_prompt(text)
-        if not self.tokens.can_end(state, self.max_new_tokens):
+        if not self.tokens.can_end(state, self._budget(row)):
             needed = self.tokens.n_tokens(self.tokens.grammar.closing(state)) + 1
             raise ValueError(
-                f"max_new_tokens is {self.max_new_tokens}, but a whole tune with this beginning "
+                f"max_new_tokens is {self._budget(row)}, but a whole tune with this beginning "
                 f"takes {needed} or more; raise it"
             )
         return state
@@ -210,30 +214,36 @@ class TuneLogitsProcessor(LogitsProcessor):
         """Returns scores (B, V), -inf at illegal tokens; `input_ids` (B, T)."""
         if self._n_prompt is None:
             self._n_prompt = input_ids.shape[1]
-        n_left = self.max_new_tokens - (input_ids.shape[1] - self._n_prompt) - 1
-        states = self._states_of(input_ids)
         legal = torch.zeros(scores.shape, dtype=torch.bool)
-        for row, state in enumerate(states):
+        for row, state in enumerate(self._states_of(input_ids)):
+            n_left = self._n_left(row, input_ids.shape[1])
             legal[row, slice(None) if state is None else self.tokens.legal(state, n_left)] = True
         return scores.masked_fill(~legal.to(scores.device), -math.inf)
+
+    def _n_left(self, row: int, n_tokens: int) -> int:
+        """Tokens that may follow the next one, behind so many."""
+        return self._budget(row) - (n_tokens - self._n_prompt) - 1
 
     def _states_of(self, input_ids: torch.Tensor) -> list[State | None]:
         """The state of each row, None of one that has ended; beams may have changed places."""
         rows = [tuple(ids) for ids in input_ids.tolist()]
         known, self._states = self._states, {}
-        for ids in rows:
-            self._states[ids] = self._state_of(ids, known)
+        for row, ids in enumerate(rows):
+            self._states[ids] = self._state_of(ids, row, known)
         return [self._states[ids] for ids in rows]
 
-    def _state_of(self, ids: tuple[int, ...], known: dict[tuple[int, ...], Any]) -> State | None:
-        if ids[:-1] in known and len(ids) > self._n_prompt:
+    def _state_of(
+        self, ids: tuple[int, ...], row: int, known: dict[tuple[int, ...], Any]
+    ) -> State | None:
+        n_prompt = self._n_prompt
+        if ids[:-1] in known and len(ids) > n_prompt:
             before, new = known[ids[:-1]], ids[-1:]
         else:
-            before, new = self._prompt_state(list(ids[: self._n_prompt])), ids[self._n_prompt :]
+            before, new = self._prompt_state(list(ids[:n_prompt]), row), ids[n_prompt:]
         for token in new:
-            if before is None or token == self.tokens.end_id:
+            if before is None or not self.tokens.texts[token]:  # the end, or padding behind it
                 return None
-            before = self.tokens.advance(before, token, self.max_new_tokens)
+            before = self.tokens.advance(before, token, self._budget(row))
             if before is None:
                 raise ValueError(
                     f"token {token} ({self.tokens.texts[token]!r}) is no part of a tune here; "
@@ -246,7 +256,7 @@ class TuneLogitsProcessor(LogitsProcessor):
         states: list[State | None],
         scores: torch.Tensor,
         noise: torch.Tensor | None,
-        n_left: int,
+        n_tokens: int,
     ) -> list[int]:
         """The token of each row, drawn among the legal ones; `states` move on by it.
 
@@ -257,13 +267,13 @@ class TuneLogitsProcessor(LogitsProcessor):
             states: Of the rows; None of one that has ended. Changed in place.
             scores: (B, V).
             noise: (B, V), exponential; None takes the greatest score.
-            n_left: Tokens that may follow.
+            n_tokens: Of each row so far.
         """
         tokens = (scores if noise is None else scores.softmax(-1) / noise).argmax(-1).tolist()
         for row, state in enumerate(states):
             if state is None:
                 continue
-            token = tokens[row]
+            token, n_left = tokens[row], self._n_left(row, n_tokens)
             following = self.tokens.advance(state, token, n_left)
             self.counts.n_steps += 1
             if following is None:

@@ -229,8 +229,8 @@ def sample(
                 scores = process(input_ids, scores)
             if asked:
                 noise = noise_for(scores) if generation_config.do_sample else None  # (B, V)
-                n_left = max_length - input_ids.shape[1] - 1
-                tokens = input_ids.new_tensor(asked.choose(states, scores, noise, n_left))  # (B,)
+                chosen = asked.choose(states, scores, noise, input_ids.shape[1])
+                tokens = input_ids.new_tensor(chosen)  # (B,)
             else:
                 tokens = draw(scores) if generation_config.do_sample else scores.argmax(-1)
             if ends and not all_open:

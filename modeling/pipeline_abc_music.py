@@ -25,6 +25,8 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
+from .constrained_abc import TokenGrammar, TuneLogitsProcessor
+from .grammar_abc import ALPHABET
 from .header_abc import FIRST_BAR, Line, header_lines
 from .relay_abc import (
     CHORD_ATTACK_LINE,
@@ -87,17 +89,20 @@ class AbcMusicPipeline(Pipeline):
                 seed: Repeats the same tunes on the same machine; leaves other random numbers be.
                 max_new_tokens: The most that the model writes of a tune; 1,500 if not given. Beyond
                     its context a GPT goes on from its last half, see `generate` of its class.
+                grammar: Whether the model may write whole tunes of the dialect only; by default
+                    where its tokenizer has all characters of the dialect.
                 do_sample, temperature, top_k, ...: As `generate` has them (`GENERATION`). By
                     default tunes are drawn from the model as it is.
 
         Returns:
             A list of tunes; of such lists if several wishes were given. A tune is a dict: `abc`,
-            the text as generated; `ended`, whether the model ended it; `abc_voices`, the text that
+            the text as generated; `ended`, whether it has an end; `abc_voices`, the text that
             other programs read, without a last bar that is not whole; `error`, why there is none;
             `midi`, the bytes of a MIDI file, None where this project's data_prep is not installed.
 
         Raises:
-            ValueError: If a wish is none that the dialect or this model can write.
+            ValueError: If a wish is none that the dialect or this model can write, or within the
+                grammar `max_new_tokens` are too few for a whole tune.
         """
         one = wishes is None or isinstance(wishes, (dict, str))
         inputs = {
@@ -109,7 +114,7 @@ class AbcMusicPipeline(Pipeline):
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
         """Sort the arguments: wishes; generation; nothing is left for the last step."""
-        _check_names(kwargs, (*WISHES, *COUNTS, "seed", *GENERATION))
+        _check_names(kwargs, (*WISHES, *COUNTS, "seed", "grammar", *GENERATION))
         for name in COUNTS:
             if name in kwargs and kwargs[name] < 1:
                 raise ValueError(f"{name} is {kwargs[name]}, expected 1 or more")
@@ -138,9 +143,11 @@ class AbcMusicPipeline(Pipeline):
         num_return_sequences: int = 1,
         max_new_tokens: int = MAX_NEW_TOKENS,
         seed: int | None = None,
+        grammar: bool | None = None,
         **generation: Any,
     ) -> dict[str, Any]:
         """Write the rows, as many copies of each as are wanted."""
+        tokens = self._grammar if grammar or (grammar is None and self._has_grammar) else None
         rows = [
             _Row(list(row.lines), list(row.ids), max_new_tokens)
             for row in inputs["rows"]
@@ -151,7 +158,7 @@ class AbcMusicPipeline(Pipeline):
             if seed is not None:
                 torch.manual_seed(seed)
             for start in range(0, len(rows), inputs["batch_size"]):
-                self._write(rows[start : start + inputs["batch_size"]], generation)
+                self._write(rows[start : start + inputs["batch_size"]], tokens, generation)
         return {"rows": rows, "n": num_return_sequences}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
@@ -213,24 +220,37 @@ class AbcMusicPipeline(Pipeline):
         tokenizer = self.tokenizer
         return [tokenizer.decode([i], skip_special_tokens=True) for i in range(len(tokenizer))]
 
-    def _write(self, rows: list[_Row], generation: dict[str, Any]) -> None:
+    @property
+    def _has_grammar(self) -> bool:
+        return set(self._token_texts) >= ALPHABET
+
+    @functools.cached_property
+    def _grammar(self) -> TokenGrammar:
+        """Of this tokenizer; kept, since it learns its states."""
+        return TokenGrammar.of(self.tokenizer)
+
+    def _write(
+        self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
+    ) -> None:
         """Write tunes side by side: their beginnings line by line, then all the rest."""
         while any(row.lines for row in rows):
             for row in rows:
                 while row.lines and row.lines[0].text is not None:
                     row.ids += self._encode(row.lines.pop(0).text + "\n")
-            self._write_line([row for row in rows if row.lines], generation)
+            self._write_line([row for row in rows if row.lines], tokens, generation)
         rows = [row for row in rows if row.left > 0]
         end = self.tokenizer.eos_token_id
-        for row, new in zip(rows, self._generate(rows, [end], generation), strict=True):
+        for row, new in zip(rows, self._generate(rows, [end], tokens, generation), strict=True):
             row.ended = end in new
             row.ids += new[: new.index(end)] if row.ended else new
 
-    def _write_line(self, rows: list[_Row], generation: dict[str, Any]) -> None:
+    def _write_line(
+        self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
+    ) -> None:
         """Let the model write the next line of each row, beginning as that line must."""
         starts = [row.lines.pop(0).start for row in rows]
         newlines = {token for token, text in enumerate(self._token_texts) if "\n" in text}
-        generated = self._generate(rows, [*newlines], generation, starts)
+        generated = self._generate(rows, [*newlines], tokens, generation, starts)
         for row, start, new in zip(rows, starts, generated, strict=True):
             if start != FIRST_BAR:
                 new = new[:MAX_HEADER_LINE_TOKENS]
@@ -247,6 +267,7 @@ class AbcMusicPipeline(Pipeline):
         self,
         rows: list[_Row],
         stops: list[int],
+        tokens: TokenGrammar | None,
         generation: dict[str, Any],
         starts: list[str] | None = None,
     ) -> list[list[int]]:
@@ -255,6 +276,7 @@ class AbcMusicPipeline(Pipeline):
         Args:
             rows: Side by side.
             stops: Where all rows have one, writing ends.
+            tokens: Lets them write within the dialect only.
             generation: What the caller set of `generate`.
             starts: How the text of each row must begin, which then holds no special token.
         """
@@ -277,6 +299,8 @@ class AbcMusicPipeline(Pipeline):
             pad_token_id=tokenizer.pad_token_id,
         )
         processors = [_LineStart(self._token_texts, starts, n_prompt)] if starts else []
+        if tokens:
+            processors.append(TuneLogitsProcessor(tokens, [row.left for row in rows]))
         output = self.model.generate(
             **inputs.to(self.device),
             generation_config=config,

@@ -17,7 +17,7 @@ import modeling
 from data_prep.abc_to_midi import abc_to_midi, perform
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import DIALECT_ALPHABET, TOKENIZERS, TokenSettings, train_tokenizer
-from data_prep.tune import print_tune
+from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
 from modeling.header_abc import INSTRUMENTS
 from modeling.relay_abc import check_beginning, cut_after_end, cut_to_whole_bars, to_voices
@@ -163,12 +163,16 @@ SPECIAL = ("pad", "bos", "eos")
 
 @pytest.fixture(params=FAMILIES)
 def write(request, models, tokenizer):
-    return pipeline("abc-music", model=models[request.param], tokenizer=tokenizer, device="cpu")
+    return pipeline(
+        "abc-music", model=models[request.param], tokenizer=tokenizer, device="cpu", grammar=False
+    )
 
 
 @pytest.fixture
 def write_lstm(models, tokenizer):
-    return pipeline("abc-music", model=models["abc_lstm"], tokenizer=tokenizer, device="cpu")
+    return pipeline(
+        "abc-music", model=models["abc_lstm"], tokenizer=tokenizer, device="cpu", grammar=False
+    )
 
 
 def test_a_tune_comes_as_text_for_other_programs_and_as_midi(write):
@@ -206,7 +210,7 @@ def test_wishes_stand_where_a_model_knows_nothing(kind):
         "abc_lstm", **FAMILIES["abc_lstm"], vocab_size=len(tokenizer), pad_token_id=0
     )
     model = AutoModelForCausalLM.from_config(config)
-    write = pipeline("abc-music", model=model, tokenizer=tokenizer, device="cpu")
+    write = pipeline("abc-music", model=model, tokenizer=tokenizer, device="cpu", grammar=False)
     for tune in write(key="D", instruments=["Flute"], num_return_sequences=3, seed=1):
         lines = tune["abc"].split("\n")
         starts = ("X:1", "M:", "L:1/16", "Q:", "%%MIDI chordattack 0", "K:D", "V:1")
@@ -297,7 +301,9 @@ def test_wishes_that_cannot_be_met_are_one_clear_error(write_lstm, wishes, messa
 def test_a_model_of_texts_without_tempo_and_programs_says_so(models):
     stripped = "M:3/4\nL:1/16\nK:G\nV:1\n[V:1]G12|]\n" * 9 + "BDF0257b#"
     tokenizer = train_tokenizer([stripped], TokenSettings("char64"), context_length=256)
-    write = pipeline("abc-music", model=models["abc_lstm"], tokenizer=tokenizer, device="cpu")
+    write = pipeline(
+        "abc-music", model=models["abc_lstm"], tokenizer=tokenizer, device="cpu", grammar=False
+    )
     (tune,) = write(meter="2/2", key="D", max_new_tokens=20)
     assert tune["abc"].startswith("M:2/2\nL:1/16\nK:D\n")
     for wishes in ({"tempo": 120}, {"instruments": [0]}):
@@ -306,7 +312,9 @@ def test_a_model_of_texts_without_tempo_and_programs_says_so(models):
 
 
 def test_tunes_go_on_beyond_the_context(models, tokenizer):
-    write = pipeline("abc-music", model=models["abc_gpt"], tokenizer=tokenizer, device="cpu")
+    write = pipeline(
+        "abc-music", model=models["abc_gpt"], tokenizer=tokenizer, device="cpu", grammar=False
+    )
     tune = write(instruments=[0] * 30, max_new_tokens=40, seed=1)[0]
     assert tune["abc"].count("%%MIDI program 0\n") == 30
     assert len(tune["abc"]) > 256
@@ -319,19 +327,58 @@ def test_instruments_are_those_of_general_midi():
     assert {place: INSTRUMENTS[place] for place in places} == places
 
 
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {},
+        {"meter": "6/8", "key": "A"},
+        {"tempo": 120.75},
+        {"instruments": [0, "violin", "drums"]},
+        {"prompt": TUNE[:100]},
+    ],
+)
+def test_within_the_grammar_all_tunes_are_whole_whatever_is_wished(write, wishes):
+    options = {"num_return_sequences": 3, "seed": 1, "max_new_tokens": 400, "temperature": 3.0}
+    for tune in write(wishes, grammar=True, **options):
+        assert tune["ended"]
+        assert tune["error"] is None
+        assert not read_bars(parse_tune(tune["abc"]))[1]
+        assert tune["abc"].startswith(wishes.get("prompt", "X:1\n"))
+        assert tune["midi"] == abc_to_midi(tune["abc"])
+
+
+def test_too_few_tokens_for_a_whole_tune_are_one_clear_error(write):
+    with pytest.raises(ValueError, match="max_new_tokens is 40, but a whole tune"):
+        write(max_new_tokens=40, grammar=True)
+
+
+def test_grammar_is_on_where_the_tokenizer_has_the_dialect(models, tokenizer):
+    model = models["abc_lstm"]
+    plain = pipeline("abc-music", model=model, tokenizer=tokenizer, device="cpu")
+    options = {"seed": 1, "max_new_tokens": 300, "temperature": 3.0}
+    assert plain(**options) == plain(grammar=True, **options)
+    assert plain(grammar=False, **options)[0]["error"]
+    few = train_tokenizer([TUNE], TokenSettings("char64"), context_length=256)
+    other = pipeline("abc-music", model=model, tokenizer=few, device="cpu")
+    with pytest.raises(ValueError, match="no tokens for the characters"):
+        other(grammar=True)
+    assert other(max_new_tokens=10)
+
+
 STRANGER = """
 import json, sys
 sys.modules["modeling"] = sys.modules["data_prep"] = None  # importing them fails
 from transformers import pipeline
 report = {}
 for folder in sys.argv[1:]:
-    write = pipeline("abc-music", model=folder, trust_remote_code=True, device="cpu")
-    again = pipeline(model=folder, trust_remote_code=True, device="cpu")
+    write = pipeline("abc-music", model=folder, trust_remote_code=True, device="cpu", grammar=False)
+    again = pipeline(model=folder, trust_remote_code=True, device="cpu", grammar=False)
     report[folder] = {
         "module": type(write).__module__.split(".")[0],
         "tune": write(do_sample=False)[0],
         "same": again(key="D", seed=1) == write(key="D", seed=1),
     }
+    report[folder]["whole"] = again(seed=2, max_new_tokens=300, grammar=True)[0]
     write.save_pretrained(folder + "_again")
     try:
         write(key="H")
@@ -362,7 +409,9 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
         assert seen["tune"]["abc_voices"] == to_voices(TUNE)
         assert seen["tune"]["midi"] is None
         assert seen["same"]
+        assert not read_bars(parse_tune(seen["whole"]["abc"]))[1]
         assert seen["error"].startswith("key 'H', expected")
         assert [text[: len("X:1")] for text in seen["texts"]] == ["X:1", "X:1"]
-        for kind in ("pipeline_abc_music", "relay_abc", "header_abc", f"modeling_{model_type}"):
+        own = ("pipeline_abc_music", "relay_abc", "header_abc", "grammar_abc", "constrained_abc")
+        for kind in (*own, f"modeling_{model_type}"):
             assert (tmp_path / f"{model_type}_again" / f"{kind}.py").is_file()
