@@ -162,6 +162,7 @@ class Key(NamedTuple):
         is_silent: Whether all of the bar is one rest.
         is_open: Whether the bar may end before its metre is full: a pick-up.
         may_be_silent: Whether all of it may be one rest.
+        is_last: Whether nothing may sound on out of it.
     """
 
     left: int
@@ -176,6 +177,7 @@ class Key(NamedTuple):
     is_silent: bool = False
     is_open: bool = False
     may_be_silent: bool = False
+    is_last: bool = False
 
 
 class Node:
@@ -192,7 +194,7 @@ class Node:
         self._grammar = grammar
         self.key = key
         self._steps: dict[str, tuple[Node, Pitches] | None] = {}
-        self._closing: dict[bool, str] = {}
+        self._closing: dict[bool | None, str] = {}
         self.follow: frozenset[str] = grammar.follow(key)
 
     def step(self, character: str) -> tuple[Node, Pitches] | None:
@@ -209,11 +211,12 @@ class Node:
         """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
         return self._grammar.end(self.key)
 
-    def closing_character(self, wants_notes: bool) -> str:
+    def closing_character(self, wants_notes: bool | None) -> str:
         """The next character of a short way to the end of the bar.
 
         Args:
-            wants_notes: Whether the tune needs more notes: then the bar is filled with them.
+            wants_notes: Whether the tune needs more notes: then the bar is filled with them. None
+                if it needs none in this bar: then it is filled with a rest.
         """
         if wants_notes not in self._closing:
             self._closing[wants_notes] = self._grammar.closing_character(self.key, wants_notes)
@@ -237,7 +240,13 @@ class BarGrammar:
         self._names: dict[int, Names] = {}
 
     def start(
-        self, ticks: int, tied: Pitches = (), is_open: bool = False, may_be_silent: bool = False
+        self,
+        ticks: int,
+        tied: Pitches = (),
+        *,
+        is_open: bool = False,
+        may_be_silent: bool = False,
+        is_last: bool = False,
     ) -> Node:
         """The state at the beginning of a bar.
 
@@ -246,9 +255,10 @@ class BarGrammar:
             tied: Pitches that sound on into it, or ().
             is_open: Whether it may be shorter.
             may_be_silent: Whether it may be nothing but one rest.
+            is_last: Whether no note may be tied out of it.
         """
-        key = Key(ticks, 0, tied, bool(tied), is_open=is_open, may_be_silent=may_be_silent)
-        return self.node(key)
+        flags = {"is_open": is_open, "may_be_silent": may_be_silent, "is_last": is_last}
+        return self.node(Key(ticks, 0, tied, bool(tied), **flags))
 
     def node(self, key: Key) -> Node:
         """The state of this description, made if it is new."""
@@ -332,7 +342,7 @@ class BarGrammar:
 
     # -- a short way to the end ----------------------------------------------------------------
 
-    def closing_character(self, key: Key, wants_notes: bool) -> str:
+    def closing_character(self, key: Key, wants_notes: bool | None) -> str:
         """As `Node.closing_character`."""
         match key.phase:
             case "t":
@@ -349,14 +359,15 @@ class BarGrammar:
                 return self._closing_length(key, wants_notes)
         return self._closing_boundary(key, wants_notes)
 
-    def _closing_boundary(self, key: Key, wants_notes: bool, before: str = "") -> str:
+    def _closing_boundary(self, key: Key, wants_notes: bool | None, before: str = "") -> str:
         """Between elements; `before` is the name of a note that should not come again."""
         more = wants_notes and key.left > 0 and not key.is_silent
         if self._may_end(key) and not (more and not key.is_open):
             return "|"
         if key.tied:
             return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)[0]
-        if key.sounds and not more and self._rest_lengths(key):
+        is_silence = wants_notes is None and key.may_be_silent
+        if (key.sounds or is_silence) and not more and self._rest_lengths(key):
             return "z"
         names = [name for name in self._shortest_names(key) if name != before]
         return names[0][0]
@@ -369,7 +380,7 @@ class BarGrammar:
     def _closing_name(self, key: Key, above: int) -> str:
         return self._shortest_names(key, key.text, above)[0][len(key.text)]
 
-    def _closing_tuplet(self, key: Key, wants_notes: bool) -> str:
+    def _closing_tuplet(self, key: Key, wants_notes: bool | None) -> str:
         if key.text == "(3":
             item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
             return self._closing_boundary(item, wants_notes)
@@ -389,7 +400,7 @@ class BarGrammar:
         after = key._replace(altered=key.altered | self._alteration_bit(pitch), text="")
         return self._closing_name(after, pitch)
 
-    def _closing_length(self, key: Key, wants_notes: bool, name: str = "") -> str:
+    def _closing_length(self, key: Key, wants_notes: bool | None, name: str = "") -> str:
         ticks_of, _ = self._lengths(key)
         fitting = [text for text in ticks_of if text.startswith(key.text)]
         goes_on = wants_notes and key.pitches and key.left > TICKS_PER_UNIT
@@ -614,9 +625,11 @@ class BarGrammar:
 
     def _may_tie(self, ended: Key) -> bool:
         """Whether the element that just ended may be tied to the next."""
+        if ended.is_last and not ended.left:
+            return False
         if not self.limits.is_plain:
             return bool(ended.left) or self._may_end(ended)
-        if ended.tuplet is not None or not self._may_end(ended):
+        if ended.is_last or ended.tuplet is not None or not self._may_end(ended):
             return False
         # in the next bar no letter is altered; there the text must be the same
         own = 0

@@ -24,7 +24,9 @@ from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from .bar_grammar_abc import DIALECT, GENERATION, Limits
 from .grammar_abc import ALPHABET, State, TuneGrammar
+from .voices_grammar_abc import VoicesGrammar
 
+LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
 UNKNOWN = "\ufffd"  # what stands for a character that the tokenizer has not; in no tune
 _ASKED_FIRST = 8  # tokens, before the mask is made
 
@@ -52,12 +54,19 @@ class TokenGrammar:
         texts: The text of each token, "" of special ones: (V,).
         end_id: The end token.
         limits: What may be written.
+        layout: `bars` or `voices`: that of the music that the model was trained on.
 
     Raises:
         ValueError: If a character of the dialect has no token of its own.
     """
 
-    def __init__(self, texts: Sequence[str], end_id: int, limits: Limits = GENERATION) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        end_id: int,
+        limits: Limits = GENERATION,
+        layout: str = "bars",
+    ) -> None:
         self.texts = list(texts)
         if missing := ALPHABET - set(self.texts):
             raise ValueError(
@@ -66,10 +75,12 @@ class TokenGrammar:
                 "all of them, as char does"
             )
         self.end_id = end_id
-        self.grammar = TuneGrammar(limits)
+        if layout not in LAYOUTS:
+            raise ValueError(f"layout {layout!r}, expected one of {', '.join(LAYOUTS)}")
+        self.grammar = LAYOUTS[layout](limits)
         # what the prompt may hold; notes and seconds count as the limits say
         counted = {name: getattr(limits, name) for name in ("n_notes", "n_pitches", "seconds")}
-        self._prompt_grammar = TuneGrammar(replace(DIALECT, **counted))
+        self._prompt_grammar = LAYOUTS[layout](replace(DIALECT, **counted))
         self._tree: dict[str, Any] = {}
         for token, text in enumerate(self.texts):
             branch = self._tree
@@ -81,12 +92,18 @@ class TokenGrammar:
         self._masks: dict[frozenset[str], list[int]] = {}
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> TokenGrammar:
+    def of(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        limits: Limits = GENERATION,
+        layout: str = "bars",
+    ) -> TokenGrammar:
         """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
 
         Args:
             tokenizer: One of data_prep/tokens.py.
             limits: What may be written.
+            layout: That of the music that the model was trained on.
         """
         special = set(tokenizer.all_special_ids)
         texts = [
@@ -94,7 +111,7 @@ class TokenGrammar:
         ]
         if tokenizer.unk_token_id is not None:
             texts[tokenizer.unk_token_id] = UNKNOWN
-        return cls(texts, tokenizer.eos_token_id, limits)
+        return cls(texts, tokenizer.eos_token_id, limits, layout)
 
     def read_prompt(self, text: str) -> State:
         """The state after a prompt, which may hold all that the dialect has.
@@ -148,10 +165,8 @@ class TokenGrammar:
 
     def legal(self, state: State, n_left: int) -> list[int]:
         """All tokens that may come next, `n_left` of others after them."""
-        if state.is_end:
-            return [self.end_id]
+        found = [self.end_id] if state.is_end else []
         is_far = self.grammar.closing_bound(state) + max(map(len, self.texts)) < n_left
-        found: list[int] = []
         self._collect(state, self._tree, found)
         if is_far:
             return found

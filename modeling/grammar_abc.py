@@ -7,35 +7,32 @@ of notes, and an end within a given number of characters (`closing`). No state i
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from .bar_grammar_abc import GENERATION, TICKS_PER_UNIT, BarGrammar, Limits, Node, Pitches
-from .relay_abc import (
-    CHORD_ATTACK_LINE,
-    DRUM_CHANNEL,
-    FIRST_LINE,
-    KEYS,
-    UNIT_LINE,
-    tempo_text,
+from .header_grammar_abc import (
+    DEFAULT_LINES,
+    DRUMS,
+    LONGEST_HEAD,
+    MARK,
+    NEXT_LINE,
+    TICKS_PER_QUARTER,
+    header_lines_tree,
+    meter_changes,
+    meter_ticks,
+    quarters_a_minute,
+    shortest_way,
+    tempo_changes,
 )
 
-TICKS_PER_WHOLE = 192
-# upper bounds, in characters, of parts of `TuneGrammar.closing`
-_LONGEST_HEAD, _LONGEST_BAR_END, _TIED_NOTE, _SHORT_BAR = 130, 60, 8, 14
-_TICKS_PER_QUARTER = 48
-_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 # all characters of the dialect
 ALPHABET = frozenset(
     "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
 )
-_MARK, _DRUMS, _PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
-_NEXT_LINE = {
-    **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},
-    **{"V": "MIDI", "head": "MIDI"},
-}
+# upper bounds, in characters, of parts of `TuneGrammar.closing`
+_LONGEST_BAR_END, _TIED_NOTE, _SHORT_BAR = 60, 8, 14
 
 
 class Stage(NamedTuple):
@@ -96,7 +93,7 @@ class State(NamedTuple):
 
     @property
     def is_end(self) -> bool:
-        """Whether the tune is complete: only the end token may follow."""
+        """Whether the tune is complete: the end token may follow."""
         return self.stage.phase == "end"
 
 
@@ -158,7 +155,7 @@ class TuneGrammar:
         stage = state.stage
         match stage.phase:
             case "line":
-                return frozenset(self._line_tree(stage).get(stage.text, ""))
+                return self._follow_header(stage)
             case "mark":
                 return self._follow_mark(state)
             case "start":
@@ -210,12 +207,15 @@ class TuneGrammar:
 
     # -- header -------------------------------------------------------------------------------
 
+    def _follow_header(self, stage: Stage) -> frozenset[str]:
+        return frozenset(self._line_tree(stage).get(stage.text, ""))
+
     def _line_tree(self, stage: Stage) -> Mapping[str, str]:
-        return _line_tree(self.limits, stage.line, len(stage.is_drums))
+        return header_lines_tree(self.limits, stage.line, len(stage.is_drums))
 
     def _line_step(self, stage: Stage, character: str) -> Stage:
         text = stage.text + character
-        if text == _MARK:
+        if text == MARK:
             ties = ((),) * len(stage.is_drums)
             return stage._replace(phase="mark", text=text, tied_in=ties, tied_out=ties)
         if character != "\n":
@@ -225,18 +225,22 @@ class TuneGrammar:
             case "M":
                 stage = stage._replace(meter=value)
             case "Q":
-                stage = stage._replace(quarters_per_minute=_quarters(value))
+                stage = stage._replace(quarters_per_minute=quarters_a_minute(value))
             case "K":
                 stage = stage._replace(key=value)
             case "MIDI" | "program":
                 return self._voice_declared(stage)
-        return stage._replace(text="", line=_NEXT_LINE[stage.line])
+        return stage._replace(text="", line=NEXT_LINE[stage.line])
 
     def _voice_declared(self, stage: Stage) -> Stage:
-        is_drums = stage.text == _DRUMS
+        is_drums = stage.text == DRUMS
         if stage.text.startswith("%%MIDI channel") and not is_drums:
             return stage._replace(text="", line="program")
-        return stage._replace(text="", line="head", is_drums=(*stage.is_drums, is_drums))
+        return self._begin_bars(stage._replace(text="", is_drums=(*stage.is_drums, is_drums)))
+
+    def _begin_bars(self, stage: Stage) -> Stage:
+        """What comes behind the head of a voice: another head, or the first bar."""
+        return stage._replace(line="head")
 
     # -- between bars -------------------------------------------------------------------------
 
@@ -270,7 +274,7 @@ class TuneGrammar:
         return not self._wants_notes(state) and seconds >= limits.seconds
 
     def _seconds(self, stage: Stage) -> float:
-        return stage.bar_ticks / _TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
+        return stage.bar_ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
 
     def _mark_step(self, stage: Stage, character: str) -> Stage:
         if character == "\n":
@@ -289,7 +293,7 @@ class TuneGrammar:
         if character == "]":
             if text == "]":
                 return stage._replace(phase="line end", text="")
-            return stage._replace(phase="start", text="", voice=int(text[len(_MARK) : -1]))
+            return stage._replace(phase="start", text="", voice=int(text[len(MARK) : -1]))
         return stage._replace(text=text)
 
     # -- the beginning of a bar: changes, then its music ------------------------------------------
@@ -314,16 +318,16 @@ class TuneGrammar:
         written = _written(stage)
         if stage.fields is not None or not stage.n_bars or "[Q:" in written:
             return ""
-        found = "" if "[M:" in written else _meter_tree(self.limits, stage.meter).get(part, "")
+        found = "" if "[M:" in written else meter_changes(self.limits, stage.meter).get(part, "")
         if not self.limits.is_plain:
-            found += _tempo_tree(self.limits).get(part, "")
+            found += tempo_changes(self.limits).get(part, "")
         return found
 
     def _bar_start(self, stage: Stage) -> Node:
         """The bar of the voice, at its beginning."""
         may_be_silent = stage.voice == 1 and not any(stage.tied_in)
         return self.bar_grammar(stage, stage.voice).start(
-            stage.bar_ticks or _meter_ticks(stage.meter),
+            stage.bar_ticks or meter_ticks(stage.meter),
             stage.tied_in[stage.voice - 1],
             is_open=not stage.n_bars and not stage.bar_ticks,
             may_be_silent=may_be_silent and stage.n_silent < self.limits.silent_bars,
@@ -348,7 +352,7 @@ class TuneGrammar:
         stage = stage._replace(phase="start", text=text)
         if name == "M":
             return state._replace(stage=stage._replace(meter=value))
-        return state._replace(stage=stage._replace(quarters_per_minute=_quarters(value)))
+        return state._replace(stage=stage._replace(quarters_per_minute=quarters_a_minute(value)))
 
     def _begin_bar(self, state: State, music: str) -> State:
         stage = state.stage
@@ -358,7 +362,7 @@ class TuneGrammar:
             fields = meter + closed if meter.startswith("[M:") else ""
             stage = stage._replace(fields=fields)
         if stage.n_bars and not stage.bar_ticks:
-            stage = stage._replace(bar_ticks=_meter_ticks(stage.meter))
+            stage = stage._replace(bar_ticks=meter_ticks(stage.meter))
         state = state._replace(stage=stage._replace(phase="bar", text=""), node=node)
         for character in music:
             state = self.step(state, character)
@@ -371,7 +375,7 @@ class TuneGrammar:
         ties[stage.voice - 1] = key.tied
         stage = stage._replace(
             phase="mark",
-            bar_ticks=stage.bar_ticks or _meter_ticks(stage.meter) - key.left,
+            bar_ticks=stage.bar_ticks or meter_ticks(stage.meter) - key.left,
             tied_out=tuple(ties),
             is_silent=key.is_silent,
         )
@@ -395,15 +399,15 @@ class TuneGrammar:
         n_bars = 0
         if seconds > 0 or self._wants_notes(state):
             shortest, fastest = limits.bar_ticks[0], limits.quarters_per_minute[1]
-            ticks = _meter_ticks(stage.meter) if stage.meter else shortest
+            ticks = meter_ticks(stage.meter) if stage.meter else shortest
             quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
             n_notes = limits.n_notes - state.n_notes + 2
-            n_bars = math.ceil(max(quarters * _TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
+            n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
         ties = [*stage.tied_in[stage.voice :], *stage.tied_out]
         if state.node is not None:
             ties += [state.node.key.tied, state.node.key.pitches]
         n_tied = sum(len(tie) + 2 for tie in ties if tie)
-        head = _LONGEST_HEAD if stage.phase == "line" else 0
+        head = LONGEST_HEAD if stage.phase == "line" else 0
         notes = 2 * (limits.n_notes - state.n_notes)
         return head + _LONGEST_BAR_END + _TIED_NOTE * n_tied + _SHORT_BAR * n_bars + notes
 
@@ -430,11 +434,11 @@ class TuneGrammar:
 
     def _closing_line(self, stage: Stage) -> str:
         options = self._line_tree(stage)
-        default = _DEFAULT_LINES.get(stage.line, "")
+        default = DEFAULT_LINES.get(stage.line, "")
         if default.startswith(stage.text) and default != stage.text:
             return default[len(stage.text)]
         follow = options[stage.text]
-        return "\n" if "\n" in follow else _shortest(options, stage.text)
+        return "\n" if "\n" in follow else shortest_way(options, stage.text)
 
     def _closing_mark(self, state: State) -> str:
         stage = state.stage
@@ -452,17 +456,9 @@ class TuneGrammar:
         # a change of tempo has its own short way, one of the metre another
         is_meter = not part.startswith("[Q")
         limits, meter = self.limits, state.stage.meter
-        return _shortest(_meter_tree(limits, meter) if is_meter else _tempo_tree(limits), part)
-
-
-_DEFAULT_LINES = {
-    "M": "M:4/4",
-    "Q": "Q:1/4=120",
-    "K": "K:C",
-    "head": _MARK,
-    "MIDI": f"{_PROGRAM}0",
-    "program": f"{_PROGRAM}0",
-}
+        return shortest_way(
+            meter_changes(limits, meter) if is_meter else tempo_changes(limits), part
+        )
 
 
 def _written(stage: Stage) -> str:
@@ -473,99 +469,3 @@ def _written(stage: Stage) -> str:
 def _part(stage: Stage) -> str:
     """The field under way."""
     return stage.text[stage.text.rfind("]") + 1 :]
-
-
-@functools.lru_cache(maxsize=1024)
-def _meter_ticks(meter: str) -> int:
-    numerator, _, denominator = meter.partition("/")
-    return int(numerator) * TICKS_PER_WHOLE // int(denominator)
-
-
-def _quarters(tempo: str) -> float:
-    """Quarters a minute of `1/4=120` or `1/16=483`."""
-    beat, _, number = tempo.partition("=")
-    return int(number) / (4 if beat == "1/16" else 1)
-
-
-def _tree(texts: Iterable[str], end: str = "") -> Mapping[str, str]:
-    """Beginning of a text -> characters that may follow; `end` behind a whole one."""
-    tree: dict[str, set[str]] = {}
-    for text in texts:
-        whole = text + end
-        for place, character in enumerate(whole):
-            tree.setdefault(whole[:place], set()).add(character)
-    return {start: "".join(sorted(found)) for start, found in tree.items()}
-
-
-def _shortest(tree: Mapping[str, str], start: str) -> str:
-    """The first character of a shortest way on from a beginning to a whole text."""
-    ways = [(start + c, c) for c in tree[start]]
-    while True:
-        for text, first in ways:
-            if text not in tree:
-                return first
-        ways = [(text + c, first) for text, first in ways for c in tree[text]]
-
-
-def _meters(limits: Limits) -> list[str]:
-    shortest, longest = limits.bar_ticks
-    return [
-        f"{n}/{d}"
-        for d in _DENOMINATORS
-        for n in range(1, limits.beats + 1)
-        if shortest <= n * TICKS_PER_WHOLE // d <= longest
-    ]
-
-
-def _tempos(limits: Limits) -> list[str]:
-    slowest, fastest = (round(4 * tempo) for tempo in limits.quarters_per_minute)
-    return [tempo_text(tempo) for tempo in range(slowest, fastest + 1)]
-
-
-@functools.lru_cache(maxsize=64)
-def _line_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
-    """What a line of the header may be; the newline ends it."""
-    number = f"V:{n_voices + 1}"
-    match line:
-        case "X":
-            texts = [FIRST_LINE]
-        case "M":
-            texts = [f"M:{meter}" for meter in _meters(limits)]
-        case "L":
-            texts = [UNIT_LINE]
-        case "Q":
-            texts = [f"Q:{tempo}" for tempo in _tempos(limits)]
-        case "chordattack":
-            texts = [CHORD_ATTACK_LINE]
-        case "K":
-            texts = [f"K:{key}" for key in KEYS]
-        case "V":
-            texts = [number]
-        case "head":
-            texts = [number] if n_voices < limits.n_voices else []
-            return {**_tree(texts, "\n"), **_marks_beside(texts)}
-        case "MIDI" if limits.is_plain:
-            texts = [_DRUMS, *(f"{_PROGRAM}{n}" for n in range(128))]
-        case "MIDI":
-            channels = [f"%%MIDI channel {n}" for n in range(1, 17)]
-            texts = [*channels, *(f"{_PROGRAM}{n}" for n in range(128))]
-        case "program":
-            texts = [f"{_PROGRAM}{n}" for n in range(128)]
-    return _tree(texts, "\n")
-
-
-def _marks_beside(lines: list[str]) -> dict[str, str]:
-    """The beginning of the first bar, which may stand where another voice might be declared."""
-    first = "".join(line[0] for line in lines)
-    return {"": first + _MARK[0], **{_MARK[:n]: _MARK[n] for n in range(1, len(_MARK))}}
-
-
-@functools.lru_cache(maxsize=256)
-def _meter_tree(limits: Limits, meter: str) -> Mapping[str, str]:
-    """Changes at the beginning of a bar to a metre that is another one."""
-    return _tree(f"[M:{other}]" for other in _meters(limits) if other != meter)
-
-
-@functools.lru_cache(maxsize=4)
-def _tempo_tree(limits: Limits) -> Mapping[str, str]:
-    return _tree(f"[Q:{tempo}]" for tempo in _tempos(limits))

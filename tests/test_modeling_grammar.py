@@ -16,7 +16,9 @@ from data_prep.tune_parser import parse_tune
 from modeling.bar_grammar_abc import DIALECT, GENERATION, length_text, spell
 from modeling.constrained_abc import TokenGrammar, TuneLogitsProcessor
 from modeling.grammar_abc import ALPHABET, TuneGrammar
+from modeling.header_grammar_abc import MARK
 from modeling.relay_abc import to_voices
+from modeling.voices_grammar_abc import VoicesGrammar
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -84,7 +86,7 @@ def walk(grammar, seed, n_characters):
         assert legal, f"dead end after {text!r}"
         is_head = state.stage.phase == "line" and state.stage.line == "head"
         if is_head and not state.stage.text and rng.random() < 0.5:
-            character = "["
+            character = MARK[0]
         elif "|" in legal and rng.random() < haste:
             character = "|"
         else:
@@ -135,34 +137,58 @@ def test_tune_needs_notes_pitches_and_seconds():
     assert "]" in grammar.follow(grammar.read(fast + f"[V:1]{NOTES}|\n" * 6 + "[V:1]G12|"))
 
 
-def test_real_tunes_are_accepted(tune_files, chorale):
-    grammar = TuneGrammar(DIALECT)
+LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_real_tunes_are_accepted(tune_files, chorale, layout):
+    grammar = LAYOUTS[layout](DIALECT)
     for midi in [chorale, *(file.read_bytes() for file in tune_files)]:
-        assert grammar.read(midi_to_abc(midi, layout="bars")).is_end
+        assert grammar.read(midi_to_abc(midi, layout=layout)).is_end
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pieces())
 def test_all_that_the_converter_writes_is_accepted(midi):
-    abc = midi_to_abc(midi, layout="bars")
-    if abc:
-        assert TuneGrammar(DIALECT).read(abc).is_end
+    for layout, grammar in LAYOUTS.items():
+        abc = midi_to_abc(midi, layout=layout)
+        if abc:
+            assert grammar(DIALECT).read(abc).is_end
 
 
-@pytest.mark.parametrize(("limits", "n"), [(GENERATION, 150), (DIALECT, 30)])
-def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n):
-    grammar = TuneGrammar(limits)
+def test_voices_repeat_the_bars_of_the_first():
+    one = "V:1\n%%MIDI program 40\nM:3/4\nL:1/16\nG4A4B4|G12|\nM:2/4\nL:1/16\nGABcGABc|G8-|G8|G8|\n"
+    one += "G8|G8|GABcGABc|]\n"
+    two = "V:2\n%%MIDI channel 10\n"
+    grammar = VoicesGrammar(GENERATION)
+    first = grammar.read(HEAD + one)
+    assert first.is_end
+    state = grammar.read(two, first)
+    assert grammar.closing(state) == (
+        "M:3/4\nL:1/16\nz12|z12|\nM:2/4\nL:1/16\nz8|z8|z8|z8|\nz8|z8|z8|]\n"
+    )
+    for text in ("G", "M:2", "M:3/4\nL:1/16\nG12|G12|]", "M:3/4\nL:1/16\nG12|\n"):
+        with pytest.raises(ValueError, match="expected"):
+            grammar.read(text, state)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("limits", "n"), [(GENERATION, 100), (DIALECT, 24)])
+def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
+    grammar = LAYOUTS[layout](limits)
     for seed in range(n):
         state, text = walk(grammar, seed, n_characters=(0, 20, 60, 120, 200, 400)[seed % 6])
         closing = grammar.closing(state)
         assert len(closing) <= grammar.closing_bound(state)
         tune = parse_tune(text + closing)
         assert not read_bars(tune)[1]
-        assert to_voices(text + closing) == print_tune(tune, "voices")
+        if layout == "bars":
+            assert to_voices(text + closing) == print_tune(tune, "voices")
 
 
-def test_way_to_the_end_stays_the_same_as_it_is_gone():
-    grammar = TuneGrammar(GENERATION)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
+    grammar = LAYOUTS[layout](GENERATION)
     for seed in range(40):
         state, _ = walk(grammar, seed, n_characters=90)
         closing = grammar.closing(state)
@@ -238,10 +264,23 @@ def test_model_that_knows_nothing_writes_whole_tunes(tokenizer, model_type):
         assert processor.counts.n_steps > processor.counts.n_replaced > 0
 
 
+def test_model_writes_whole_tunes_in_the_other_layout(tokenizer):
+    model, tokens = make_model(tokenizer), TokenGrammar.of(tokenizer, layout="voices")
+    for seed, n_new in enumerate((160, 400)):
+        out, _ = generate(model, tokenizer, tokens, ["", ""], n_new, seed)
+        for ids in out:
+            text = tokenizer.decode(ids, skip_special_tokens=True)
+            assert VoicesGrammar(GENERATION).read(text).is_end
+            assert not read_bars(parse_tune(text))[1]
+    with pytest.raises(ValueError, match="layout 'lines', expected one of bars, voices"):
+        TokenGrammar.of(tokenizer, layout="lines")
+
+
 @pytest.mark.parametrize("model_type", ["abc_gpt", "abc_lstm"])
 def test_asking_for_single_tokens_gives_what_the_mask_gives(tokenizer, model_type):
     model, tokens = make_model(tokenizer, model_type), TokenGrammar.of(tokenizer)
-    for more in ({}, {"temperature": 0.7}, {"do_sample": False, "top_k": None}):
+    greedy = {"do_sample": False, "top_k": None}
+    for more in ({}, {"temperature": 0.7}, greedy)[: 3 if len(tokenizer) < 100 else 1]:
         fast, _ = generate(model, tokenizer, tokens, ["", "X:1\n"], 160, **more)
         slow, _ = generate(
             model,

@@ -1,0 +1,156 @@
+"""Lines of the header, and changes inside a tune, for the automata: what they may be.
+
+What a line may be is a tree: beginning of a text -> characters that may follow.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+from .bar_grammar_abc import Limits
+from .relay_abc import (
+    CHORD_ATTACK_LINE,
+    DRUM_CHANNEL,
+    FIRST_LINE,
+    KEYS,
+    UNIT_LINE,
+    tempo_text,
+)
+
+TICKS_PER_WHOLE = 192
+TICKS_PER_QUARTER = 48
+LONGEST_HEAD = 130  # characters: no shortest way through the header is longer
+MARK, DRUMS, PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
+_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
+# the line that follows; that behind a voice's MIDI lines depends on them
+NEXT_LINE = {
+    **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},
+    **{"V": "MIDI", "head": "MIDI"},
+}
+
+# where a header is to be short
+DEFAULT_LINES = {
+    "M": "M:4/4",
+    "Q": "Q:1/4=120",
+    "K": "K:C",
+    "head": MARK,
+    "MIDI": f"{PROGRAM}0",
+    "program": f"{PROGRAM}0",
+}
+
+
+@functools.lru_cache(maxsize=1024)
+def meter_ticks(meter: str) -> int:
+    """Length of a full bar of `3/4`."""
+    numerator, _, denominator = meter.partition("/")
+    return int(numerator) * TICKS_PER_WHOLE // int(denominator)
+
+
+def quarters_a_minute(tempo: str) -> float:
+    """Quarters a minute of `1/4=120` or `1/16=483`."""
+    beat, _, number = tempo.partition("=")
+    return int(number) / (4 if beat == "1/16" else 1)
+
+
+def _tree(texts: Iterable[str], end: str = "") -> Mapping[str, str]:
+    """Beginning of a text -> characters that may follow; `end` behind a whole one."""
+    tree: dict[str, set[str]] = {}
+    for text in texts:
+        whole = text + end
+        for place, character in enumerate(whole):
+            tree.setdefault(whole[:place], set()).add(character)
+    return {start: "".join(sorted(found)) for start, found in tree.items()}
+
+
+def shortest_way(tree: Mapping[str, str], start: str) -> str:
+    """The first character of a shortest way on from a beginning to a whole text."""
+    ways = [(start + c, c) for c in tree[start]]
+    while True:
+        for text, first in ways:
+            if text not in tree:
+                return first
+        ways = [(text + c, first) for text, first in ways for c in tree[text]]
+
+
+def _meters(limits: Limits) -> list[str]:
+    shortest, longest = limits.bar_ticks
+    return [
+        f"{n}/{d}"
+        for d in _DENOMINATORS
+        for n in range(1, limits.beats + 1)
+        if shortest <= n * TICKS_PER_WHOLE // d <= longest
+    ]
+
+
+def _tempos(limits: Limits) -> list[str]:
+    slowest, fastest = (round(4 * tempo) for tempo in limits.quarters_per_minute)
+    return [tempo_text(tempo) for tempo in range(slowest, fastest + 1)]
+
+
+@functools.lru_cache(maxsize=64)
+def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
+    """What a line of the header may be; the newline ends it."""
+    number = f"V:{n_voices + 1}"
+    match line:
+        case "X":
+            texts = [FIRST_LINE]
+        case "M":
+            texts = [f"M:{meter}" for meter in _meters(limits)]
+        case "L":
+            texts = [UNIT_LINE]
+        case "Q":
+            texts = [f"Q:{tempo}" for tempo in _tempos(limits)]
+        case "chordattack":
+            texts = [CHORD_ATTACK_LINE]
+        case "K":
+            texts = [f"K:{key}" for key in KEYS]
+        case "V":
+            texts = [number]
+        case "head":
+            texts = [number] if n_voices < limits.n_voices else []
+            return {**_tree(texts, "\n"), **_marks_beside(texts)}
+        case "MIDI" if limits.is_plain:
+            texts = [DRUMS, *(f"{PROGRAM}{n}" for n in range(128))]
+        case "MIDI":
+            channels = [f"%%MIDI channel {n}" for n in range(1, 17)]
+            texts = [*channels, *(f"{PROGRAM}{n}" for n in range(128))]
+        case "program":
+            texts = [f"{PROGRAM}{n}" for n in range(128)]
+    return _tree(texts, "\n")
+
+
+def _marks_beside(lines: list[str]) -> dict[str, str]:
+    """The beginning of the first bar, which may stand where another voice might be declared."""
+    first = "".join(line[0] for line in lines)
+    return {"": first + MARK[0], **{MARK[:n]: MARK[n] for n in range(1, len(MARK))}}
+
+
+@functools.lru_cache(maxsize=256)
+def meter_changes(limits: Limits, meter: str) -> Mapping[str, str]:
+    """Changes at the beginning of a bar to a metre that is another one."""
+    return _tree(f"[M:{other}]" for other in _meters(limits) if other != meter)
+
+
+@functools.lru_cache(maxsize=4)
+def tempo_changes(limits: Limits) -> Mapping[str, str]:
+    """Changes at the beginning of a bar to a tempo."""
+    return _tree(f"[Q:{tempo}]" for tempo in _tempos(limits))
+
+
+@functools.lru_cache(maxsize=256)
+def meter_lines(limits: Limits, meter: str, is_same: bool) -> Mapping[str, str]:
+    """Lines that say this metre again, or that change it to another one."""
+    return _tree((f"M:{m}" for m in _meters(limits) if (m == meter) == is_same), "\n")
+
+
+@functools.lru_cache(maxsize=4)
+def tempo_lines(limits: Limits) -> Mapping[str, str]:
+    """Lines that set a tempo."""
+    return _tree((f"Q:{tempo}" for tempo in _tempos(limits)), "\n")
+
+
+@functools.lru_cache(maxsize=4)
+def line_ends(text: str) -> Mapping[str, str]:
+    """One line."""
+    return _tree([text], "\n")
