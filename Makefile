@@ -96,6 +96,7 @@ results: $(STAMP)  ## [STUDY=configs/study_demo.yaml]: fill results/ from a stud
 	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
 	{ test ! -f "$$runs/metrics.json" || cp "$$runs/metrics.json" results/; } && \
 	$(PY) -m scaling.plots results && \
+	$(PY) -m scaling.findings results && \
 	$(PY) -m scaling.tables results README.md
 
 side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu_note: their files in results/
@@ -112,6 +113,7 @@ notebook: $(STAMP)  ## results/scaling_study.ipynb, all figures anew from the fi
 corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figure and its table in the README
 	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
 	$(PY) -m data_prep.describe "$(DATASET)" results
+	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
 	$(PY) -m scaling.corpus results README.md
 
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1] [STOCK=1] [REVISIONS=1]: model card and folder, then push

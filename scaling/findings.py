@@ -1,0 +1,231 @@
+"""results/ -> what was found, in plain words, between two marks of results/README.md.
+
+    python -m scaling.findings results
+
+Every number comes from a file of the folder: fits.json and runs.csv, learning_rates.json, the
+published losses in published/ as our fitter fits them, and the side studies where they are there.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .figure_style import short_count
+from .tables import fill, laws_table, notes_list, sizes_table
+
+FAMILIES = {"gpt": "GPT", "lstm": "LSTM"}
+
+
+def study_lines(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What was trained."""
+    lines = []
+    for arch, name in FAMILIES.items():
+        of_family = [row for row in rows if row["arch"] == arch]
+        sizes = sorted({float(row["n_params"]) for row in of_family})
+        tokens = sorted({float(row["n_tokens"]) for row in of_family})
+        seeds = {s: len({r["seed"] for r in of_family if float(r["n_params"]) == s}) for s in sizes}
+        lines.append(
+            f"- {name}: {len(sizes)} sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} non-embedding "
+            f"parameters, {len(tokens)} token counts from {short_count(tokens[0])} to "
+            f"{short_count(tokens[-1])}, seeds a size: {', '.join(map(str, seeds.values()))}; "
+            f"{len(of_family)} runs of {len({row['trunk'] for row in of_family})} trunks."
+        )
+    return lines
+
+
+def law_lines(fits: dict[str, Any]) -> list[str]:
+    """The chosen laws, what they say, and what they leave open."""
+    lines = []
+    for arch, laws in fits["laws"].items():
+        law = laws.get(laws["chosen"])
+        name = FAMILIES.get(arch, arch)
+        if law is None:
+            lines.append(f"- {name}: no law could be fitted.")
+            continue
+        values = ", ".join(_with_interval(law, parameter) for parameter in law["params"])
+        lines.append(
+            f"- {name}: {law['formula']} with {values}. Chosen since {laws['chosen_reason']}. "
+            "Fitted without its largest size, it misses that size's loss by "
+            f"{_percent(law['holdout_error'])}."
+        )
+        lines += [f"  - {warning}." for warning in law["warnings"]]
+        frontier = fits["frontier"].get(arch, {})
+        if frontier.get("n_opt_exponent_6nd") is not None:
+            ends = frontier["n_opt_exponent_6nd_interval_95"]
+            between = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else f" ({frontier['note']})"
+            lines.append(
+                f"  - Best size for a budget: N grows as C^{frontier['n_opt_exponent_6nd']:.2f}"
+                f"{between}, with C = 6ND."
+            )
+    return lines
+
+
+def one_budget_lines(fits: dict[str, Any]) -> list[str]:
+    """The laws in N alone, which other studies quote, and how far apart they are."""
+    lines = []
+    for arch, laws in fits["laws"].items():
+        parts = []
+        for name in ("power", "power_floor"):
+            law = laws.get(name, {})
+            if "params" in law:
+                tokens = short_count(law["n_tokens"])
+                parts.append(f"{name} at {tokens} tokens: {_with_interval(law, 'alpha')}")
+            elif "refused" in law:
+                parts.append(f"{name} refused: {law['refused']}")
+        lines.append(f"- {FAMILIES.get(arch, arch)}: {'; '.join(parts)}.")
+    return lines
+
+
+def seed_lines(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Spread over seeds, largest first."""
+    losses: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        losses.setdefault((row["size"], row["n_tokens"]), []).append(float(row["loss"]))
+    spread = {key: max(of) - min(of) for key, of in losses.items() if len(of) > 1}
+    if not spread:
+        return ["- No size has a second seed."]
+    middle = sorted(spread.values())[len(spread) // 2]
+    (size, tokens), largest = max(spread.items(), key=lambda item: item[1])
+    return [
+        f"- Seeds of one size and token count differ by {middle:.4f} nats a token in the middle, "
+        f"by {largest:.4f} at most ({size}, {short_count(float(tokens))} tokens)."
+    ]
+
+
+def rate_lines(rates: dict[str, Any]) -> list[str]:
+    """The learning-rate rules, and whether they hold at the largest size."""
+    lines = []
+    for name, family in rates["families"].items():
+        rule, held = family["rule"], family["largest_size_from_smaller"]
+        worst = max(family["sizes"], key=lambda size: size["loss_by_rule_above_best"])
+        line = (
+            f"- {FAMILIES.get(name.removeprefix('abc_'), name)}: learning rate = "
+            f"exp({rule['c']:.3f}) N^-{rule['g']:.3f}; at the swept sizes it costs "
+            f"{worst['loss_by_rule_above_best']:.4f} nats at most against the best rate "
+            f"({worst['size']})"
+        )
+        if held:
+            line += (
+                f"; the rule of the smaller sizes alone gives {held['size']} a rate "
+                f"{held['rate_over_best']:.2f} times its best and costs it "
+                f"{held['loss_above_best']:.4f} nats"
+            )
+        lines.append(line + ".")
+    return lines
+
+
+def published_lines(stated: dict[str, Any], fits: dict[str, Any]) -> list[str]:
+    """What the two studies state, and what their losses say when our fitter fits them."""
+    lines = []
+    for name, claim in stated.items():
+        error = f" ± {claim['standard_error']}" if "standard_error" in claim else ""
+        line = f"- {name} states alpha {claim['alpha']}{error} ({claim['law']}; {claim['source']})"
+        laws = fits["laws"].get(name)
+        if laws:
+            line += f". Its losses give {_with_interval(laws['power'], 'alpha')} for a power law"
+            if "refused" in laws["power_floor"]:
+                line += f"; with a floor: refused, {laws['power_floor']['refused']}"
+        lines.append(line + ".")
+    for name in [name for name in fits["laws"] if name not in stated]:
+        power = fits["laws"][name]["power"]
+        line = f"- {name}: its losses give {_with_interval(power, 'alpha')} for a power law"
+        lines.append("; ".join([line, *power["warnings"]]) + ".")
+    for entry in fits["crossovers"]:
+        if entry["at"] == "equal_params" and entry["n_tokens"] is not None:
+            lines.append(f"- {' and '.join(entry['archs'])} at equal parameters: {entry['note']}.")
+    return lines
+
+
+def leakage_lines(leakage: dict[str, Any]) -> list[str]:
+    """What a split by file hides, by run."""
+    return [
+        f"- {run['run']}: validation songs without a copy in train cost "
+        f"{run['gap_nats_per_token']['clean_less_all']['gap']:+.4f} nats a token more than all "
+        f"{_ends(run['gap_nats_per_token']['clean_less_all']['interval_95'], 4)}."
+        for run in leakage["runs"]
+    ]
+
+
+def tokenizer_lines(tokenizers: dict[str, Any]) -> list[str]:
+    """Bits a note by tokenizer."""
+    return [
+        f"- {run['run']} ({run['tokenizer']}): {run['bits_per_note']['value']:.3f} bits a note "
+        f"{_ends(run['bits_per_note']['interval_95'], 3)}."
+        for run in tokenizers["runs"]
+    ] + [
+        f"- {item['run']} less {item['less']}: {item['bits_per_note']:+.3f} bits a note "
+        f"{_ends(item['interval_95'], 3)}."
+        for item in tokenizers["differences"]
+    ]
+
+
+def findings(folder: Path) -> list[str]:
+    """All sections, as lines of Markdown; a side study that is not there is said not to be."""
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    fits = _read(folder / "fits.json")
+    published = folder / "published"
+    sections = {
+        "What was trained": [*study_lines(rows), *seed_lines(rows), "", *sizes_table(rows)],
+        "The laws": law_lines(fits),
+        "At one token count, as others quote it": one_budget_lines(fits),
+        "All laws, and where the families meet": [
+            *laws_table(fits),
+            "",
+            *[line for line in notes_list(fits) if "crossover" in line or "not fitted" in line],
+        ],
+        "Learning rates": rate_lines(_read(folder / "learning_rates.json")),
+        "The two studies, refitted": published_lines(
+            _read(published / "stated.json"), _read(published / "fits.json")
+        ),
+    }
+    for title, name, describe in (
+        ("Leakage: a split by file", "leakage.json", leakage_lines),
+        ("Tokenizers", "tokenizers.json", tokenizer_lines),
+    ):
+        if (folder / name).is_file():
+            sections[title] = describe(_read(folder / name))
+    return [line for title, lines in sections.items() for line in (f"### {title}", "", *lines, "")]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _with_interval(law: dict[str, Any], parameter: str) -> str:
+    ends = law["interval_95"][parameter]
+    between = " [not identified]" if ends is None else f" [{ends[0]:.3g}, {ends[1]:.3g}]"
+    return f"{parameter} {law['params'][parameter]:.3g}{between}"
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown share" if share is None else f"{100 * share:.1f} %"
+
+
+def _ends(ends: Sequence[float], digits: int) -> str:
+    return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    arguments = parser.parse_args(argv)
+    readme = arguments.results / "README.md"
+    try:
+        lines = findings(arguments.results)
+        text = fill(readme.read_text(encoding="utf-8"), lines, "findings")
+        readme.write_text(text, encoding="utf-8")
+    except (ValueError, KeyError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    print(f"-> {readme}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_prep import digest_list
+from data_prep.split import SPLITS
+from scaling import findings, tables
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def copy_of(path, folder):
+    copy = folder / path.name
+    copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    return copy
+
+
+def test_results_in_words_are_what_the_files_say():
+    lines = findings.findings(PROJECT / "results")
+    text = (PROJECT / "results" / "README.md").read_text(encoding="utf-8")
+    assert text == tables.fill(text, lines, "findings")
+    assert any("The two studies, refitted" in line for line in lines)
+
+
+def test_tables_of_the_readme_are_what_the_files_say(tmp_path):
+    readme = copy_of(PROJECT / "README.md", tmp_path)
+    assert tables.main([str(PROJECT / "results"), str(readme)]) == 0
+    assert readme.read_text() == (PROJECT / "README.md").read_text()
+
+
+def test_folder_without_a_study_is_one_line(tmp_path, capsys):
+    assert findings.main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_digest_list_names_every_song_once_and_no_file(tmp_path):
+    (tmp_path / "4_split").mkdir()
+    for number, split in enumerate(SPLITS):
+        digests = [f"{number}{song}".ljust(64, "a") for song in "cb"]
+        table = pa.table({"digest": digests, "cluster_id": ["one", f"other{number}"]})
+        pq.write_table(table, tmp_path / "4_split" / f"{split}.parquet")
+    out = tmp_path / "digests.csv"
+    assert digest_list.main([str(tmp_path), str(out)]) == 0
+    rows = list(csv.DictReader(out.open()))
+    assert [row["split"] for row in rows] == [split for split in SPLITS for _ in range(2)]
+    assert [row["midi_sha256"][:2] for row in rows[:2]] == ["0b", "0c"]
+    assert len({row["cluster"] for row in rows}) == 4
+    assert digest_list.main([str(tmp_path / "nowhere"), str(out)]) == 2
