@@ -48,7 +48,8 @@ class Limits:
         beats: Most beats of a metre.
         quarters_per_minute: Slowest and fastest tempo.
         is_plain: No ties but whole chords over bar lines, each with its text repeated; tuplets of
-            three equal items only; no change of tempo. Readers differ on the rest.
+            three equal items only, all chords or none; no change of tempo. Readers differ on the
+            rest.
         silent_bars: Most bars in a row in which all voices rest.
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
@@ -135,14 +136,19 @@ class Names:
 
 
 class Tuplet(NamedTuple):
-    """A tuplet under way. n_left items; units that each has (0 before the first), or is_unequal.
+    """A tuplet under way.
 
-    units: of an unequal one, how many there were so far.
+    Attributes:
+        n_left: Items to come.
+        units: Length of each item, 0 before the first; of an unequal one, what there was so far.
+        is_unequal: Whether it is written `(3:2:n`.
+        has_chords: Whether the items so far are chords.
     """
 
     n_left: int
     units: int
     is_unequal: bool
+    has_chords: bool = False
 
 
 class Key(NamedTuple):
@@ -366,6 +372,8 @@ class BarGrammar:
             return "|"
         if key.tied:
             return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)[0]
+        if not self._item_kinds(key)[1]:
+            return "["
         is_silence = wants_notes is None and key.may_be_silent
         if (key.sounds or is_silence) and not more and self._rest_lengths(key):
             return "z"
@@ -433,11 +441,13 @@ class BarGrammar:
                 yield text[0]
         else:
             names = self.names(key.altered)
+            may_be_chord, may_be_single = self._item_kinds(key)
             if self._sound_lengths(key):
-                yield from names.follow[""]
-                if names.reach[""][0] < names.top:
+                if may_be_single:
+                    yield from names.follow[""]
+                if may_be_chord and names.reach[""][0] < names.top:
                     yield "["
-            if self._rest_lengths(key):
+            if may_be_single and self._rest_lengths(key):
                 yield "z"
         if key.tuplet is None and self._may_begin_tuplet(key):
             yield "("
@@ -450,6 +460,16 @@ class BarGrammar:
         return not key.left or key.is_open
 
     # -- tuplets ------------------------------------------------------------------------------
+
+    def _item_kinds(self, key: Key) -> tuple[bool, bool]:
+        """Whether a chord may come next, and whether a note or rest may.
+
+        abc2midi takes the two for items of different lengths.
+        """
+        tuplet = key.tuplet
+        if tuplet is None or not tuplet.units or not self.limits.is_plain:
+            return True, True
+        return tuplet.has_chords, not tuplet.has_chords
 
     def _may_begin_tuplet(self, key: Key) -> bool:
         room = key.left // TICKS_PER_TUPLET_UNIT >= min(_TUPLET_UNITS)
@@ -578,7 +598,7 @@ class BarGrammar:
         return _lengths_of(tuple(t for t in items.ticks_of.values() if t < key.left), True)
 
     def _item_lengths(self, key: Key) -> Lengths:
-        n_left, units, is_unequal = key.tuplet
+        n_left, units, is_unequal, _ = key.tuplet
         if is_unequal:
             fitting = [
                 item
@@ -607,7 +627,8 @@ class BarGrammar:
         tuplet = key.tuplet
         if tuplet is not None:
             units = ticks // TICKS_PER_TUPLET_UNIT + tuplet.units * tuplet.is_unequal
-            tuplet = tuplet._replace(n_left=tuplet.n_left - 1, units=units)
+            is_chord = len(key.pitches) > 1
+            tuplet = tuplet._replace(n_left=tuplet.n_left - 1, units=units, has_chords=is_chord)
             tuplet = tuplet if tuplet.n_left else None
         is_silent = not key.pitches and not key.sounds and key.may_be_silent and not key.tuplet
         return key._replace(

@@ -33,6 +33,7 @@ LEGAL = {
     "tie over a bar line": f"[V:1]{NOTES}|\n[V:1]G8c4-|[V:2]C12|\n[V:1]c2B2A8|]\n",
     "tied chord": f"[V:1]{NOTES}|\n[V:1]GABc[Gc]8-|\n[V:1][Gc]12|]\n",
     "triplets": f"[V:1]{NOTES}|\n[V:1](3GAB(3G2A2B2(3zABG4|\n[V:1]G12|]\n",
+    "triplet of chords": f"[V:1]{NOTES}|\n[V:1](3[GB]2[Gc]2[Gd]2G8|\n[V:1]G12|]\n",
     "accidental again": f"[V:1]{NOTES}|\n[V:1]^G4=G4^G4|\n[V:1]G12|]\n",
 }
 ILLEGAL = {  # what follows the bar line of a first bar -> what may not
@@ -67,6 +68,8 @@ ILLEGAL = {  # what follows the bar line of a first bar -> what may not
 NOT_GENERATED = {
     "change of tempo": ("[V:1][", "Q"),
     "tuplet of two": ("[V:1](3", ":"),
+    "chord and note in a tuplet": ("[V:1](3[GB]2", "G"),
+    "note and chord in a tuplet": ("[V:1](3G2", "["),
     "tie in a bar": ("[V:1]G4-", "G"),
     "tie of two spellings": ("[V:1]^G4=G8", "-"),
     "pitch below abcjs's": ("[V:1]E,,,", ",,"),
