@@ -97,6 +97,22 @@ def spell(pitch: int, sharps: int) -> tuple[str, int, str]:
     return letter, alteration, name
 
 
+@functools.cache
+def name_of(pitch: int, sharps: int, altered: int) -> str:
+    """The name of a pitch where these letters are altered, one bit each."""
+    letter, alteration, name = spell(pitch, sharps)
+    if alteration != _signature(sharps, letter) or altered & _bit(letter):
+        return SIGNS[alteration] + name
+    return name
+
+
+@functools.cache
+def _alteration_bit(pitch: int, sharps: int) -> int:
+    """The bit of its letter if the pitch lies outside the key, else 0."""
+    letter, alteration, _ = spell(pitch, sharps)
+    return _bit(letter) if alteration != _signature(sharps, letter) else 0
+
+
 def length_text(ticks: int) -> str:
     """A length in units, halves or quarters of a unit: `5`, `/`, `7/2`, `3/4`; "" is one unit."""
     share = Fraction(ticks, TICKS_PER_UNIT)
@@ -111,7 +127,6 @@ class Names:
 
     Attributes:
         pitch_of: Name -> MIDI pitch.
-        name_of: The way back.
         reach: Beginning of a name -> lowest and highest pitch whose name begins so.
         follow: Beginning of a name -> characters that may follow within it.
         top: Highest pitch.
@@ -123,16 +138,13 @@ class Names:
         self.follow: dict[str, set[str]] = {}
         self.top = highest
         for pitch in range(lowest, highest + 1):
-            letter, alteration, name = spell(pitch, sharps)
-            if alteration != _signature(sharps, letter) or altered & _bit(letter):
-                name = SIGNS[alteration] + name
+            name = name_of(pitch, sharps, altered)
             self.pitch_of[name] = pitch
             for end in range(len(name) + 1):
                 start = name[:end]
                 low, high = self.reach.get(start, (pitch, pitch))
                 self.reach[start] = (min(low, pitch), max(high, pitch))
                 self.follow.setdefault(start, set()).update(name[end : end + 1])
-        self.name_of = {pitch: name for name, pitch in self.pitch_of.items()}
 
 
 class Tuplet(NamedTuple):
@@ -405,7 +417,7 @@ class BarGrammar:
             return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text)]
         if key.pitches:
             return "]"
-        after = key._replace(altered=key.altered | self._alteration_bit(pitch), text="")
+        after = key._replace(altered=key.altered | _alteration_bit(pitch, self.sharps), text="")
         return self._closing_name(after, pitch)
 
     def _closing_length(self, key: Key, wants_notes: bool | None, name: str = "") -> str:
@@ -523,18 +535,14 @@ class BarGrammar:
         """What repeats the tied pitches here; "" if the limits do not let them be written."""
         altered, out = key.altered, []
         for pitch in key.tied:
-            out.append(Names(self.sharps, altered, pitch, pitch).name_of[pitch])
-            altered |= self._alteration_bit(pitch)
+            out.append(name_of(pitch, self.sharps, altered))
+            altered |= _alteration_bit(pitch, self.sharps)
         return out[0] if len(out) == 1 else f"[{''.join(out)}]"
-
-    def _alteration_bit(self, pitch: int) -> int:
-        letter, alteration, _ = spell(pitch, self.sharps)
-        return _bit(letter) if alteration != _signature(self.sharps, letter) else 0
 
     def _begin_length(self, key: Key, pitches: Pitches) -> Key:
         altered = key.altered
         for pitch in pitches:
-            altered |= self._alteration_bit(pitch)
+            altered |= _alteration_bit(pitch, self.sharps)
         return key._replace(phase="l", text="", pitches=pitches, altered=altered)
 
     # -- chords: `text` is the name under way, `pitches` are those before it ---------------------
@@ -554,7 +562,7 @@ class BarGrammar:
         if n_notes >= 2:
             yield "]"
         if n_notes < self.limits.chord_notes and pitch < names.top:
-            after = self.names(key.altered | self._alteration_bit(pitch))
+            after = self.names(key.altered | _alteration_bit(pitch, self.sharps))
             for character in after.follow[""]:
                 if after.reach[character][1] > pitch:
                     yield character
@@ -566,7 +574,7 @@ class BarGrammar:
         pitch = names.pitch_of[key.text]
         if character == "]":
             return self._begin_length(key, (*key.pitches, pitch))
-        altered = key.altered | self._alteration_bit(pitch)
+        altered = key.altered | _alteration_bit(pitch, self.sharps)
         return key._replace(text=character, pitches=(*key.pitches, pitch), altered=altered)
 
     # -- lengths ------------------------------------------------------------------------------
@@ -655,7 +663,7 @@ class BarGrammar:
         # in the next bar no letter is altered; there the text must be the same
         own = 0
         for pitch in ended.pitches:
-            own |= self._alteration_bit(pitch)
+            own |= _alteration_bit(pitch, self.sharps)
         here = self._tied_text(ended._replace(altered=ended.altered & ~own, tied=ended.pitches))
         there = self._tied_text(ended._replace(altered=0, tied=ended.pitches))
         return here == there and not self._mixes(ended.pitches)

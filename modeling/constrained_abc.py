@@ -28,6 +28,7 @@ from .voices_grammar_abc import VoicesGrammar
 
 LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
 UNKNOWN = "\ufffd"  # what stands for a character that the tokenizer has not; in no tune
+_MOST_KEPT = 100_000
 _ASKED_FIRST = 8  # tokens, before the mask is made
 
 
@@ -89,7 +90,7 @@ class TokenGrammar:
             if text:
                 branch.setdefault("", []).append(token)
         self._n_tokens: dict[str, int] = {}
-        self._masks: dict[frozenset[str], list[int]] = {}
+        self._n_closing: dict[State, int] = {}
 
     @classmethod
     def of(
@@ -144,11 +145,30 @@ class TokenGrammar:
         """Whether a tune and its end token fit into so many tokens more."""
         if self.grammar.closing_bound(state) < n_left:
             return True
-        return self.n_tokens(self.grammar.closing(state)) < n_left
+        return self.n_closing_tokens(state) < n_left
 
-    def n_tokens(self, text: str) -> int:
-        """Tokens that a text takes if each is the longest that fits."""
+    def n_closing_tokens(self, state: State) -> int:
+        """Tokens of a short way to the end, the end token apart.
+
+        Each of them takes one off this number, so the way stays open once it is.
+        """
+        if state.node is not None:
+            text, after = self.grammar.closing_bar(state)
+            return self._n_tokens_of(text) + self.n_closing_tokens(after)
+        if state not in self._n_closing:
+            if len(self._n_closing) >= _MOST_KEPT:
+                self._n_closing.clear()
+            pieces = self.grammar.closing(state).split("|")
+            ends = ["|"] * (len(pieces) - 1) + [""]
+            tokens = (self._n_tokens_of(p + e) for p, e in zip(pieces, ends, strict=True))
+            self._n_closing[state] = sum(tokens)
+        return self._n_closing[state]
+
+    def _n_tokens_of(self, text: str) -> int:
+        """Tokens of a text without a bar line inside, each the longest that fits."""
         if text not in self._n_tokens:
+            if len(self._n_tokens) >= _MOST_KEPT:
+                self._n_tokens.clear()
             count = place = 0
             while place < len(text):
                 branch, longest = self._tree, 0
@@ -218,7 +238,7 @@ class TuneLogitsProcessor(LogitsProcessor):
         text = "".join(self.tokens.texts[token] for token in ids)
         state = self.tokens.read_prompt(text)
         if not self.tokens.can_end(state, self._budget(row)):
-            needed = self.tokens.n_tokens(self.tokens.grammar.closing(state)) + 1
+            needed = self.tokens.n_closing_tokens(state) + 1
             raise ValueError(
                 f"max_new_tokens is {self._budget(row)}, but a whole tune with this beginning "
                 f"takes {needed} or more; raise it"

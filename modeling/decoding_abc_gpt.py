@@ -314,7 +314,8 @@ def sample(
     max_length = stopping_criteria.max_length
     pad = generation_config._pad_token_tensor
     # A tenth faster, but what strangers are handed must be tensors that they can do anything with.
-    is_private = is_plain and streamer is None and {*map(type, logits_processor)} <= PLAIN_WARPERS
+    others = {type(each) for each in logits_processor if each is not asked}
+    is_private = is_plain and streamer is None and others <= PLAIN_WARPERS
 
     with torch.inference_mode() if is_private else torch.no_grad():
         is_open = torch.ones_like(input_ids[:, 0], dtype=torch.bool)  # (B,)

@@ -392,6 +392,18 @@ class TuneGrammar:
             state = self.step(state, out[-1])
         return "".join(out)
 
+    def closing_bar(self, state: State) -> tuple[str, State]:
+        """The beginning of `closing` up to the next bar line, and the state behind it.
+
+        Args:
+            state: Within a bar.
+        """
+        out = []
+        while state.node is not None:
+            out.append(self.closing_character(state))
+            state = self.step(state, out[-1])
+        return "".join(out), state
+
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""
         stage, limits = state.stage, self.limits

@@ -1,0 +1,115 @@
+"""What the grammar costs in sampling: the same model with and without it, in one run.
+
+    python benchmarks/grammar.py runs/single/gpt_tiny ... [--batch-sizes 1 8] [--out FILE]
+
+Each round draws, from the same seed, free texts and whole tunes of at most `--tokens` tokens, at
+temperature 1 and without a cut, one thread; rounds are interleaved, and the first pair warms up the
+automaton's states. Time is CPU time of this process a step (one token for each row). The cost is
+the share of the time of a constrained step that the free one does not take. Beside it stand the
+tokens that the grammar replaced, a share that estimates the probability mass that is illegal, and
+those where only one token was legal.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from evaluation.sampling import find_model, load_model
+from modeling.constrained_abc import GrammarCounts, TokenGrammar, TuneLogitsProcessor
+
+
+def seconds_per_step(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int,
+    n_new: int,
+    seed: int,
+    processor: TuneLogitsProcessor | None,
+) -> float:
+    """CPU seconds of one call of `generate` over its steps."""
+    prompt = torch.full((rows, 1), tokenizer.bos_token_id)
+    set_seed(seed)
+    start = time.process_time()
+    out = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=n_new,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        logits_processor=[processor] if processor else None,
+    )
+    return (time.process_time() - start) / (out.shape[1] - 1)
+
+
+def measure(name: str, batch_sizes: list[int], rounds: int, n_new: int) -> dict[str, Any]:
+    """Milliseconds a step, free and constrained, and what the grammar did."""
+    model, tokenizer = load_model(find_model(name))
+    tokens = TokenGrammar.of(tokenizer)
+    result: dict[str, Any] = {"model": name, "vocab_size": len(tokenizer), "batches": []}
+    for rows in batch_sizes:
+        free, constrained, counts = [], [], GrammarCounts()
+        for seed in range(rounds + 1):
+            processor = TuneLogitsProcessor(tokens, n_new)
+            arguments = (model, tokenizer, rows, n_new, seed)
+            free.append(seconds_per_step(*arguments, None))
+            constrained.append(seconds_per_step(*arguments, processor))
+            for key, value in asdict(processor.counts).items():
+                setattr(counts, key, getattr(counts, key) + value)
+        without, within = (1000 * statistics.median(times[1:]) for times in (free, constrained))
+        result["batches"].append(
+            {
+                "rows": rows,
+                "milliseconds_a_step": {"free": without, "constrained": within},
+                "cost_share": 1 - without / within,
+                "replaced_share": counts.n_replaced / counts.n_steps,
+                "forced_share": counts.n_forced / counts.n_steps,
+                "n_tokens": counts.n_steps,
+            }
+        )
+    return result
+
+
+def main() -> int:
+    """Print a table and write it as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="+", help="runs/<study>/<run>, or a name on the Hub")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--tokens", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=Path("runs/benchmark_grammar.json"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    print(f"{'model':32} {'rows':>4} {'free ms':>8} {'ours ms':>8} {'cost':>6} {'replaced':>9}")
+    for name in options.models:
+        rows.append(measure(name, options.batch_sizes, options.rounds, options.tokens))
+        for batch in rows[-1]["batches"]:
+            times = batch["milliseconds_a_step"]
+            print(
+                f"{name[-32:]:32} {batch['rows']:4} {times['free']:8.3f} "
+                f"{times['constrained']:8.3f} {batch['cost_share']:6.1%} "
+                f"{batch['replaced_share']:9.2%}"
+            )
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    content = {"tokens": options.tokens, "rounds": options.rounds, "versions": versions}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(content | {"models": rows}, indent=1) + "\n", "utf-8")
+    print(f"-> {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
