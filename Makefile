@@ -30,7 +30,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate report results side notebook corpus publish publish-data bench fuzz kill-training quality test mixins
+.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -107,6 +107,10 @@ side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu
 	$(PY) -m evaluation.compare_tokenizers runs/cpu_bpe/*_t*_s*/ runs/cpu_note/*_t*_s*/ \
 		runs/cpu/gpt_l2_d64_t12M_s[12]/ runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/tokenizers.json
 
+likelihood: $(STAMP)  ## RUNS="runs/cpu/*_t12M_s1/" [OUT=results/likelihood.json]: test loss in every unit, and sanity rows
+	@test -n "$(RUNS)" || { echo "error: no RUNS given; expected make likelihood RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
+	$(PY) -m evaluation.likelihood $(RUNS) --out $(or $(OUT),results/likelihood.json)
+
 notebook: $(STAMP)  ## results/scaling_study.ipynb, all figures anew from the files of results/
 	$(PY) tests/run_notebook.py results/scaling_study.ipynb
 
@@ -131,6 +135,13 @@ bench: $(STAMP)  ## MIDI="<folder or .zip> ..." [FILES=500] [SEED=0]: the conver
 
 fuzz: $(STAMP)  ## 50,000 odd MIDI files and 20,000 odd texts through the converter [ARGS="--midi 500 --abc 200"]
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
+
+judge: $(STAMP)  ## TEXTS="<.abc files, samples.jsonl> ..." OUT=verdicts.jsonl: what music21, abc2midi and abcjs say
+	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
+	OMP_NUM_THREADS=1 $(PY) -m evaluation.judges $(TEXTS) --out "$(OUT)" $(ARGS)
+
+fuzz-judges: $(STAMP)  ## 10,000 odd and hostile texts through the judges [ARGS="--texts 300 --workers 1"]
+	OMP_NUM_THREADS=1 $(PY) benchmarks/fuzz_judges.py $(ARGS)
 
 kill-training: $(STAMP)  ## kill -9 at random moments and inside saves, resume, compare the weights [KILLS=20] [SEED=1]
 	OMP_NUM_THREADS=1 $(PY) benchmarks/kill_training.py --kills $(KILLS) --seed $(SEED) $(ARGS)

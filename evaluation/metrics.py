@@ -1,14 +1,22 @@
 """Samples and verdicts -> numbers with intervals.
 
-Conventions: a rate is a share of all samples, in [0, 1]; a crash or a time-out counts as a failure.
+Conventions: a rate is a share of all samples that were measured, in [0, 1]; a crash or a time-out
+counts as a failure. None, or a name that is missing, means not measured (a judge that is not
+installed) or undefined (a statistic of a tune without notes): such samples are counted apart and
+enter no rate and no mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
+
+import numpy as np
+
+N_DRAWS = 1000
+SEED = 1
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -29,17 +37,93 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
 
 
 def rate(outcomes: Sequence[bool]) -> dict[str, Any]:
-    """Returns a rate with its 95 % Wilson interval and its counts."""
-    low, high = wilson_interval(sum(outcomes), len(outcomes))
+    """Returns a rate with its 95 % Wilson interval and its counts.
+
+    Where no sample failed, `failure_rate_bound_95` is 3/n, else None: with 95 % confidence the
+    rate of failure is below it. Source: Hanley and Lippman-Hand 1983, the rule of three.
+    """
+    n, successes = len(outcomes), sum(outcomes)
+    low, high = wilson_interval(successes, n)
     return {
-        "rate": sum(outcomes) / len(outcomes),
+        "rate": successes / n,
         "interval_95": [low, high],
-        "successes": sum(outcomes),
-        "n": len(outcomes),
+        "successes": successes,
+        "n": n,
+        "failure_rate_bound_95": min(1.0, 3 / n) if successes == n else None,
     }
 
 
-def validity(verdicts: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns the rate of each judge's verdict over all samples; see `judges.judge`."""
-    names = [name for name, value in verdicts[0].items() if isinstance(value, bool)]
-    return {name: rate([verdict[name] for verdict in verdicts]) for name in names}
+def validity(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the rate of each judge's yes or no, under the judge's own name for it.
+
+    Args:
+        verdicts: One a sample, as `judges.judge` returns them: booleans under such names as
+            `validity_music21` and `midi_success_music21` (the two rates of study A), `valid3`.
+
+    Returns:
+        Name -> `rate` of the samples with a verdict, and `n_not_measured`. Names without a single
+        verdict are left out; no samples give {}.
+    """
+    found: dict[str, list[bool]] = {}
+    for verdict in verdicts:
+        for name, value in verdict.items():
+            if isinstance(value, bool):
+                found.setdefault(name, []).append(value)
+    n = len(verdicts)
+    return {name: rate(said) | {"n_not_measured": n - len(said)} for name, said in found.items()}
+
+
+def judged_scores(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the mean of each number that judges give, as `mean_interval`.
+
+    Args:
+        verdicts: As of `validity`. Numbers in a dict have its name before theirs:
+            `{"agreement": {"abc2midi_abcjs": 1.0}}` gives `agreement_abc2midi_abcjs`.
+    """
+    rows = [_numbers(verdict) for verdict in verdicts]
+    return summarise(rows)
+
+
+def _numbers(verdict: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in verdict.items():
+        if isinstance(value, Mapping):
+            found |= _numbers(value, f"{prefix}{name}_")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and name != "sample":
+            found[prefix + name] = float(value)
+    return found
+
+
+def mean_interval(
+    values: Sequence[float | None] | np.ndarray, seed: int = SEED, draws: int = N_DRAWS
+) -> dict[str, Any]:
+    """Returns a mean with its 95 % interval: percentiles over samples drawn with replacement.
+
+    Args:
+        values: One a sample; None where it is undefined.
+        seed: Of the draws; the same for all means of one table, so that they can be paired.
+        draws: How many.
+
+    Returns:
+        `mean`, `interval_95`, `n` and `n_undefined`; None for the first two if n is 0, and for
+        the interval if n is 1.
+    """
+    known = np.array([value for value in values if value is not None], dtype=float)
+    counts = {"n": len(known), "n_undefined": len(values) - len(known)}
+    if not len(known):
+        return {"mean": None, "interval_95": None} | counts
+    ends = None
+    if len(known) > 1:
+        rng = np.random.default_rng(seed)
+        drawn = [known[rng.integers(0, len(known), len(known))].mean() for _ in range(draws)]
+        ends = np.percentile(drawn, (2.5, 97.5)).tolist()
+    return {"mean": float(known.mean()), "interval_95": ends} | counts
+
+
+def summarise(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, Any]]:
+    """Returns `mean_interval` of each name in the rows, one row a sample.
+
+    A name that a row lacks is undefined there.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {name: mean_interval([row.get(name) for row in rows]) for name in names}

@@ -1,0 +1,215 @@
+"""How far the statistics of generated tunes lie from those of real ones, and real ones from real.
+
+Conventions: a set is a list of rows of `music_statistics.describe_tune`. The real pieces are split
+at random into halves A and B, many times. The generated set G and A are both measured against B;
+of each as many pieces are drawn as the smaller one has, since all these distances depend on the
+size of the sets. A against B is the floor: no model can be expected below it. Values are means over
+the splits with the percentiles 2.5 and 97.5 over splits, which show how much the draw of pieces
+matters; they are no confidence intervals for other pieces.
+
+`overlapping_area`, `kl_nats` per statistic, the idea of Yang and Lerch 2020 (mgeval), section 3.3:
+the distances |x - y| between pairs of B (intra-set) and between one of G and one of B (inter-set),
+as densities; the same if G is like B. Here the densities share one bandwidth (Scott's rule for as
+many values as B has pieces, not pairs), are mirrored at 0 and computed on a grid.
+
+`frechet_distance` over all statistics of FRECHET together, in units of their deviation over all
+real pieces: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), of covariances shrunk as by Ledoit and Wolf
+2004. It is a distance of these features, not the Frechet music distance (FMD) of learned ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+Rows = Sequence[Mapping[str, float | None]]
+
+GRID = 512
+LEAST_MASS = 1e-6  # of a grid cell in the logarithm of kl_nats
+MIN_PIECES = 4  # of a half
+N_SPLITS = 20
+SEED = 1
+# numbers of sections 1 to 8 that every piece of a few bars has
+FRECHET = (
+    "pitch_range",
+    "n_pitch_classes",
+    "pitch_class_entropy",
+    "scale_consistency",
+    "polyphony",
+    "polyphony_rate",
+    "empty_beat_rate",
+    "empty_bar_rate",
+    "groove_consistency",
+    "bar_similarity_short",
+    "bar_repeat_rate",
+    "distinct_4bar",
+    "rest_bar_rate",
+    "notes_per_chord_mean",
+    "notes_per_chord_p95",
+)
+
+
+def overlap_and_kl(values: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+    """Overlapping area and Kullback-Leibler divergence of one statistic.
+
+    Args:
+        values: (n,) of the pieces that are measured.
+        reference: (m,) of the pieces that they are measured against; m >= 2.
+
+    Returns:
+        The area under both densities, 0 to 1 (1 for the same); and the divergence of the inter-set
+        distances from the intra-set ones in nats, from 0.
+    """
+    within = np.abs(reference[:, None] - reference)[np.triu_indices(len(reference), 1)]
+    between = np.abs(values[:, None] - reference).ravel()
+    width = max(within.max(), between.max()) / GRID or 1.0
+    bandwidth = within.std() * len(reference) ** -0.2 / width  # in grid cells
+    p, q = (_density(distances / width, bandwidth) for distances in (within, between))
+    p_safe, q_safe = np.maximum(p, LEAST_MASS), np.maximum(q, LEAST_MASS)
+    divergence = float((p * np.log(p_safe / q_safe)).sum())
+    return float(np.minimum(p, q).sum()), max(0.0, divergence)
+
+
+def _density(distances: np.ndarray, bandwidth: float) -> np.ndarray:
+    """(2 GRID,) masses of sum 1. distances: (n,) in grid cells, 0 to GRID."""
+    counts = np.bincount(np.minimum(distances.astype(int), GRID - 1), minlength=2 * GRID)
+    # mode reflect mirrors at 0; there is room for the right tail
+    smooth = gaussian_filter1d(counts.astype(float), max(bandwidth, 0.5), mode="reflect")
+    return smooth / smooth.sum()
+
+
+def frechet_distance(values: np.ndarray, reference: np.ndarray) -> float:
+    """Frechet distance of two normal distributions that are fitted to features, from 0.
+
+    Args:
+        values: (n, F), n >= 2.
+        reference: (m, F), m >= 2.
+
+    Source: Dowson and Landau 1982.
+    """
+    first, second = shrunk_covariance(values), shrunk_covariance(reference)
+    # the eigenvalues of S1 S2 are those of a symmetric matrix, hence real and from 0
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
+    apart = values.mean(0) - reference.mean(0)
+    return max(0.0, float(apart @ apart + np.trace(first + second) - 2 * roots.sum()))
+
+
+def shrunk_covariance(values: np.ndarray) -> np.ndarray:
+    """Covariance of (n, F), drawn towards a multiple of the identity as far as n is small: (F, F).
+
+    Source: Ledoit and Wolf 2004, lemma 3.2 to 3.4.
+    """
+    n, n_features = values.shape
+    centred = values - values.mean(0)
+    sample = centred.T @ centred / n
+    target = np.trace(sample) / n_features * np.eye(n_features)
+    spread = ((sample - target) ** 2).sum()
+    # sum over pieces of |x x' - S|^2, without making n matrices
+    noise = ((centred**2).sum(1) ** 2).sum() / n**2 - (sample**2).sum() / n
+    share = min(1.0, noise / spread) if spread > 0 else 0.0
+    return share * target + (1 - share) * sample
+
+
+def table_of(rows: Rows, names: Sequence[str]) -> np.ndarray:
+    """(n, F) float64, NaN where a statistic is undefined."""
+    values = [[row.get(name) for name in names] for row in rows]
+    table = [[np.nan if value is None else value for value in row] for row in values]
+    return np.array(table, dtype=float).reshape(len(rows), len(names))
+
+
+def compare_sets(
+    generated: Rows, real: Rows, splits: int = N_SPLITS, seed: int = SEED
+) -> dict[str, Any]:
+    """Distances of generated tunes to real ones, each with its floor.
+
+    Args:
+        generated: Statistics of the tunes of a model.
+        real: Statistics of held-out pieces.
+        splits: Random halves of the real pieces.
+        seed: Of the halves and draws.
+
+    Returns:
+        `frechet` with `frechet_distance`, and in `statistics` for each one `overlapping_area` and
+        `kl_nats`: `value`, `floor` and their `difference`, as `mean` and `splits_95`; None where
+        fewer than 4 generated or 8 real pieces have the statistic. `n_compared` pieces a set, and
+        `n` and `n_undefined` of both.
+
+    Raises:
+        ValueError: If there are fewer than 4 generated or 8 real pieces.
+    """
+    if len(generated) < MIN_PIECES or len(real) < 2 * MIN_PIECES:
+        raise ValueError(
+            f"{len(generated)} generated and {len(real)} real pieces that can be read, expected "
+            f"{MIN_PIECES} and {2 * MIN_PIECES} or more; sample more tunes"
+        )
+    names = list(dict.fromkeys(name for row in real for name in row))
+    per_statistic = {}
+    for name in names:
+        sets = table_of(generated, [name]), table_of(real, [name])
+        per_statistic[name] = _compare(
+            *sets, ("overlapping_area", "kl_nats"), _scalar_distances, splits, seed
+        )
+    sets = table_of(generated, FRECHET), table_of(real, FRECHET)
+    complete = sets[1][~np.isnan(sets[1]).any(1)]
+    deviation = complete.std(0) if len(complete) else np.ones(len(FRECHET))
+    scale = np.where(deviation > 0, deviation, 1.0)
+    frechet = _compare(
+        sets[0] / scale, sets[1] / scale, ("frechet_distance",), _feature_distance, splits, seed
+    )
+    return {
+        "settings": {"splits": splits, "seed": seed, "frechet_statistics": list(FRECHET)},
+        "frechet": frechet,
+        "statistics": per_statistic,
+    }
+
+
+def _scalar_distances(values: np.ndarray, reference: np.ndarray) -> tuple[float, ...]:
+    return overlap_and_kl(values[:, 0], reference[:, 0])
+
+
+def _feature_distance(values: np.ndarray, reference: np.ndarray) -> tuple[float, ...]:
+    return (frechet_distance(values, reference),)
+
+
+def _compare(
+    generated: np.ndarray,
+    real: np.ndarray,
+    names: Sequence[str],
+    measure: Callable[[np.ndarray, np.ndarray], tuple[float, ...]],
+    splits: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Distances over random halves; generated: (n, F), real: (m, F); rows with NaN are left out."""
+    known = [rows[~np.isnan(rows).any(1)] for rows in (generated, real)]
+    content: dict[str, Any] = {
+        side: {"n": len(rows), "n_undefined": len(all_rows) - len(rows)}
+        for side, rows, all_rows in zip(
+            ("generated", "real"), known, (generated, real), strict=True
+        )
+    }
+    if len(known[0]) < MIN_PIECES or len(known[1]) < 2 * MIN_PIECES:
+        return content | dict.fromkeys(names)
+    rng = np.random.default_rng(seed)
+    half = len(known[1]) // 2
+    size = min(half, len(known[0]))
+    found = []
+    for _ in range(splits):
+        order = rng.permutation(len(known[1]))
+        reference, other = known[1][order[half:]], known[1][order[:size]]
+        drawn = known[0][rng.choice(len(known[0]), size, replace=False)]
+        found.append([measure(drawn, reference), measure(other, reference)])
+    distances = np.array(found)  # (splits, 2, names)
+    content |= {"n_compared": size}
+    for number, name in enumerate(names):
+        value, floor = distances[:, 0, number], distances[:, 1, number]
+        sides = {"value": value, "floor": floor, "difference": value - floor}
+        content[name] = {side: _over_splits(of) for side, of in sides.items()}
+    return content
+
+
+def _over_splits(values: np.ndarray) -> dict[str, Any]:
+    ends = np.percentile(values, (2.5, 97.5)).tolist()
+    return {"mean": float(values.mean()), "splits_95": ends}
