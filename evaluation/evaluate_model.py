@@ -64,11 +64,14 @@ def _judge_samples(rows: list[dict[str, Any]], folder: Path) -> list[dict[str, A
     path, key_file = folder / "verdicts.jsonl", folder / "judging.json"
     texts = [row["abc_voices"] or row["abc"] for row in rows]
     code = code_digest(DIALECT)
-    judges = hashlib.sha256(Path(__file__).with_name("judges.py").read_bytes()).hexdigest()
-    key = hashlib.sha256(json.dumps([texts, code, judges]).encode()).hexdigest()
+    here = Path(__file__).parent
+    sources = sorted([*here.glob("judge*.py"), here / "sandbox.py", here / "abcjs_judge.js"])
+    judges = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
+    raw = [row["abc"] for row in rows]
+    key = hashlib.sha256(json.dumps([texts, raw, code, judges]).encode()).hexdigest()
     if path.exists() and key_file.exists() and json.loads(key_file.read_text("utf-8")) == key:
         return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    verdicts = judge_all(texts)
+    verdicts = judge_all(texts, raw=raw)
     named = [{"sample": row["sample"]} | v for row, v in zip(rows, verdicts, strict=True)]
     path.write_text("".join(json.dumps(verdict) + "\n" for verdict in named), "utf-8")
     key_file.write_text(json.dumps(key) + "\n", "utf-8")

@@ -1,105 +1,233 @@
-"""Independent readers judge samples: is it music text that other programs take?
+"""Three independent readers judge texts: is it music that other programs take, and alike?
 
     python -m evaluation.judges runs/demo/samples/samples.jsonl --out verdicts.jsonl
 
-Each sample is judged in a child process with a time limit: a reader that hangs or crashes on a
-text is a verdict on the text, and never the end of the evaluation.
+music21, abc2midi and abcjs each read a text in a sandboxed process of their own. A reader that
+hangs, crashes or floods us with output is a verdict on the text, and never the end of the
+evaluation; one that is not installed is named, and its verdicts are null. Denominators are all
+texts. What a verdict says:
+
+    rejected       why the text was given to no reader (`judge_filter`), or null; else no judge's
+                   verdict but those of our own reader is true
+    own_reader     our strict reader takes it; bar_accuracy, bars_exact and tie_ok are by it
+    music21_parse  music21 parses it without an exception (the studies' validity)
+    music21_midi   and writes MIDI of it (the studies' second rate)
+    abc2midi_ok    it writes a MIDI file that can be read, with no Error; _clean: and no Warning
+    abcjs_ok       one tune, no exception, a MIDI file that can be read; _clean: and no warning
+    playable       every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
+    agreement      F1 of the notes of each two readers
+    valid3         all of it: the three readers, clean; playable; bars_exact; abc2midi and abcjs
+                   agree by 0.98, and either with music21 by 0.85
+    valid3_heard   the same, leaving aside what abcjs cannot draw as one note ("Duration not
+                   representable", of 5 units and the like) and yet plays right
+    raw_...        the studies' two rates again, of the text as the model wrote it
+
+Judged is the voices export, since music21 plays interleaved voices one after the other and still
+calls the text valid.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import logging
+import os
+import queue
 import sys
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from multiprocessing import get_context
+import threading
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
-from data_prep.abc_to_midi import perform
-from data_prep.notation import AbcError
-from data_prep.tune_parser import parse_tune
+from .judge_filter import refused
+from .judge_measures import OwnVerdict, read_by_us
+from .judge_process import READERS, Answer, Reader, ReaderFailedError
+from .judge_verdict import Verdict, rates_of_music21, verdict_of
+from .metrics import validity
 
-TIMEOUT_SECONDS = 30.0
-# music21 needs seconds for long texts, and none of ours is longer.
-MAX_TEXT_BYTES = 64 * 1024
+logger = logging.getLogger(__name__)
+
+MAX_WORKERS = 8  # three processes each
 
 
-def judge(text: str) -> dict[str, Any]:
-    """Judges one ABC text, best in the voices layout, which all readers take.
+class Jury:
+    """The three readers, side by side. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.readers = {name: Reader(name) for name in READERS}
+
+    def __enter__(self) -> Jury:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self.readers.values():
+            reader.close()
+
+    def about(self) -> dict[str, Any]:
+        """Returns `versions`, `missing` (reader -> why) and `sandbox` (what is shut off)."""
+        readers = self.readers.values()
+        return {
+            "versions": {r.name: r.version for r in readers if not r.missing},
+            "missing": {r.name: r.missing for r in readers if r.missing},
+            "sandbox": {r.name: r.sandbox for r in readers if not r.missing},
+        }
+
+    def judge(self, text: str, raw: str | None = None) -> Verdict:
+        """Judges a text; see the module for the fields.
+
+        Args:
+            text: Best in the voices layout, which all readers take.
+            raw: The text as a model wrote it, for the fields `raw_...`.
+        """
+        reason = refused(text)
+        own = OwnVerdict(message="not read") if _is_too_long(reason) else read_by_us(text)
+        answers = {
+            name: None if reader.missing else {} if reason else self.read(name, text)
+            for name, reader in self.readers.items()
+        }
+        verdict = {"rejected": reason} | verdict_of(own, answers)
+        if raw is not None:
+            answer = answers["music21"]
+            if raw != text:
+                reason = refused(raw)
+                missing = self.readers["music21"].missing
+                answer = None if missing else {} if reason else self.read("music21", raw)
+            verdict |= {"raw_rejected": reason} | rates_of_music21("raw_music21", answer)
+        return verdict
+
+    def read(self, name: str, text: str) -> Answer:
+        """Returns what a reader makes of a text, which is not filtered here.
+
+        Returns:
+            As `judge_worker` says: `midi`, `notes`, `seconds`, and what else the reader tells.
+            `failure`: why there is no answer. abcjs's notes have the onsets that it plays.
+        """
+        try:
+            answer = self.readers[name].ask({"text": text})
+            if name == "abcjs" and "file" in answer:
+                heard = self.readers["abc2midi"].ask({"midi": str(answer.pop("file"))})
+                kept = ("midi", "notes", "seconds", "error")
+                answer |= {name: heard[name] for name in kept if name in heard}
+            return answer
+        except ReaderFailedError as error:
+            return {"midi": False, "failure": str(error)}
+
+
+def _is_too_long(reason: str | None) -> bool:
+    return bool(reason) and reason.startswith(("more than", "a line", "not UTF-8"))
+
+
+def judge_texts(
+    texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
+) -> tuple[list[Verdict], dict[str, Any]]:
+    """Judges texts by several juries at once.
+
+    Args:
+        texts: As `Jury.judge` takes them.
+        raw: Likewise; one for each text, or none at all.
+        workers: Juries; as many as there are cores, at most 8, if None.
 
     Returns:
-        `own_reader`: our strict reader takes it; `bars_exact`: and every bar is as long as its
-        metre says; `music21_parse`: music21 parses it without an exception; `music21_midi`: and
-        writes MIDI of it; `messages`: what the readers complained of.
+        A verdict for each text, and `Jury.about` with `n_restarts` by reader.
     """
-    verdict: dict[str, Any] = {"own_reader": False, "bars_exact": False}
-    messages: list[str] = []
+    jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(texts)):
+        jobs.put(number)
+    done: queue.SimpleQueue[tuple[int, Verdict] | BaseException] = queue.SimpleQueue()
+    juries: list[Jury] = []
+
+    def work() -> None:
+        # Started and ended by one thread: when that ends, the kernel ends its processes.
+        try:
+            with Jury() as jury:
+                juries.append(jury)
+                while True:
+                    number = jobs.get_nowait()
+                    done.put((number, jury.judge(texts[number], raw[number] if raw else None)))
+        except queue.Empty:
+            pass
+        except BaseException as error:
+            done.put(error)
+
+    workers = min(workers or min(MAX_WORKERS, os.cpu_count() or 1), max(1, len(texts)))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    verdicts: list[Verdict] = [{}] * len(texts)
     try:
-        performance = perform(parse_tune(text))
-        verdict |= {"own_reader": True, "bars_exact": not performance.bar_errors}
-        if performance.bar_errors:
-            messages.append(f"own: {len(performance.bar_errors)} bars of wrong length")
-    except AbcError as error:
-        messages.append(f"own: {error}")
-    return verdict | _judge_music21(text, messages) | {"messages": messages}
+        for _ in tqdm(texts, "judge", unit="tune"):
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            verdicts[result[0]] = result[1]
+    finally:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                jobs.get_nowait()
+        for reader in (reader for jury in juries for reader in jury.readers.values()):
+            reader.kill()
+        for thread in threads:
+            thread.join()
+    about = juries[0].about()
+    if any(jury.about()["missing"] != about["missing"] for jury in juries):
+        raise RuntimeError("a reader started once and not another time; judge again")
+    about["n_restarts"] = {
+        name: sum(jury.readers[name].n_restarts for jury in juries) for name in READERS
+    }
+    return verdicts, about
 
 
-def _judge_music21(text: str, messages: list[str]) -> dict[str, bool]:
-    from music21 import converter
-    from music21.midi.translate import music21ObjectToMidiFile
-
-    verdict = {"music21_parse": False, "music21_midi": False}
-    if len(text.encode()) > MAX_TEXT_BYTES:
-        messages.append(f"text of more than {MAX_TEXT_BYTES} bytes")
-        return verdict
-    try:
-        score = converter.parseData(text, format="abc")
-        verdict["music21_parse"] = True
-        verdict["music21_midi"] = bool(music21ObjectToMidiFile(score).writestr())
-    except Exception as error:  # its parsers raise whatever they meet; each is a verdict
-        messages.append(f"music21: {type(error).__name__}: {error}"[:300])
-    return verdict
-
-
-def _failed(message: str) -> dict[str, Any]:
-    names = ("own_reader", "bars_exact", "music21_parse", "music21_midi")
-    return dict.fromkeys(names, False) | {"messages": [message]}
-
-
-def judge_all(texts: list[str], workers: int | None = None) -> list[dict[str, Any]]:
-    """Judges texts in child processes; a time-out or a crash fails all judges."""
-    verdicts = []
-    with ProcessPool(workers or 2, context=get_context("spawn")) as pool:
-        futures = [pool.schedule(judge, args=[text], timeout=TIMEOUT_SECONDS) for text in texts]
-        for future in tqdm(futures, "judge", unit="tune"):
-            try:
-                verdicts.append(future.result())
-            except FutureTimeoutError:
-                verdicts.append(_failed(f"not done after {TIMEOUT_SECONDS:.0f} s"))
-            except ProcessExpired as error:
-                verdicts.append(_failed(f"reader died with code {error.exitcode}"))
+def judge_all(
+    texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
+) -> list[Verdict]:
+    """Judges texts; tells in the log which readers are missing."""
+    verdicts, about = judge_texts(texts, raw, workers)
+    for name, reason in about["missing"].items():
+        logger.warning("%s does not judge: %s", name, reason)
     return verdicts
 
 
-def read_texts(files: list[Path]) -> list[dict[str, str]]:
+def summary(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:
+    """Returns rates with intervals, means, why texts were rejected, and who judged."""
+    agreements = {
+        name: [v["agreement"][name] for v in verdicts]
+        for name, value in verdicts[0]["agreement"].items()
+        if value is not None
+    }
+    counts = [n for n in ("abc2midi_errors", "abc2midi_warnings", "abcjs_warnings")
+              if verdicts[0][n] is not None]  # fmt: skip
+    return about | {
+        "n": len(verdicts),
+        "rates": validity(verdicts),
+        "rejected": dict(Counter(v["rejected"] for v in verdicts if v["rejected"])),
+        "mean": {name: sum(v[name] for v in verdicts) / len(verdicts)
+                 for name in ("bar_accuracy", *counts)},
+        "mean_agreement": {name: sum(f1) / len(f1) for name, f1 in agreements.items()},
+    }  # fmt: skip
+
+
+def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
     """Reads .abc files (one tune each) and samples.jsonl files.
 
     Returns:
-        Rows of `name` and `text`: the voices export where a sample has one, else its raw text.
+        Rows of `name`, `text`, the voices export where a sample has one, else its raw text, and
+        `raw`, which for a file is its text. Bytes that are no UTF-8 are kept for the filter.
     """
     rows = []
     for file in files:
         if file.suffix == ".jsonl":
             for line in file.read_text("utf-8").splitlines():
                 sample = json.loads(line)
-                text = sample["abc_voices"] or sample["abc"]
-                rows.append({"name": f"{file}:{sample['sample']}", "text": text})
+                raw = sample["abc"]
+                text = sample.get("abc_voices") or raw
+                rows.append({"name": f"{file}:{sample['sample']}", "text": text, "raw": raw})
         else:
-            rows.append({"name": str(file), "text": file.read_text("utf-8", "replace")})
+            text = file.read_bytes().decode("utf-8", "surrogateescape")
+            rows.append({"name": str(file), "text": text, "raw": text})
     return rows
 
 
@@ -108,19 +236,43 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.judges", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help=".abc or samples.jsonl")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, help="three processes each; default: cores")
     options = parser.parse_args(arguments)
     try:
         rows = read_texts(options.files)
-        verdicts = judge_all([row["text"] for row in rows])
+        if not rows:
+            raise ValueError("no texts in these files")
+        texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
+        verdicts, about = judge_texts(texts, raw, options.workers)
         lines = [
             json.dumps({"name": row["name"]} | verdict) + "\n"
             for row, verdict in zip(rows, verdicts, strict=True)
         ]
         options.out.write_text("".join(lines), "utf-8")
+        result = summary(verdicts, about)
+        about_file = options.out.with_name(options.out.stem + "_summary.json")
+        about_file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     except (ValueError, KeyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    print(table(result))
     return 0
+
+
+def table(result: dict[str, Any]) -> str:
+    """Returns a summary as lines of text."""
+    who = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [f"{result['n']} texts, judged by {who}"]
+    lines += [f"  {name} DOES NOT JUDGE: {why}" for name, why in result["missing"].items()]
+    if not all(state["files"] for state in result["sandbox"].values()):
+        lines.append("  files are not shut off from the readers: this kernel has no Landlock")
+    lines += [f"  rejected, {reason}: {count}" for reason, count in result["rejected"].items()]
+    for name, rate in result["rates"].items():
+        low, high = rate["interval_95"]
+        lines.append(f"  {name:18} {rate['rate']:6.1%}  [{low:.1%}, {high:.1%}]")
+    for name, mean in (result["mean"] | result["mean_agreement"]).items():
+        lines.append(f"  {name:18} {mean:8.3f}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,204 @@
+"""What runs in the sandbox: `python -I judge_worker.py music21`, or `abc2midi`.
+
+JSON lines on stdin -> one JSON line each on stdout, after a first line that says the version.
+{"text"} is read by the reader that the process was started for; {"midi"}, a file in base64, is
+read by symusic, and only here: whatever other programs make of bad text stays in the sandbox.
+
+Nothing of this project is imported: the sandbox does not let this process see it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CPU_SECONDS = 25  # a text
+ABC2MIDI_SECONDS = 10.0
+MAX_NOTES = 100_000
+MAX_MIDI_BYTES = 4 << 20
+MAX_MESSAGE_BYTES = 1 << 20
+MESSAGES_SHOWN = 5
+MESSAGE_CHARS = 200
+
+Answer = dict[str, Any]
+
+
+def read_midi(midi: bytes) -> Answer:
+    """Reads the notes of a MIDI file.
+
+    Returns:
+        `midi`: whether symusic takes it; `notes`: [onset in quarters, onset in quarters of the
+        first tempo, pitch]; `seconds`: end of the last; `error`: why not.
+    """
+    from symusic import Score
+
+    if len(midi) > MAX_MIDI_BYTES:
+        return {"midi": False, "error": f"MIDI file of more than {MAX_MIDI_BYTES} bytes"}
+    try:
+        score = Score.from_midi(midi)
+        timed = score.to("second")
+        at_start = [tempo.mspq for tempo in score.tempos if tempo.time == 0]
+        quarters_a_second = 1e6 / (at_start[-1] if at_start else 500_000)
+    except Exception as error:  # a damaged file; symusic's messages hold paths of its build
+        return {"midi": False, "error": f"its MIDI file is damaged: {type(error).__name__}"}
+    if score.note_num() > MAX_NOTES:
+        return {"midi": False, "error": f"more than {MAX_NOTES} notes"}
+    notes, end = [], 0.0
+    for track, in_seconds in zip(score.tracks, timed.tracks, strict=True):
+        for note, clock in zip(track.notes, in_seconds.notes, strict=True):
+            onset, played = note.time / score.tpq, clock.time * quarters_a_second
+            notes.append([round(onset, 4), round(played, 4), note.pitch])
+            end = max(end, clock.time + clock.duration)
+    return {"midi": True, "notes": notes, "seconds": end}
+
+
+def read_by_music21(text: str) -> Answer:
+    """Reads a text as the studies do, and writes MIDI of it."""
+    from music21 import converter
+    from music21.midi.translate import music21ObjectToMidiFile
+
+    answer: Answer = {"parse": False, "midi": False}
+    try:
+        # never `converter.parse`: it takes a text for a path first
+        score = converter.parseData(text, format="abc")
+        answer["parse"] = True
+        midi = music21ObjectToMidiFile(score).writestr()
+    except MemoryError:
+        return answer | {"error": "MemoryError", "last": True}
+    except Exception as error:  # its parsers raise whatever they meet; each is a verdict
+        return answer | {"error": f"{type(error).__name__}: {error}"[:MESSAGE_CHARS]}
+    return answer | (read_midi(midi) if midi else {"error": "no MIDI written"})
+
+
+class Abc2midi:
+    """abc2midi, a process for each text, in a sandbox inside this one that is narrower still."""
+
+    def __init__(self, program: str, sandbox: str, libraries: list[str]) -> None:
+        rules = {
+            "read": [program, *libraries],
+            "write": os.getcwd(),
+            "memory_bytes": 1 << 30,
+            "file_bytes": 16 << 20,
+            "cpu_seconds": int(ABC2MIDI_SECONDS),
+            "forks": False,
+        }
+        self._command = [sys.executable, "-I", "-S", sandbox, json.dumps(rules), program]
+        words = re.findall(rb"[A-Za-z]{2,}", Path(program).read_bytes())
+        self._words = {word.decode() for word in words}
+
+    def version(self) -> str:
+        """Returns what abc2midi says of its version."""
+        self._run("-ver")
+        said = Path("said").read_text("utf-8", "replace").split()
+        return said[0] if said else "unknown"
+
+    def __call__(self, text: str) -> Answer:
+        """Reads a text; counts the lines that begin with Error and Warning.
+
+        The exit code says nothing: it is 0 for any text.
+        """
+        source, target = Path("tune.abc"), Path("tune.mid")
+        target.unlink(missing_ok=True)
+        source.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            code = self._run(source.name, "-o", target.name)
+        except subprocess.TimeoutExpired:
+            return {"midi": False, "failure": f"no result after {ABC2MIDI_SECONDS:.0f} s"}
+        with Path("said").open("rb") as file:
+            said = file.read(MAX_MESSAGE_BYTES).decode("utf-8", "replace")
+        lines = said.splitlines()
+        errors, warnings = (
+            [line for line in lines if line.startswith(start)] for start in ("Error", "Warning")
+        )
+        answer: Answer = {"errors": len(errors), "warnings": len(warnings), "midi": False}
+        answer["messages"] = [self._own_words(line) for line in (errors + warnings)]
+        answer["messages"] = answer["messages"][:MESSAGES_SHOWN]
+        if code < 0:
+            return answer | {"failure": f"ended by signal {-code}"}
+        if not target.exists():
+            return answer | {"error": "no MIDI written"}
+        with target.open("rb") as file:
+            return answer | read_midi(file.read(MAX_MIDI_BYTES + 1))
+
+    def _run(self, *arguments: str) -> int:
+        with Path("said").open("wb") as said:  # a file, since the sandbox bounds its size
+            return subprocess.run(
+                [*self._command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                timeout=ABC2MIDI_SECONDS,
+                check=False,
+            ).returncode
+
+    def _own_words(self, message: str) -> str:
+        """Returns a message without what it quotes, which might come from a file.
+
+        Its place and the words that stand in the program itself are kept.
+        """
+        match = re.match(r"(\w+) in line-char (\d+)-(\d+) : ", message)
+        place = f"line {match[2]}, character {match[3]}: " if match else ""
+        rest = message[match.end() if match else 0 :]
+        words = [w if w in self._words else "..." for w in re.findall(r"[A-Za-z]+|[^\s]", rest)]
+        text = re.sub(r"(\.\.\.\s*)+", "... ", " ".join(words))
+        return (place + text).strip()[:MESSAGE_CHARS]
+
+
+def _allow_cpu_seconds(seconds: int) -> None:
+    """Moves the limit of CPU time, which counts from the start of the process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(usage.ru_utime + usage.ru_stime) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def start(arguments: list[str]) -> tuple[Callable[[str], Answer], Answer]:
+    """Returns the reader that the arguments name, and its greeting."""
+    greeting = {"sandbox": json.loads(os.environ["SANDBOX"])}
+    if arguments[0] == "music21":
+        import music21
+        from music21 import converter  # noqa: F401  before the first text's time begins
+
+        with contextlib.suppress(ValueError, OSError):  # from here on it needs no other process
+            resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        return read_by_music21, greeting | {"version": music21.__version__}
+    if len(arguments) < 3:  # it still reads MIDI files
+
+        def refuse(_: str) -> Answer:
+            return {"midi": False, "failure": "abc2midi is not installed"}
+
+        return refuse, greeting | {"missing": "abc2midi is not installed"}
+    reader = Abc2midi(*arguments[1:3], arguments[3:])
+    return reader, greeting | {"version": reader.version()}
+
+
+def main() -> None:
+    """Answers until stdin ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
+    reader, greeting = start(sys.argv[1:])
+    answers.write(json.dumps(greeting).encode() + b"\n")
+    answers.flush()
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        _allow_cpu_seconds(CPU_SECONDS)
+        if "midi" in request:
+            answer = read_midi(base64.b64decode(request["midi"]))
+        else:
+            answer = reader(request["text"])
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+        if answer.get("last"):
+            return  # after a lack of memory it is started anew
+
+
+if __name__ == "__main__":
+    main()
