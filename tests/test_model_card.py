@@ -30,7 +30,16 @@ WEIGHTS_AND_TEXT = {
     "tokenizer_config.json",
 }
 PIPELINE = {
-    f"{name}_abc.py" for name in ("relay", "header", "bar_grammar", "grammar", "constrained")
+    f"{name}_abc.py"
+    for name in (
+        "relay",
+        "header",
+        "constrained",
+        "grammar",
+        "bar_grammar",
+        "header_grammar",
+        "voices_grammar",
+    )
 } | {"pipeline_abc_music.py"}
 
 
