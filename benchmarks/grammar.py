@@ -7,7 +7,7 @@ temperature 1 and without a cut, one thread; rounds are interleaved, and the fir
 automaton's states. Time is CPU time of this process a step (one token for each row). The cost is
 the share of the time of a constrained step that the free one does not take. Beside it stand the
 tokens that the grammar replaced, a share that estimates the probability mass that is illegal, and
-those where only one token was legal.
+those of them for which it left a single one.
 """
 
 import argparse

@@ -9,28 +9,33 @@ import argparse
 import hashlib
 import json
 import logging
-import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
 from tqdm import tqdm
 
 from data_prep.corpus import DIALECT
 from data_prep.stages import code_digest
-from training.blocks import load_songs
+from training.blocks import DENOMINATORS, load_songs
 from training.data_files import locate_data
 from training.validation import SongEvaluator
 
 from .judges import judge_all
+from .likelihood import likelihood
 from .metrics import validity
 from .sampling import SamplingSettings, find_model, load_model, make_samples
 
 logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 16_384
+TEST_LOSSES = (
+    *("n_songs", "loss_nats_per_token", "loss_standard_error_nats_per_token"),
+    *("bits_per_char", "bits_per_note", "bits_per_bar", "bits_per_second"),
+)
 
 
 def evaluate(name: str, settings: SamplingSettings, folder: Path) -> dict[str, Any]:
@@ -100,16 +105,10 @@ def test_loss(name: str) -> dict[str, float] | None:
     evaluator = SongEvaluator(songs, tokenizer.eos_token_id, files.block_length, BATCH_TOKENS)
     with tqdm(desc="test loss", total=len(evaluator.batches), unit="batch") as progress:
         loss = evaluator.evaluate(model, on_batch=progress.update)
-    bits = float(loss.nll_nats.sum()) / math.log(2)
-    return {
-        "n_songs": len(songs.ids),
-        "loss_nats_per_token": loss.loss_nats_per_token,
-        "loss_standard_error_nats_per_token": loss.standard_error_nats_per_token,
-        "bits_per_char": bits / songs.totals["n_chars"],
-        "bits_per_note": bits / songs.totals["n_notes"],
-        "bits_per_bar": bits / songs.totals["n_bars"],
-        "bits_per_second": bits / songs.totals["n_seconds"],
-    }
+    counts = pq.read_table(files.tokens / "test.parquet", columns=list(DENOMINATORS))
+    denominators = {name: counts[name].to_numpy().astype(float) for name in DENOMINATORS}
+    in_all_units = likelihood(loss.nll_nats, loss.n_targets, denominators)
+    return {name: in_all_units[name] for name in TEST_LOSSES}
 
 
 def table(metrics: dict[str, Any]) -> str:

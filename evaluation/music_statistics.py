@@ -10,134 +10,68 @@ held-out real pieces (`distance.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial, wraps
-from itertools import combinations, groupby, pairwise
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby, pairwise
 
 import numpy as np
-from scipy.stats import wasserstein_distance
 
-from data_prep.abc_to_midi import perform
 from data_prep.notation import TICKS_PER_QUARTER, TICKS_PER_UNIT, AbcError
-from data_prep.tune import Tune
-from data_prep.tune_parser import parse_tune
+
+from .musical_form import (
+    alignment_drift,
+    first_meter_share,
+    key_kept,
+    onset_alignment,
+    register_shift,
+    rhythm_shift,
+    role_swap_rate,
+)
+from .musical_piece import (
+    END,
+    ONSET,
+    PITCH,
+    Piece,
+    Statistic,
+    of_notes,
+    pitch_classes,
+    read_piece,
+)
 
 STEPS_PER_BAR = 16
 LONGEST_LAG = 256  # bars
 LAGS = {"short": (1, 4), "mid": (5, 16), "long": (17, LONGEST_LAG)}
 SILENT_BARS = 8  # in a row, of one voice: a loop of silence
-MIN_NOTES = 8  # of a voice or a third, for its histogram to say anything
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
-# Krumhansl and Kessler 1982: how well each degree, from the tonic up, fits a key
-MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-VOICE, ONSET, END, PITCH = range(4)
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A tune as numbers.
-
-    Attributes:
-        tune: What was read.
-        starts: (B + 1,) first tick of each bar, and the end of the last.
-        notes: (N, 4) voice, onset, end, pitch; by voice and onset; drums left out.
-        onsets: (n, 2) voice, onset of each chord of any voice, drums too.
-        chord_sizes: (n,) notes that begin together in one voice; drums left out.
-    """
-
-    tune: Tune
-    starts: np.ndarray
-    notes: np.ndarray
-    onsets: np.ndarray
-    chord_sizes: np.ndarray
-
-    @property
-    def n_bars(self) -> int:
-        """B."""
-        return len(self.starts) - 1
-
-    @property
-    def texts(self) -> list[list[str]]:
-        """Bar texts of each voice without drums; "" for a bar of rest."""
-        return [voice.bars for voice in self.tune.voices if not voice.is_drums]
-
-    def bar_of(self, ticks: np.ndarray) -> np.ndarray:
-        """The bar in which each tick lies, from 0."""
-        return np.searchsorted(self.starts, ticks, "right") - 1
-
-    @cached_property
-    def note_bars(self) -> np.ndarray:
-        """(N,) the bar in which each note begins."""
-        return self.bar_of(self.notes[:, ONSET])
-
-
-def read_piece(abc: str) -> Piece:
-    """Reads a tune in either layout.
-
-    Raises:
-        AbcError: Where the text leaves the dialect.
-    """
-    performance = perform(parse_tune(abc))
-    drums = [voice.is_drums for voice in performance.tune.voices]
-    chords = [(v, *chord) for v, voice in enumerate(performance.voices) for chord in voice]
-    pitched = [chord for chord in chords if not drums[chord[0]]]
-    notes = [(v, on, end, pitch) for v, on, end, pitches in pitched for pitch in pitches]
-    return Piece(
-        performance.tune,
-        np.array(performance.starts),
-        np.array(notes, dtype=np.int64).reshape(-1, 4),
-        np.array([chord[:2] for chord in chords], dtype=np.int64).reshape(-1, 2),
-        np.array([len(chord[3]) for chord in pitched], dtype=np.int64),
-    )
-
-
-Statistic = Callable[[Piece], float | None]
-
-
-def _of_notes(statistic: Callable[..., float | None]) -> Callable[..., float | None]:
-    """None for a piece without notes."""
-
-    @wraps(statistic)
-    def of_piece(piece: Piece, **settings: tuple[int, int]) -> float | None:
-        return statistic(piece, **settings) if len(piece.notes) else None
-
-    return of_piece
-
-
-def _pitch_classes(notes: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """(12,) notes of each pitch class, or their weights."""
-    return np.bincount(notes[:, PITCH] % 12, weights=weights, minlength=12)
-
-
-@_of_notes
+@of_notes
 def pitch_range(piece: Piece) -> float:
     """Highest less lowest pitch, in semitones."""
     return float(np.ptp(piece.notes[:, PITCH]))
 
 
-@_of_notes
+@of_notes
 def n_pitch_classes(piece: Piece) -> float:
     """Pitch classes that occur, 1 to 12."""
-    return float(np.count_nonzero(_pitch_classes(piece.notes)))
+    return float(np.count_nonzero(pitch_classes(piece.notes)))
 
 
-@_of_notes
+@of_notes
 def pitch_class_entropy(piece: Piece) -> float:
     """Entropy of the pitch classes of all notes in bits, 0 to 3.585; as muspy."""
-    share = _pitch_classes(piece.notes) / len(piece.notes)
+    share = pitch_classes(piece.notes) / len(piece.notes)
     share = share[share > 0]
     return max(0.0, float(-(share * np.log2(share)).sum()))
 
 
-@_of_notes
+@of_notes
 def scale_consistency(piece: Piece) -> float:
     """Share of notes in the scale of the key that holds most of them, 7/12 to 1; as muspy.
 
     Of 24 keys, whose minor ones are natural, so that each shares its notes with a major one.
     """
-    counts = _pitch_classes(piece.notes)
+    counts = pitch_classes(piece.notes)
     scales = [(np.array(MAJOR) + tonic) % 12 for tonic in range(12)]
     return float(max(counts[scale].sum() for scale in scales) / len(piece.notes))
 
@@ -164,14 +98,14 @@ def _sounding(piece: Piece) -> np.ndarray:
     return np.cumsum(change)[: n_steps - 1]
 
 
-@_of_notes
+@of_notes
 def polyphony(piece: Piece) -> float:
     """Mean of different pitches that sound, over the sixteenths with at least one; as muspy."""
     sounding = _sounding(piece)
     return float(sounding[sounding > 0].mean())
 
 
-@_of_notes
+@of_notes
 def polyphony_rate(piece: Piece) -> float:
     """Share with two pitches or more of the sixteenths with at least one (muspy: of all)."""
     sounding = _sounding(piece)
@@ -216,7 +150,7 @@ def _bar_vectors(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     return chroma, steps
 
 
-@_of_notes
+@of_notes
 def groove_consistency(piece: Piece) -> float | None:
     """1 less the mean share of 16 steps of a bar in which neighbouring bars differ, 0 to 1.
 
@@ -230,7 +164,7 @@ def groove_consistency(piece: Piece) -> float | None:
     return float(1 - (steps[1:] != steps[:-1]).mean(1)[heard].mean())
 
 
-@_of_notes
+@of_notes
 def bar_similarity(piece: Piece, lags: tuple[int, int]) -> float | None:
     """How like the bars some lag apart are, at the best lag, 0 to 1.
 
@@ -308,142 +242,16 @@ def silence_loop(piece: Piece) -> float | None:
     return float(rate > 0.5 or max(longest, default=0) >= SILENT_BARS)
 
 
-@_of_notes
+@of_notes
 def notes_per_chord_mean(piece: Piece) -> float:
     """Mean of notes that begin together in one voice; a note alone is one."""
     return float(piece.chord_sizes.mean())
 
 
-@_of_notes
+@of_notes
 def notes_per_chord_p95(piece: Piece) -> float:
     """95th percentile of notes that begin together in one voice: study A's dense clusters."""
     return float(np.percentile(piece.chord_sizes, 95))
-
-
-def _halves(piece: Piece) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First bar and the bar after the last of both halves."""
-    middle = piece.n_bars // 2
-    return (0, middle), (middle, piece.n_bars)
-
-
-def _alignment(piece: Piece, bars: tuple[int, int]) -> float | None:
-    """`onset_alignment` of some bars."""
-    bar = piece.bar_of(piece.onsets[:, 1])
-    here = (bar >= bars[0]) & (bar < bars[1])
-    voices, onsets = piece.onsets[here].T
-    pairs = np.unique(np.stack([bar[here], voices]), axis=1)  # (2, n)
-    shared = np.bincount(pairs[0], minlength=piece.n_bars)[bar[here]] > 1
-    voices, onsets = voices[shared], onsets[shared]
-    _, place, count = np.unique(onsets, return_inverse=True, return_counts=True)
-    together = count[place] > 1
-    shares = [together[voices == voice].mean() for voice in np.unique(voices)]
-    return float(np.mean(shares)) if shares else None
-
-
-def onset_alignment(piece: Piece) -> float | None:
-    """Share of a voice's onsets at which another voice begins a note too; mean over voices, 0 to 1.
-
-    Drums are a voice here. Only bars count in which two voices or more begin notes; None if there
-    are none.
-    """
-    return _alignment(piece, (0, piece.n_bars))
-
-
-def alignment_drift(piece: Piece) -> float | None:
-    """`onset_alignment` of the first half less that of the second, -1 to 1.
-
-    Above 0 where voices drift apart (a failure that study A saw); None if a half has none.
-    """
-    first, second = (_alignment(piece, half) for half in _halves(piece))
-    return None if first is None or second is None else first - second
-
-
-def _voice_halves(piece: Piece) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The notes of both halves of each voice that has MIN_NOTES in both: (n, 4), (m, 4)."""
-    found = []
-    for voice in np.unique(piece.notes[:, VOICE]):
-        own, bars = piece.notes[:, VOICE] == voice, piece.note_bars
-        first, second = (piece.notes[own & (bars >= a) & (bars < b)] for a, b in _halves(piece))
-        if min(len(first), len(second)) >= MIN_NOTES:
-            found.append((first, second))
-    return found
-
-
-def register_shift(piece: Piece) -> float | None:
-    """How far the pitches of a voice move from the first half to the second, in semitones.
-
-    The earth mover's distance between both histograms, mean over voices of 8 notes in each half;
-    None if there are none. Large where voices change role (a failure that study A saw).
-    """
-    halves = _voice_halves(piece)
-    moves = [wasserstein_distance(a[:, PITCH], b[:, PITCH]) for a, b in halves]
-    return float(np.mean(moves)) if moves else None
-
-
-def rhythm_shift(piece: Piece) -> float | None:
-    """How far the note lengths of a voice change from the first half to the second, 0 to 1.
-
-    Total variation between both histograms of lengths; voices as in `register_shift`.
-    """
-    changes = []
-    for halves in _voice_halves(piece):
-        lengths = [half[:, END] - half[:, ONSET] for half in halves]
-        _, place = np.unique(np.concatenate(lengths), return_inverse=True)
-        parts = np.split(place, [len(lengths[0])])
-        first, second = (np.bincount(p, minlength=place.max() + 1) / len(p) for p in parts)
-        changes.append(np.abs(first - second).sum() / 2)
-    return float(np.mean(changes)) if changes else None
-
-
-def role_swap_rate(piece: Piece) -> float | None:
-    """Share of pairs of voices of which the higher one, by mean pitch, is the lower one later.
-
-    In the first half against the second; voices as in `register_shift`; None below two.
-    """
-    means = [[half[:, PITCH].mean() for half in halves] for halves in _voice_halves(piece)]
-    swaps = [(a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in combinations(means, 2)]
-    return float(np.mean(swaps)) if swaps else None
-
-
-def first_meter_share(piece: Piece) -> float | None:
-    """Share of bars in the metre of the first one; None without bars."""
-    if not piece.n_bars:
-        return None
-    changes = sorted(bar for bar in piece.tune.meters if bar < piece.n_bars)
-    lengths = np.diff([*changes, piece.n_bars])
-    first = [piece.tune.meters[bar] == piece.tune.meters[0] for bar in changes]
-    return float(lengths[first].sum() / piece.n_bars)
-
-
-def estimate_key(notes: np.ndarray) -> tuple[int, str] | None:
-    """Tonic (0 is C) and mode of notes (N, 4); None if all pitch classes weigh the same.
-
-    The key whose profile correlates best with the time that each pitch class sounds.
-    Source: Krumhansl 1990, chapter 4, with the profiles of Krumhansl and Kessler 1982.
-    """
-    weights = _pitch_classes(notes, notes[:, END] - notes[:, ONSET])
-    if not np.ptp(weights):
-        return None
-    fits = {
-        (tonic, mode): np.corrcoef(np.roll(profile, tonic), weights)[0, 1]
-        for mode, profile in (("major", MAJOR_PROFILE), ("minor", MINOR_PROFILE))
-        for tonic in range(12)
-    }
-    return max(fits, key=fits.__getitem__)
-
-
-def key_kept(piece: Piece) -> float | None:
-    """1 if the last third of the bars is in the key of the first by `estimate_key`, else 0.
-
-    None if a third has less than 8 notes. Real pieces modulate, and the relative key is a common
-    error of the estimate: read it beside held-out pieces.
-    """
-    third, bars = piece.n_bars // 3, piece.note_bars
-    ends = [piece.notes[bars < third], piece.notes[bars >= piece.n_bars - third]]
-    if min(map(len, ends)) < MIN_NOTES:
-        return None
-    first, last = map(estimate_key, ends)
-    return None if first is None or last is None else float(first == last)
 
 
 _PLAIN: tuple[Statistic, ...] = (

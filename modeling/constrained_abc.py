@@ -40,7 +40,8 @@ class GrammarCounts:
         n_steps: Tokens chosen, over all rows, until each ended.
         n_replaced: Those where the model's own draw was illegal: their share estimates the
             probability mass that was illegal.
-        n_forced: Those where only one token was legal.
+        n_forced: Those of the replaced for which only one token was legal, by the mask; it is made
+            where the first _ASKED_FIRST draws are all illegal.
     """
 
     n_steps: int = 0

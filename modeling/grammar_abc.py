@@ -8,7 +8,7 @@ of notes, and an end within a given number of characters (`closing`). No state i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .bar_grammar_abc import GENERATION, TICKS_PER_UNIT, BarGrammar, Limits, Node, Pitches
@@ -32,7 +32,7 @@ ALPHABET = frozenset(
     "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
 )
 # upper bounds, in characters, of parts of `TuneGrammar.closing`
-_LONGEST_BAR_END, _TIED_NOTE, _SHORT_BAR = 60, 8, 14
+LONGEST_BAR_END, TIED_NOTE, SHORT_BAR = 60, 8, 16
 
 
 class Stage(NamedTuple):
@@ -406,6 +406,17 @@ class TuneGrammar:
 
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""
+        stage = state.stage
+        tied = [*stage.tied_in[stage.voice :], *stage.tied_out]
+        return self._bound_of_needs(state, tied) + LONGEST_BAR_END
+
+    def _bound_of_needs(self, state: State, tied: Iterable[Pitches]) -> int:
+        """Characters for the rest of the header, for ties, and for the notes and seconds to come.
+
+        Args:
+            state: Of a text so far.
+            tied: Pitches that sound on, of each voice.
+        """
         stage, limits = state.stage, self.limits
         seconds = limits.seconds - stage.seconds
         n_bars = 0
@@ -415,13 +426,12 @@ class TuneGrammar:
             quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
             n_notes = limits.n_notes - state.n_notes + 2
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
-        ties = [*stage.tied_in[stage.voice :], *stage.tied_out]
-        if state.node is not None:
-            ties += [state.node.key.tied, state.node.key.pitches]
-        n_tied = sum(len(tie) + 2 for tie in ties if tie)
+        key = state.node.key if state.node is not None else None
+        ties = [*tied, *((key.tied, key.pitches) if key else ())]
+        n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
         head = LONGEST_HEAD if stage.phase == "line" else 0
         notes = 2 * (limits.n_notes - state.n_notes)
-        return head + _LONGEST_BAR_END + _TIED_NOTE * n_tied + _SHORT_BAR * n_bars + notes
+        return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes
 
     def closing_character(self, state: State) -> str:
         """Its first character; after it, the way is the same."""

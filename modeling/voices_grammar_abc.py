@@ -7,14 +7,12 @@ and then `L:1/16`; a tune that changes its metre says it before its first bar as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .bar_grammar_abc import TICKS_PER_UNIT, Node, Pitches
-from .grammar_abc import State, TuneGrammar
+from .bar_grammar_abc import Node, Pitches
+from .grammar_abc import LONGEST_BAR_END, SHORT_BAR, State, TuneGrammar
 from .header_grammar_abc import (
-    LONGEST_HEAD,
     TICKS_PER_QUARTER,
     line_ends,
     meter_lines,
@@ -26,7 +24,6 @@ from .header_grammar_abc import (
 from .relay_abc import UNIT_LINE
 
 BARS_PER_LINE = 4
-_LONGEST_BAR_END, _TIED_NOTE, _SHORT_BAR = 60, 8, 16
 
 
 class PlannedBar(NamedTuple):
@@ -245,25 +242,13 @@ class VoicesGrammar(TuneGrammar):
 
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""
-        stage, limits = state.stage, self.limits
-        if len(stage.is_drums) > 1 or (stage.plan and stage.phase == "line"):
-            bars = stage.plan[stage.bar :]
-            ends = sum(_SHORT_BAR + len(bar.changes) for bar in bars) + _LONGEST_BAR_END
-            tied = state.node.key if state.node is not None else None
-            n_tied = len(stage.tied) + (len(tied.tied) + len(tied.pitches) if tied else 0)
-            head = LONGEST_HEAD if stage.phase == "line" else 0
-            return head + ends + _TIED_NOTE * (n_tied + 4)
-        seconds = limits.seconds - stage.seconds
-        ticks = meter_ticks(stage.meter) if stage.meter else limits.bar_ticks[0]
-        quarters = seconds / 60 * (stage.quarters_per_minute or limits.quarters_per_minute[1])
-        n_notes = limits.n_notes - state.n_notes + 2
-        needed = max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT, 0)
-        n_bars = math.ceil(needed / ticks) + 1
-        head = LONGEST_HEAD if stage.phase == "line" else 0
-        tied = [stage.tied, *((state.node.key.tied, state.node.key.pitches) if state.node else ())]
-        n_tied = sum(len(pitches) + 2 for pitches in tied if pitches)
-        notes = 2 * (limits.n_notes - state.n_notes)
-        return head + _LONGEST_BAR_END + _TIED_NOTE * n_tied + _SHORT_BAR * n_bars + notes
+        stage = state.stage
+        bound = self._bound_of_needs(state, [stage.tied]) + LONGEST_BAR_END
+        if not stage.plan or (stage.is_first_voice and stage.phase != "line"):
+            return bound + SHORT_BAR
+        # a later voice has the bars of the first, each with its changes
+        to_come = stage.plan[stage.bar :]
+        return bound + sum(SHORT_BAR + len(bar.changes) for bar in to_come)
 
     def closing_character(self, state: State) -> str:
         """The first character of a short way to the end; after it, the way is the same."""

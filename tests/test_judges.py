@@ -246,7 +246,10 @@ def test_hostile_text_ends_in_an_answer_from_each_reader(jury, name):
 
 def test_crash_of_abc2midi_is_a_verdict(jury):
     text = SCALE.replace("K:C", "P:((((((A9)9)9)9)9)9)\nK:C")
-    assert jury.read("abc2midi", text)["failure"] == "ended by signal 11"
+    # it reads beyond an array, and dies of that about every other time
+    answers = (jury.read("abc2midi", text) for _ in range(40))
+    crash = next(answer for answer in answers if "failure" in answer)
+    assert crash["failure"] == "ended by signal 11"
 
 
 def test_abort_of_node_is_a_verdict_and_it_is_started_again(jury, abcjs):

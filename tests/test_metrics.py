@@ -30,9 +30,9 @@ from evaluation.music_statistics import (
     describe_tune,
     describe_tunes,
     empty_bar_rates,
-    estimate_key,
-    read_piece,
 )
+from evaluation.musical_form import estimate_key
+from evaluation.musical_piece import read_piece
 
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\n"
 

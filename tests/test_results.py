@@ -1,8 +1,11 @@
 import csv
+import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from study_results import make_results
 
 from data_prep import digest_list
 from data_prep.split import SPLITS
@@ -28,6 +31,20 @@ def test_tables_of_the_readme_are_what_the_files_say(tmp_path):
     readme = copy_of(PROJECT / "README.md", tmp_path)
     assert tables.main([str(PROJECT / "results"), str(readme)]) == 0
     assert readme.read_text() == (PROJECT / "README.md").read_text()
+
+
+def test_side_studies_are_told_where_they_are_there(tmp_path):
+    folder = make_results(tmp_path / "results")
+    leakage, tokenizers = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("leakage", "tokenizers")
+    )
+    for lines, runs in (
+        (findings.leakage_lines(leakage), leakage["runs"]),
+        (findings.tokenizer_lines(tokenizers), tokenizers["runs"]),
+    ):
+        for run in runs:
+            assert any(line.startswith(f"- {run['run']}") for line in lines)
+        assert all(re.search(r"-?\d\.\d+ .*\[-?\d\.\d+, -?\d\.\d+\]\.$", line) for line in lines)
 
 
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import yaml
 from study_trial import (
     BRANCHED,
     TINY,
@@ -243,3 +244,28 @@ def test_study_file_that_is_not_there_is_one_line(place, capsys):
     write_study([{"config": "gpt_tiny"}])
     assert main([str(RUNS.parent / "study_tral.yaml")]) == 2
     assert "did you mean study_trial.yaml?" in capsys.readouterr().err
+
+
+def test_studies_share_what_stands_in_their_base(place):
+    path = write_study([{"config": "gpt_tiny"}], base="base_trial.yaml")
+    base = RUNS.parent / "base_trial.yaml"
+    base.write_text(yaml.safe_dump({"overrides": {"training.seed": 9, "model.hidden_size": 8}}))
+    ((_, run),) = plan_study(path).runs
+    assert run.config["model"]["hidden_size"] == 16  # the study's own
+    base.write_text(yaml.safe_dump({"overrides": {"training.warmup_steps": 7}}))
+    ((_, run),) = plan_study(path).runs
+    assert run.config["training"]["warmup_steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"overrides": {}, "name": "other"}, "holds name, overrides; expected overrides and"),
+        ({"overrides": [1]}, "expected dotted keys with values"),
+    ],
+)
+def test_base_that_is_more_than_overrides_is_one_clear_error(place, content, message):
+    path = write_study([{"config": "gpt_tiny"}], base="base_trial.yaml")
+    (RUNS.parent / "base_trial.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=message):
+        plan_study(path)

@@ -6,9 +6,9 @@ python -m training.study configs/study_demo.yaml --index 3    # one cell, for ar
 
 The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
 `name`, `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`, `seeds`,
-`overrides` (dotted keys for all cells), and if wanted `learning_rate_rule`, a file that gives the
-learning rate by size. With `budget.branches` a cell gives a run for each of its branches as well.
-The plan goes to runs/<study>/plan.json.
+`overrides` (dotted keys for all cells), and if wanted `base`, a file of overrides below these, and
+`learning_rate_rule`, a file that gives the learning rate by size. With `budget.branches` a cell
+gives a run for each of its branches as well. The plan goes to runs/<study>/plan.json.
 """
 
 import argparse

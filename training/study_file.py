@@ -8,7 +8,7 @@ from typing import Any
 
 from .config import ConfigError, nearest, parse_override, read_yaml
 
-STUDY_FIELDS = ("name", "overrides", "sizes", "tokens", "seeds", "learning_rate_rule")
+STUDY_FIELDS = ("name", "base", "overrides", "sizes", "tokens", "seeds", "learning_rate_rule")
 PER_CELL = {"budget.tokens": "tokens", "training.seed": "seeds"}
 OF_A_SIZE = ("config", "name", "seeds", "learning_rates")  # what is no dotted key
 
@@ -24,7 +24,7 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
         ConfigError: If a key is unknown or has an impossible value.
         FileNotFoundError: If there is no such file.
     """
-    study = read_yaml(path)
+    study = _on_its_base(path, read_yaml(path))
     cell_overrides, is_for_all_sizes = [], False
     for text in overrides:
         key, value = parse_override(text)
@@ -44,13 +44,34 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
         if not isinstance(study.get(key), list) or not study[key]:
             found = repr(study.get(key))
             raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
-    shared = study.get("overrides") or {}
-    if not isinstance(shared, dict):
-        raise ConfigError(f"overrides is {shared!r} in {path}, expected dotted keys with values")
+    _check_overrides(path, study)
     if is_for_all_sizes:
         study["sizes"] = [_without_seeds(size) for size in study["sizes"]]
     _check_sizes(path, study)
     return study, cell_overrides
+
+
+def _on_its_base(path: Path, study: dict[str, Any]) -> dict[str, Any]:
+    """The study on top of the overrides of its base, so that what studies share is written once."""
+    if "base" not in study:
+        return study
+    base_path = path.parent / str(study["base"])
+    base = read_yaml(base_path)
+    if base.keys() != {"overrides"}:
+        raise ConfigError(
+            f"{base_path}, the base of {path}, holds {', '.join(sorted(base))}; expected overrides "
+            "and nothing else"
+        )
+    for where, content in ((base_path, base), (path, study)):
+        _check_overrides(where, content)
+    both = {**(base["overrides"] or {}), **(study.get("overrides") or {})}
+    return {**study, "overrides": both}
+
+
+def _check_overrides(path: Path, study: dict[str, Any]) -> None:
+    shared = study.get("overrides") or {}
+    if not isinstance(shared, dict):
+        raise ConfigError(f"overrides is {shared!r} in {path}, expected dotted keys with values")
 
 
 def seeds_of(size: dict[str, Any], study: dict[str, Any]) -> list[int]:
