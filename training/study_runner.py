@@ -1,19 +1,18 @@
 """Runs the cells of a study as processes of train.py, several at once, under one bar in tokens."""
 
-import ctypes
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from tqdm import tqdm
 
+from .child_processes import signals_held, sigterm_as_interrupt, start_child
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 POLL_SECONDS = 0.25
 STOP_SECONDS = 60.0  # for the step under way and its checkpoint
 LAST_LINE_BYTES = 1024
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class RunningCell:
@@ -42,14 +40,12 @@ class RunningCell:
         self.slot = slot
         run.path.mkdir(parents=True, exist_ok=True)
         self.output: IO[bytes] = (run.path / "train.log").open("wb")
-        self.process = subprocess.Popen(
+        self.process = start_child(
             [sys.executable, str(TRAIN), cell.config, *cell.overrides],
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
             env=environment(slot, gpus),
-            start_new_session=True,  # Ctrl-C reaches the study alone, which passes it on once
-            preexec_fn=stop_with_parent,
         )
 
     def failure(self) -> str | None:
@@ -118,7 +114,8 @@ def run_cells(
         try:
             while waiting or running:
                 while waiting and free_slots:
-                    running.append(RunningCell(*waiting.pop(0), free_slots.pop(0), gpus))
+                    with signals_held():
+                        running.append(RunningCell(*waiting.pop(0), free_slots.pop(0), gpus))
                 time.sleep(POLL_SECONDS)
                 for child in [c for c in running if c.process.poll() is not None]:
                     running.remove(child)
@@ -159,23 +156,3 @@ def _stop(running: list[RunningCell]) -> None:
             child.process.kill()
             child.process.wait()
         child.output.close()
-
-
-def stop_with_parent() -> None:
-    """In the child: get SIGTERM if the study is killed (Linux; elsewhere the run goes on alone)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which ends a job of a cluster, do what Ctrl-C does."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -23,16 +23,11 @@ import pyarrow.parquet as pq
 
 from .branches import plan_branches
 from .budget import plan_budget
+from .child_processes import signals_held, sigterm_as_interrupt, start_child
 from .data_files import DataFiles, locate_data
 from .run_folder import RUNS
 from .study_plan import Cell, Planned
-from .study_runner import (
-    TRAIN,
-    environment,
-    n_tokens_logged,
-    sigterm_as_interrupt,
-    stop_with_parent,
-)
+from .study_runner import TRAIN, environment, n_tokens_logged
 
 # what TrainingArguments does where a config says nothing
 DEFAULT_EVAL_STRATEGY, DEFAULT_SAVE_STEPS = "no", 500
@@ -199,18 +194,16 @@ def _start(
     asked = {name: {"config": c.config, "overrides": c.overrides} for name, c in sizes.items()}
     # this project's code, also if another copy of it is installed
     path = os.pathsep.join(filter(None, [str(TRAIN.parent), os.environ.get("PYTHONPATH")]))
-    with (folder / "errors").open("w") as errors:
-        process = subprocess.Popen(
+    with (folder / "errors").open("w") as errors, signals_held():
+        process = start_child(
             [sys.executable, "-m", "training.step_speed"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             env={**env, "PYTHONPATH": path},
-            start_new_session=True,
-            preexec_fn=stop_with_parent,
         )
-    processes.append(process)  # before anything can go wrong: what is in the list is ended
+        processes.append(process)
     with suppress(BrokenPipeError), process.stdin:  # one that dies at once says why
         json.dump({"folder": str(folder), "sizes": asked}, process.stdin)
 

@@ -1,0 +1,62 @@
+"""Starts child processes so that no signal is lost on the way, and none of them is left alone."""
+
+import ctypes
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def start_child(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+    """`subprocess.Popen` in a session of its own, ended by SIGTERM if this process is killed.
+
+    Ctrl-C reaches this process alone, which passes it on once. Call it within `signals_held`,
+    together with what notes down the child.
+
+    Args:
+        command: Program and arguments.
+        options: Of Popen.
+    """
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=_be_a_child, **options)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block is over.
+
+    Between fork and return, Python runs hooks in which an exception is printed and dropped: a
+    signal would be lost there. One just after would end the program before the child is known.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which ends a job of a cluster, do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _be_a_child() -> None:
+    """In the child, before its program starts; the prctl is Linux: elsewhere it goes on alone."""
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # drops what was meant for the parent
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
