@@ -22,9 +22,6 @@ try {
   process.exit(0);
 }
 
-// Said of lengths that are no single note; they are played as written.
-const UNDRAWABLE = /^Music Line:\d+:\d+: Duration not representable/;
-
 // The quoted line of music, in HTML, comes after two spaces.
 const shown = (warning) => String(warning).split(":  ")[0].slice(0, MESSAGE_CHARS);
 
@@ -36,7 +33,6 @@ function read(text) {
     answer.tunes = tunes.length;
     const warnings = tune.warnings || [];
     answer.warnings = warnings.length;
-    answer.undrawable = warnings.filter((text) => UNDRAWABLE.test(text)).length;
     answer.messages = warnings.slice(0, MESSAGES_SHOWN).map(shown);
     answer.parse = tune.lines.some((line) => line.staff);
     const midi = abcjs.synth.getMidiFile(tune, { midiOutputType: "binary" });

@@ -31,7 +31,7 @@ class OwnVerdict:
         bar_accuracy: Share of bars with notes that are as long as their metre says; a first bar
             that is shorter in all voices alike is a pick-up, and right. One that cannot be read
             is wrong; 0 where the text cannot be.
-        bars_exact: It takes it, all bars are right, and all voices have as many.
+        bar_perfect: It takes it, all bars are right, and all voices have as many.
         tie_ok: It takes it, and each tie leads to the same pitches at once.
         only_drums: All voices are drums.
         chord_ties: Onset and pitch of notes in a chord that a tie continues.
@@ -40,7 +40,7 @@ class OwnVerdict:
 
     reads: bool = False
     bar_accuracy: float = 0.0
-    bars_exact: bool = False
+    bar_perfect: bool = False
     tie_ok: bool = False
     only_drums: bool = False
     chord_ties: list[Note] = field(default_factory=list)
@@ -62,7 +62,7 @@ def read_by_us(text: str) -> OwnVerdict:
     voices, errors = read_bars(tune)
     verdict.reads = True
     equal = "\n[V:" in text or len({len(written) for written in _written_bars(tune)}) <= 1
-    verdict.bars_exact = tune.n_bars > 0 and not errors and equal
+    verdict.bar_perfect = tune.n_bars > 0 and not errors and equal
     verdict.only_drums = bool(tune.voices) and all(voice.is_drums for voice in tune.voices)
     verdict.tie_ok, verdict.chord_ties = _ties(voices, performance.starts)
     if errors:

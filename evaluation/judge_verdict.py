@@ -27,44 +27,38 @@ def verdict_of(own: OwnVerdict, answers: dict[str, Answer | None]) -> Verdict:
     there = {name: answer for name, answer in answers.items() if answer is not None}
     verdict: Verdict = {
         "own_reader": own.reads,
-        "bars_exact": own.bars_exact,
+        "bar_perfect": own.bar_perfect,
         "bar_accuracy": own.bar_accuracy,
         "tie_ok": own.tie_ok,
-        **rates_of_music21("music21", answers["music21"]),
+        **rates_of_music21(answers["music21"]),
         **_grades("abc2midi", answers["abc2midi"]),
         **_grades("abcjs", answers["abcjs"]),
         "playable": bool(there) and all(is_playable(a, own.only_drums) for a in there.values()),
         "agreement": agreements(answers, own),
     }
-    verdict["valid3"] = _is_valid(verdict, "abcjs_clean")
-    verdict["valid3_heard"] = _is_valid(verdict, "abcjs_heard_clean")
+    verdict["valid3"] = _is_valid(verdict)
     verdict["messages"] = _messages(own, there)
     return verdict
 
 
-def rates_of_music21(prefix: str, answer: Answer | None) -> Verdict:
+def rates_of_music21(answer: Answer | None, prefix: str = "") -> Verdict:
     """Returns the studies' two rates."""
     return {
-        f"{prefix}_{name}": None if answer is None else bool(answer.get(name))
-        for name in ("parse", "midi")
+        prefix + name: None if answer is None else bool(answer.get(said))
+        for name, said in (("validity_music21", "parse"), ("midi_success_music21", "midi"))
     }
 
 
 def _grades(reader: str, answer: Answer | None) -> Verdict:
     if answer is None:
-        names = ("ok", "clean", "errors", "warnings")
-        grades: Verdict = dict.fromkeys(names)
-        undrawable = None
+        grades: Verdict = dict.fromkeys(("ok", "clean", "errors", "warnings"))
     else:
         one_tune = reader != "abcjs" or answer.get("tunes") == 1
         errors, warnings = answer.get("errors", 0), answer.get("warnings", 0)
         ok = bool(answer.get("midi")) and one_tune and not errors
         grades = {"ok": ok, "clean": ok and not warnings, "errors": errors, "warnings": warnings}
-        undrawable = answer.get("undrawable", 0)
     if reader == "abcjs":
         del grades["errors"]  # it knows warnings only
-        heard = None if answer is None else grades["ok"] and grades["warnings"] == undrawable
-        grades |= {"undrawable": undrawable, "heard_clean": heard}
     return {f"{reader}_{name}": value for name, value in grades.items()}
 
 
@@ -90,9 +84,12 @@ def agreements(answers: dict[str, Answer | None], own: OwnVerdict) -> dict[str, 
     return out
 
 
-def _is_valid(verdict: Verdict, abcjs: str) -> bool | None:
+def _is_valid(verdict: Verdict) -> bool | None:
     """Whether all conditions hold; None where a reader is missing."""
-    needed = ("music21_parse", "music21_midi", "abc2midi_clean", abcjs, "playable", "bars_exact")
+    needed = (
+        *("validity_music21", "midi_success_music21", "abc2midi_clean", "abcjs_clean"),
+        *("playable", "bar_perfect"),
+    )
     if None in (*(verdict[name] for name in needed), *verdict["agreement"].values()):
         return None
     return all(verdict[name] for name in needed) and all(

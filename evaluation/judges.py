@@ -7,20 +7,20 @@ hangs, crashes or floods us with output is a verdict on the text, and never the 
 evaluation; one that is not installed is named, and its verdicts are null. Denominators are all
 texts. What a verdict says:
 
-    rejected       why the text was given to no reader (`judge_filter`), or null; else no judge's
-                   verdict but those of our own reader is true
-    own_reader     our strict reader takes it; bar_accuracy, bars_exact and tie_ok are by it
-    music21_parse  music21 parses it without an exception (the studies' validity)
-    music21_midi   and writes MIDI of it (the studies' second rate)
-    abc2midi_ok    it writes a MIDI file that can be read, with no Error; _clean: and no Warning
-    abcjs_ok       one tune, no exception, a MIDI file that can be read; _clean: and no warning
-    playable       every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
-    agreement      F1 of the notes of each two readers
-    valid3         all of it: the three readers, clean; playable; bars_exact; abc2midi and abcjs
-                   agree by 0.98, and either with music21 by 0.85
-    valid3_heard   the same, leaving aside what abcjs cannot draw as one note ("Duration not
-                   representable", of 5 units and the like) and yet plays right
-    raw_...        the studies' two rates again, of the text as the model wrote it
+    rejected              why the text was given to no reader (`judge_filter`), or null; else no
+                          verdict but those of our own reader is true
+    own_reader            our strict reader takes it; bar_accuracy, bar_perfect and tie_ok are by it
+    validity_music21      music21 parses it without an exception (study A's first rate)
+    midi_success_music21  and writes MIDI of it (its second)
+    abc2midi_ok           it writes a MIDI file that can be read, with no Error; _clean: and no
+                          Warning
+    abcjs_ok              one tune, no exception, a MIDI file that can be read; _clean: and no
+                          warning
+    playable              every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
+    agreement             F1 of the notes of each two readers
+    valid3                all of it: the three readers, clean; playable; bar_perfect; abc2midi and
+                          abcjs agree by 0.98, and either with music21 by 0.85
+    raw_...               study A's two rates again, of the text as the model wrote it
 
 Judged is the voices export, since music21 plays interleaved voices one after the other and still
 calls the text valid.
@@ -96,7 +96,7 @@ class Jury:
                 reason = refused(raw)
                 missing = self.readers["music21"].missing
                 answer = None if missing else {} if reason else self.read("music21", raw)
-            verdict |= {"raw_rejected": reason} | rates_of_music21("raw_music21", answer)
+            verdict |= {"raw_rejected": reason} | rates_of_music21(answer, "raw_")
         return verdict
 
     def read(self, name: str, text: str) -> Answer:

@@ -79,7 +79,10 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
         found = f"{where:,.0f} parameters" if where else "none in the measured range"
         at = f"equal parameters and {crossing['n_tokens']:,.0f} tokens"
         lines.append(f"GPT and LSTM cross at {at}: {found}")
-    for name, label in (("own_reader", "our strict reader"), ("music21_midi", "music21 to MIDI")):
+    for name, label in (
+        ("own_reader", "our strict reader"),
+        ("midi_success_music21", "music21 to MIDI"),
+    ):
         rate = metrics["validity"][name]
         low, high = rate["interval_95"]
         lines.append(

@@ -34,7 +34,7 @@ from .relay_abc import (
     check_beginning,
     cut_after_end,
     cut_to_whole_bars,
-    to_voices,
+    export_tune,
 )
 
 TASK = "abc-music"
@@ -172,7 +172,7 @@ class AbcMusicPipeline(Pipeline):
         tune = {"abc": abc, "ended": row.ended or has_end}
         tune |= {"abc_voices": None, "error": None, "midi": None}
         try:
-            voices = to_voices(abc if tune["ended"] else cut_to_whole_bars(abc))
+            voices = export_tune(abc if tune["ended"] else cut_to_whole_bars(abc))
             return tune | {"midi": _midi(voices), "abc_voices": voices}
         except ValueError as error:
             return tune | {"error": str(error)}

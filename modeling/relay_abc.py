@@ -1,7 +1,8 @@
 """The ABC dialect, as small as travels with a model: text in the layout `bars` -> layout `voices`.
 
 Models write `bars`, one line a bar: `[V:1]C16|[V:2]z8E8|`. Other programs read `voices`, one block
-a voice, its silent bars written out. Nothing but the standard library is used here.
+a voice, its silent bars written out; `export_tune` writes it so that they can also draw it. Nothing
+but the standard library is used here.
 
 Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note.
 """
@@ -37,7 +38,59 @@ _NOTE = re.compile(r"([_=^]*)([A-Ga-g])([,']*)")
 _SIGNS = {"__": -2, "_": -1, "=": 0, "^": 1, "^^": 2}
 _PITCH_CLASS = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 _LINE_STARTS = ("X:", "M:", UNIT_LINE, "Q:", CHORD_ATTACK_LINE, "K:", "V:", "%%MIDI ", "[V:")
+# lengths that one note shows, with no, one or two dots, in quarters of a unit: 1/64 to 7/4
+_DRAWN = sorted(
+    (v * dots // 4 for v in (1, 2, 4, 8, 16, 32, 64) for dots in (4, 6, 7) if v * dots % 4 == 0),
+    reverse=True,
+)
 _UNFINISHED_BAR = re.compile(r"\[V:[0-9A-Ga-gz/,'_=^()\[\]:|\-MQV]*")
+
+
+def export_tune(abc: str) -> str:
+    """Returns a tune of the layout `bars` as other programs read and draw it.
+
+    Raises:
+        ValueError: As `to_voices`.
+    """
+    return tie_lengths(to_voices(abc))
+
+
+def tie_lengths(voices: str) -> str:
+    """Returns a tune of the layout `voices` in lengths that can be drawn: `C5` as `C4-C`.
+
+    Neither abcjs nor paper has a note or rest of five units. Items of tuplets stay as they
+    are, and chords: music21 strikes them again in spite of a tie, and no reader refuses them.
+    """
+    is_music = re.compile(r"(?!\w:|%%)").match
+    return "\n".join(
+        _with_tied_lengths(line) if is_music(line) else line for line in voices.split("\n")
+    )
+
+
+def _with_tied_lengths(bars: str) -> str:
+    n_in_tuplet = 0
+
+    def tie(match: re.Match) -> str:
+        nonlocal n_in_tuplet
+        if match["tuplet"]:
+            n_in_tuplet = int(match["items"] or 3)
+            return match[0]
+        if n_in_tuplet or match["sound"].startswith("["):
+            n_in_tuplet -= n_in_tuplet > 0
+            return match[0]
+        below = int(match["divisor"] or 2) if match["slash"] else 1
+        left, rest = divmod(4 * int(match["number"] or 1), below)
+        if rest or left in _DRAWN:
+            return match[0]
+        pieces = []
+        while left:
+            pieces.append(next(length for length in _DRAWN if length <= left))
+            left -= pieces[-1]
+        joint = "" if match["sound"] == "z" else "-"
+        texts = [match["sound"] + _length_text(length) for length in pieces]
+        return joint.join(texts) + match["tie"]
+
+    return _ELEMENT.sub(tie, bars)
 
 
 def to_voices(abc: str) -> str:
@@ -297,12 +350,7 @@ class _Reader:
         quarters_of_unit, remainder = divmod(4 * ticks, _TICKS_PER_UNIT)
         if remainder:
             raise ValueError(f"bar 1 of {ticks} ticks of 1/192, expected a multiple of 3")
-        divisor = 1 if quarters_of_unit % 4 == 0 else 2 if quarters_of_unit % 2 == 0 else 4
-        number = quarters_of_unit * divisor // 4
-        length = "" if number == 1 else str(number)
-        if divisor == 1:
-            return f"z{length}"
-        return "z/" if (number, divisor) == (1, 2) else f"z{length}/{divisor}"
+        return "z" + _length_text(quarters_of_unit)
 
     def _changes(self) -> dict[int, list[str]]:
         """Returns the field lines that stand before a bar, in every voice."""
@@ -320,3 +368,13 @@ class _Reader:
 
 def _meter_text(meter: tuple[int, int]) -> str:
     return f"{meter[0]}/{meter[1]}"
+
+
+def _length_text(quarters_of_unit: int) -> str:
+    """Returns a length as it is written behind a note: 20 is `5`, 2 is `/`, 3 is `3/4`."""
+    divisor = 1 if quarters_of_unit % 4 == 0 else 2 if quarters_of_unit % 2 == 0 else 4
+    number = quarters_of_unit * divisor // 4
+    text = "" if number == 1 else str(number)
+    if divisor == 1:
+        return text
+    return "/" if (number, divisor) == (1, 2) else f"{text}/{divisor}"

@@ -72,7 +72,7 @@ def metrics(run) -> dict:
         "n_samples": 8,
         "sampling": {"n": 8, "seed": 1, "max_new_tokens": 99, "temperature": 0.9, "top_k": 5},
         "ended": 0.875,
-        "validity": {"own_reader": rate, "music21_midi": rate},
+        "validity": {"own_reader": rate, "midi_success_music21": rate},
         "test": {
             "n_songs": 2,
             "loss_nats_per_token": 0.95,
@@ -152,7 +152,7 @@ def test_card_has_the_results_of_the_runs_files(tmp_path):
         ("test", "bits_per_char", "bits per char"): 1.37,
         ("test", "bits_per_note", "bits per note"): 5.48,
         (None, "valid_rate", f"own_reader, {rate}"): 0.5,
-        (None, "valid_rate", f"music21_midi, {rate}"): 0.5,
+        (None, "valid_rate", f"midi_success_music21, {rate}"): 0.5,
     }
     assert "GPT of 828,544 parameters" in card.text
     assert "| `own_reader` | 4 of 8 | 50.0 % | 21.5 to 78.5 % |" in card.text

@@ -20,7 +20,14 @@ from data_prep.tokens import DIALECT_ALPHABET, TOKENIZERS, TokenSettings, train_
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
 from modeling.header_abc import INSTRUMENTS
-from modeling.relay_abc import check_beginning, cut_after_end, cut_to_whole_bars, to_voices
+from modeling.relay_abc import (
+    check_beginning,
+    cut_after_end,
+    cut_to_whole_bars,
+    export_tune,
+    tie_lengths,
+    to_voices,
+)  # fmt: skip
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -71,6 +78,19 @@ def test_voices_of_real_tunes_are_laid_as_data_prep_lays_them(tune_files, choral
 def test_voices_of_any_music_are_laid_as_data_prep_lays_them(midi):
     abc = midi_to_abc(midi, layout="bars")
     assert to_voices(abc) == print_tune(parse_tune(abc), "voices")
+
+
+def test_export_plays_the_same_in_lengths_that_one_note_can_show(tune_files, chorale):
+    tied = "^C4-^C^C2-^C/-|^C2-^C/z8z2(3C5D5E5[CE]5|z16z4|]"
+    assert tie_lengths("V:1\n^C5^C5/2-|^C5/2z10(3C5D5E5[CE]5|z20|]\n") == f"V:1\n{tied}\n"
+    drawn = {str(v) for v in (1, 2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28)}
+    for midi in [chorale, *(file.read_bytes() for file in tune_files)]:
+        abc = midi_to_abc(midi, layout="bars")
+        exported = export_tune(abc)
+        assert abc_to_midi(exported) == abc_to_midi(abc)
+        bars = exported.partition("V:1\n")[2]
+        lengths = re.findall(r"(?<![\]\w])[A-Ga-gz][,']*([0-9]+)(?![0-9/])", bars)
+        assert set(lengths) <= drawn
 
 
 def test_odd_text_is_laid_or_refused_as_data_prep_does():
@@ -262,7 +282,7 @@ def test_text_that_ran_out_of_tokens_is_cut_at_its_last_whole_bar(write):
     stop = TUNE.index("B8")
     (tune,) = write(do_sample=False, max_new_tokens=stop)
     assert (tune["abc"], tune["ended"]) == (TUNE[:stop], False)
-    assert tune["abc_voices"] == to_voices(TUNE[: TUNE.index("[V:1]B8")])
+    assert tune["abc_voices"] == export_tune(TUNE[: TUNE.index("[V:1]B8")])
     assert tune["midi"] == abc_to_midi(tune["abc_voices"])
 
 
@@ -406,7 +426,7 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
     for model_type, seen in json.loads(run.stdout.splitlines()[-1]).items():
         assert seen["module"] == "transformers_modules"
         assert seen["tune"]["abc"] == TUNE
-        assert seen["tune"]["abc_voices"] == to_voices(TUNE)
+        assert seen["tune"]["abc_voices"] == export_tune(TUNE)
         assert seen["tune"]["midi"] is None
         assert seen["same"]
         assert not read_bars(parse_tune(seen["whole"]["abc"]))[1]

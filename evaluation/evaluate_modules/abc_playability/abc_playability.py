@@ -15,7 +15,7 @@ from evaluation.metrics import judged_scores, validity
 
 DESCRIPTION = "Whether ABC tunes are music of a sensible length in whole bars; see evaluation."
 INPUTS = "predictions: ABC texts, one tune each, best with one block per voice."
-NAMES = ("playable", "bars_exact", "bar_perfect", "bar_accuracy", "tie_ok", "own_reader")
+NAMES = ("playable", "bar_perfect", "bar_accuracy", "tie_ok", "own_reader")
 
 
 class AbcPlayability(evaluate.Metric):
