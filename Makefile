@@ -49,6 +49,7 @@ demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/
 	$(PY) -m training.study $(DEMO)
 	@$(call fit_study,$(DEMO))
 	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
+	$(PY) -m evaluation.model_report runs/demo
 	$(PY) -m evaluation.report runs/demo
 
 convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, hf://datasets/user/name, lmd_full> ..." OUT=<folder>: shards of ABC
@@ -81,13 +82,15 @@ sweep: $(STAMP)  ## [SWEEP=configs/study_cpu_sweep.yaml]: learning rates tried, 
 fit: $(STAMP)  ## STUDY=configs/study_demo.yaml: runs.csv, fits.json and figures
 	@$(call fit_study,$(STUDY))
 
-samples: $(STAMP)  ## MODEL=runs/... [N=8] [OUT=<folder>] [SEED=1]
+samples: $(STAMP)  ## MODEL=runs/... [N=8] [OUT=<folder>] [SEED=1] [PROMPT=<.abc or .mid>] [ARGS="--key G --free ..."]
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
-	$(PY) -m evaluation.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)")
+	$(PY) -m evaluation.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
-evaluate: $(STAMP)  ## MODEL=runs/... [N=8] [SEED=1]: samples, judges, test loss -> metrics.json
+evaluate: N = 500
+evaluate: $(STAMP)  ## MODEL=runs/... [N=500] [SEED=1]: samples, judges, test loss -> metrics.json, evaluation.html
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make evaluate MODEL=runs/<study>/<run>" >&2; exit 2; }
 	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
+	$(PY) -m evaluation.model_report "$(MODEL)"
 
 report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.report "$$runs"

@@ -12,74 +12,29 @@ those of them for which it left a single one.
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from evaluation.grammar_price import speed
 from evaluation.sampling import find_model, load_model
-from modeling.constrained_abc import GrammarCounts, TokenGrammar, TuneLogitsProcessor
-
-
-def seconds_per_step(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: int,
-    n_new: int,
-    seed: int,
-    processor: TuneLogitsProcessor | None,
-) -> float:
-    """CPU seconds of one call of `generate` over its steps."""
-    prompt = torch.full((rows, 1), tokenizer.bos_token_id)
-    set_seed(seed)
-    start = time.process_time()
-    out = model.generate(
-        prompt,
-        attention_mask=torch.ones_like(prompt),
-        do_sample=True,
-        top_k=0,
-        max_new_tokens=n_new,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        logits_processor=[processor] if processor else None,
-    )
-    return (time.process_time() - start) / (out.shape[1] - 1)
+from modeling.constrained_abc import TokenGrammar
 
 
 def measure(name: str, batch_sizes: list[int], rounds: int, n_new: int) -> dict[str, Any]:
     """Milliseconds a step, free and constrained, and what the grammar did."""
     model, tokenizer = load_model(find_model(name))
-    tokens = TokenGrammar.of(tokenizer)
-    result: dict[str, Any] = {"model": name, "vocab_size": len(tokenizer), "batches": []}
-    for rows in batch_sizes:
-        free, constrained, counts = [], [], GrammarCounts()
-        for seed in range(rounds + 1):
-            processor = TuneLogitsProcessor(tokens, n_new)
-            arguments = (model, tokenizer, rows, n_new, seed)
-            free.append(seconds_per_step(*arguments, None))
-            constrained.append(seconds_per_step(*arguments, processor))
-            for key, value in asdict(processor.counts).items():
-                setattr(counts, key, getattr(counts, key) + value)
-        without, within = (1000 * statistics.median(times[1:]) for times in (free, constrained))
-        result["batches"].append(
-            {
-                "rows": rows,
-                "milliseconds_a_step": {"free": without, "constrained": within},
-                "cost_share": 1 - without / within,
-                "replaced_share": counts.n_replaced / counts.n_steps,
-                "forced_share": counts.n_forced / counts.n_steps,
-                "n_tokens": counts.n_steps,
-            }
-        )
-    return result
+    grammar = TokenGrammar.of(tokenizer)
+    batches = [
+        speed(model, tokenizer, grammar, n_new, seed=0, rows=rows, rounds=rounds)
+        for rows in batch_sizes
+    ]
+    return {"model": name, "vocab_size": len(tokenizer), "batches": batches}
 
 
 def main() -> int:

@@ -34,7 +34,6 @@ from tqdm import tqdm
 from .archives import Member
 from .convert_file import CONVERTER
 from .convert_pool import Conversion, Converter, File, Row, bound_memory
-from .parts import Part
 from .sources import Source, open_source
 from .stages import code_digest, describe_files, explain, read_stage, worker_pool, write_json
 from .tune import LAYOUTS
@@ -262,6 +261,8 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
 
 
 def _add_counts(shard: Path, sums: Counter[str], dropped: Counter[str]) -> None:
+    from .parts import Part  # datasets takes a second to import, and each worker imports this file
+
     columns = ["abc", "drop_reason", "n_notes", "n_bars", "n_seconds"]
     rows = Part((shard,)).read(columns).to_pylist()
     sums["rows"] += len(rows)

@@ -15,18 +15,15 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-import datasets
-from datasets.exceptions import DatasetGenerationError
+from typing import TYPE_CHECKING, Any
 
 from .convert import Conversion, convert_collection, write_summary
-from .corpus import CorpusStages
-from .model_tokens import take_from_model, unknown_tokens
-from .settings import DataSettings, load_settings
 from .sources import Source, open_source
 from .split import SPLITS
 from .stages import explain, measure_resources, read_stage, write_json
+
+if TYPE_CHECKING:
+    from .settings import DataSettings
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +45,11 @@ def run_pipeline(
     Raises:
         ValueError: Where a stage has nothing left to work on.
     """
+    # datasets and transformers take seconds to import, and each worker imports this file
+    import datasets
+
+    from .corpus import CorpusStages
+
     datasets.disable_caching()
     layout = settings.convert.layout
     _link_shards(folder)
@@ -104,6 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
+    # as in run_pipeline: not before the command line is read
+    from datasets.exceptions import DatasetGenerationError
+
+    from .model_tokens import take_from_model, unknown_tokens
+    from .settings import load_settings
+
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     preset = options.config.stem.removeprefix("data_")
     try:

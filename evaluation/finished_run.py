@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 import yaml
+from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from training.blocks import Songs, load_songs
@@ -101,7 +102,8 @@ class FinishedRun:
         """
         model, eos_id = self.load()
         evaluator = SongEvaluator(self.songs(split), eos_id, self.files.block_length, BATCH_TOKENS)
-        loss = evaluator.evaluate(model)
+        with tqdm(desc=f"{split} loss", total=len(evaluator.batches), unit="batch") as progress:
+            loss = evaluator.evaluate(model, on_batch=progress.update)
         return loss.nll_nats, loss.n_targets
 
 

@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
-from .engraving import engrave_all
+from .model_report import N_TUNES, PAGE, page_template, verdicts_of
+from .model_report import headlines as model_headlines
+from .tune_view import need, tune_views
 
 logger = logging.getLogger(__name__)
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 FIGURES = ("scaling_law", "loss_curves")
 
 
@@ -35,20 +34,20 @@ def build_report(study: Path) -> Path:
         FileNotFoundError: If a part is missing; names the command that makes it.
     """
     runs = _read_runs(study)
-    fits = json.loads(_need(study / "fits.json", "make fit").read_text("utf-8"))
-    metrics = json.loads(_need(study / "metrics.json", "make evaluate").read_text("utf-8"))
+    fits = json.loads(need(study / "fits.json", "make fit").read_text("utf-8"))
+    metrics = json.loads(need(study / "metrics.json", "make evaluate").read_text("utf-8"))
+    shown = next(iter(metrics["sets"]))  # those within the grammar, where there are any
     out = study / "report.html"
-    page = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(TEMPLATE.read_text("utf-8"))
-    html = page.render(
+    html = page_template("report.html.j2").render(
         study=study.name,
         runs=runs,
         fits=fits,
         metrics=metrics,
         figures={name: _figure(study, name) for name in FIGURES},
         data=_data_stages(study, runs[0]["run"]),
-        tunes=_tunes(study),
+        tunes=tune_views(study / "samples" / shown, N_TUNES),
+        verdicts=verdicts_of(metrics),
+        page=PAGE,
         headlines=headlines(fits, metrics),
     )
     part = out.with_suffix(".part")
@@ -79,27 +78,11 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
         found = f"{where:,.0f} parameters" if where else "none in the measured range"
         at = f"equal parameters and {crossing['n_tokens']:,.0f} tokens"
         lines.append(f"GPT and LSTM cross at {at}: {found}")
-    for name, label in (
-        ("own_reader", "our strict reader"),
-        ("midi_success_music21", "music21 to MIDI"),
-    ):
-        rate = metrics["validity"][name]
-        low, high = rate["interval_95"]
-        lines.append(
-            f"Samples accepted by {label}: {rate['successes']} of {rate['n']} "
-            f"(95 % interval {low:.0%} to {high:.0%})"
-        )
-    return lines
-
-
-def _need(path: Path, command: str) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; make it with `{command}`")
-    return path
+    return lines + model_headlines(metrics)
 
 
 def _read_runs(study: Path) -> list[dict[str, Any]]:
-    with _need(study / "runs.csv", "make fit").open(encoding="utf-8", newline="") as file:
+    with need(study / "runs.csv", "make fit").open(encoding="utf-8", newline="") as file:
         rows: list[dict[str, Any]] = list(csv.DictReader(file))
     for row in rows:
         for name in ("n_params", "n_params_total", "n_tokens", "loss", "loss_se", "bits_per_char",
@@ -109,48 +92,20 @@ def _read_runs(study: Path) -> list[dict[str, Any]]:
 
 
 def _figure(study: Path, name: str) -> Markup:
-    svg = _need(study / "figures" / f"{name}.svg", "make fit").read_text("utf-8")
+    svg = need(study / "figures" / f"{name}.svg", "make fit").read_text("utf-8")
     return Markup(svg[svg.index("<svg") :])  # written by matplotlib: no text from outside
 
 
 def _data_stages(study: Path, run: str) -> dict[str, Any]:
-    config = yaml.safe_load(_need(study / run / "config.yaml", "make study").read_text("utf-8"))
+    config = yaml.safe_load(need(study / run / "config.yaml", "make study").read_text("utf-8"))
     data = config["data"]
     folder = Path(data["root"]) / data["dataset"] / data["preset"]
     names = ("1_abc", "2_clean", "3_filtered", "5_tokens", "6_blocks")
     stages = {
-        name: json.loads(_need(folder / name / "stage.json", "make data").read_text("utf-8"))
+        name: json.loads(need(folder / name / "stage.json", "make data").read_text("utf-8"))
         for name in names
     }
     return {"folder": str(folder), "stages": stages}
-
-
-def _tunes(study: Path) -> list[dict[str, Any]]:
-    """Samples with their verdicts and pictures; pictures are kept, since they take seconds."""
-    folder = study / "samples"
-    samples, verdicts = (
-        [json.loads(line) for line in _need(folder / name, "make evaluate").open(encoding="utf-8")]
-        for name in ("samples.jsonl", "verdicts.jsonl")
-    )
-    texts = [sample["abc_voices"] for sample in samples]
-    key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-    kept = folder / "pictures.json"
-    pictures = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    if pictures.get("key") != key:
-        pictures = {"key": key, "svg": engrave_all(texts)}
-        kept.write_text(json.dumps(pictures), "utf-8")
-    return [
-        sample
-        | {
-            "verdict": verdict,
-            "svg": Markup(svg) if svg else None,  # verovio's, from parsed music: no raw text
-            "files": [
-                f"samples/{path.name}"
-                for path in sorted(folder.glob(f"tune_{sample['sample']:03d}.*"))
-            ],
-        }
-        for sample, verdict, svg in zip(samples, verdicts, pictures["svg"], strict=True)
-    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,9 +1,12 @@
 """Checkpoint + seed -> tunes: `samples.jsonl`, and for each tune its .abc and .mid.
 
     python -m evaluation.sampling runs/demo --n 8 --out samples --seed 1
+    python -m evaluation.sampling runs/demo --meter 3/4 --key G --instruments "Violin, drums"
+    python -m evaluation.sampling runs/demo --prompt my.mid --bars 4
 
-A sample is a whole tune, also where it is longer than the model's context: when the context is
-full, generation goes on from the tune's header and its last bars.
+A sample is a whole tune, also where it is longer than the model's context. Tunes are written side
+by side, eight at a time; each eight have a seed of their own, so that sampling goes on where it was
+interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ import hashlib
 import json
 import logging
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +27,22 @@ from tqdm import tqdm
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    set_seed,
 )
 
 import modeling  # registers both families with the Auto classes
-from data_prep.abc_to_midi import abc_to_midi, perform
+from data_prep.abc_to_midi import abc_to_midi
 from data_prep.corpus import DIALECT
-from data_prep.notation import AbcError
 from data_prep.stages import code_digest
-from data_prep.tune import print_tune
-from data_prep.tune_parser import parse_tune
+from modeling.pipeline_abc_music import AbcMusicPipeline
+
+from .prompts import read_prompt
 
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
+Wish = dict[str, Any] | str  # as the pipeline takes it
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,11 @@ class SamplingSettings:
     Attributes:
         n: Number of tunes.
         seed: Repeats the same tunes on the same machine.
-        max_new_tokens: Longest tune; what is not ended by then is cut at its last whole bar.
+        max_new_tokens: Longest tune; what a free model has not ended by then is cut at its last
+            whole bar.
         temperature: 1 samples from the model as it is.
         top_k: 0 samples from all tokens.
+        grammar: Whether the model may write whole tunes of the dialect only.
     """
 
     n: int = 8
@@ -59,10 +64,18 @@ class SamplingSettings:
     max_new_tokens: int = 1500
     temperature: float = 1.0
     top_k: int = 0
+    grammar: bool = True
 
     def __post_init__(self) -> None:
         if min(self.n, self.max_new_tokens) < 1 or self.temperature <= 0 or self.top_k < 0:
             raise ValueError(f"{self}: n, max_new_tokens and temperature above 0, top_k from 0")
+
+    def seed_of(self, first: int) -> int:
+        """The seed of the tunes that are written side by side, the first of them given, from 0.
+
+        Settings that differ in the grammar alone draw with the same random numbers.
+        """
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {first}".encode()).digest()[:4])
 
 
 def find_model(model: str) -> str:
@@ -102,154 +115,114 @@ def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return model.eval(), tokenizer
 
 
-def sample_tunes(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: SamplingSettings
+def load_writer(name: str) -> AbcMusicPipeline:
+    """Loads a model as the pipeline that writes tunes."""
+    model, tokenizer = load_model(name)
+    return AbcMusicPipeline(model=model, tokenizer=tokenizer, device=model.device)
+
+
+def sample_batches(
+    write: AbcMusicPipeline,
+    settings: SamplingSettings,
+    wishes: Sequence[Wish] = ("",),
+    n_done: int = 0,
+) -> Iterator[list[dict[str, Any]]]:
+    """Samples tunes, a batch at a time.
+
+    Args:
+        write: Of `load_writer`.
+        settings: How to sample.
+        wishes: What the tunes must have, in turn; "" is nothing but the start token.
+        n_done: Tunes that there are already, whole batches.
+
+    Yields:
+        A row a tune: `sample` from 1 and the `seed` of its batch; `abc` as generated, `ended`,
+        `n_tokens`; `abc_voices`, the export that other programs read, or None and in `error` why
+        there is none.
+    """
+    sampling = {"temperature": settings.temperature, "top_k": settings.top_k}
+    for first in range(n_done, settings.n, BATCH_SIZE):
+        numbers = range(first, min(first + BATCH_SIZE, settings.n))
+        seed = settings.seed_of(first)
+        written = write(
+            [wishes[number % len(wishes)] for number in numbers],
+            batch_size=BATCH_SIZE,
+            max_new_tokens=settings.max_new_tokens,
+            grammar=settings.grammar,
+            seed=seed,
+            **sampling,
+        )
+        yield [
+            {"sample": number + 1, "seed": seed}
+            | {name: value for name, value in tune.items() if name != "midi"}
+            for number, [tune] in zip(numbers, written, strict=True)
+        ]
+
+
+def make_samples(
+    name: str,
+    settings: SamplingSettings,
+    folder: Path,
+    wishes: Sequence[Wish] = ("",),
+    write: AbcMusicPipeline | None = None,
 ) -> list[dict[str, Any]]:
-    """Samples tunes from nothing but the start token.
-
-    Returns:
-        One row a tune: `abc` as generated, `ended` (by the end token), `n_tokens`; `abc_voices`,
-        the export that other programs read, or None and in `error` why there is none.
-    """
-    set_seed(settings.seed)
-    rows = []
-    with tqdm(desc="sample", total=settings.n, unit="tune") as progress:
-        while len(rows) < settings.n:
-            batch = min(BATCH_SIZE, settings.n - len(rows))
-            for ids, ended in _sample_batch(model, tokenizer, batch, settings):
-                abc = tokenizer.decode(ids, skip_special_tokens=True)
-                rows.append({"sample": len(rows) + 1, "seed": settings.seed, "ended": ended})
-                rows[-1] |= {"n_tokens": len(ids), "abc": abc} | _export(abc, ended)
-                progress.update()
-    return rows
-
-
-@torch.inference_mode()
-def _sample_batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: int,
-    settings: SamplingSettings,
-) -> list[tuple[list[int], bool]]:
-    """Samples tunes side by side, window after window, until each has ended."""
-    start = tokenizer.bos_token_id
-    context = getattr(model.config, "max_position_embeddings", None) or settings.max_new_tokens + 1
-    tunes: list[list[int]] = [[] for _ in range(batch)]
-    ended = [False] * batch
-    prompts = {number: [start] for number in range(batch)}
-    while prompts:
-        longest = max(map(len, prompts.values()))
-        room = min(context - longest, settings.max_new_tokens)
-        generated = _generate(model, tokenizer, list(prompts.values()), room, settings)
-        for number, new in zip(list(prompts), generated, strict=True):
-            if tokenizer.eos_token_id in new:
-                new = new[: new.index(tokenizer.eos_token_id)]
-                ended[number] = True
-            tunes[number] += new
-            if ended[number] or len(tunes[number]) >= settings.max_new_tokens:
-                del prompts[number]
-            else:
-                prompts[number] = [start, *_window(tokenizer, tunes[number], 3 * context // 4)]
-    limit = settings.max_new_tokens
-    return [
-        (tune[:limit], done and len(tune) <= limit) for tune, done in zip(tunes, ended, strict=True)
-    ]
-
-
-def _generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
-    room: int,
-    settings: SamplingSettings,
-) -> list[list[int]]:
-    """Continues each prompt by at most `room` tokens."""
-    inputs = tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(model.device)
-    config = GenerationConfig(
-        do_sample=True,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=1.0,
-        max_new_tokens=room,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    output = model.generate(**inputs, generation_config=config)
-    return output[:, inputs["input_ids"].shape[1] :].tolist()
-
-
-def _window(tokenizer: PreTrainedTokenizerBase, tune: list[int], length: int) -> list[int]:
-    """Returns the tune's header and its last bars, at most `length` tokens in all.
-
-    Key, metre and voices stand in the header; without it the model would forget them. It gets two
-    thirds of the window at most, else the last voices' lines go. The bars begin with a whole line,
-    or with a voice where there is no room for a line.
-    """
-    if len(tune) <= length:
-        return tune
-    text = tokenizer.decode(tune)
-    header = text[: max(text.find("\n[V:") + 1, 0)]
-    while len(ids := tokenizer(header, verbose=False)["input_ids"]) > 2 * length // 3:
-        header = header[: header[:-1].rfind("\n") + 1]
-    tail = tokenizer.decode(tune[len(ids) - length :])
-    start = max(0, tail.find("\n") + 1)
-    if not tail[start:]:
-        start = max(0, tail.find("[V:"))
-    return ids + tokenizer(tail[start:], verbose=False)["input_ids"]
-
-
-def _export(abc: str, ended: bool) -> dict[str, Any]:
-    """Returns the voices export of a generated text, or why there is none."""
-    if not ended:
-        abc = abc[: abc.rfind("\n") + 1]  # its last bar is not whole
-    try:
-        tune = parse_tune(abc)
-        if not tune.n_bars:
-            raise AbcError("no bars")
-        perform(tune)
-        return {"abc_voices": print_tune(tune, "voices"), "error": None}
-    except AbcError as error:
-        return {"abc_voices": None, "error": str(error)}
-
-
-def make_samples(name: str, settings: SamplingSettings, folder: Path) -> list[dict[str, Any]]:
-    """Samples into a folder, unless the same samples of the same weights lie there already.
+    """Samples into a folder, as far as the same samples of the same weights do not lie there.
 
     Args:
         name: As `find_model` returns it.
         settings: How to sample.
-        folder: Gets samples.jsonl, and for each tune .abc (the export where there is one) and
-            .mid; tunes of earlier samplings are removed from it.
+        folder: Gets samples.jsonl and sampling.json; tunes and verdicts of earlier samplings are
+            removed from it.
+        wishes: As `sample_batches` takes them.
+        write: The model, if it is loaded already.
 
     Returns:
         The rows of samples.jsonl.
     """
-    key = asdict(settings) | {"model": name, "weights": _weights_digest(name), "code": _CODE}
+    about = {"model": name, "weights": weights_digest(name), "code": _CODE, "wishes": wishes}
+    key = json.loads(json.dumps(asdict(settings) | about))
     settings_file, samples_file = folder / "sampling.json", folder / "samples.jsonl"
-    if settings_file.exists() and json.loads(settings_file.read_text("utf-8")) == key:
+    is_same = settings_file.exists() and json.loads(settings_file.read_text("utf-8")) == key
+    rows = read_samples(samples_file) if is_same and samples_file.exists() else []
+    if len(rows) == settings.n:
         logger.info("%s: unchanged", folder)
-        return read_samples(samples_file)
-    folder.mkdir(parents=True, exist_ok=True)
-    if samples_file.exists():  # a folder of ours: its tunes and verdicts are of other samples
-        for pattern in ("tune_*.abc", "tune_*.mid", "sampling.json", "verdicts.jsonl"):
+        return rows
+    if not is_same:
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in ("tune_*.*", "samples.jsonl", "verdicts.jsonl", "judging.json"):
             for stale in folder.glob(pattern):
                 stale.unlink()
-    rows = [row | {"model": name} for row in sample_tunes(*load_model(name), settings)]
+        settings_file.write_text(json.dumps(key, indent=2) + "\n", "utf-8")
+    rows = rows[: len(rows) // BATCH_SIZE * BATCH_SIZE]
+    samples_file.write_text("".join(_line(row) for row in rows), "utf-8")
+    write = write or load_writer(name)
+    progress = tqdm(desc=folder.name, total=settings.n, initial=len(rows), unit="tune")
+    with progress, samples_file.open("a", encoding="utf-8") as file:
+        for batch in sample_batches(write, settings, wishes, len(rows)):
+            rows += batch
+            file.write("".join(map(_line, batch)))
+            file.flush()
+            progress.update(len(batch))
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """Reads a samples.jsonl; a last line that was not written to its end is left out."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Writes each tune as .abc, the export where there is one, and that as .mid."""
     for row in rows:
         path = folder / f"tune_{row['sample']:03d}"
         path.with_suffix(".abc").write_text(row["abc_voices"] or row["abc"], "utf-8")
         if row["abc_voices"]:
-            midi = abc_to_midi(row["abc_voices"])
-            path.with_suffix(".mid").write_bytes(midi)
-    samples_file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    settings_file.write_text(json.dumps(key, indent=2) + "\n", "utf-8")
-    return rows
-
-
-def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Reads a samples.jsonl."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+            path.with_suffix(".mid").write_bytes(abc_to_midi(row["abc_voices"]))
 
 
 _CODE = code_digest(DIALECT) + "".join(
@@ -258,9 +231,26 @@ _CODE = code_digest(DIALECT) + "".join(
 )
 
 
-def _weights_digest(name: str) -> str | None:
+def weights_digest(name: str) -> str | None:
+    """SHA-256 of a local model's weights; None of one on the Hub."""
     weights = Path(name) / "model.safetensors"
     return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
+
+
+def _wish(options: argparse.Namespace) -> Wish:
+    """What the command line asks of the tunes."""
+    wishes = {name: getattr(options, name) for name in ("meter", "key", "tempo")}
+    if options.instruments:
+        wishes["instruments"] = [
+            int(name) if name.isdecimal() else name
+            for name in map(str.strip, options.instruments.split(","))
+        ]
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    if options.prompt is None:
+        return wishes or ""
+    if wishes:
+        raise ValueError(f"--prompt and --{min(wishes)}: expected one or the other")
+    return read_prompt(options.prompt, options.bars)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -268,22 +258,33 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.sampling", description=__doc__)
     parser.add_argument("model", help="a study, a finished run, a model folder, or a Hub name")
     parser.add_argument("--out", type=Path, help="default: samples/ in the model's folder")
-    for name, default in asdict(SamplingSettings()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    options = vars(parser.parse_args(arguments))
+    for field in fields(SamplingSettings):
+        if field.name != "grammar":
+            option = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(option, type=type(field.default), default=field.default)
+    parser.add_argument("--free", action="store_true", help="let the model write what it will")
+    parser.add_argument("--meter", help="such as 3/4")
+    parser.add_argument("--key", help="the major key of the signature, such as G or Bb")
+    parser.add_argument("--tempo", type=float, help="quarters a minute")
+    parser.add_argument("--instruments", help='one a voice: "Violin, Cello, drums", "0, 32"')
+    parser.add_argument("--prompt", type=Path, help="an .abc or MIDI file to be continued")
+    parser.add_argument("--bars", type=int, default=4, help="of the prompt, from its beginning")
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        folder, model = options.pop("out"), options.pop("model")
-        name = find_model(model)
-        if folder is None and not Path(model).exists():
-            raise ValueError(f"{model} is no folder here; say where the tunes go: OUT=<folder>")
-        folder = folder or Path(model) / "samples"
-        rows = make_samples(name, SamplingSettings(**options), folder)
+        name = find_model(options.model)
+        if options.out is None and not Path(options.model).exists():
+            raise ValueError(f"{options.model} is no folder here; say where the tunes go: --out")
+        folder = options.out or Path(options.model) / "samples"
+        given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
+        settings = SamplingSettings(**given | {"grammar": not options.free})
+        rows = make_samples(name, settings, folder, [_wish(options)])
+        write_tunes(rows, folder)
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command starts the sampling again", file=sys.stderr)
+        print("\ninterrupted; the same command goes on with what is missing", file=sys.stderr)
         return 130
     readable = sum(row["abc_voices"] is not None for row in rows)
     print(f"{folder}: {len(rows)} tunes by {name}; {readable} of them readable, as .abc and .mid")

@@ -47,20 +47,18 @@ def read_metrics(run: Path) -> dict[str, Any] | None:
     """
     run = run.resolve()
     for folder in (run, run.parent):
-        file, sampling_file = folder / "metrics.json", folder / "samples" / "sampling.json"
+        file = folder / "metrics.json"
         if not file.is_file():
             continue
         metrics = json.loads(file.read_text("utf-8"))
         if Path(metrics["model"]).parent.name != run.name:
             continue
-        if sampling_file.is_file():
-            evaluated = json.loads(sampling_file.read_text("utf-8"))["weights"]
-            with (run / "checkpoint" / "model.safetensors").open("rb") as weights:
-                if hashlib.file_digest(weights, "sha256").hexdigest() != evaluated:
-                    raise ValueError(
-                        f"{folder.name}/metrics.json is of other weights than {run.name}/checkpoint"
-                        "; evaluate the run again: make evaluate MODEL=<run>"
-                    )
+        with (run / "checkpoint" / "model.safetensors").open("rb") as weights:
+            if hashlib.file_digest(weights, "sha256").hexdigest() != metrics["weights_sha256"]:
+                raise ValueError(
+                    f"{folder.name}/metrics.json is of other weights than {run.name}/checkpoint; "
+                    "evaluate the run again: make evaluate MODEL=<run>"
+                )
         return metrics
     return None
 
@@ -100,6 +98,7 @@ def render_card(
         record=record,
         origin=origin,
         metrics=metrics if is_final else None,
+        sampled=sampled_sets(metrics) if is_final and metrics else {},
         bits=bits_per_unit(record["validation"]),
         publication=publication,
         family=FAMILIES[record["model_type"]],
@@ -160,21 +159,27 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
         for split, values in losses.items()
         for kind, value in sorted(values.items(), reverse=True)
     ]
-    for name, rate in (metrics["validity"] if metrics else {}).items():
-        low, high = (round(bound, 4) for bound in rate["interval_95"])
-        sampling = metrics["sampling"]
-        about = f"temperature {sampling['temperature']:g}, seed {sampling['seed']}"
-        results.append(
-            EvalResult(
-                **place,
-                dataset_name=f"{metrics['n_samples']:,} tunes sampled from nothing, {about}",
-                metric_type="valid_rate",
-                metric_value=round(rate["rate"], 4),
-                metric_name=f"{name}, share of tunes; 95 % interval {low} to {high}",
-                metric_args={"interval_95": [low, high], "n": rate["n"]},
+    sampled = sampled_sets(metrics) if metrics else {}
+    for kind, own in sampled.items():
+        about = f"{own['n']:,} tunes sampled, {kind.replace('_', ' ')}, seed {metrics['seed']}"
+        for name, rate in own["validity"].items():
+            low, high = (round(bound, 4) for bound in rate["interval_95"])
+            results.append(
+                EvalResult(
+                    **place,
+                    dataset_name=about,
+                    metric_type="valid_rate",
+                    metric_value=round(rate["rate"], 4),
+                    metric_name=f"{name}, share of tunes; 95 % interval {low} to {high}",
+                    metric_args={"interval_95": [low, high], "n": rate["n"]},
+                )
             )
-        )
     return results
+
+
+def sampled_sets(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The sets of samples; the real pieces beside them are no result of the model."""
+    return {kind: own for kind, own in metrics["sets"].items() if "sampling" in own}
 
 
 def render(template: Path, **values: Any) -> str:

@@ -73,7 +73,7 @@ def build_folder(
                     shutil.copy(new / name, stock)
             new = stock
         _set_tokenizer_config(new / "tokenizer_config.json", publication.is_stock)
-        _write_generation_config(new, metrics["sampling"] if metrics else {}, publication.is_stock)
+        _write_generation_config(new, publication.is_stock)
         (new / "README.md").write_text(render_card(record, metrics, new, publication), "utf-8")
         check_files(new)
         shutil.rmtree(folder, ignore_errors=True)
@@ -142,15 +142,15 @@ def _set_tokenizer_config(file: Path, is_stock: bool) -> None:
     file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 
 
-def _write_generation_config(folder: Path, sampling: dict[str, Any], is_stock: bool) -> None:
-    """Writes how the model is sampled by default: as it was evaluated, else as it is."""
+def _write_generation_config(folder: Path, is_stock: bool) -> None:
+    """Writes how the model is sampled by default: as it is, and as it was evaluated."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
     # The library's default of 256 new tokens would take GPT-2 beyond a short context.
     limit = {"max_new_tokens": config["n_positions"] // 2} if is_stock else {}
     GenerationConfig(
         do_sample=True,
-        temperature=sampling.get("temperature", 1.0),
-        top_k=sampling.get("top_k", 0),
+        temperature=1.0,
+        top_k=0,
         top_p=1.0,
         **{name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
         **limit,

@@ -98,7 +98,8 @@ class AbcMusicPipeline(Pipeline):
             A list of tunes; of such lists if several wishes were given. A tune is a dict: `abc`,
             the text as generated; `ended`, whether it has an end; `abc_voices`, the text that
             other programs read, without a last bar that is not whole; `error`, why there is none;
-            `midi`, the bytes of a MIDI file, None where this project's data_prep is not installed.
+            `midi`, the bytes of a MIDI file, None where this project's data_prep is not installed;
+            `n_tokens` of the tune.
 
         Raises:
             ValueError: If a wish is none that the dialect or this model can write, or within the
@@ -147,7 +148,7 @@ class AbcMusicPipeline(Pipeline):
         **generation: Any,
     ) -> dict[str, Any]:
         """Write the rows, as many copies of each as are wanted."""
-        tokens = self._grammar if grammar or (grammar is None and self._has_grammar) else None
+        tokens = self.grammar if grammar or (grammar is None and self.has_grammar) else None
         rows = [
             _Row(list(row.lines), list(row.ids), max_new_tokens)
             for row in inputs["rows"]
@@ -169,7 +170,7 @@ class AbcMusicPipeline(Pipeline):
     def _tune(self, row: _Row) -> dict[str, Any]:
         text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
         abc, has_end = cut_after_end(text)
-        tune = {"abc": abc, "ended": row.ended or has_end}
+        tune = {"abc": abc, "ended": row.ended or has_end, "n_tokens": len(row.ids)}
         tune |= {"abc_voices": None, "error": None, "midi": None}
         try:
             voices = export_tune(abc if tune["ended"] else cut_to_whole_bars(abc))
@@ -221,11 +222,12 @@ class AbcMusicPipeline(Pipeline):
         return [tokenizer.decode([i], skip_special_tokens=True) for i in range(len(tokenizer))]
 
     @property
-    def _has_grammar(self) -> bool:
+    def has_grammar(self) -> bool:
+        """Whether the tokenizer has all characters of the dialect, which the grammar needs."""
         return set(self._token_texts) >= ALPHABET
 
     @functools.cached_property
-    def _grammar(self) -> TokenGrammar:
+    def grammar(self) -> TokenGrammar:
         """Of this tokenizer; kept, since it learns its states."""
         return TokenGrammar.of(self.tokenizer)
 

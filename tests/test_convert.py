@@ -258,7 +258,9 @@ def test_conversion_that_is_killed_goes_on_to_the_same_bytes(music, whole, tmp_p
 def test_killed_conversion_leaves_no_process_behind(music, tmp_path):
     process = start(music, tmp_path)
     group = process.pid
-    time.sleep(1.5)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20

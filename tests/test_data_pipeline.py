@@ -8,6 +8,7 @@ import tarfile
 import time
 import zipfile
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from datasets import Dataset
 from measuring import measure
 from symusic import Score
+from training_kills import forkserver
 from transformers import AutoTokenizer
 
 from data_prep import describe, pipeline
@@ -487,10 +489,12 @@ def in_many_parts(monkeypatch):
     monkeypatch.setattr("data_prep.corpus.FILES_A_PART", 2)
 
 
-def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts):
+def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts, monkeypatch):
     root, command = made
     one, two = (root / name / "fiddle/tiny" for name in ("one", "two"))
     assert pipeline.main([*command, "--workers", "1", "--data-root", str(root / "one")]) == 0
+    # a new interpreter a worker and stage would spend ten seconds on imports
+    monkeypatch.setattr("data_prep.stages.get_context", lambda _: forkserver())
     assert pipeline.main([*command, "--workers", "2", "--data-root", str(root / "two")]) == 0
     assert len(list((one / "2_clean").glob("*.parquet"))) > 2
     assert files_of(one) == files_of(two)
@@ -502,23 +506,35 @@ def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts):
 
 
 def test_pipeline_that_is_killed_goes_on_to_the_same_bytes(made):
-    """Killed at random moments; KILLS=20 for a longer trial."""
+    """Killed at random moments of its work; KILLS=20 for a longer trial."""
     root, command = made
     chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
-    command = [sys.executable, "-m", "data_prep.pipeline", *command, "--workers", "2"]
-    command += ["--data-root", str(root / "killed")]
+    command = [*command, "--workers", "2", "--data-root", str(root / "killed")]
     folder = root / "killed/fiddle/tiny"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     for _ in range(int(os.environ.get("KILLS", "2"))):
-        process = subprocess.Popen(command, cwd=CONFIGS.parent, **quiet)
-        time.sleep(chance.uniform(2.0, 9.0))
+        before = changes(folder)
+        process = forkserver().Process(target=pipeline.main, args=(command,))
+        process.start()
+        while changes(folder) == before and process.is_alive():
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 3.0))
         process.kill()
-        process.wait()
+        process.join()
         if (folder / "6_blocks").exists():
             shutil.rmtree(folder / chance.choice(["2_clean", "3_filtered", "4_split", "5_tokens"]))
-    subprocess.run(command, cwd=CONFIGS.parent, check=True, **quiet)
+    command = [sys.executable, "-m", "data_prep.pipeline", *command]
+    subprocess.run(command, cwd=CONFIGS.parent, check=True, capture_output=True)
     assert files_of(folder) == files_of(root / "data/fiddle/tiny")
     assert not list(folder.glob("*.part"))
+
+
+def changes(folder):
+    """What lies in a folder, and when it was last written to."""
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 def test_flipped_byte_is_one_clear_line_and_is_made_good(made, capsys):

@@ -1,4 +1,5 @@
-import json
+import itertools
+import re
 
 import pytest
 import torch
@@ -9,8 +10,6 @@ from data_prep.tokens import TokenSettings, train_tokenizer
 from evaluation import sampling
 from evaluation.engraving import engrave
 from evaluation.metrics import rate, validity, wilson_interval
-
-GOOD_HEADER = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
 
 
 @pytest.fixture(scope="module")
@@ -52,55 +51,79 @@ def test_rate_counts_all_samples():
     assert validity(verdicts)["a"]["successes"] == 1
 
 
+def writer(model, tokenizer):
+    return modeling.AbcMusicPipeline(model=model, tokenizer=tokenizer, device="cpu")
+
+
+def sampled(write, n_done=0, **settings):
+    settings = sampling.SamplingSettings(**{"n": 10, "seed": 5, "max_new_tokens": 150} | settings)
+    return list(itertools.chain(*sampling.sample_batches(write, settings, n_done=n_done)))
+
+
 def test_samples_are_repeated_by_their_seed_and_longer_than_the_context(tiny_model, tokenizer):
-    settings = sampling.SamplingSettings(n=10, seed=5, max_new_tokens=150)
-    first = sampling.sample_tunes(tiny_model, tokenizer, settings)
-    again = sampling.sample_tunes(tiny_model, tokenizer, settings)
-    other = sampling.sample_tunes(
-        tiny_model, tokenizer, sampling.SamplingSettings(n=10, seed=6, max_new_tokens=150)
-    )
-    assert first == again != other
+    write = writer(tiny_model, tokenizer)
+    first = sampled(write)
+    assert first == sampled(write) != sampled(write, seed=6)
+    assert first[8:] == sampled(write, n_done=8)  # each eight have a seed of their own
     assert any(row["n_tokens"] > 64 for row in first)
-    assert all(row["n_tokens"] <= 150 for row in first)
+    assert all(row["n_tokens"] <= 150 and row["ended"] for row in first)
+    free = sampled(write, grammar=False)
+    assert [row["seed"] for row in free] == [row["seed"] for row in first]
+    assert not all(row["ended"] for row in free)
 
 
-def test_window_keeps_whole_header_lines_and_the_last_bars(tokenizer, chorale):
-    abc = midi_to_abc(chorale)
-    ids = tokenizer(abc, verbose=False)["input_ids"]
-    for length in (128, 192, 400):
-        text = tokenizer.decode(sampling._window(tokenizer, ids, length))
-        assert len(text) <= length
-        header, bars = text[: text.find("[V:")], text[text.find("[V:") :]
-        assert abc.startswith(header)
-        assert header.endswith("\n")
-        assert abc.endswith(bars)
-        assert len(bars) > length // 5
-    assert sampling._window(tokenizer, ids[:100], 128) == ids[:100]
-
-
-def test_unfinished_tune_is_cut_at_its_last_whole_bar():
-    abc = GOOD_HEADER + "[V:1]C16|\n[V:1]D16|\n[V:1]E4F"
-    export = sampling._export(abc, ended=False)
-    assert export["error"] is None
-    assert export["abc_voices"].endswith("V:1\n%%MIDI program 0\nC16|D16|]\n")
-    assert sampling._export("[V:1]C16|", ended=True)["abc_voices"] is None
-
-
-def test_samples_folder_holds_text_and_midi_and_is_not_made_twice(
+def test_samples_folder_is_filled_from_where_it_was_left(
     tmp_path, tiny_model, tokenizer, monkeypatch
 ):
     model = tmp_path / "run" / "checkpoint"
     tiny_model.save_pretrained(model)
     tokenizer.save_pretrained(model)
     out = tmp_path / "out"
-    command = [str(tmp_path / "run"), "--n", "2", "--out", str(out), "--max-new-tokens", "80"]
+    command = [str(tmp_path / "run"), "--n", "10", "--out", str(out), "--max-new-tokens", "150"]
     assert sampling.main(command) == 0
-    rows = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
-    assert [row["sample"] for row in rows] == [1, 2]
-    assert len(list(out.glob("tune_*.abc"))) == 2
-    assert len(list(out.glob("tune_*.mid"))) == sum(r["abc_voices"] is not None for r in rows)
-    monkeypatch.setattr(sampling, "sample_tunes", lambda *_: pytest.fail("sampled again"))
+    rows = sampling.read_samples(out / "samples.jsonl")
+    assert [row["sample"] for row in rows] == [*range(1, 11)]
+    assert len(list(out.glob("tune_*.abc"))) == len(list(out.glob("tune_*.mid"))) == 10
+    whole = (out / "samples.jsonl").read_text()
+    (out / "samples.jsonl").write_text(whole[: whole.rfind('"sample": 10')])  # killed in a line
+    real, begun = sampling.sample_batches, []
+    monkeypatch.setattr(sampling, "sample_batches", lambda *a: begun.append(a[3]) or real(*a))
     assert sampling.main(command) == 0
+    assert begun == [8]
+    assert (out / "samples.jsonl").read_text() == whole
+    assert sampling.main(command) == 0
+    assert begun == [8]
+    assert sampling.main([*command, "--seed", "2"]) == 0
+    assert begun == [8, 0]
+
+
+def test_wishes_and_own_music_reach_the_tunes(tmp_path, tiny_model, tokenizer, chorale, capsys):
+    model = tmp_path / "checkpoint"
+    tiny_model.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    command = [str(model), "--n", "1", "--max-new-tokens", "700", "--out"]
+
+    def write(name, *options):
+        assert sampling.main([*command, str(tmp_path / name), *options]) == 0
+        (row,) = sampling.read_samples(tmp_path / name / "samples.jsonl")
+        return row["abc"]
+
+    wished = write("w", "--meter", "3/4", "--key", "G", "--instruments", "Violin, drums")
+    assert "\nM:3/4\n" in wished
+    assert "\nK:G\nV:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n[V:" in wished
+    (tmp_path / "own.mid").write_bytes(chorale)
+    bars = midi_to_abc(chorale)
+    assert write("m", "--prompt", str(tmp_path / "own.mid"), "--bars", "2").startswith(
+        bars[: [m.start() for m in re.finditer(r"\n\[V:1\]", bars)][2] + 1]
+    )
+    (tmp_path / "own.abc").write_text("X:1\nT:Ours\nM:6/8\nL:1/8\nK:D\n" + "A2d dAF|" * 3)
+    continued = write("a", "--prompt", str(tmp_path / "own.abc"), "--bars", "2")
+    assert continued.count("[V:1]A4d2d2A2F2|\n") >= 2
+    assert sampling.main([*command, str(tmp_path / "b"), "--prompt", "x.abc", "--key", "G"]) == 2
+    assert "expected one or the other" in capsys.readouterr().err
+    (tmp_path / "bad.abc").write_text("no music at all")
+    assert sampling.main([*command, str(tmp_path / "b"), "--prompt", f"{tmp_path}/bad.abc"]) == 2
+    assert "bad.abc" in capsys.readouterr().err
 
 
 def test_missing_model_is_one_clear_line(tmp_path, capsys):

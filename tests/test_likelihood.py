@@ -68,8 +68,8 @@ def test_loss_of_a_run_is_its_validation_loss_in_every_unit(work, content, monke
 
 def test_test_loss_of_evaluate_model_is_the_same_number(work, monkeypatch):
     monkeypatch.chdir(work)
-    found = evaluate_model.test_loss("runs/t/gpt/checkpoint")
     run = FinishedRun.open(work / "runs" / "t" / "gpt")
+    found = evaluate_model.test_loss(run)
     denominators = likelihood.song_denominators(run, "test")
     row = likelihood.likelihood(*run.song_nll_nats("test"), denominators)
     assert {name: row[name] for name in found} == pytest.approx(found)

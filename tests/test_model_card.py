@@ -67,12 +67,16 @@ def record(model_type: str = "abc_gpt") -> dict:
 
 def metrics(run) -> dict:
     rate = {"rate": 0.5, "interval_95": [0.21522, 0.78478], "successes": 4, "n": 8}
+    weights = run / "checkpoint" / "model.safetensors"
+    validity = {"own_reader": rate, "midi_success_music21": rate}
     return {
         "model": str(run / "checkpoint"),
-        "n_samples": 8,
-        "sampling": {"n": 8, "seed": 1, "max_new_tokens": 99, "temperature": 0.9, "top_k": 5},
-        "ended": 0.875,
-        "validity": {"own_reader": rate, "midi_success_music21": rate},
+        "weights_sha256": weights.exists() and hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "seed": 1,
+        "sets": {
+            "free": {"n": 8, "sampling": {"max_new_tokens": 99}, "validity": validity},
+            "real": {"n": 3, "validity": {"own_reader": rate}},
+        },
         "test": {
             "n_songs": 2,
             "loss_nats_per_token": 0.95,
@@ -155,11 +159,11 @@ def test_card_has_the_results_of_the_runs_files(tmp_path):
         (None, "valid_rate", f"midi_success_music21, {rate}"): 0.5,
     }
     assert "GPT of 828,544 parameters" in card.text
-    assert "| `own_reader` | 4 of 8 | 50.0 % | 21.5 to 78.5 % |" in card.text
+    assert "| `free` | 8 | `own_reader` | 50.0 % | 21.5 to 78.5 % |" in card.text
     assert 'pipeline("abc-music", model="someone/tiny", trust_remote_code=True)' in card.text
-    assert "temperature 0.9, top_k 5" in card.text
+    assert "temperature 1, no top-k" in card.text
     generation = json.loads((folder / "generation_config.json").read_text())
-    assert (generation["temperature"], generation["top_k"]) == (0.9, 5)
+    assert (generation["temperature"], generation["top_k"]) == (1.0, 0)
 
 
 @pytest.mark.parametrize("start", ["someone/gpt_base", "a/long/way/to/gpt_base"])
@@ -190,11 +194,8 @@ def test_metrics_of_a_study_are_those_of_the_run_they_name(tmp_path):
 def test_metrics_of_other_weights_are_refused(tmp_path):
     run = make_run(tmp_path)
     (run / "metrics.json").write_text(json.dumps(metrics(run)))
-    (run / "samples").mkdir()
-    weights = hashlib.sha256((run / "checkpoint/model.safetensors").read_bytes()).hexdigest()
-    (run / "samples/sampling.json").write_text(json.dumps({"weights": weights}))
     publish(run, "someone/tiny", False, False, True)
-    (run / "samples/sampling.json").write_text(json.dumps({"weights": "0" * 64}))
+    (run / "metrics.json").write_text(json.dumps(metrics(run) | {"weights_sha256": "0" * 64}))
     with pytest.raises(ValueError, match=r"of other weights .* make evaluate"):
         publish(run, "someone/tiny", False, False, True)
 

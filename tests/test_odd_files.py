@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import mido
@@ -26,32 +27,42 @@ def files() -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
 
 
-def notes_of_other_readers(midi: bytes) -> set[int]:
-    """What symusic and mido count, as far as they read the file."""
-    counts = set()
+def notes_of_symusic(midi: bytes) -> int | None:
     with contextlib.suppress(RuntimeError):
-        counts.add(Score.from_midi(midi, sanitize_data=True).note_num())
+        return Score.from_midi(midi, sanitize_data=True).note_num()
+    return None
+
+
+def notes_of_mido(midi: bytes) -> int | None:
     with contextlib.suppress(Exception):  # mido raises whatever its parsing runs into
         file = mido.MidiFile(file=io.BytesIO(midi), clip=True)
         messages = [message for track in file.tracks for message in track]
-        counts.add(sum(m.type == "note_on" and m.velocity > 0 for m in messages))
-    return counts
+        return sum(m.type == "note_on" and m.velocity > 0 for m in messages)
+    return None
 
 
-def reading(midi: bytes) -> tuple[str | None, int, int]:
-    """Reason to refuse a file, or None; notes found in it; notes in its text."""
+def notes_of_other_readers(midi: bytes) -> Iterator[int]:
+    """What symusic counts, then mido, as far as they read the file and find notes.
+
+    One after the other: mido takes long, and is not asked where symusic's number is the one sought.
+    """
+    yield from filter(None, (count(midi) for count in (notes_of_symusic, notes_of_mido)))
+
+
+def reading(midi: bytes) -> tuple[str | None, int, str]:
+    """Reason to refuse a file, or None; notes found in it; its text."""
     try:
-        n_found = load_score(midi).note_num()
-        return None, n_found, perform(parse_tune(midi_to_abc(midi))).n_notes
+        return None, load_score(midi).note_num(), midi_to_abc(midi)
     except MidiError as error:
-        return error.reason, 0, 0
+        return error.reason, 0, ""
 
 
 def test_crafted_files_are_read_as_their_manifest_says(files):
     manifest = json.loads(files["crafted/manifest.json"])
     assert len(manifest) == 50
     for name, said in manifest.items():
-        reason, _, n_notes = reading(files[f"crafted/{name}"])
+        reason, _, text = reading(files[f"crafted/{name}"])
+        n_notes = perform(parse_tune(text)).n_notes if text else 0
         assert reason is None or reason in REASONS, name
         if said["legal"]:
             assert (reason, n_notes) == (None if said["notes"] else "no_notes", said["notes"]), name
@@ -61,14 +72,15 @@ def test_what_another_reader_reads_is_read_with_its_number_of_notes(files):
     names = [n for n in files if Path(n).suffix.lower() in (".mid", ".midi", ".rmi", ".kar")]
     n_read = 0
     for name in names:
-        others = notes_of_other_readers(files[name]) - {0}
         reason, n_notes, _ = reading(files[name])
         if reason:
             assert reason in REASONS, name
+            others = set(notes_of_other_readers(files[name]))
             assert not others, f"{name}: {reason}, others read {others}"
-        else:
-            assert not others or n_notes in others, name
-            n_read += 1
+        elif n_notes not in notes_of_other_readers(files[name]):
+            others = set(notes_of_other_readers(files[name]))
+            assert not others, f"{name}: {n_notes} notes, others read {others}"
+        n_read += not reason
     assert n_read > 390
 
 

@@ -24,14 +24,26 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_time_of_a_study_is_measured_before_and_after(place, capsys):
-    good, bad = ({"config": "gpt_tiny", "name": name} for name in ("good", "bad"))
-    path = write_study([good, {**bad, "model.num_attention_heads": 3}], seeds=(1, 2))
+def test_study_says_how_long_it_takes_survives_failed_cells_and_runs_what_is_missing(place, capsys):
+    """One study for all of this, since each of its processes imports torch, which takes seconds."""
+    good = {"config": "gpt_tiny", "name": "good", "seeds": [1, 2]}
+    hot = {"config": "lstm_tiny", "name": "hot"}
+    bad = {"config": "gpt_tiny", "name": "bad", "model.num_attention_heads": 3}
+    path = write_study([good, {**hot, "training.learning_rate": 1.0e30}, bad])
     assert main([str(path), "--jobs", "2"]) == 1
     output = capsys.readouterr()
-    assert len([line for line in output.err.splitlines() if line.startswith("bad_")]) == 2
+    failures = sorted(line for line in output.err.splitlines() if " failed (" in line)
+    assert [line.split("_")[0] for line in failures] == ["bad", "hot"]
+    assert "heads" in failures[0]
+    assert "lower training.learning_rate" in failures[1]
     lines = output.out.splitlines()
-    assert lines[0].startswith("measuring the speed of 2 sizes")
+    assert "2 of 4 runs of trial finished" in lines[-2]
+    names = ["bad_t2048_s1", "good_t2048_s1", "good_t2048_s2", "hot_t2048_s1"]
+    assert sorted(read_plan()["runs"]) == names
+    record = read_record("good_t2048_s1")
+    assert (record["study"], record["size"], record["seed"]) == ("trial", "good", 1)
+
+    assert lines[0].startswith("measuring the speed of 3 sizes")
     table = {line.split()[0]: line for line in lines[1:]}
     assert "not measured: " in table["bad"]
     assert "heads" in table["bad"]
@@ -41,16 +53,37 @@ def test_time_of_a_study_is_measured_before_and_after(place, capsys):
     seconds = read_plan()["seconds_estimated"]
     assert seconds["jobs"] == 2
     assert seconds["cells"]["bad_t2048_s1"] is None
-    # one cell a job: the longest is the whole
-    assert seconds["study"] == pytest.approx(max(seconds["cells"]["good_t2048_s1"], 0), abs=1.0)
+    # the longest in one job, the two others in the other
+    longest, *others = sorted(filter(None, seconds["cells"].values()), reverse=True)
+    assert len(others) == 2
+    assert seconds["study"] == pytest.approx(max(longest, sum(others)), abs=1.0)
     assert 1 < seconds["study"] < 300
-    assert f"about {duration(seconds['study'])} with 2 jobs and 2 cells that could not" in lines[-3]
+    assert f"about {duration(seconds['study'])} with 2 jobs and 1 cell that could not" in lines[-3]
     assert lines[-1].startswith("took ")
     assert not list(RUNS.glob(".speed_*"))
+
+    # the finished cells are not repeated; the changed one gets a folder of its own
+    path = write_study([good, {**hot, "training.learning_rate": 0.01}])
+    first = time_of_record("good_t2048_s1")
+    assert main([str(path), "--jobs", "2", "--no-estimate"]) == 0
+    assert time_of_record("good_t2048_s1") == first
+    assert sorted(read_plan()["runs"]) == ["good_t2048_s1", "good_t2048_s2", "hot_t2048_s1-2"]
+    assert time_of_record("hot_t2048_s1-2") > first
+    capsys.readouterr()
     # what is not measured anew stays in the plan; nothing is measured if all is finished
-    assert main([str(write_study([good], seeds=(1, 2)))]) == 0
-    assert "measuring" not in capsys.readouterr().out
+    assert main([str(path)]) == 0
+    output = capsys.readouterr().out
+    assert "3 of 3 runs of trial finished" in output
+    assert "measuring" not in output
     assert read_plan()["seconds_estimated"] == seconds
+
+
+def read_record(name):
+    return json.loads((RUNS / "trial" / name / "record.json").read_text())
+
+
+def time_of_record(name):
+    return (RUNS / "trial" / name / "record.json").stat().st_mtime_ns
 
 
 def test_stop_while_measuring_leaves_nothing_behind(place):

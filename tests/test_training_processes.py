@@ -86,6 +86,8 @@ def train_as_rank(rank, port, place, arguments, watch, pipe):
     os.chdir(place)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # workers start as in a program of its own: by forkserver each would import torch once more
+    multiprocessing.set_start_method(None, force=True)
     output = os.open(f"output{rank}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from data_prep import pipeline
-from evaluation import evaluate_model, report
+from evaluation import evaluate_model, model_report, report
+from evaluation.sampling import read_samples
 from scaling import fit, loss_curves, plots, records
 from train import train_one
 
@@ -38,7 +39,8 @@ def study(tmp_path_factory, tune_files):
         assert loss_curves.main(["runs/tiny"]) == 0
         assert fit.main(["runs/tiny/runs.csv", "--out", "runs/tiny/fits.json"]) == 0
         assert plots.main(["runs/tiny"]) == 0
-        assert evaluate_model.main(["runs/tiny", "--n", "2"]) == 0
+        assert evaluate_model.main(["runs/tiny", "--n", "4"]) == 0
+        assert model_report.main(["runs/tiny"]) == 0
         assert report.main([Path("runs/tiny").as_posix()]) == 0
         yield folder / "runs" / "tiny"
 
@@ -62,9 +64,49 @@ def test_one_row_a_run_and_a_law_from_them(study):
 
 def test_metrics_count_every_sample_and_the_test_split(study):
     metrics = json.loads((study / "metrics.json").read_text())
-    assert all(rate["n"] == 2 for rate in metrics["validity"].values())
+    kinds = ("constrained", "free", "study_a", "prompted", "prompted_free")
+    assert [*metrics["sets"]][:5] == [*kinds]
+    for kind in kinds:
+        own = metrics["sets"][kind]
+        assert own["n"] == own["validity"]["own_reader"]["n"] == 4
+        assert own["sampling"]["max_new_tokens"] == (256 if kind == "study_a" else 512)
+        assert own["sampling"]["grammar"] == (kind in ("constrained", "prompted"))
+        assert own["memorisation"]["tunes"]["n"] == 4
+    assert metrics["sets"]["real"]["validity"]["own_reader"]["rate"] == 1.0
     assert 0 < metrics["test"]["bits_per_char"] < 6
+    assert 0 < metrics["price"]["mass"]["illegal_mass_per_step"]["mean"] < 1
     assert metrics["test"]["n_songs"] >= 1
+
+
+def test_within_the_grammar_even_a_hardly_trained_model_writes_whole_music(study):
+    metrics = json.loads((study / "metrics.json").read_text())
+    for kind in ("constrained", "prompted"):
+        validity = metrics["sets"][kind]["validity"]
+        for name in ("own_reader", "bar_perfect", "tie_ok", "playable", "valid3"):
+            assert validity.get(name, {"rate": 1.0})["rate"] == 1.0  # all readers there, or none
+        assert metrics["sets"][kind]["ended"]["rate"] == 1.0
+
+
+def test_prompted_tunes_go_on_from_the_same_held_out_bars(study):
+    for kind in ("prompted", "prompted_free"):
+        rows = read_samples(study / "samples" / kind / "samples.jsonl")
+        wishes = json.loads((study / "samples" / kind / "sampling.json").read_text())["wishes"]
+        assert len(set(wishes)) > 1
+        assert all(
+            row["abc"].startswith(wishes[number % len(wishes)]) for number, row in enumerate(rows)
+        )
+
+
+def test_page_of_a_model_shows_pairs_of_the_same_random_numbers(study):
+    page = (study / "evaluation.html").read_text()
+    assert page.count("<h3>Tune ") == 4
+    assert page.count("<b>constrained</b>") == page.count("<b>free</b>") == 4
+    assert "What the grammar costs" in page
+    sets = [read_samples(study / "samples" / k / "samples.jsonl") for k in ("constrained", "free")]
+    for constrained, free in zip(*sets, strict=True):
+        assert constrained["seed"] == free["seed"]
+    for link in re.findall(r'href="(samples/[^"]+)"', page):
+        assert (study / link).is_file()
 
 
 def test_report_is_one_file_with_figures_numbers_and_tunes(study):
@@ -81,6 +123,6 @@ def test_report_is_one_file_with_figures_numbers_and_tunes(study):
 
 def test_evaluating_again_samples_and_judges_nothing_anew(study, monkeypatch):
     monkeypatch.chdir(study.parent.parent)
-    monkeypatch.setattr("evaluation.sampling.sample_tunes", lambda *_: pytest.fail("sampled"))
-    monkeypatch.setattr(evaluate_model, "judge_all", lambda *_: pytest.fail("judged"))
-    assert evaluate_model.main(["runs/tiny", "--n", "2"]) == 0
+    monkeypatch.setattr("evaluation.sampling.sample_batches", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(evaluate_model, "judge_texts", lambda *_: pytest.fail("judged"))
+    assert evaluate_model.main(["runs/tiny", "--n", "4"]) == 0

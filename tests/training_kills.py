@@ -28,13 +28,13 @@ SIZES = {
 # what a save writes; config.yaml and the log are written while nothing else is
 IN_A_SAVE = ("checkpoint", "branch_points", "record.json", "manifest.json")
 MODES = ("before", "half", "after")
-PRELOADED = ["training.trainer", "training.record", "training.pretrained"]
+PRELOADED = ["training.trainer", "training.record", "training.pretrained", "data_prep.corpus"]
 FIRST_SIGN_SECONDS = 300.0
 POLL_SECONDS = 0.01
 
 
 def forkserver() -> BaseContext:
-    """New processes as forks of one that has imported all that training needs."""
+    """New processes as forks of one that has imported all that the programs need."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return context

@@ -1,0 +1,66 @@
+"""Held-out real pieces in the form of samples, to be measured as samples are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
+
+from data_prep.clean import cut_tune
+from data_prep.tune import print_tune
+from data_prep.tune_parser import parse_tune
+from modeling.constrained_abc import TokenGrammar
+from modeling.relay_abc import export_tune
+from training.data_files import DataFiles
+
+from .prompts import beginning
+
+PROMPT_BARS = 4
+
+
+def test_tunes(files: DataFiles) -> list[str]:
+    """The tunes of the test split, as they stand in 4_split."""
+    path = files.folder / "4_split" / "test.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; run `make data`")
+    return pq.read_table(path, columns=["abc"])["abc"].to_pylist()
+
+
+def cut_as_samples(
+    tunes: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
+) -> list[dict[str, Any]]:
+    """Real pieces as long as samples may be: rows as `sampling.sample_batches` gives them.
+
+    A longer piece ends at its last bar line within the limit, where tied notes end too. Pieces
+    that have none there, or are laid voice by voice, are left out.
+    """
+    rows = []
+    for abc in tunes:
+        ids = tokenizer(abc, add_special_tokens=False, verbose=False)["input_ids"]
+        kept = ids[:max_new_tokens]
+        cut = cut_tune(parse_tune(abc), len(tokenizer.decode(kept)))
+        if not cut.n_bars or "\n[V:" not in abc:
+            continue
+        text = print_tune(cut)
+        row = {"sample": len(rows) + 1, "ended": len(kept) == len(ids), "abc": text, "error": None}
+        rows.append(row | {"n_tokens": len(kept), "abc_voices": export_tune(text)})
+    return rows
+
+
+def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterator[str]:
+    """The first 4 bars of pieces that have more, where a tune so begun can end in time.
+
+    Args:
+        tunes: In the layout `bars`.
+        grammar: Of the tokenizer.
+        n_left: Tokens that the model may write behind the prompt.
+    """
+    for abc in tunes:
+        try:
+            prompt = beginning(abc, PROMPT_BARS)
+        except ValueError:
+            continue
+        if grammar.can_end(grammar.read_prompt(prompt), n_left):
+            yield prompt
