@@ -92,6 +92,14 @@ evaluate: $(STAMP)  ## MODEL=runs/... [N=500] [SEED=1]: samples, judges, test lo
 	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
 	$(PY) -m evaluation.model_report "$(MODEL)"
 
+evaluation: N = 1000
+evaluation: $(STAMP)  ## [RUNS="runs/tiny/*/ runs/tiny_bpe4096/*/"] [N=1000]: of studies tiny*, results/evaluation/ and an example page
+	@for run in $(or $(RUNS),runs/tiny/*/ runs/tiny_bpe4096/*/); do \
+		$(PY) -m evaluation.evaluate_model "$$run" --n $(N) --seed $(SEED) || exit; \
+		$(PY) -m evaluation.model_report "$$run" || exit; \
+	done
+	$(PY) -m evaluation.tables $(or $(RUNS),runs/tiny/*/ runs/tiny_bpe4096/*/)
+
 report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.report "$$runs"
 

@@ -58,6 +58,7 @@ logger = logging.getLogger(__name__)
 
 MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
 MOST_FREE, MOST_PROMPTED, MOST_PRICED = 500, 200, 64
+SIDE_BY_SIDE = (1, 8)  # tunes, where the price in time is measured
 N_WRITTEN = 8  # tunes of a set that are files
 VERSIONS = ("torch", "transformers", "tokenizers", "symusic", "numpy", "scipy")
 TEST_LOSSES = (
@@ -263,7 +264,7 @@ def _price(
     model = (write.model, write.tokenizer, write.grammar)
     return {
         "mass": illegal_mass(*model, min(n, MOST_PRICED), MAX_NEW_TOKENS, seed),
-        "speed": speed(*model, MAX_NEW_TOKENS, seed),
+        "speed": [speed(*model, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
         "constrained_less_free": differences(statistics["constrained"], statistics["free"], seed),
     }
 

@@ -1,0 +1,126 @@
+"""Evaluated models -> results/evaluation/<run>.json, an example page, and the README's tables.
+
+    python -m evaluation.tables runs/tiny/* --results results --readme README.md
+
+No number of a table is typed by hand: all come from the runs' metrics.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling.tables import fill
+
+from .model_report import build_page
+from .tune_view import need
+
+VERDICTS = {
+    "valid3": "valid3",
+    "validity_music21": "music21 parses",
+    "midi_success_music21": "and writes MIDI",
+    "raw_validity_music21": "raw text parses",
+    "raw_midi_success_music21": "and to MIDI",
+    "abc2midi_clean": "abc2midi clean",
+    "abcjs_clean": "abcjs clean",
+}
+RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
+EXAMPLE = "example_tunes.html"
+
+Metrics = dict[str, Any]
+
+
+def validity_table(models: dict[str, Metrics]) -> list[str]:
+    """Markdown: one line a model and set of samples; shares in %, valid3 with its interval."""
+    lines = [
+        f"| model | samples | tunes | {' | '.join(VERDICTS.values())} |",
+        "|---|---|---:|" + "---:|" * len(VERDICTS),
+    ]
+    for name, metrics in models.items():
+        for kind, own in metrics["sets"].items():
+            cells = [_percent(own["validity"].get(verdict)) for verdict in VERDICTS]
+            if rate := own["validity"].get("valid3"):
+                low, high = (100 * end for end in rate["interval_95"])
+                cells[0] += f" [{low:.1f}, {high:.1f}]"
+            label = kind.replace("_", " ")
+            lines.append(f"| {name} | {label} | {own['n']:,} | {' | '.join(cells)} |")
+    return lines
+
+
+def price_table(models: dict[str, Metrics]) -> list[str]:
+    """Markdown: one line a model, what the grammar takes away and changes."""
+    lines = [
+        "| model | illegal mass a step, mean (p95) | tokens drawn anew | time, 1 tune (8) "
+        "| distance to real: constrained / free / real to real "
+        "| " + " | ".join(f"{label}: constrained / free / real" for label in RESTS.values()) + " |",
+        "|---|---:|---:|---:|---:|" + "---:|" * len(RESTS),
+    ]
+    for name, metrics in models.items():
+        price, sets = metrics["price"], metrics["sets"]
+        if price is None:
+            continue
+        mass, speeds = price["mass"], price["speed"]
+        cells = [
+            f"{_share(mass['illegal_mass_per_step']['mean'])} "
+            f"({_share(mass['illegal_mass_percentiles']['p95'])})",
+            _share(speeds[-1]["replaced_share"]),
+            f"{_share(speeds[0]['cost_share'])} ({_share(speeds[-1]['cost_share'])})",
+            _distances(sets),
+        ]
+        for statistic in RESTS:
+            kinds = (k for k in ("constrained", "free", "real") if k in sets)
+            means = (sets[k]["statistics"].get(statistic, {}).get("mean") for k in kinds)
+            cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _distances(sets: dict[str, Any]) -> str:
+    found = [sets[kind].get("distance") for kind in ("constrained", "free")]
+    values = [each and each["frechet"]["frechet_distance"] for each in found]
+    texts = [f"{each['value']['mean']:.2f}" if each else "–" for each in values]
+    floor = next((f"{each['floor']['mean']:.2f}" for each in values if each), "–")
+    return " / ".join([*texts, floor])
+
+
+def _percent(rate: dict[str, Any] | None) -> str:
+    return "–" if rate is None else f"{100 * rate['rate']:.1f}"
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="evaluation.tables", description=__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, help="evaluated runs; the first is shown")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    options = parser.parse_args(arguments)
+    try:
+        models = {}
+        for run in options.runs:
+            file = need(run / "metrics.json", f"make evaluate MODEL={run}")
+            models[run.name] = json.loads(file.read_text("utf-8"))
+        folder = options.results / "evaluation"
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, metrics in models.items():
+            (folder / f"{name}.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+        tables = [*validity_table(models), "", *price_table(models)]
+        text = fill(options.readme.read_text("utf-8"), tables, "evaluation")
+        options.readme.write_text(text, "utf-8")
+        page = build_page(options.runs[0], options.results / EXAMPLE)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{len(models)} models -> {folder}, {options.readme}, {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
