@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import pipeline
-from evaluation import evaluate_model, model_report, report
+from evaluation import evaluate_model, model_report, report, tables
 from evaluation.sampling import read_samples
 from scaling import fit, loss_curves, plots, records
 from train import train_one
@@ -107,6 +107,24 @@ def test_page_of_a_model_shows_pairs_of_the_same_random_numbers(study):
         assert constrained["seed"] == free["seed"]
     for link in re.findall(r'href="(samples/[^"]+)"', page):
         assert (study / link).is_file()
+
+
+def test_readme_has_the_numbers_of_evaluated_models(study, tmp_path, capsys):
+    readme = tmp_path / "README.md"
+    readme.write_text("# Ours\n<!-- evaluation:begin -->\n<!-- evaluation:end -->\nmore\n")
+    command = [str(study), "--results", str(tmp_path), "--readme", str(readme)]
+    assert tables.main(command) == 0
+    lines = readme.read_text().splitlines()
+    metrics = json.loads((tmp_path / "evaluation" / "tiny.json").read_text())
+    for kind, own in metrics["sets"].items():
+        (line,) = [
+            each for each in lines if each.startswith(f"| tiny | {kind.replace('_', ' ')} |")
+        ]
+        parses = own["validity"]["validity_music21"]
+        assert f"| {100 * parses['rate']:.1f} |" in line
+    assert (tmp_path / tables.EXAMPLE).read_text().count("<h3>Tune ") == 4
+    assert tables.main([str(tmp_path), "--readme", str(readme)]) == 2
+    assert "make evaluate MODEL=" in capsys.readouterr().err
 
 
 def test_report_is_one_file_with_figures_numbers_and_tunes(study):
