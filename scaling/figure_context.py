@@ -261,5 +261,5 @@ def _draw_differences(axes: Axes, archs: Sequence[str], differences: Sequence[di
     axes.set_xticks(range(len(ranges)), [f"{low:,} to\n{high:,}" for low, high in ranges])
     axes.set_xlabel("Positions in the song")
     contexts = differences[0]["contexts"]
-    axes.set_ylabel(f"Loss, context {contexts[1]:,} less {contexts[0]:,} (nats per token)")
+    axes.set_ylabel(f"Loss at {contexts[1]:,} less at {contexts[0]:,} (nats/token)")
     axes.legend(frameon=False)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .figure_context import WHOLE_WAY
 from .figure_style import short_count
 from .tables import fill, laws_table, notes_list, sizes_table
 
@@ -140,6 +141,47 @@ def published_lines(stated: dict[str, Any], fits: dict[str, Any]) -> list[str]:
     return lines
 
 
+def context_lines(use: dict[str, Any]) -> list[str]:
+    """How much of the context each size uses."""
+    lines = []
+    for arch, name in FAMILIES.items():
+        runs = sorted((r for r in use["runs"] if r["arch"] == arch), key=lambda r: r["n_params"])
+        curves = {short_count(run["n_params"]): run["ways"]["crops"] for run in runs}
+        used = ", ".join(
+            f"{size} {curve['t90']['value']:.0f} {_ends(curve['t90']['interval_95'], 0)}"
+            for size, curve in curves.items()
+            if curve["t90"]["value"] is not None
+        )
+        lines.append(
+            f"- {name}: tokens of context after which a tenth of the fall of its loss is left, by "
+            f"parameters: {used}."
+        )
+        largest = curves[short_count(runs[-1]["n_params"])]
+        if largest["stops_at"] is None:
+            stop = f"the loss falls as far as it was measured, {largest['to'][-1]:,} tokens"
+        else:
+            stop = f"more than {largest['stops_at']:,} tokens may be of no use"
+        lines.append(f"  - At its largest size {stop}.")
+    return lines
+
+
+def context_length_lines(length: dict[str, Any]) -> list[str]:
+    """What a longer context changes at one size, all positions of the songs together."""
+    most = length["settings"]["positions"]
+    lines = [
+        f"- {item['size']}, seed {item['seed']}: {item['difference']:+.4f} nats a token with a "
+        f"context of {item['contexts'][1]:,} in place of {item['contexts'][0]:,} "
+        f"{_ends(item['interval_95'], 4)}, positions 1 to {most:,}."
+        for item in length["context_differences"]
+        if (item["from"], item["to"], item["way"]) == (1, most, WHOLE_WAY[item["arch"]])
+    ]
+    return [
+        *lines,
+        "- Both with as many tokens, and the rate that was swept at the shorter context. The GPT "
+        "learns each position, which a longer context shows it less often; the LSTM has none.",
+    ]
+
+
 def leakage_lines(leakage: dict[str, Any]) -> list[str]:
     """What a split by file hides, by run."""
     return [
@@ -184,6 +226,8 @@ def findings(folder: Path) -> list[str]:
         ),
     }
     for title, name, describe in (
+        ("How much context is used", "context_use.json", context_lines),
+        ("A longer context", "context_length.json", context_length_lines),
         ("Leakage: a split by file", "leakage.json", leakage_lines),
         ("Tokenizers", "tokenizers.json", tokenizer_lines),
     ):

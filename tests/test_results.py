@@ -47,6 +47,20 @@ def test_side_studies_are_told_where_they_are_there(tmp_path):
         assert all(re.search(r"-?\d\.\d+ .*\[-?\d\.\d+, -?\d\.\d+\]\.$", line) for line in lines)
 
 
+def test_use_of_the_context_is_told_for_each_family_and_seed(tmp_path):
+    folder = make_results(tmp_path / "results")
+    use, length = (
+        json.loads((folder / f"context_{name}.json").read_text()) for name in ("use", "length")
+    )
+    lines = findings.context_lines(use)
+    for name, arch in (("GPT", "gpt"), ("LSTM", "lstm")):
+        (line,) = [line for line in lines if line.startswith(f"- {name}: ")]
+        assert line.count("[") == sum(run["arch"] == arch for run in use["runs"])
+    *differences, _ = findings.context_length_lines(length)
+    seeds = {(item["size"], item["seed"]) for item in length["context_differences"]}
+    assert len(differences) == len(seeds) > 0
+
+
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):
     assert findings.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
