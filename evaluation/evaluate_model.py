@@ -8,7 +8,7 @@ passages of the training music. The sets, each beside `real`, held-out pieces cu
     constrained    within the grammar, from nothing but the start token
     free           of the same length and the same random numbers, without the grammar
     study_a        by study A's protocol: free, 256 tokens
-    prompted       within the grammar, from the first bars of held-out pieces
+    prompted       within the grammar, from the first bars of held-out pieces that are within it
     prompted_free  the same prompts without the grammar
 
 Judged is the export (study A judged what the model wrote: fields `raw_...`). Statistics are of

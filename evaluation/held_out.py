@@ -52,6 +52,9 @@ def cut_as_samples(
 def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterator[str]:
     """The first 4 bars of pieces that have more, where a tune so begun can end in time.
 
+    Beginnings beyond the limits of generation are left out (a pitch that abcjs damages, tuplets on
+    which readers differ): what a tune inherits from them says nothing of what the model wrote.
+
     Args:
         tunes: In the layout `bars`.
         grammar: Of the tokenizer.
@@ -60,6 +63,7 @@ def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterato
     for abc in tunes:
         try:
             prompt = beginning(abc, PROMPT_BARS)
+            grammar.grammar.read(prompt)
         except ValueError:
             continue
         if grammar.can_end(grammar.read_prompt(prompt), n_left):
