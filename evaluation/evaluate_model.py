@@ -19,76 +19,36 @@ sampled and judged before is not done again.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_prep.corpus import DIALECT
-from data_prep.stages import code_digest
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from training.data_files import DataFiles
 
 from .distance import MIN_PIECES, compare_sets
 from .finished_run import FinishedRun
 from .grammar_price import differences, illegal_mass, speed
-from .held_out import cut_as_samples, prompts, test_tunes
-from .judge_process import find_abc2midi, find_abcjs
-from .judges import judge_texts
+from .kept_verdicts import judge_sets
 from .likelihood import likelihood, song_denominators
 from .memorisation import TrainingIndex, memorisation, train_texts
 from .metrics import judged_scores, rate, summarise, validity
 from .music_statistics import describe_tunes
-from .sampling import (
-    SamplingSettings,
-    find_model,
-    load_writer,
-    make_samples,
-    weights_digest,
-    write_tunes,
-)
+from .sample_sets import MAX_NEW_TOKENS, Rows, planned_sets, real_pieces, sample_all
+from .sampling import SamplingSettings, find_model, load_writer, weights_digest
 
 logger = logging.getLogger(__name__)
 
-MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
-MOST_FREE, MOST_PROMPTED, MOST_PRICED = 500, 200, 64
+MOST_PRICED = 64  # samples
 SIDE_BY_SIDE = (1, 8)  # tunes, where the price in time is measured
-N_WRITTEN = 8  # tunes of a set that are files
 VERSIONS = ("torch", "transformers", "tokenizers", "symusic", "numpy", "scipy")
 TEST_LOSSES = (
     *("n_songs", "loss_nats_per_token", "loss_standard_error_nats_per_token"),
     *("bits_per_char", "bits_per_note", "bits_per_bar", "bits_per_second"),
 )
-
-Rows = list[dict[str, Any]]
-
-
-def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSettings]:
-    """What to sample, by the name of the set.
-
-    Args:
-        n: Constrained samples; of the others as many, but not more than their own most.
-        seed: Of all sets.
-        has_grammar: Whether the model's tokenizer can write within the grammar.
-    """
-    whole = SamplingSettings(n=n, seed=seed, max_new_tokens=MAX_NEW_TOKENS)
-    free = {"n": min(n, MOST_FREE), "grammar": False}
-    prompted = {"n": min(n, MOST_PROMPTED)}
-    changed = {
-        "constrained": {},
-        "free": free,
-        "study_a": free | {"max_new_tokens": STUDY_A_TOKENS},
-        "prompted": prompted,
-        "prompted_free": prompted | {"grammar": False},
-    }
-    sets = {name: SamplingSettings(**asdict(whole) | own) for name, own in changed.items()}
-    return {name: own for name, own in sets.items() if has_grammar or not own.grammar}
 
 
 def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
@@ -108,34 +68,20 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         logger.warning("%s: its tokenizer cannot write all of the dialect; no grammar", name)
     run = _run_of(name)
     files = run.files if run else None
-    samples = _sample_all(name, write, files, planned_sets(n, seed, write.has_grammar), folder)
-    real = _real_pieces(write, files, n, folder)
-    index = TrainingIndex.of(train_texts(files.folder)) if real else None
-    all_rows = samples | ({"real": real} if real else {})
-    judged, judges = judge_sets(all_rows, folder / "samples")
-    sets, statistics = {}, {}
-    for kind, rows in all_rows.items():
-        exports = [row["abc_voices"] for row in rows if row["abc_voices"]]
-        statistics[kind], _ = describe_tunes(exports)
-        sets[kind] = {
-            "n": len(rows),
-            "n_readable": len(exports),
-            "ended": rate([row["ended"] for row in rows]),
-            "validity": validity(judged[kind]),
-            "scores": judged_scores(judged[kind]),
-            "statistics": summarise(statistics[kind]),
-        }
-        if kind in samples:
-            settings = json.loads((folder / "samples" / kind / "sampling.json").read_text("utf-8"))
-            names = asdict(SamplingSettings())
-            sets[kind]["sampling"] = {name: settings[name] for name in names}
-    for kind, rows in samples.items() if real else ():
-        own, theirs = statistics[kind], statistics["real"]
-        sets[kind]["less_real"] = differences(own, theirs, seed)
-        enough = len(own) >= MIN_PIECES and len(theirs) >= 2 * MIN_PIECES
-        sets[kind]["distance"] = compare_sets(own, theirs) if enough else None
-        control = [row["abc"] for row in real]
-        sets[kind]["memorisation"] = memorisation([row["abc"] for row in rows], control, index)
+    samples = sample_all(name, write, files, planned_sets(n, seed, write.has_grammar), folder)
+    real = real_pieces(write, files, n, folder)
+    judged, judges = judge_sets(samples | ({"real": real} if real else {}), folder / "samples")
+    rows_of = {kind: _statistics(rows) for kind, rows in (samples | {"real": real or []}).items()}
+    sets = {}
+    for kind, rows in samples.items():
+        settings = json.loads((folder / "samples" / kind / "sampling.json").read_text("utf-8"))
+        own = {name: settings[name] for name in asdict(SamplingSettings())}
+        sets[kind] = _described(rows, judged[kind], rows_of[kind]) | {"sampling": own}
+    if real:
+        sets["real"] = _described(real, judged["real"], rows_of["real"])
+        index = TrainingIndex.of(train_texts(files.folder))
+        for kind, rows in samples.items():
+            sets[kind] |= _beside_real(rows, real, rows_of[kind], rows_of["real"], index, seed)
     metrics = {
         "model": name,
         "weights_sha256": weights_digest(name),
@@ -143,11 +89,41 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "versions": {package: version(package) for package in VERSIONS},
         "judges": judges,
         "sets": sets,
-        "price": _price(write, statistics, n, seed) if write.has_grammar else None,
+        "price": _price(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
     return metrics
+
+
+def _statistics(rows: Rows) -> Rows:
+    """The statistics of those samples that can be read."""
+    return describe_tunes([row["abc_voices"] for row in rows if row["abc_voices"]])[0]
+
+
+def _described(rows: Rows, verdicts: Rows, statistics: Rows) -> dict[str, Any]:
+    """What is said of a set by itself."""
+    return {
+        "n": len(rows),
+        "n_readable": len(statistics),
+        "ended": rate([row["ended"] for row in rows]),
+        "validity": validity(verdicts),
+        "scores": judged_scores(verdicts),
+        "statistics": summarise(statistics),
+    }
+
+
+def _beside_real(
+    rows: Rows, real: Rows, own: Rows, theirs: Rows, index: TrainingIndex, seed: int
+) -> dict[str, Any]:
+    """What is said of samples beside real pieces; `own` and `theirs` are their statistics."""
+    enough = len(own) >= MIN_PIECES and len(theirs) >= 2 * MIN_PIECES
+    texts, control = ([row["abc"] for row in side] for side in (rows, real))
+    return {
+        "less_real": differences(own, theirs, seed),
+        "distance": compare_sets(own, theirs) if enough else None,
+        "memorisation": memorisation(texts, control, index),
+    }
 
 
 def _run_of(name: str) -> FinishedRun | None:
@@ -157,104 +133,6 @@ def _run_of(name: str) -> FinishedRun | None:
         logger.warning("%s is no checkpoint of a run: nothing to compare with is known", name)
         return None
     return FinishedRun.open(folder)
-
-
-def _sample_all(
-    name: str,
-    write: AbcMusicPipeline,
-    files: DataFiles | None,
-    sets: dict[str, SamplingSettings],
-    folder: Path,
-) -> dict[str, Rows]:
-    samples = {}
-    for kind, settings in sets.items():
-        wishes: Sequence[str] = [""]
-        if kind.startswith("prompted"):
-            wishes = _prompts(write, files, settings)
-            if not wishes:
-                logger.warning("no held-out pieces to begin with: %s is left out", kind)
-                continue
-        place = folder / "samples" / kind
-        samples[kind] = make_samples(name, settings, place, wishes, write)
-        write_tunes(samples[kind][:N_WRITTEN], place)
-    return samples
-
-
-def _prompts(
-    write: AbcMusicPipeline, files: DataFiles | None, settings: SamplingSettings
-) -> list[str]:
-    if files is None or not write.has_grammar:
-        return []
-    found = prompts(test_tunes(files), write.grammar, settings.max_new_tokens)
-    return list(islice(found, settings.n))
-
-
-def _real_pieces(
-    write: AbcMusicPipeline, files: DataFiles | None, n: int, folder: Path
-) -> Rows | None:
-    """Held-out pieces as long as the samples, in samples/real; None where there are none."""
-    if files is None:
-        return None
-    tunes = test_tunes(files)[: max(n, 2 * MIN_PIECES)]
-    rows = cut_as_samples(tunes, write.tokenizer, MAX_NEW_TOKENS)
-    if not rows:
-        logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
-        return None
-    place = folder / "samples" / "real"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return rows
-
-
-def judge_sets(
-    sets: dict[str, Rows], folder: Path
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
-    """Judges the export of each sample, or its raw text where there is none; kept on disk.
-
-    Args:
-        sets: Rows by the name of their set.
-        folder: With a folder for each set, which gets verdicts.jsonl.
-
-    Returns:
-        Verdicts by set; and of the readers `versions` and which are `missing`.
-    """
-    keys = {kind: _judging_key(rows) for kind, rows in sets.items()}
-    files = {
-        kind: (folder / kind / "verdicts.jsonl", folder / kind / "judging.json") for kind in sets
-    }
-    new = {}
-    for kind, (verdicts_file, about_file) in files.items():
-        about = json.loads(about_file.read_text("utf-8")) if about_file.exists() else {}
-        if about.get("key") != keys[kind] or not verdicts_file.exists():
-            new[kind] = sets[kind]
-    if new:
-        rows = [row for kind in new for row in new[kind]]
-        texts = [row["abc_voices"] or row["abc"] for row in rows]
-        verdicts, about = judge_texts(texts, [row["abc"] for row in rows])
-        judges = {name: about[name] for name in ("versions", "missing")}
-        for name, reason in about["missing"].items():
-            logger.warning("%s does not judge: %s", name, reason)
-        place = iter(verdicts)
-        for kind, own in new.items():
-            lines = (json.dumps({"sample": row["sample"]} | next(place)) + "\n" for row in own)
-            files[kind][0].write_text("".join(lines), "utf-8")
-            files[kind][1].write_text(json.dumps({"key": keys[kind], "judges": judges}) + "\n")
-    judged = {
-        kind: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        for kind, (path, _) in files.items()
-    }
-    return judged, json.loads(next(iter(files.values()))[1].read_text("utf-8"))["judges"]
-
-
-def _judging_key(rows: Rows) -> str:
-    """What verdicts depend on: texts, code, and which readers are there."""
-    here = Path(__file__).parent
-    sources = sorted([*here.glob("judge*.py"), here / "sandbox.py", here / "abcjs_judge.js"])
-    judges = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
-    judges += [str(bool(find())) for find in (find_abc2midi, find_abcjs)]
-    texts = [(row["abc_voices"], row["abc"]) for row in rows]
-    content = json.dumps([texts, code_digest(DIALECT), judges])
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _price(

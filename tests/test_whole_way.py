@@ -142,5 +142,5 @@ def test_report_is_one_file_with_figures_numbers_and_tunes(study):
 def test_evaluating_again_samples_and_judges_nothing_anew(study, monkeypatch):
     monkeypatch.chdir(study.parent.parent)
     monkeypatch.setattr("evaluation.sampling.sample_batches", lambda *_: pytest.fail("sampled"))
-    monkeypatch.setattr(evaluate_model, "judge_texts", lambda *_: pytest.fail("judged"))
+    monkeypatch.setattr("evaluation.kept_verdicts.judge_texts", lambda *_: pytest.fail("judged"))
     assert evaluate_model.main(["runs/tiny", "--n", "4"]) == 0

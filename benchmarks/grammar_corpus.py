@@ -1,0 +1,90 @@
+"""Does the automaton take every tune of a corpus? All that the converter wrote, in both layouts.
+
+    python benchmarks/grammar_corpus.py data/dev/char [--every 10] [--out FILE]
+
+Read are the tunes of 1_abc, as they came from the converter, before cleaning and filters, with the
+limits of the dialect. Every so many of them are also read voice by voice. Beside it stands the
+share that is within the limits of generation, and what first leaves these. Exit status 1 if a tune
+of the dialect is refused.
+"""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data_prep.tune import print_tune
+from data_prep.tune_parser import parse_tune
+from modeling.bar_grammar_abc import DIALECT, GENERATION
+from modeling.grammar_abc import TuneGrammar
+from modeling.voices_grammar_abc import VoicesGrammar
+
+SHOWN = 20
+
+
+def refused(grammar: TuneGrammar, text: str) -> str | None:
+    """Why a grammar does not take a whole tune; None if it does."""
+    try:
+        return None if grammar.read(text).is_end else "no end of a tune"
+    except ValueError as error:
+        return str(error)
+
+
+def measure(folder: Path, every: int) -> dict[str, Any]:
+    """Counts over all tunes of a corpus."""
+    dialect, generation = TuneGrammar(DIALECT), TuneGrammar(GENERATION)
+    voices = VoicesGrammar(DIALECT)
+    counts: Counter[str] = Counter()
+    beyond: Counter[str] = Counter()
+    refusals = []
+    files = sorted((folder / "1_abc").glob("*.parquet"))
+    start = time.process_time()
+    for file in tqdm(files, "corpus", unit="part"):
+        for abc in pq.read_table(file, columns=["abc"])["abc"].to_pylist():
+            if not abc:
+                continue  # a file that was not converted
+            counts["tunes"] += 1
+            counts["characters"] += len(abc)
+            reasons = [refused(dialect, abc)]
+            if counts["tunes"] % every == 0:
+                counts["tunes_voice_by_voice"] += 1
+                reasons.append(refused(voices, print_tune(parse_tune(abc), "voices")))
+            refusals += [reason for reason in reasons if reason]
+            why = refused(generation, abc)
+            counts["within_limits_of_generation"] += why is None
+            if why:
+                beyond[re.sub(r"line \d+, column \d+: |\d+", "", why)[:40]] += 1
+    return {
+        "corpus": folder.name,
+        **counts,
+        "refused": len(refusals),
+        "refusals": refusals[:SHOWN],
+        "beyond_generation": dict(beyond.most_common(SHOWN)),
+        "cpu_seconds": time.process_time() - start,
+    }
+
+
+def main() -> int:
+    """Print the counts and write them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="data/<dataset>/<preset>")
+    parser.add_argument("--every", type=int, default=10, help="one in so many voice by voice too")
+    parser.add_argument("--out", type=Path, default=Path("results/grammar_corpus.json"))
+    options = parser.parse_args()
+    content = measure(options.folder, options.every)
+    options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    print(json.dumps(content, indent=1))
+    return 1 if content["refused"] or not content.get("tunes") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

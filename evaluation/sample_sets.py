@@ -1,0 +1,96 @@
+"""The sets of samples of which a model is judged, and held-out pieces in the same form."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from modeling.pipeline_abc_music import AbcMusicPipeline
+from training.data_files import DataFiles
+
+from .distance import MIN_PIECES
+from .held_out import cut_as_samples, prompts, test_tunes
+from .sampling import SamplingSettings, make_samples, write_tunes
+
+logger = logging.getLogger(__name__)
+
+MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
+MOST_FREE, MOST_PROMPTED = 500, 200
+N_WRITTEN = 8  # tunes of a set that are files
+
+Rows = list[dict[str, Any]]
+
+
+def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSettings]:
+    """What to sample, by the name of the set.
+
+    Args:
+        n: Constrained samples; of the others as many, but not more than their own most.
+        seed: Of all sets.
+        has_grammar: Whether the model's tokenizer can write within the grammar.
+    """
+    whole = SamplingSettings(n=n, seed=seed, max_new_tokens=MAX_NEW_TOKENS)
+    free = {"n": min(n, MOST_FREE), "grammar": False}
+    prompted = {"n": min(n, MOST_PROMPTED)}
+    changed = {
+        "constrained": {},
+        "free": free,
+        "study_a": free | {"max_new_tokens": STUDY_A_TOKENS},
+        "prompted": prompted,
+        "prompted_free": prompted | {"grammar": False},
+    }
+    sets = {name: SamplingSettings(**asdict(whole) | own) for name, own in changed.items()}
+    return {name: own for name, own in sets.items() if has_grammar or not own.grammar}
+
+
+def sample_all(
+    name: str,
+    write: AbcMusicPipeline,
+    files: DataFiles | None,
+    sets: dict[str, SamplingSettings],
+    folder: Path,
+) -> dict[str, Rows]:
+    """Samples each set into samples/<set>; those from prompts only where there are any."""
+    samples = {}
+    for kind, settings in sets.items():
+        wishes: Sequence[str] = [""]
+        if kind.startswith("prompted"):
+            wishes = _prompts(write, files, settings)
+            if not wishes:
+                logger.warning("no held-out pieces to begin with: %s is left out", kind)
+                continue
+        place = folder / "samples" / kind
+        samples[kind] = make_samples(name, settings, place, wishes, write)
+        write_tunes(samples[kind][:N_WRITTEN], place)
+    return samples
+
+
+def _prompts(
+    write: AbcMusicPipeline, files: DataFiles | None, settings: SamplingSettings
+) -> list[str]:
+    if files is None or not write.has_grammar:
+        return []
+    found = prompts(test_tunes(files), write.grammar, settings.max_new_tokens)
+    return list(islice(found, settings.n))
+
+
+def real_pieces(
+    write: AbcMusicPipeline, files: DataFiles | None, n: int, folder: Path
+) -> Rows | None:
+    """Held-out pieces as long as the samples, in samples/real; None where there are none."""
+    if files is None:
+        return None
+    tunes = test_tunes(files)[: max(n, 2 * MIN_PIECES)]
+    rows = cut_as_samples(tunes, write.tokenizer, MAX_NEW_TOKENS)
+    if not rows:
+        logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
+        return None
+    place = folder / "samples" / "real"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return rows
