@@ -31,6 +31,9 @@ _UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
 _EQUAL_UNITS = (1, 2, 4)
 
 Pitches = tuple[int, ...]
+# with what a short way to the end fills a bar: many notes; a note and a sound to its end; a note
+# and rests; a rest
+NOTES, SOUND, NOTE, REST = "notes", "sound", "note", "rest"
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Limits:
         silent_bars: Most bars in a row in which all voices rest.
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
-        seconds: Least length of a tune.
+        seconds: Least time to the end of the last bar that ends with a sound. Readers round.
+        meter_units: Denominators of metres: those of 16 and more abcjs plays too fast.
     """
 
     n_voices: int = 15
@@ -67,7 +71,8 @@ class Limits:
     silent_bars: int = 1
     n_notes: int = 16
     n_pitches: int = 2
-    seconds: float = 4.0
+    seconds: float = 4.05
+    meter_units: tuple[int, ...] = (1, 2, 4, 8)
 
 
 GENERATION = Limits()
@@ -84,6 +89,7 @@ DIALECT = Limits(
     n_notes=0,
     n_pitches=0,
     seconds=0.0,
+    meter_units=(1, 2, 4, 8, 16, 32, 64),
 )
 
 
@@ -212,7 +218,7 @@ class Node:
         self._grammar = grammar
         self.key = key
         self._steps: dict[str, tuple[Node, Pitches] | None] = {}
-        self._closing: dict[bool | None, str] = {}
+        self._closing: dict[str, str] = {}
         self.follow: frozenset[str] = grammar.follow(key)
 
     def step(self, character: str) -> tuple[Node, Pitches] | None:
@@ -229,16 +235,15 @@ class Node:
         """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
         return self._grammar.end(self.key)
 
-    def closing_character(self, wants_notes: bool | None) -> str:
+    def closing_character(self, fill: str) -> str:
         """The next character of a short way to the end of the bar.
 
         Args:
-            wants_notes: Whether the tune needs more notes: then the bar is filled with them. None
-                if it needs none in this bar: then it is filled with a rest.
+            fill: With what, NOTES, SOUND, NOTE or REST.
         """
-        if wants_notes not in self._closing:
-            self._closing[wants_notes] = self._grammar.closing_character(self.key, wants_notes)
-        return self._closing[wants_notes]
+        if fill not in self._closing:
+            self._closing[fill] = self._grammar.closing_character(self.key, fill)
+        return self._closing[fill]
 
 
 class BarGrammar:
@@ -360,34 +365,35 @@ class BarGrammar:
 
     # -- a short way to the end ----------------------------------------------------------------
 
-    def closing_character(self, key: Key, wants_notes: bool | None) -> str:
+    def closing_character(self, key: Key, fill: str) -> str:
         """As `Node.closing_character`."""
         match key.phase:
             case "t":
                 return self._tied_text(key)[len(key.text)]
             case "(":
-                return self._closing_tuplet(key, wants_notes)
+                return self._closing_tuplet(key, fill)
             case "n" if key.text not in self.names(key.altered).pitch_of:
                 return self._closing_name(key, -1)
             case "n":
-                return self._closing_length(self._named(key), wants_notes, key.text)
+                return self._closing_length(self._named(key), fill, key.text)
             case "[":
                 return self._closing_chord(key)
             case "l":
-                return self._closing_length(key, wants_notes)
-        return self._closing_boundary(key, wants_notes)
+                return self._closing_length(key, fill)
+        return self._closing_boundary(key, fill)
 
-    def _closing_boundary(self, key: Key, wants_notes: bool | None, before: str = "") -> str:
+    def _closing_boundary(self, key: Key, fill: str, before: str = "") -> str:
         """Between elements; `before` is the name of a note that should not come again."""
-        more = wants_notes and key.left > 0 and not key.is_silent
+        more = fill == NOTES and key.left > 0 and not key.is_silent
         if self._may_end(key) and not (more and not key.is_open):
             return "|"
         if key.tied:
             return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)[0]
         if not self._item_kinds(key)[1]:
             return "["
-        is_silence = wants_notes is None and key.may_be_silent
-        if (key.sounds or is_silence) and not more and self._rest_lengths(key):
+        is_silence = fill == REST and key.may_be_silent
+        may_rest = (key.sounds or is_silence) and not more and fill != SOUND
+        if may_rest and self._rest_lengths(key):
             return "z"
         names = [name for name in self._shortest_names(key) if name != before]
         return names[0][0]
@@ -400,10 +406,10 @@ class BarGrammar:
     def _closing_name(self, key: Key, above: int) -> str:
         return self._shortest_names(key, key.text, above)[0][len(key.text)]
 
-    def _closing_tuplet(self, key: Key, wants_notes: bool | None) -> str:
+    def _closing_tuplet(self, key: Key, fill: str) -> str:
         if key.text == "(3":
             item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
-            return self._closing_boundary(item, wants_notes)
+            return self._closing_boundary(item, fill)
         return min(self._follow_tuplet_head(key))
 
     def _closing_chord(self, key: Key) -> str:
@@ -420,10 +426,10 @@ class BarGrammar:
         after = key._replace(altered=key.altered | _alteration_bit(pitch, self.sharps), text="")
         return self._closing_name(after, pitch)
 
-    def _closing_length(self, key: Key, wants_notes: bool | None, name: str = "") -> str:
+    def _closing_length(self, key: Key, fill: str, name: str = "") -> str:
         ticks_of, _ = self._lengths(key)
         fitting = [text for text in ticks_of if text.startswith(key.text)]
-        goes_on = wants_notes and key.pitches and key.left > TICKS_PER_UNIT
+        goes_on = fill == NOTES and key.pitches and key.left > TICKS_PER_UNIT
         whole = [text for text in fitting if ticks_of[text] == key.left]
         if whole and key.tuplet is None and not goes_on:
             text = whole[0]
@@ -434,7 +440,7 @@ class BarGrammar:
         if text != key.text:
             return text[len(key.text)]
         ended = self._ended(key)
-        return self._closing_boundary(ended._replace(pitches=()), wants_notes, name)
+        return self._closing_boundary(ended._replace(pitches=()), fill, name)
 
     # -- between elements ---------------------------------------------------------------------
 

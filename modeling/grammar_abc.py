@@ -11,7 +11,17 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .bar_grammar_abc import GENERATION, TICKS_PER_UNIT, BarGrammar, Limits, Node, Pitches
+from .bar_grammar_abc import (
+    GENERATION,
+    NOTE,
+    NOTES,
+    SOUND,
+    TICKS_PER_UNIT,
+    BarGrammar,
+    Limits,
+    Node,
+    Pitches,
+)
 from .header_grammar_abc import (
     DEFAULT_LINES,
     DRUMS,
@@ -56,6 +66,8 @@ class Stage(NamedTuple):
         is_silent: Whether the line is a bar in which all rest.
         n_silent: Such bars in a row, up to here.
         seconds: Length of the whole bars.
+        is_heard: Whether a voice sounds to the end of the bar of this line.
+        heard: Length of the whole bars up to the last one to whose end a voice sounds.
     """
 
     phase: str = "line"
@@ -74,6 +86,8 @@ class Stage(NamedTuple):
     is_silent: bool = False
     n_silent: int = 0
     seconds: float = 0.0
+    is_heard: bool = False
+    heard: float = 0.0
 
 
 class State(NamedTuple):
@@ -267,11 +281,15 @@ class TuneGrammar:
 
     def may_end(self, state: State) -> bool:
         """Whether `]` may follow: behind the last voice of a line."""
-        stage, limits = state.stage, self.limits
-        if any(stage.tied_out):
-            return False
-        seconds = stage.seconds + self._seconds(stage)
-        return not self._wants_notes(state) and seconds >= limits.seconds
+        is_tied = any(state.stage.tied_out)
+        return not is_tied and not self._wants_notes(state) and self._is_heard_enough(state.stage)
+
+    def _is_heard_enough(self, stage: Stage) -> bool:
+        return self._heard(stage) >= self.limits.seconds
+
+    def _heard(self, stage: Stage) -> float:
+        """Seconds to the end of the last bar that ends with a sound, that of this line included."""
+        return stage.seconds + self._seconds(stage) if stage.is_heard else stage.heard
 
     def _seconds(self, stage: Stage) -> float:
         return stage.bar_ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
@@ -288,6 +306,8 @@ class TuneGrammar:
                 is_silent=False,
                 n_silent=stage.n_silent + 1 if stage.is_silent else 0,
                 seconds=stage.seconds + self._seconds(stage),
+                is_heard=False,
+                heard=self._heard(stage),
             )
         text = stage.text + character
         if character == "]":
@@ -378,6 +398,7 @@ class TuneGrammar:
             bar_ticks=stage.bar_ticks or meter_ticks(stage.meter) - key.left,
             tied_out=tuple(ties),
             is_silent=key.is_silent,
+            is_heard=stage.is_heard or bool(key.pitches or key.tied),
         )
         state = state._replace(stage=stage, node=None)
         return self._sounded(state, new) if new else state
@@ -420,12 +441,13 @@ class TuneGrammar:
         stage, limits = state.stage, self.limits
         seconds = limits.seconds - stage.seconds
         n_bars = 0
-        if seconds > 0 or self._wants_notes(state):
+        if stage.heard < limits.seconds or self._wants_notes(state):
             shortest, fastest = limits.bar_ticks[0], limits.quarters_per_minute[1]
             ticks = meter_ticks(stage.meter) if stage.meter else shortest
             quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
             n_notes = limits.n_notes - state.n_notes + 2
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
+            n_bars = max(n_bars, 0) + 1  # one that sounds, where this one ends with a rest
         key = state.node.key if state.node is not None else None
         ties = [*tied, *((key.tied, key.pitches) if key else ())]
         n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
@@ -437,7 +459,7 @@ class TuneGrammar:
         """Its first character; after it, the way is the same."""
         stage = state.stage
         if state.node is not None:
-            return state.node.closing_character(self._wants_notes(state))
+            return state.node.closing_character(self._fill(state))
         match stage.phase:
             case "line":
                 return self._closing_line(stage)
@@ -446,10 +468,16 @@ class TuneGrammar:
             case "start":
                 if stage.fields is not None and stage.text != stage.fields:
                     return stage.fields[len(stage.text)]
-                return self._bar_start(stage).closing_character(self._wants_notes(state))
+                return self._bar_start(stage).closing_character(self._fill(state))
             case "field":
                 return self._closing_field(state)
         return "\n"
+
+    def _fill(self, state: State) -> str:
+        """What the tune needs in a bar that is brought to its end."""
+        if self._wants_notes(state):
+            return NOTES
+        return NOTE if self._is_heard_enough(state.stage) else SOUND
 
     def _wants_notes(self, state: State) -> bool:
         return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
@@ -474,7 +502,7 @@ class TuneGrammar:
         part = _part(state.stage)
         chord = self._bar_start(state.stage).step("[") if part == "[" else None
         if chord:
-            return chord[0].closing_character(self._wants_notes(state))
+            return chord[0].closing_character(self._fill(state))
         # a change of tempo has its own short way, one of the metre another
         is_meter = not part.startswith("[Q")
         limits, meter = self.limits, state.stage.meter

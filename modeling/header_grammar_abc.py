@@ -22,7 +22,6 @@ TICKS_PER_WHOLE = 192
 TICKS_PER_QUARTER = 48
 LONGEST_HEAD = 130  # characters: no shortest way through the header is longer
 MARK, DRUMS, PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
-_DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 # the line that follows; that behind a voice's MIDI lines depends on them
 NEXT_LINE = {
     **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},
@@ -77,7 +76,7 @@ def _meters(limits: Limits) -> list[str]:
     shortest, longest = limits.bar_ticks
     return [
         f"{n}/{d}"
-        for d in _DENOMINATORS
+        for d in limits.meter_units
         for n in range(1, limits.beats + 1)
         if shortest <= n * TICKS_PER_WHOLE // d <= longest
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .bar_grammar_abc import Node, Pitches
+from .bar_grammar_abc import REST, Node, Pitches
 from .grammar_abc import LONGEST_BAR_END, SHORT_BAR, State, TuneGrammar
 from .header_grammar_abc import (
     TICKS_PER_QUARTER,
@@ -51,6 +51,7 @@ class VoicesStage(NamedTuple):
         changes: Lines before the bar under way.
         n_silent: Silent bars in a row, of the first voice.
         seconds: Length of the first voice.
+        heard: The same up to the last bar that ends with a sound.
     """
 
     phase: str = "line"
@@ -67,6 +68,7 @@ class VoicesStage(NamedTuple):
     changes: str = ""
     n_silent: int = 0
     seconds: float = 0.0
+    heard: float = 0.0
 
     @property
     def is_first_voice(self) -> bool:
@@ -172,8 +174,11 @@ class VoicesGrammar(TuneGrammar):
     def may_end(self, state: State) -> bool:
         """Whether `]` may follow the first voice's last bar line."""
         stage = state.stage
-        enough = not self._wants_notes(state) and stage.seconds >= self.limits.seconds
+        enough = not self._wants_notes(state) and self._is_heard_enough(stage)
         return bool(stage.bar) and not stage.tied and enough
+
+    def _heard(self, stage: VoicesStage) -> float:
+        return stage.heard
 
     def _gap_step(self, state: State, character: str) -> State:
         stage = state.stage
@@ -222,11 +227,12 @@ class VoicesGrammar(TuneGrammar):
         key, new = state.node.end()
         if stage.is_first_voice:
             ticks = meter_ticks(stage.meter) - key.left
-            seconds = ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
+            seconds = stage.seconds + ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
             stage = stage._replace(
                 plan=(*stage.plan, PlannedBar(stage.changes, ticks)),
                 n_silent=stage.n_silent + 1 if key.is_silent else 0,
-                seconds=stage.seconds + seconds,
+                seconds=seconds,
+                heard=seconds if key.pitches or key.tied else stage.heard,
             )
         stage = stage._replace(
             phase="gap",
@@ -254,7 +260,7 @@ class VoicesGrammar(TuneGrammar):
         """The first character of a short way to the end; after it, the way is the same."""
         stage = state.stage
         if state.node is not None:
-            return state.node.closing_character(self._wishes(state))
+            return state.node.closing_character(self._fill(state))
         match stage.phase:
             case "line":
                 return self._closing_line(stage)
@@ -262,9 +268,9 @@ class VoicesGrammar(TuneGrammar):
                 return self._closing_gap(state)
         return "\n"
 
-    def _wishes(self, state: State) -> bool | None:
-        """What a bar is to be filled with: notes, one note and rests, or nothing but a rest."""
-        return self._wants_notes(state) if state.stage.is_first_voice else None
+    def _fill(self, state: State) -> str:
+        """What the tune needs in a bar that is brought to its end; of later voices nothing."""
+        return super()._fill(state) if state.stage.is_first_voice else REST
 
     def _closing_gap(self, state: State) -> str:
         stage = state.stage
@@ -274,7 +280,7 @@ class VoicesGrammar(TuneGrammar):
         if not stage.is_first_voice and stage.text != self._planned_gap(stage):
             return next(iter(follow))
         if not stage.is_first_voice or self._may_begin_music(stage):
-            return self._bar_start(stage).closing_character(self._wishes(state))
+            return self._bar_start(stage).closing_character(self._fill(state))
         if not stage.text:
             return "\n"
         return shortest_way(self._change_tree(stage), _part(stage))

@@ -4,11 +4,13 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from symusic import Score
 from test_converter_properties import pieces
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, set_seed
 
 import modeling  # noqa: F401  (registers both families)
 from data_prep import notation
+from data_prep.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
@@ -76,6 +78,7 @@ NOT_GENERATED = {
     "drum beyond General MIDI": ("[V:2]c'", "''"),
     "chord of seven": ("[V:1][GABcdef", "g"),
     "second bar of silence": ("[V:1]z12|\n[V:1]z12", "|"),
+    "metre that abcjs plays too fast": ("[V:1][M:7/", "16]"),
 }
 
 
@@ -140,6 +143,18 @@ def test_tune_needs_notes_pitches_and_seconds():
     assert "]" in grammar.follow(grammar.read(fast + f"[V:1]{NOTES}|\n" * 6 + "[V:1]G12|"))
 
 
+def test_silence_at_the_end_does_not_make_a_tune_longer():
+    grammar = TuneGrammar(GENERATION)
+    short = HEAD.replace("=90", "=120") + VOICES + f"[V:1]{NOTES}|\n[V:1]{NOTES}|\n"  # 3 s
+    for bar, may_end in (("[V:1]G4z8|", False), ("[V:1]z12|", False), ("[V:1]G4z4A4|", True)):
+        state = grammar.read(short + bar)
+        assert ("]" in grammar.follow(state)) == may_end
+        closing = grammar.closing(state)
+        assert closing == ("]\n" if may_end else "\n[V:1]C12|]\n")
+    both = grammar.read(short + "[V:1]G4z8|[V:2]z4C8|")
+    assert "]" in grammar.follow(both)
+
+
 LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
 
 
@@ -185,6 +200,10 @@ def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
         assert len(closing) <= grammar.closing_bound(state)
         tune = parse_tune(text + closing)
         assert not read_bars(tune)[1]
+        if limits is GENERATION:
+            played = Score.from_midi(abc_to_midi(text + closing)).to("second")
+            ends = [note.end for track in played.tracks for note in track.notes]
+            assert max(ends) >= 4.0
         if layout == "bars":
             assert to_voices(text + closing) == print_tune(tune, "voices")
 
