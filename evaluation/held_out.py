@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from data_prep.clean import cut_tune
-from data_prep.tune import print_tune
-from data_prep.tune_parser import parse_tune
 from modeling.constrained_abc import TokenGrammar
-from modeling.relay_abc import export_tune
+from modeling.grammar_abc import TuneGrammar
+from modeling.relay_abc import cut_to_whole_bars, export_tune
 from training.data_files import DataFiles
 
 from .prompts import beginning
@@ -33,18 +32,22 @@ def cut_as_samples(
 ) -> list[dict[str, Any]]:
     """Real pieces as long as samples may be: rows as `sampling.sample_batches` gives them.
 
-    A longer piece ends at its last bar line within the limit, where tied notes end too. Pieces
-    that have none there, or are laid voice by voice, are left out.
+    A longer piece ends at its last bar line within the limit, where tied notes end too. As in
+    samples, a voice is declared also if it comes in later. Pieces without a whole bar there, and
+    those that are laid voice by voice, are left out.
     """
     rows = []
     for abc in tunes:
         ids = tokenizer(abc, add_special_tokens=False, verbose=False)["input_ids"]
         kept = ids[:max_new_tokens]
-        cut = cut_tune(parse_tune(abc), len(tokenizer.decode(kept)))
-        if not cut.n_bars or "\n[V:" not in abc:
+        is_whole = len(kept) == len(ids)
+        text = abc if is_whole else cut_to_whole_bars(tokenizer.decode(kept))
+        if "\n[V:" not in text:
             continue
-        text = print_tune(cut)
-        row = {"sample": len(rows) + 1, "ended": len(kept) == len(ids), "abc": text, "error": None}
+        if not is_whole:
+            before, mark, last = text.rpartition("\n[V:")
+            text = before + mark + last.replace("-|", "|").replace("|\n", "|]\n")
+        row = {"sample": len(rows) + 1, "ended": is_whole, "abc": text, "error": None}
         rows.append(row | {"n_tokens": len(kept), "abc_voices": export_tune(text)})
     return rows
 
@@ -53,17 +56,19 @@ def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterato
     """The first 4 bars of pieces that have more, where a tune so begun can end in time.
 
     Beginnings beyond the limits of generation are left out (a pitch that abcjs damages, tuplets on
-    which readers differ): what a tune inherits from them says nothing of what the model wrote.
+    which readers differ): what a tune inherits from them says nothing of what the model wrote. They
+    may rest, for that all readers take.
 
     Args:
         tunes: In the layout `bars`.
         grammar: Of the tokenizer.
         n_left: Tokens that the model may write behind the prompt.
     """
+    within = TuneGrammar(replace(grammar.grammar.limits, rest_share=1.0))
     for abc in tunes:
         try:
             prompt = beginning(abc, PROMPT_BARS)
-            grammar.grammar.read(prompt)
+            within.read(prompt)
         except ValueError:
             continue
         if grammar.can_end(grammar.read_prompt(prompt), n_left):

@@ -54,6 +54,8 @@ class Limits:
             three equal items only, all chords or none; no change of tempo. Readers differ on the
             rest.
         silent_bars: Most bars in a row in which all voices rest.
+        rest_share: Most of the voices' bars that may be rests, up to every bar line; that of real
+            music is about so. In the layout `bars`, where a voice that rests is left out.
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
         seconds: Least time to the end of the last bar that ends with a sound. Readers round.
@@ -69,6 +71,7 @@ class Limits:
     quarters_per_minute: tuple[float, float] = (20, 300)
     is_plain: bool = True
     silent_bars: int = 1
+    rest_share: float = 1 / 2
     n_notes: int = 16
     n_pitches: int = 2
     seconds: float = 4.05
@@ -86,6 +89,7 @@ DIALECT = Limits(
     quarters_per_minute=(3.75, 24_999),
     is_plain=False,
     silent_bars=10**9,
+    rest_share=1.0,
     n_notes=0,
     n_pitches=0,
     seconds=0.0,

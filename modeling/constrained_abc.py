@@ -153,20 +153,22 @@ class TokenGrammar:
 
         Each of them takes one off this number, so the way stays open once it is.
         """
-        if state.node is not None:
-            text, after = self.grammar.closing_bar(state)
-            return self._n_tokens_of(text) + self.n_closing_tokens(after)
-        if state not in self._n_closing:
-            if len(self._n_closing) >= _MOST_KEPT:
-                self._n_closing.clear()
-            pieces = self.grammar.closing(state).split("|")
-            ends = ["|"] * (len(pieces) - 1) + [""]
-            tokens = (self._n_tokens_of(p + e) for p, e in zip(pieces, ends, strict=True))
-            self._n_closing[state] = sum(tokens)
-        return self._n_closing[state]
+        pieces = []
+        while not state.is_end and state not in self._n_closing:
+            text, following = self.grammar.closing_piece(state)
+            pieces.append((state, self._n_tokens_of(text)))
+            state = following
+        n_tokens = self._n_closing.get(state, 0)
+        if len(self._n_closing) >= _MOST_KEPT:
+            self._n_closing.clear()
+        for state, n_of_piece in reversed(pieces):
+            n_tokens += n_of_piece
+            if state.node is None:  # those in a bar seldom come again
+                self._n_closing[state] = n_tokens
+        return n_tokens
 
     def _n_tokens_of(self, text: str) -> int:
-        """Tokens of a text without a bar line inside, each the longest that fits."""
+        """Tokens of a text without a bar line or newline inside, each the longest that fits."""
         if text not in self._n_tokens:
             if len(self._n_tokens) >= _MOST_KEPT:
                 self._n_tokens.clear()

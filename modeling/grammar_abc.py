@@ -42,7 +42,7 @@ ALPHABET = frozenset(
     "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
 )
 # upper bounds, in characters, of parts of `TuneGrammar.closing`
-LONGEST_BAR_END, TIED_NOTE, SHORT_BAR = 60, 8, 16
+LONGEST_BAR_END, TIED_NOTE, SHORT_BAR = 60, 8, 13
 
 
 class Stage(NamedTuple):
@@ -65,6 +65,7 @@ class Stage(NamedTuple):
         tied_out: For each voice, those that sound on out of it.
         is_silent: Whether the line is a bar in which all rest.
         n_silent: Such bars in a row, up to here.
+        n_rests: Bars that voices left out, those of this line included as far as it is written.
         seconds: Length of the whole bars.
         is_heard: Whether a voice sounds to the end of the bar of this line.
         heard: Length of the whole bars up to the last one to whose end a voice sounds.
@@ -85,6 +86,7 @@ class Stage(NamedTuple):
     tied_out: tuple[Pitches, ...] = ()
     is_silent: bool = False
     n_silent: int = 0
+    n_rests: int = 0
     seconds: float = 0.0
     is_heard: bool = False
     heard: float = 0.0
@@ -262,18 +264,32 @@ class TuneGrammar:
         stage = state.stage
         n_read = len(stage.text)
         found = {mark[n_read] for mark in self._marks(stage) if mark.startswith(stage.text)}
-        if stage.text == "" and stage.voice and not any(stage.tied_in[stage.voice :]):
+        if stage.text == "" and stage.voice and self._may_end_line(stage):
             found.add("\n")
             if self.may_end(state):
                 found.add("]")
         return frozenset(found)
+
+    def _may_end_line(self, stage: Stage) -> bool:
+        """Whether the voices that are not yet written may be left out."""
+        if any(stage.tied_in[stage.voice :]):
+            return False
+        return stage.is_silent or len(stage.is_drums) - stage.voice <= self._n_rests_left(stage)
+
+    def _n_rests_left(self, stage: Stage) -> int:
+        """How many voices more may be left out of this line."""
+        n_voices, share = len(stage.is_drums), self.limits.rest_share
+        if share >= 1:
+            return n_voices
+        return max(0, int(share * n_voices * (stage.n_bars + 1)) - stage.n_rests)
 
     def _marks(self, stage: Stage) -> list[str]:
         """Marks of the voices that may come next in the line."""
         if stage.is_silent:
             return []
         marks = []
-        for voice in range(stage.voice + 1, len(stage.is_drums) + 1):
+        last = min(stage.voice + 1 + self._n_rests_left(stage), len(stage.is_drums))
+        for voice in range(stage.voice + 1, last + 1):
             marks.append(f"[V:{voice}]")
             if stage.tied_in[voice - 1]:
                 break  # its note sounds on: it cannot be left out
@@ -305,6 +321,7 @@ class TuneGrammar:
                 tied_out=((),) * len(stage.tied_out),
                 is_silent=False,
                 n_silent=stage.n_silent + 1 if stage.is_silent else 0,
+                n_rests=stage.n_rests + len(stage.is_drums) - stage.voice + stage.is_silent,
                 seconds=stage.seconds + self._seconds(stage),
                 is_heard=False,
                 heard=self._heard(stage),
@@ -313,7 +330,9 @@ class TuneGrammar:
         if character == "]":
             if text == "]":
                 return stage._replace(phase="line end", text="")
-            return stage._replace(phase="start", text="", voice=int(text[len(MARK) : -1]))
+            voice = int(text[len(MARK) : -1])
+            n_rests = stage.n_rests + voice - stage.voice - 1
+            return stage._replace(phase="start", text="", voice=voice, n_rests=n_rests)
         return stage._replace(text=text)
 
     # -- the beginning of a bar: changes, then its music ------------------------------------------
@@ -346,6 +365,7 @@ class TuneGrammar:
     def _bar_start(self, stage: Stage) -> Node:
         """The bar of the voice, at its beginning."""
         may_be_silent = stage.voice == 1 and not any(stage.tied_in)
+        may_be_silent &= self._n_rests_left(stage) >= len(stage.is_drums)
         return self.bar_grammar(stage, stage.voice).start(
             stage.bar_ticks or meter_ticks(stage.meter),
             stage.tied_in[stage.voice - 1],
@@ -413,14 +433,10 @@ class TuneGrammar:
             state = self.step(state, out[-1])
         return "".join(out)
 
-    def closing_bar(self, state: State) -> tuple[str, State]:
-        """The beginning of `closing` up to the next bar line, and the state behind it.
-
-        Args:
-            state: Within a bar.
-        """
+    def closing_piece(self, state: State) -> tuple[str, State]:
+        """The beginning of `closing` with the next bar line or newline, and the state behind it."""
         out = []
-        while state.node is not None:
+        while not out or out[-1] not in "|\n":
             out.append(self.closing_character(state))
             state = self.step(state, out[-1])
         return "".join(out), state
@@ -448,12 +464,23 @@ class TuneGrammar:
             n_notes = limits.n_notes - state.n_notes + 2
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
             n_bars = max(n_bars, 0) + 1  # one that sounds, where this one ends with a rest
+        n_bars = self._n_voice_bars(stage, n_bars)
         key = state.node.key if state.node is not None else None
         ties = [*tied, *((key.tied, key.pitches) if key else ())]
         n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
         head = LONGEST_HEAD if stage.phase == "line" else 0
         notes = 2 * (limits.n_notes - state.n_notes)
         return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes
+
+    def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
+        """Bars of single voices in so many bars to come and the rest of this one."""
+        if self.limits.rest_share >= 1:
+            return n_bars
+        n_voices = max(1, len(stage.is_drums))
+        n_lines = stage.n_bars + 1 + n_bars
+        n_rests = int(self.limits.rest_share * n_voices * n_lines) - stage.n_rests
+        n_left = n_voices * (n_bars + 1) - stage.voice - max(0, n_rests)
+        return max(n_bars, n_left) + 1
 
     def closing_character(self, state: State) -> str:
         """Its first character; after it, the way is the same."""
@@ -492,11 +519,10 @@ class TuneGrammar:
 
     def _closing_mark(self, state: State) -> str:
         stage = state.stage
-        if not stage.text and stage.voice and not any(stage.tied_in[stage.voice :]):
+        if not stage.text and stage.voice and self._may_end_line(stage):
             return "]" if self.may_end(state) else "\n"
         marks = [mark for mark in self._marks(stage) if mark.startswith(stage.text)]
-        is_due = any(stage.tied_in[stage.voice :])
-        return (marks[-1] if is_due else marks[0])[len(stage.text)]
+        return (marks[-1] if stage.voice else marks[0])[len(stage.text)]
 
     def _closing_field(self, state: State) -> str:
         part = _part(state.stage)

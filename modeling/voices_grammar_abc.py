@@ -177,6 +177,9 @@ class VoicesGrammar(TuneGrammar):
         enough = not self._wants_notes(state) and self._is_heard_enough(stage)
         return bool(stage.bar) and not stage.tied and enough
 
+    def _n_voice_bars(self, stage: VoicesStage, n_bars: int) -> int:
+        return n_bars  # of the first voice; `closing_bound` counts those of the others
+
     def _heard(self, stage: VoicesStage) -> float:
         return stage.heard
 

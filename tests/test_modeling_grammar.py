@@ -105,7 +105,7 @@ def walk(grammar, seed, n_characters):
 @pytest.mark.parametrize("case", LEGAL)
 def test_tunes_of_the_dialect_may_be_generated(case):
     text = HEAD + VOICES + LEGAL[case]
-    assert TuneGrammar(GENERATION).read(text).is_end
+    assert TuneGrammar(replace(GENERATION, rest_share=1.0)).read(text).is_end
     assert TuneGrammar(DIALECT).read(text).is_end
     assert not read_bars(parse_tune(text))[1]
 
@@ -143,8 +143,31 @@ def test_tune_needs_notes_pitches_and_seconds():
     assert "]" in grammar.follow(grammar.read(fast + f"[V:1]{NOTES}|\n" * 6 + "[V:1]G12|"))
 
 
-def test_silence_at_the_end_does_not_make_a_tune_longer():
+def test_voices_rest_no_more_than_in_real_music():
     grammar = TuneGrammar(GENERATION)
+    one, two = f"[V:1]{NOTES}|", "[V:2]C12|"
+    for bars, legal in (
+        (one, "\n["),  # one of two bars may be left out
+        (f"{one}\n{one}", "\n["),
+        (f"{two[:-1]}|\n{one}", "\n["),
+        ("[V:2]C12|\n[V:2]C12|\n[V:", "12"),
+        (f"{one}{two}\n[V:1]", None),  # all may rest, which are two of four
+        (f"{one}\n{one}\n[V:1]z", "1"),
+    ):
+        follow = grammar.follow(grammar.read(HEAD + VOICES + bars))
+        assert "z" in follow if legal is None else set(legal) <= follow
+    trio = VOICES + "V:3\n%%MIDI program 1\n"
+    state = grammar.read(HEAD + trio + one)
+    assert grammar.follow(state) == {"["}  # two of three would be left out
+    assert grammar.closing(state).startswith("[V:3]C")
+    assert "\n" in grammar.follow(grammar.read(two, state))
+    with pytest.raises(ValueError, match=r"'3', expected '1' '2'"):
+        grammar.read("[V:3]C12|\n[V:1]C12|\n[V:3", state)
+    assert TuneGrammar(DIALECT).read(HEAD + trio + one + "\n")
+
+
+def test_silence_at_the_end_does_not_make_a_tune_longer():
+    grammar = TuneGrammar(replace(GENERATION, rest_share=1.0))
     short = HEAD.replace("=90", "=120") + VOICES + f"[V:1]{NOTES}|\n[V:1]{NOTES}|\n"  # 3 s
     for bar, may_end in (("[V:1]G4z8|", False), ("[V:1]z12|", False), ("[V:1]G4z4A4|", True)):
         state = grammar.read(short + bar)
