@@ -106,7 +106,6 @@ report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that 
 results: $(STAMP)  ## [STUDY=configs/study_demo.yaml]: fill results/ from a study that was fitted
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
 	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
-	{ test ! -f "$$runs/metrics.json" || cp "$$runs/metrics.json" results/; } && \
 	$(PY) -m scaling.plots results && \
 	$(PY) -m scaling.findings results && \
 	$(PY) -m scaling.tables results README.md
