@@ -22,7 +22,7 @@ _ALLOWED = re.compile(r"%%MIDI (program|channel|chordattack)( [0-9]{1,4}){1,2}\s
 _REFUSED_FIELD = re.compile(r"(?:^\s*|\[\s*)([IPmU])\s*:")
 _FIELD_LINE = re.compile(r"\s*([A-Za-z+])\s*:(.*)")
 _INLINE_FIELD = re.compile(r"\[\s*([A-Za-z])\s*:([^\]\n]*)(?:\]|$)")
-_NUMBER = re.compile(r"[0-9]+")
+_LENGTH = re.compile(r"(?=[0-9/])([0-9]*)(/*)([0-9]*)")
 _QUOTED = re.compile(r'"[^"]*"|![^!]*!|%.*')
 _TEMPO = re.compile(r"([0-9]{1,6})\s*/\s*([0-9]{1,6})\s*=\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 _PLAIN_TEMPO = re.compile(r"(?:C[0-9]?\s*=)?\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)")
@@ -58,10 +58,16 @@ def _refused_line(line: str) -> str | None:
         if name == "Q" and not _tempo_is_sane(value):
             return f"a tempo outside {TEMPOS[0]} to {TEMPOS[1]} quarters a minute"
     music = "" if field else _QUOTED.sub(" ", _INLINE_FIELD.sub(" ", line))
-    # A divisor or the number of a tuplet that is as large is as odd.
-    if any(len(number) > 4 or int(number) > MAX_LENGTH for number in _NUMBER.findall(music)):
+    if any(_is_too_long(*length) for length in _LENGTH.findall(music)):
         return f"a length of more than {MAX_LENGTH} units"
     return None
+
+
+def _is_too_long(number: str, slashes: str, divisor: str) -> bool:
+    """Of `87/4`; a divisor or the number of a tuplet that is as large is as odd."""
+    if max(len(number), len(divisor)) > 4 or int(divisor or 0) > MAX_LENGTH:
+        return True
+    return int(number or 1) > MAX_LENGTH * max(1, int(divisor or 2 * bool(slashes)))
 
 
 def _tempo_is_sane(value: str) -> bool:

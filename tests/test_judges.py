@@ -148,7 +148,10 @@ REFUSED = {
     "a field P:": ("P:((((((A9)9)9)9)9)9)\n", "C[P:A]\n"),
     "a field m:": ("m:~n2 = nn\n",),
     "a field U:": ("U: T = !trill!\n",),
-    "a length of more than 64 units": ("C99999999|\n", "z65|\n", "Z100|\n", "[CE]" + "9" * 5000),
+    "a length of more than 64 units": (
+        *("C99999999|\n", "z65|\n", "Z100|\n", "[CE]" + "9" * 5000),
+        *("C129/|\n", "C/99999|\n", "C300/4|\n", "C/65|\n"),
+    ),
     "a tempo outside 20 to 300 quarters a minute": (
         *("Q:1/4=19\n", "[Q:1/4=301]C\n", "Q:1/0=120\n", "Q:500\n", "Q:1/4=" + "9" * 400),
         "Q:1/4=1e9\n",
@@ -173,7 +176,10 @@ def test_what_the_converter_writes_is_not_refused(chorale, tune_files):
     for midi in (chorale, *(file.read_bytes() for file in tune_files)):
         for layout in ("bars", "voices"):
             assert refused(midi_to_abc(midi, layout=layout)) is None
-    assert refused('X:1\nT:1999, "Nr 512"\nQ:"Allegro" 3/8=80\nK:C\n"Am7"C4 [Q:1/4=60]D64|') is None
+    assert (
+        refused('X:1\nT:1999, "Nr 512"\nQ:"Allegro" 3/8=80\nK:C\n"Am7"C4 [Q:1/4=60]D64E87/4z128/|')
+        is None
+    )
 
 
 # ---------------------------------------------------------------- the sandbox, without the filter
