@@ -309,9 +309,6 @@ def sample(
     processors = [without_checks(each) for each in logits_processor if each is not asked]
     # Criteria of these two classes have nothing new to say before an end token or the last step.
     is_plain = {type(each) for each in stopping_criteria} <= {EosTokenCriteria, MaxLengthCriteria}
-    for each in stopping_criteria:
-        if type(each) is MaxLengthCriteria:
-            each.max_position_embeddings = None  # the decoder itself says what it does beyond
     ends = [each.eos_token_id for each in stopping_criteria if hasattr(each, "eos_token_id")]
     end_ids = {token for end in ends for token in end.tolist()} if is_plain else set()
     max_length = stopping_criteria.max_length

@@ -296,6 +296,9 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
             return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
         mask = model_kwargs.get("attention_mask")
         max_length = stopping_criteria.max_length or generation_config.max_length
+        for each in stopping_criteria:
+            if hasattr(each, "max_position_embeddings"):
+                each.max_position_embeddings = None  # the decoder says what it does beyond
         decoder = AbcGPTDecoder(self, max_length)
         return sample(decoder, input_ids, mask, *rules, streamer)
 

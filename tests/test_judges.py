@@ -267,8 +267,10 @@ def test_crash_of_abc2midi_is_a_verdict(jury):
 
 
 def test_abort_of_node_is_a_verdict_and_it_is_started_again(jury, abcjs):
-    before = jury.readers["abcjs"].n_restarts
+    reader = jury.readers["abcjs"]
+    before, reader.timeout = reader.n_restarts, 60.0  # it takes seconds to run out of memory
     assert "ended by signal" in jury.read("abcjs", HEAD + "C99999999|]\n")["failure"]
+    reader.timeout = judge_process.TIMEOUT_SECONDS["abcjs"]
     assert jury.read("abcjs", SCALE)["midi"]
     assert jury.readers["abcjs"].n_restarts == before + 1
 

@@ -199,6 +199,7 @@ def test_a_tune_comes_as_text_for_other_programs_and_as_midi(write):
     (tune,) = write(do_sample=False)
     voices = print_tune(parse_tune(TUNE), "voices")
     expected = {"abc": TUNE, "ended": True, "abc_voices": voices, "error": None}
+    expected["n_tokens"] = len(write.tokenizer(TUNE, add_special_tokens=False)["input_ids"])
     assert tune == expected | {"midi": abc_to_midi(TUNE)}
 
 

@@ -8,6 +8,7 @@ import yaml
 from study_trial import copy_configs, data_presets
 from training_data import CONFIGS, make_dataset, train_tiny
 
+from training.config import resolve_config
 from training.run_folder import RUNS
 from training.study_plan import is_finished, plan_study
 
@@ -48,6 +49,9 @@ def test_two_steps_of_every_size_end_in_a_record(size):
     record = read_record("single", size)
     assert record["n_tokens_seen"] == 2 * BLOCKS_PER_STEP * 31
     assert record["model_type"] == ("abc_gpt" if size.startswith("gpt") else "abc_lstm")
+    saved = yaml.safe_load((RUNS / "single" / size / "config.yaml").read_text())
+    wanted = resolve_config(CONFIGS / f"{size}.yaml", [])["training"]
+    assert saved["training"].get("bf16") == wanted.get("bf16")
 
 
 @pytest.mark.parametrize("family", ["abc_gpt", "abc_lstm"])
@@ -69,5 +73,4 @@ def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
 def test_presets_in_bf16_are_among_them():
     in_bf16 = [path.stem for path in CONFIGS.glob("*.yaml") if "bf16: true" in path.read_text()]
     assert {"base_best", "study_gpu"} <= set(in_bf16)
-    saved = yaml.safe_load((RUNS / "single" / "gpt_best" / "config.yaml").read_text())
-    assert saved["training"]["bf16"] is True
+    assert resolve_config(CONFIGS / "gpt_best.yaml", [])["training"]["bf16"] is True
