@@ -53,6 +53,9 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
     sets = metrics["sets"]
     kinds = [kind for kind in COMPARED if kind in sets]
     views = [tune_views(folder / "samples" / kind, N_TUNES) for kind in kinds]
+    out = out or folder / PAGE
+    if out.parent != folder:  # a page that goes alone: nothing lies beside it
+        views = [[view | {"files": []} for view in own] for own in views]
     html = page_template("model_report.html.j2").render(
         name=Path(metrics["model"]).parent.name or metrics["model"],
         metrics=metrics,
@@ -63,7 +66,6 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
         kinds=kinds,
         pairs=list(zip(*views, strict=True)),
     )
-    out = out or folder / PAGE
     part = out.with_suffix(".part")
     part.write_text(html, "utf-8")
     part.rename(out)
