@@ -31,7 +31,7 @@ define fit_study
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test mixins
+.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate evaluation report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -93,12 +93,14 @@ evaluate: $(STAMP)  ## MODEL=runs/... [N=500] [SEED=1]: samples, judges, test lo
 	$(PY) -m evaluation.model_report "$(MODEL)"
 
 evaluation: N = 1000
-evaluation: $(STAMP)  ## [RUNS="runs/tiny/*/ runs/tiny_bpe4096/*/"] [N=1000]: of studies tiny*, results/evaluation/ and an example page
-	@for run in $(or $(RUNS),runs/tiny/*/ runs/tiny_bpe4096/*/); do \
+evaluation: EVALUATED = $(or $(RUNS),$(wildcard runs/tiny/*/ runs/tiny_bpe4096/*/))
+evaluation: $(STAMP)  ## [RUNS="runs/tiny/*/ ..."] [N=1000]: of the studies tiny*, results/evaluation/ and an example page
+	@test -n "$(EVALUATED)" || { echo "error: no runs; make study STUDY=configs/study_tiny.yaml, or RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
+	@for run in $(EVALUATED); do \
 		$(PY) -m evaluation.evaluate_model "$$run" --n $(N) --seed $(SEED) || exit; \
 		$(PY) -m evaluation.model_report "$$run" || exit; \
 	done
-	$(PY) -m evaluation.tables $(or $(RUNS),runs/tiny/*/ runs/tiny_bpe4096/*/)
+	$(PY) -m evaluation.tables $(EVALUATED)
 
 report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.report "$$runs"

@@ -30,12 +30,12 @@ from typing import Any
 from modeling.pipeline_abc_music import AbcMusicPipeline
 
 from .distance import MIN_PIECES, compare_sets
-from .finished_run import FinishedRun
-from .grammar_price import differences, illegal_mass, speed
+from .finished_run import FinishedRun, split_tunes
+from .grammar_price import illegal_mass, speed
 from .kept_verdicts import judge_sets
 from .likelihood import likelihood, song_denominators
-from .memorisation import TrainingIndex, memorisation, train_texts
-from .metrics import judged_scores, rate, summarise, validity
+from .memorisation import TrainingIndex, memorisation
+from .metrics import differences, judged_scores, rate, summarise, validity
 from .music_statistics import describe_tunes
 from .sample_sets import MAX_NEW_TOKENS, Rows, planned_sets, real_pieces, sample_all
 from .sampling import SamplingSettings, find_model, load_writer, weights_digest
@@ -79,7 +79,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         sets[kind] = _described(rows, judged[kind], rows_of[kind]) | {"sampling": own}
     if real:
         sets["real"] = _described(real, judged["real"], rows_of["real"])
-        index = TrainingIndex.of(train_texts(files.folder))
+        index = TrainingIndex.of(split_tunes(files.folder, "train"))
         for kind, rows in samples.items():
             sets[kind] |= _beside_real(rows, real, rows_of[kind], rows_of["real"], index, seed)
     metrics = {

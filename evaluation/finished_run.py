@@ -107,6 +107,18 @@ class FinishedRun:
         return loss.nll_nats, loss.n_targets
 
 
+def split_tunes(folder: Path, split: str) -> list[str]:
+    """The tunes of a split of a data set, `data/<dataset>/<preset>`, before augmentation.
+
+    Raises:
+        FileNotFoundError: If they are not there.
+    """
+    path = folder / "4_split" / f"{split}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; run `make data`")
+    return pq.read_table(path, columns=["abc"])["abc"].to_pylist()
+
+
 def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
     """Opens runs, the smallest of each family first.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -152,41 +151,3 @@ def speed(
         "forced_share": n_forced / n_steps,
         "n_tokens": n_steps,
     }
-
-
-def differences(
-    left: Sequence[dict[str, float | None]],
-    right: Sequence[dict[str, float | None]],
-    seed: int,
-    draws: int = 1000,
-) -> dict[str, dict[str, Any]]:
-    """Mean of each statistic on the left less that on the right, with a 95 % interval.
-
-    Args:
-        left: Rows of `music_statistics.describe_tunes`.
-        right: Likewise, of other tunes: both sides are drawn anew with replacement.
-        seed: Of the draws.
-        draws: How many.
-
-    Returns:
-        By statistic `difference` and `interval_95`, and `in_deviations`, the difference in standard
-        deviations of the right side; None where a side does not define the statistic.
-    """
-    rng = np.random.default_rng(seed)
-    out = {}
-    for name in dict.fromkeys(name for row in (*left, *right) for name in row):
-        sides = [
-            np.array([row[name] for row in rows if row.get(name) is not None], dtype=float)
-            for rows in (left, right)
-        ]
-        if not all(map(len, sides)):
-            out[name] = dict.fromkeys(("difference", "interval_95", "in_deviations"))
-            continue
-        drawn = [v[rng.integers(0, len(v), (draws, len(v)))].mean(1) for v in sides]
-        difference, deviation = float(sides[0].mean() - sides[1].mean()), float(sides[1].std())
-        out[name] = {
-            "difference": difference,
-            "interval_95": np.percentile(drawn[0] - drawn[1], (2.5, 97.5)).tolist(),
-            "in_deviations": difference / deviation if deviation else None,
-        }
-    return out

@@ -6,25 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
 from modeling.constrained_abc import TokenGrammar
 from modeling.grammar_abc import TuneGrammar
 from modeling.relay_abc import cut_to_whole_bars, export_tune
-from training.data_files import DataFiles
 
 from .prompts import beginning
 
 PROMPT_BARS = 4
-
-
-def test_tunes(files: DataFiles) -> list[str]:
-    """The tunes of the test split, as they stand in 4_split."""
-    path = files.folder / "4_split" / "test.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; run `make data`")
-    return pq.read_table(path, columns=["abc"])["abc"].to_pylist()
 
 
 def cut_as_samples(

@@ -31,13 +31,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from training.blocks import DENOMINATORS
 from training.validation import SongLoss
 
 from .context_use import ContextSettings, choose_songs, score
-from .finished_run import FinishedRun, open_runs, song_draws
+from .finished_run import FinishedRun, open_runs, song_draws, split_tunes
 from .position_curve import describe_curve, log_bins
 
 logger = logging.getLogger(__name__)
@@ -221,8 +220,7 @@ def compressor_rows(
     run: FinishedRun, split: str, denominators: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """Bits a character, note, ... of gzip and xz on the text of a split."""
-    path = run.files.folder / "4_split" / f"{split}.parquet"
-    texts = [text.encode() for text in pq.read_table(path, columns=["abc"])["abc"].to_pylist()]
+    texts = [text.encode() for text in split_tunes(run.files.folder, split)]
     compressors: dict[str, Callable[[bytes], bytes]] = {
         "gzip": lambda text: gzip.compress(text, 9, mtime=0),
         "xz": lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME),

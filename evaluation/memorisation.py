@@ -25,11 +25,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from data_prep.abc_to_midi import perform
 from data_prep.notation import AbcError
@@ -244,18 +242,6 @@ def _readable_figures(abc: str) -> list[Figures]:
         except AbcError:
             continue
     return []
-
-
-def train_texts(folder: Path) -> list[str]:
-    """The training tunes of a data set, `data/<dataset>/<preset>`, before augmentation.
-
-    Raises:
-        FileNotFoundError: If they are not there.
-    """
-    path = folder / "4_split" / "train.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; run `make data`")
-    return pq.read_table(path, columns=["abc"])["abc"].to_pylist()
 
 
 def copied_passages(abc: str, index: TrainingIndex) -> dict[str, float | None]:

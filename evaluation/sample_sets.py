@@ -14,7 +14,8 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 from training.data_files import DataFiles
 
 from .distance import MIN_PIECES
-from .held_out import cut_as_samples, prompts, test_tunes
+from .finished_run import split_tunes
+from .held_out import cut_as_samples, prompts
 from .sampling import SamplingSettings, make_samples, write_tunes
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def _prompts(
 ) -> list[str]:
     if files is None or not write.has_grammar:
         return []
-    found = prompts(test_tunes(files), write.grammar, settings.max_new_tokens)
+    found = prompts(split_tunes(files.folder, "test"), write.grammar, settings.max_new_tokens)
     return list(islice(found, settings.n))
 
 
@@ -85,7 +86,7 @@ def real_pieces(
     """Held-out pieces as long as the samples, in samples/real; None where there are none."""
     if files is None:
         return None
-    tunes = test_tunes(files)[: max(n, 2 * MIN_PIECES)]
+    tunes = split_tunes(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
     rows = cut_as_samples(tunes, write.tokenizer, MAX_NEW_TOKENS)
     if not rows:
         logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)

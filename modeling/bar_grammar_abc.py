@@ -54,8 +54,9 @@ class Limits:
             three equal items only, all chords or none; no change of tempo. Readers differ on the
             rest.
         silent_bars: Most bars in a row in which all voices rest.
-        rest_share: Most of the voices' bars that may be rests, up to every bar line; that of real
-            music is about so. In the layout `bars`, where a voice that rests is left out.
+        rest_share: Most of the voices' bars that may be rests, up to every bar line. The default
+            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py. In
+            the layout `bars`, where a voice that rests is left out.
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
         seconds: Least time to the end of the last bar that ends with a sound. Readers round.

@@ -487,9 +487,14 @@ class TuneGrammar:
         stage = state.stage
         if state.node is not None:
             return state.node.closing_character(self._fill(state))
+        if stage.phase == "line":
+            return self._closing_line(stage)
+        return self._closing_between(state)
+
+    def _closing_between(self, state: State) -> str:
+        """Of `closing_character` the part between bars."""
+        stage = state.stage
         match stage.phase:
-            case "line":
-                return self._closing_line(stage)
             case "mark":
                 return self._closing_mark(state)
             case "start":

@@ -35,6 +35,7 @@ _ELEMENT = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _NOTE = re.compile(r"([_=^]*)([A-Ga-g])([,']*)")
+_NO_MUSIC = re.compile(r"\w:|%%")
 _SIGNS = {"__": -2, "_": -1, "=": 0, "^": 1, "^^": 2}
 _PITCH_CLASS = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 _LINE_STARTS = ("X:", "M:", UNIT_LINE, "Q:", CHORD_ATTACK_LINE, "K:", "V:", "%%MIDI ", "[V:")
@@ -61,9 +62,8 @@ def tie_lengths(voices: str) -> str:
     Neither abcjs nor paper has a note or rest of five units. Items of tuplets stay as they
     are, and chords: music21 strikes them again in spite of a tie, and no reader refuses them.
     """
-    is_music = re.compile(r"(?!\w:|%%)").match
     return "\n".join(
-        _with_tied_lengths(line) if is_music(line) else line for line in voices.split("\n")
+        line if _NO_MUSIC.match(line) else _with_tied_lengths(line) for line in voices.split("\n")
     )
 
 

@@ -259,17 +259,8 @@ class VoicesGrammar(TuneGrammar):
         to_come = stage.plan[stage.bar :]
         return bound + sum(SHORT_BAR + len(bar.changes) for bar in to_come)
 
-    def closing_character(self, state: State) -> str:
-        """The first character of a short way to the end; after it, the way is the same."""
-        stage = state.stage
-        if state.node is not None:
-            return state.node.closing_character(self._fill(state))
-        match stage.phase:
-            case "line":
-                return self._closing_line(stage)
-            case "gap":
-                return self._closing_gap(state)
-        return "\n"
+    def _closing_between(self, state: State) -> str:
+        return self._closing_gap(state) if state.stage.phase == "gap" else "\n"
 
     def _fill(self, state: State) -> str:
         """What the tune needs in a bar that is brought to its end; of later voices nothing."""

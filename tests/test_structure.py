@@ -127,6 +127,9 @@ def test_paths_and_make_targets_in_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in re.findall(r"\bmake ([a-z]+)", readme):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
+    phony = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert targets == phony, "a file or folder of that name would keep make from running it"
 
 
 def test_dependencies_of_the_project_are_all_pinned():
