@@ -6,8 +6,7 @@ Each round draws, from the same seed, free texts and whole tunes of at most `--t
 temperature 1 and without a cut, one thread; rounds are interleaved, and the first pair warms up the
 automaton's states. Time is CPU time of this process a step (one token for each row). The cost is
 the share of the time of a constrained step that the free one does not take. Beside it stand the
-tokens that the grammar replaced, a share that estimates the probability mass that is illegal, and
-those of them for which it left a single one.
+tokens that the grammar replaced, a share that estimates the probability mass that is illegal.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def speed(
     tokens that the grammar replaced.
     """
     times: dict[str, list[float]] = {"free": [], "constrained": []}
-    n_steps = n_replaced = n_forced = 0
+    n_steps = n_replaced = 0
     for number in range(rounds + 1):
         processor = TuneLogitsProcessor(grammar, n_new)
         for name, used in (("free", None), ("constrained", processor)):
@@ -141,13 +141,11 @@ def speed(
             times[name].append((time.process_time() - start) / (out.shape[1] - 1))
         n_steps += processor.counts.n_steps
         n_replaced += processor.counts.n_replaced
-        n_forced += processor.counts.n_forced
     medians = {name: 1000 * statistics.median(seconds[1:]) for name, seconds in times.items()}
     return {
         "rows": rows,
         "milliseconds_a_step": medians,
         "cost_share": 1 - medians["free"] / medians["constrained"],
         "replaced_share": n_replaced / n_steps,
-        "forced_share": n_forced / n_steps,
         "n_tokens": n_steps,
     }

@@ -11,7 +11,6 @@ data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -141,6 +140,7 @@ class Names:
         reach: Beginning of a name -> lowest and highest pitch whose name begins so.
         follow: Beginning of a name -> characters that may follow within it.
         top: Highest pitch.
+        shortest: Names, the shortest first, of these those near middle C.
     """
 
     def __init__(self, sharps: int, altered: int, lowest: int, highest: int) -> None:
@@ -156,6 +156,9 @@ class Names:
                 low, high = self.reach.get(start, (pitch, pitch))
                 self.reach[start] = (min(low, pitch), max(high, pitch))
                 self.follow.setdefault(start, set()).update(name[end : end + 1])
+        self.shortest = sorted(
+            self.pitch_of, key=lambda name: (len(name), abs(self.pitch_of[name] - 60), name)
+        )
 
 
 class Tuplet(NamedTuple):
@@ -210,21 +213,27 @@ class Key(NamedTuple):
 
 
 class Node:
-    """A state of a bar.
+    """A state of a bar, which finds out what follows when it is asked.
 
     Attributes:
         key: What it is.
-        follow: Legal characters, `|` for the end of the bar.
     """
 
-    __slots__ = ("_closing", "_grammar", "_steps", "follow", "key")
+    __slots__ = ("_closing", "_follow", "_grammar", "_steps", "key")
 
     def __init__(self, grammar: BarGrammar, key: Key) -> None:
         self._grammar = grammar
         self.key = key
+        self._follow: frozenset[str] | None = None
         self._steps: dict[str, tuple[Node, Pitches] | None] = {}
-        self._closing: dict[str, str] = {}
-        self.follow: frozenset[str] = grammar.follow(key)
+        self._closing: dict[str, tuple[str, Key]] = {}
+
+    @property
+    def follow(self) -> frozenset[str]:
+        """Legal characters, `|` for the end of the bar."""
+        if self._follow is None:
+            self._follow = frozenset(self._grammar.follow(self.key))
+        return self._follow
 
     def step(self, character: str) -> tuple[Node, Pitches] | None:
         """The next state, and the pitches that begin to sound; None if it is illegal.
@@ -240,14 +249,10 @@ class Node:
         """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
         return self._grammar.end(self.key)
 
-    def closing_character(self, fill: str) -> str:
-        """The next character of a short way to the end of the bar.
-
-        Args:
-            fill: With what, NOTES, SOUND, NOTE or REST.
-        """
+    def closing(self, fill: str) -> tuple[str, Key]:
+        """As `BarGrammar.closing`, of this state."""
         if fill not in self._closing:
-            self._closing[fill] = self._grammar.closing_character(self.key, fill)
+            self._closing[fill] = self._grammar.closing(self.key, fill)
         return self._closing[fill]
 
 
@@ -265,6 +270,7 @@ class BarGrammar:
         self.range = limits.drum_pitches if is_drums else limits.pitches
         self.limits = limits
         self._nodes: dict[Key, Node] = {}
+        self._closings: dict[tuple[Key, str], tuple[str, Key]] = {}
         self._names: dict[int, Names] = {}
 
     def start(
@@ -303,30 +309,28 @@ class BarGrammar:
             self._names[altered] = Names(self.sharps, altered, *self.range)
         return self._names[altered]
 
-    def follow(self, key: Key) -> frozenset[str]:
+    def follow(self, key: Key) -> set[str]:
         """Legal characters; `|` where the bar may end."""
-        return frozenset(self._follow(key))
-
-    def _follow(self, key: Key) -> Iterator[str]:
         match key.phase:
-            case "":
-                yield from self._follow_boundary(key)
             case "(":
-                yield from self._follow_tuplet_head(key)
+                return self._follow_tuplet_head(key)
             case "t":
-                yield self._tied_text(key)[len(key.text)]
+                return {self._tied_text(key)[len(key.text)]}
             case "n":
-                yield from self._follow_note(key)
+                return self._follow_note(key)
             case "[":
-                yield from self._follow_chord(key)
+                return self._follow_chord(key)
             case "l":
-                yield from self._follow_length(key)
+                return self._follow_length(key)
+        return self._follow_boundary(key)
 
     def step(self, key: Key, character: str) -> tuple[Node, Pitches]:
-        """The state after a legal character, and the pitches that begin to sound with it.
+        """The state after a legal character, and the pitches that begin to sound with it."""
+        key, new = self._stepped(key, character)
+        return self.node(key), new
 
-        A length ends where something else begins, so notes count from there.
-        """
+    def _stepped(self, key: Key, character: str) -> tuple[Key, Pitches]:
+        """As `step`. A length ends where something else begins, so notes count from there."""
         new: Pitches = ()
         if key.phase == "n" and key.text + character not in self.names(key.altered).reach:
             key = self._named(key)
@@ -334,9 +338,9 @@ class BarGrammar:
             new = () if key.tied else key.pitches
             key = self._ended(key)
             if character == "-":
-                return self.node(key._replace(tied=key.pitches, pitches=())), new
+                return key._replace(tied=key.pitches, pitches=()), new
             key = key._replace(pitches=())
-        return self.node(self._extended(key, character)), new
+        return self._extended(key, character), new
 
     def end(self, key: Key) -> tuple[Key, Pitches]:
         """The bar at its end, which is legal, and the pitches that begin to sound with it."""
@@ -370,11 +374,35 @@ class BarGrammar:
 
     # -- a short way to the end ----------------------------------------------------------------
 
-    def closing_character(self, key: Key, fill: str) -> str:
-        """As `Node.closing_character`."""
+    def closing(self, key: Key, fill: str) -> tuple[str, Key]:
+        """A short way to the end of the bar, its line included, and the bar at that end.
+
+        Args:
+            key: Of the state where it begins.
+            fill: With what, NOTES, SOUND, NOTE or REST.
+        """
+        passed = []
+        if len(self._closings) >= _MOST_STATES:
+            self._closings.clear()
+        while (key, fill) not in self._closings:
+            part = self._closing_part(key, fill)
+            if part == "|":
+                self._closings[key, fill] = part, self.end(key)[0]
+                break
+            passed.append((key, part))
+            for character in part:
+                key, _ = self._stepped(key, character)
+        text, end = self._closings[key, fill]
+        for key, part in reversed(passed):
+            text = part + text
+            self._closings[key, fill] = text, end
+        return text, end
+
+    def _closing_part(self, key: Key, fill: str) -> str:
+        """The next characters of it."""
         match key.phase:
             case "t":
-                return self._tied_text(key)[len(key.text)]
+                return self._tied_text(key)[len(key.text) :]
             case "(":
                 return self._closing_tuplet(key, fill)
             case "n" if key.text not in self.names(key.altered).pitch_of:
@@ -393,23 +421,25 @@ class BarGrammar:
         if self._may_end(key) and not (more and not key.is_open):
             return "|"
         if key.tied:
-            return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)[0]
+            return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)
         if not self._item_kinds(key)[1]:
             return "["
         is_silence = fill == REST and key.may_be_silent
         may_rest = (key.sounds or is_silence) and not more and fill != SOUND
         if may_rest and self._rest_lengths(key):
             return "z"
-        names = [name for name in self._shortest_names(key) if name != before]
-        return names[0][0]
+        names = self._shortest_names(key.altered)
+        return names[0] if names[0] != before else names[1]
 
-    def _shortest_names(self, key: Key, start: str = "", above: int = -1) -> list[str]:
-        pitch_of = self.names(key.altered).pitch_of
-        fitting = [n for n, pitch in pitch_of.items() if n.startswith(start) and pitch > above]
-        return sorted(fitting, key=lambda name: (len(name), abs(pitch_of[name] - 60), name))
+    def _shortest_names(self, altered: int, start: str = "", above: int = -1) -> list[str]:
+        """Names that begin so, of pitches above, the shortest first."""
+        names = self.names(altered)
+        if not start and above < 0:
+            return names.shortest
+        return [n for n in names.shortest if n.startswith(start) and names.pitch_of[n] > above]
 
     def _closing_name(self, key: Key, above: int) -> str:
-        return self._shortest_names(key, key.text, above)[0][len(key.text)]
+        return self._shortest_names(key.altered, key.text, above)[0][len(key.text) :]
 
     def _closing_tuplet(self, key: Key, fill: str) -> str:
         if key.text == "(3":
@@ -424,56 +454,56 @@ class BarGrammar:
         if pitch is None or pitch <= last or (not key.pitches and pitch == names.top):
             if key.pitches:
                 return self._closing_name(key, last)
-            short = self._shortest_names(key, key.text)
-            return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text)]
+            short = self._shortest_names(key.altered, key.text)
+            return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text) :]
         if key.pitches:
             return "]"
         after = key._replace(altered=key.altered | _alteration_bit(pitch, self.sharps), text="")
         return self._closing_name(after, pitch)
 
     def _closing_length(self, key: Key, fill: str, name: str = "") -> str:
-        ticks_of, _ = self._lengths(key)
-        fitting = [text for text in ticks_of if text.startswith(key.text)]
+        lengths = self._lengths(key)
         goes_on = fill == NOTES and key.pitches and key.left > TICKS_PER_UNIT
-        whole = [text for text in fitting if ticks_of[text] == key.left]
-        if whole and key.tuplet is None and not goes_on:
-            text = whole[0]
-        elif key.text in ticks_of:
+        whole = None if key.tuplet or goes_on else lengths.text_of.get(key.left)
+        if whole is not None and whole.startswith(key.text):
+            text = whole
+        elif key.text in lengths.ticks_of:
             text = key.text
         else:
+            fitting = [text for text in lengths.ticks_of if text.startswith(key.text)]
             text = min(fitting, key=lambda text: (len(text), text))
         if text != key.text:
-            return text[len(key.text)]
+            return text[len(key.text) :]
         ended = self._ended(key)
         return self._closing_boundary(ended._replace(pitches=()), fill, name)
 
     # -- between elements ---------------------------------------------------------------------
 
-    def _follow_boundary(self, key: Key) -> Iterator[str]:
+    def _follow_boundary(self, key: Key) -> set[str]:
         """At the beginning of an element; `-` is only legal straight after a length."""
-        if self._may_end(key):
-            yield "|"
+        found = {"|"} if self._may_end(key) else set()
         is_tied_out = bool(key.tied) and not key.is_tied_in
         if is_tied_out and self.limits.is_plain:
-            return  # only the bar line, which was made sure of before the tie
+            return found  # only the bar line, which was made sure of before the tie
         if not key.left:
-            return
+            return found
         if key.tied:
             text = self._tied_text(key)
             if text and self._sound_lengths(key):
-                yield text[0]
+                found.add(text[0])
         else:
             names = self.names(key.altered)
             may_be_chord, may_be_single = self._item_kinds(key)
             if self._sound_lengths(key):
                 if may_be_single:
-                    yield from names.follow[""]
+                    found |= names.follow[""]
                 if may_be_chord and names.reach[""][0] < names.top:
-                    yield "["
+                    found.add("[")
             if may_be_single and self._rest_lengths(key):
-                yield "z"
+                found.add("z")
         if key.tuplet is None and self._may_begin_tuplet(key):
-            yield "("
+            found.add("(")
+        return found
 
     def _may_end(self, key: Key) -> bool:
         if key.tuplet is not None or not (key.sounds or key.is_silent):
@@ -498,20 +528,15 @@ class BarGrammar:
         room = key.left // TICKS_PER_TUPLET_UNIT >= min(_TUPLET_UNITS)
         return room and not (self.limits.is_plain and key.tied)
 
-    def _follow_tuplet_head(self, key: Key) -> Iterator[str]:
+    def _follow_tuplet_head(self, key: Key) -> set[str]:
         if key.text == "(":
-            yield "3"
-        elif key.text == "(3":
+            return {"3"}
+        if key.text == "(3":
             item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
-            yield from self._follow_boundary(item)
-            if not self.limits.is_plain:
-                yield ":"
-        elif key.text in ("(3:", "(3:2"):
-            yield "2:"[len(key.text) - 3]
-        else:
-            for n_items in _UNEQUAL_ITEMS:
-                if self._unequal_fits(key, n_items, 0):
-                    yield str(n_items)
+            return self._follow_boundary(item) | ({":"} if not self.limits.is_plain else set())
+        if key.text in ("(3:", "(3:2"):
+            return {"2:"[len(key.text) - 3]}
+        return {str(n_items) for n_items in _UNEQUAL_ITEMS if self._unequal_fits(key, n_items, 0)}
 
     def _tuplet_extended(self, key: Key, character: str) -> Key:
         text = key.text + character
@@ -532,11 +557,12 @@ class BarGrammar:
 
     # -- names --------------------------------------------------------------------------------
 
-    def _follow_note(self, key: Key) -> Iterator[str]:
+    def _follow_note(self, key: Key) -> set[str]:
         names = self.names(key.altered)
-        yield from names.follow[key.text]
+        found = names.follow[key.text]
         if key.text in names.pitch_of:
-            yield from self._follow_length(self._named(key))
+            return found | self._follow_length(self._named(key))
+        return found
 
     def _named(self, key: Key) -> Key:
         pitch = self.names(key.altered).pitch_of[key.text]
@@ -558,25 +584,25 @@ class BarGrammar:
 
     # -- chords: `text` is the name under way, `pitches` are those before it ---------------------
 
-    def _follow_chord(self, key: Key) -> Iterator[str]:
+    def _follow_chord(self, key: Key) -> set[str]:
         names = self.names(key.altered)
         last = key.pitches[-1] if key.pitches else -1
+        found = set()
         for character in names.follow[key.text]:
             low, high = names.reach[key.text + character]
             # a first note needs one above it
             if high > last and (key.pitches or low < names.top):
-                yield character
+                found.add(character)
         pitch = names.pitch_of.get(key.text)
         if pitch is None or pitch <= last:
-            return
+            return found
         n_notes = len(key.pitches) + 1
         if n_notes >= 2:
-            yield "]"
+            found.add("]")
         if n_notes < self.limits.chord_notes and pitch < names.top:
             after = self.names(key.altered | _alteration_bit(pitch, self.sharps))
-            for character in after.follow[""]:
-                if after.reach[character][1] > pitch:
-                    yield character
+            found |= {c for c in after.follow[""] if after.reach[c][1] > pitch}
+        return found
 
     def _chord_extended(self, key: Key, character: str) -> Key:
         names = self.names(key.altered)
@@ -590,14 +616,16 @@ class BarGrammar:
 
     # -- lengths ------------------------------------------------------------------------------
 
-    def _follow_length(self, key: Key) -> Iterator[str]:
-        ticks_of, follow = self._lengths(key)
-        yield from follow[key.text]
-        if key.text in ticks_of:
-            ended = self._ended(key)
-            yield from self._follow_boundary(ended._replace(pitches=()))
-            if key.pitches and self._may_tie(ended):
-                yield "-"
+    def _follow_length(self, key: Key) -> set[str]:
+        lengths = self._lengths(key)
+        found = lengths.follow[key.text]
+        if key.text not in lengths.ticks_of:
+            return found
+        ended = self._ended(key)
+        found = found | self._follow_boundary(ended._replace(pitches=()))
+        if key.pitches and self._may_tie(ended):
+            found.add("-")
+        return found
 
     def _lengths(self, key: Key) -> Lengths:
         """Legal lengths of the element under way."""
@@ -642,7 +670,7 @@ class BarGrammar:
 
     def _ended(self, key: Key) -> Key:
         """The state between elements after one whose length is complete; keeps its pitches."""
-        ticks = self._lengths(key)[0][key.text]
+        ticks = self._lengths(key).ticks_of[key.text]
         tuplet = key.tuplet
         if tuplet is not None:
             units = ticks // TICKS_PER_TUPLET_UNIT + tuplet.units * tuplet.is_unequal
@@ -699,11 +727,13 @@ class Lengths(NamedTuple):
 
     Attributes:
         ticks_of: Text -> ticks, the shortest first.
+        text_of: The same the other way round.
         follow: Beginning of a text -> characters that may follow within it.
     """
 
     ticks_of: dict[str, int]
-    follow: dict[str, frozenset[str]]
+    text_of: dict[int, str]
+    follow: dict[str, set[str]]
 
     def __bool__(self) -> bool:
         return bool(self.ticks_of)
@@ -723,4 +753,5 @@ def _lengths_of(ticks: tuple[int, ...], in_tuplet: bool = False) -> Lengths:
     for text in ticks_of:
         for end in range(len(text) + 1):
             follow.setdefault(text[:end], set()).update(text[end : end + 1])
-    return Lengths(ticks_of, {start: frozenset(found) for start, found in follow.items()})
+    text_of = {t: text for text, t in ticks_of.items()}
+    return Lengths(ticks_of, text_of, follow)

@@ -27,9 +27,10 @@ from .grammar_abc import ALPHABET, State, TuneGrammar
 from .voices_grammar_abc import VoicesGrammar
 
 LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
+_END = "\0"  # stands for the end token
 UNKNOWN = "\ufffd"  # what stands for a character that the tokenizer has not; in no tune
 _MOST_KEPT = 100_000
-_ASKED_FIRST = 8  # tokens, before the mask is made
+_ASKED = (8, 64)  # tokens at a time, until one is legal; then all others
 
 
 @dataclass
@@ -40,13 +41,10 @@ class GrammarCounts:
         n_steps: Tokens chosen, over all rows, until each ended.
         n_replaced: Those where the model's own draw was illegal: their share estimates the
             probability mass that was illegal.
-        n_forced: Those of the replaced for which only one token was legal, by the mask; it is made
-            where the first _ASKED_FIRST draws are all illegal.
     """
 
     n_steps: int = 0
     n_replaced: int = 0
-    n_forced: int = 0
 
 
 class TokenGrammar:
@@ -90,6 +88,10 @@ class TokenGrammar:
                 branch = branch.setdefault(character, {})
             if text:
                 branch.setdefault("", []).append(token)
+        first = [text[:1] or UNKNOWN for text in self.texts]
+        first[end_id] = _END
+        self._first = torch.tensor([*map(ord, first)])  # (V,)
+        self._beginning: dict[frozenset[str], torch.Tensor] = {}
         self._n_tokens: dict[str, int] = {}
         self._n_closing: dict[State, int] = {}
 
@@ -142,11 +144,28 @@ class TokenGrammar:
                 return None
         return following if following and self.can_end(following, n_left) else None
 
+    def may_begin(self, state: State) -> torch.Tensor:
+        """Tokens whose first character may come next, and the end where it may: (V,) bool."""
+        follow = self.grammar.follow(state) | ({_END} if state.is_end else set())
+        if follow not in self._beginning:
+            codes = torch.tensor([ord(character) for character in follow])
+            self._beginning[follow] = torch.isin(self._first, codes)
+        return self._beginning[follow]
+
     def can_end(self, state: State, n_left: int) -> bool:
         """Whether a tune and its end token fit into so many tokens more."""
+        if state.node is not None and self._bar_bound(state) < n_left:
+            return True
         if self.grammar.closing_bound(state) < n_left:
             return True
         return self.n_closing_tokens(state) < n_left
+
+    def _bar_bound(self, state: State) -> float:
+        """No way to the end takes more tokens; the same for most of the states of a bar."""
+        behind = self.grammar.poorest_bar_end(state)
+        if behind is None:
+            return math.inf
+        return self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
 
     def n_closing_tokens(self, state: State) -> int:
         """Tokens of a short way to the end, the end token apart.
@@ -324,12 +343,15 @@ class TuneLogitsProcessor(LogitsProcessor):
         return tokens
 
     def _first_legal(self, state: State, race: torch.Tensor, n_left: int) -> tuple[int, State]:
-        order = race.topk(min(_ASKED_FIRST, race.shape[-1])).indices.tolist()
-        for token in order[1:]:
-            following = self.tokens.advance(state, token, n_left)
-            if following is not None:
-                return token, following
-        legal = self.tokens.legal(state, n_left)
-        self.counts.n_forced += len(legal) == 1
-        token = legal[int(race[legal].argmax())]
-        return token, self.tokens.advance(state, token, n_left)
+        """The legal token that comes first in the race (V,), and the state after it."""
+        may_begin = self.tokens.may_begin(state).to(race.device)
+        race = race[: len(may_begin)].masked_fill(~may_begin, -math.inf)
+        n_asked, n_all = 0, int((race > -math.inf).sum())
+        for most in (*_ASKED, n_all):
+            order = race.topk(min(most, n_all)).indices.tolist()
+            for token in order[n_asked:]:
+                following = self.tokens.advance(state, token, n_left)
+                if following is not None:
+                    return token, following
+            n_asked = len(order)
+        raise AssertionError(f"no token is legal after {state.stage}")

@@ -18,12 +18,12 @@ from .bar_grammar_abc import (
     SOUND,
     TICKS_PER_UNIT,
     BarGrammar,
+    Key,
     Limits,
     Node,
     Pitches,
 )
 from .header_grammar_abc import (
-    DEFAULT_LINES,
     DRUMS,
     LONGEST_HEAD,
     MARK,
@@ -33,6 +33,7 @@ from .header_grammar_abc import (
     meter_changes,
     meter_ticks,
     quarters_a_minute,
+    rest_of_line,
     shortest_way,
     tempo_changes,
 )
@@ -41,8 +42,9 @@ from .header_grammar_abc import (
 ALPHABET = frozenset(
     "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
 )
-# upper bounds, in characters, of parts of `TuneGrammar.closing`
-LONGEST_BAR_END, TIED_NOTE, SHORT_BAR = 60, 8, 13
+# upper bounds, in characters, of parts of `TuneGrammar.closing`; walks at random met with 11 from
+# within a bar and 19 from within a tuplet
+LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
 
 
 class Stage(NamedTuple):
@@ -152,7 +154,7 @@ class TuneGrammar:
         node = state.node
         if node is not None:
             if character == "|":
-                return self._bar_end(state) if "|" in node.follow else None
+                return self._bar_end(state, *node.end()) if "|" in node.follow else None
             found = node.step(character)
             if found is None:
                 return None
@@ -408,9 +410,9 @@ class TuneGrammar:
             state = self.step(state, character)
         return state
 
-    def _bar_end(self, state: State) -> State:
-        stage, node = state.stage, state.node
-        key, new = node.end()
+    def _bar_end(self, state: State, key: Key, new: Pitches) -> State:
+        """The state behind a bar that ended so, with these pitches."""
+        stage = state.stage
         ties = list(stage.tied_out)
         ties[stage.voice - 1] = key.tied
         stage = stage._replace(
@@ -426,26 +428,55 @@ class TuneGrammar:
     # -- a short way to the end ----------------------------------------------------------------
 
     def closing(self, state: State) -> str:
-        """A short text that makes a whole tune of the text so far."""
+        """A short text that makes a whole tune of the text so far.
+
+        As it is gone, character by character, the way to the end stays the same.
+        """
         out = []
         while not state.is_end:
-            out.append(self.closing_character(state))
-            state = self.step(state, out[-1])
+            text, state = self.closing_piece(state)
+            out.append(text)
         return "".join(out)
 
     def closing_piece(self, state: State) -> tuple[str, State]:
-        """The beginning of `closing` with the next bar line or newline, and the state behind it."""
-        out = []
-        while not out or out[-1] not in "|\n":
-            out.append(self.closing_character(state))
-            state = self.step(state, out[-1])
-        return "".join(out), state
+        """The beginning of `closing`, and the state behind it.
+
+        It ends with the next bar line or newline, or in the header with the mark of the first bar.
+        """
+        out = ""
+        while not out.endswith(("|", "\n")):
+            text, state = self._closing_part(state)
+            out += text
+            if out.endswith(MARK):
+                break
+        return out, state
+
+    def poorest_bar_end(self, state: State) -> State | None:
+        """The state behind the bar under way if nothing that counts came in the rest of it.
+
+        No way to the end is longer from where the bar ends in truth, so that one number serves
+        nearly all of its states, those of the same stage and notes. None where the end may be
+        worse: after a tie, in a pick-up or in silence.
+        """
+        key = state.node.key
+        is_silent = key.is_silent or (key.may_be_silent and key.phase == "l" and not key.pitches)
+        is_tied_out = key.tied and not key.is_tied_in
+        if is_silent or is_tied_out or key.is_open:
+            return None
+        return self._bar_end(state, Key(0), ())
+
+    def bar_end_bound(self, state: State) -> int:
+        """No way to the end of the bar under way is longer, in characters."""
+        key = state.node.key
+        in_tuplet = key.tuplet is not None or key.phase == "("
+        notes = TIED_NOTE * len(key.tied) + 2 * (self.limits.n_notes - state.n_notes)
+        return (LONGEST_TUPLET_END if in_tuplet else LONGEST_BAR_END) + notes
 
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""
         stage = state.stage
         tied = [*stage.tied_in[stage.voice :], *stage.tied_out]
-        return self._bound_of_needs(state, tied) + LONGEST_BAR_END
+        return self._bound_of_needs(state, tied) + LONGEST_TUPLET_END
 
     def _bound_of_needs(self, state: State, tied: Iterable[Pitches]) -> int:
         """Characters for the rest of the header, for ties, and for the notes and seconds to come.
@@ -482,28 +513,33 @@ class TuneGrammar:
         n_left = n_voices * (n_bars + 1) - stage.voice - max(0, n_rests)
         return max(n_bars, n_left) + 1
 
-    def closing_character(self, state: State) -> str:
-        """Its first character; after it, the way is the same."""
-        stage = state.stage
+    def _closing_part(self, state: State) -> tuple[str, State]:
+        """The next characters of it, and the state behind them."""
         if state.node is not None:
-            return state.node.closing_character(self._fill(state))
-        if stage.phase == "line":
-            return self._closing_line(stage)
+            text, end = state.node.closing(self._fill(state))
+            if self._wants_notes(state):  # each note may be the last one wanted
+                return text[0], self.step(state, text[0])
+            return text, self._bar_end(state, end, ())
+        if state.stage.phase == "line":
+            return self._closing_line(state.stage)
         return self._closing_between(state)
 
-    def _closing_between(self, state: State) -> str:
-        """Of `closing_character` the part between bars."""
+    def _closing_between(self, state: State) -> tuple[str, State]:
+        """Of `_closing_part` what is between bars."""
         stage = state.stage
         match stage.phase:
             case "mark":
-                return self._closing_mark(state)
+                text = self._closing_mark(state)
+                stage = stage._replace(text=stage.text + text[:-1])
+                return text, state._replace(stage=self._mark_step(stage, text[-1]))
             case "start":
-                if stage.fields is not None and stage.text != stage.fields:
-                    return stage.fields[len(stage.text)]
-                return self._bar_start(stage).closing_character(self._fill(state))
+                fields = stage.text if stage.fields is None else stage.fields
+                begun = self._begin_bar(state._replace(stage=stage._replace(text=fields)), "")
+                return fields[len(stage.text) :], begun
             case "field":
-                return self._closing_field(state)
-        return "\n"
+                text = self._closing_field(state)
+                return text, self._start_step(state, text)
+        return "\n", self._step(state, "\n")
 
     def _fill(self, state: State) -> str:
         """What the tune needs in a bar that is brought to its end."""
@@ -514,26 +550,23 @@ class TuneGrammar:
     def _wants_notes(self, state: State) -> bool:
         return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
 
-    def _closing_line(self, stage: Stage) -> str:
-        options = self._line_tree(stage)
-        default = DEFAULT_LINES.get(stage.line, "")
-        if default.startswith(stage.text) and default != stage.text:
-            return default[len(stage.text)]
-        follow = options[stage.text]
-        return "\n" if "\n" in follow else shortest_way(options, stage.text)
+    def _closing_line(self, stage: Stage) -> tuple[str, State]:
+        text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
+        before = stage._replace(text=stage.text + text[:-1])
+        return text, State(self._line_step(before, text[-1]))
 
     def _closing_mark(self, state: State) -> str:
         stage = state.stage
         if not stage.text and stage.voice and self._may_end_line(stage):
             return "]" if self.may_end(state) else "\n"
         marks = [mark for mark in self._marks(stage) if mark.startswith(stage.text)]
-        return (marks[-1] if stage.voice else marks[0])[len(stage.text)]
+        return (marks[-1] if stage.voice else marks[0])[len(stage.text) :]
 
     def _closing_field(self, state: State) -> str:
         part = _part(state.stage)
         chord = self._bar_start(state.stage).step("[") if part == "[" else None
         if chord:
-            return chord[0].closing_character(self._fill(state))
+            return chord[0].closing(self._fill(state))[0][0]
         # a change of tempo has its own short way, one of the metre another
         is_meter = not part.startswith("[Q")
         limits, meter = self.limits, state.stage.meter

@@ -72,6 +72,17 @@ def shortest_way(tree: Mapping[str, str], start: str) -> str:
         ways = [(text + c, first) for text, first in ways for c in tree[text]]
 
 
+@functools.lru_cache(maxsize=4096)
+def rest_of_line(limits: Limits, line: str, n_voices: int, start: str) -> str:
+    """A short way on from the beginning of a line of the header to its end, or to a first mark."""
+    tree = header_lines_tree(limits, line, n_voices)
+    default = DEFAULT_LINES.get(line, "")
+    text = default if default.startswith(start) else start
+    while text in tree:
+        text += "\n" if "\n" in tree[text] else shortest_way(tree, text)
+    return text[len(start) :]
+
+
 def _meters(limits: Limits) -> list[str]:
     shortest, longest = limits.bar_ticks
     return [

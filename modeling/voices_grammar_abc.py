@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from .bar_grammar_abc import REST, Node, Pitches
-from .grammar_abc import LONGEST_BAR_END, SHORT_BAR, State, TuneGrammar
+from .bar_grammar_abc import REST, Key, Node, Pitches
+from .grammar_abc import LONGEST_TUPLET_END, SHORT_BAR, State, TuneGrammar
 from .header_grammar_abc import (
     TICKS_PER_QUARTER,
     line_ends,
@@ -225,9 +225,8 @@ class VoicesGrammar(TuneGrammar):
         ticks = meter_ticks(meter)
         return grammar.start(ticks, stage.tied, is_open=not stage.bar, may_be_silent=may_be_silent)
 
-    def _bar_end(self, state: State) -> State:
+    def _bar_end(self, state: State, key: Key, new: Pitches) -> State:
         stage = state.stage
-        key, new = state.node.end()
         if stage.is_first_voice:
             ticks = meter_ticks(stage.meter) - key.left
             seconds = stage.seconds + ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
@@ -252,15 +251,16 @@ class VoicesGrammar(TuneGrammar):
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""
         stage = state.stage
-        bound = self._bound_of_needs(state, [stage.tied]) + LONGEST_BAR_END
+        bound = self._bound_of_needs(state, [stage.tied]) + LONGEST_TUPLET_END
         if not stage.plan or (stage.is_first_voice and stage.phase != "line"):
             return bound + SHORT_BAR
         # a later voice has the bars of the first, each with its changes
         to_come = stage.plan[stage.bar :]
         return bound + sum(SHORT_BAR + len(bar.changes) for bar in to_come)
 
-    def _closing_between(self, state: State) -> str:
-        return self._closing_gap(state) if state.stage.phase == "gap" else "\n"
+    def _closing_between(self, state: State) -> tuple[str, State]:
+        text = self._closing_gap(state) if state.stage.phase == "gap" else "\n"
+        return text, self._step(state, text)
 
     def _fill(self, state: State) -> str:
         """What the tune needs in a bar that is brought to its end; of later voices nothing."""
@@ -274,7 +274,7 @@ class VoicesGrammar(TuneGrammar):
         if not stage.is_first_voice and stage.text != self._planned_gap(stage):
             return next(iter(follow))
         if not stage.is_first_voice or self._may_begin_music(stage):
-            return self._bar_start(stage).closing_character(self._fill(state))
+            return self._bar_start(stage).closing(self._fill(state))[0][0]
         if not stage.text:
             return "\n"
         return shortest_way(self._change_tree(stage), _part(stage))

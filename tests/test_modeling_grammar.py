@@ -243,6 +243,25 @@ def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
         assert state.is_end
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer, layout):
+    tokens = TokenGrammar.of(tokenizer, layout=layout)
+    grammar, n_in_bars = tokens.grammar, 0
+    for seed in range(40):
+        state, text = walk(grammar, seed, n_characters=250)
+        state = grammar.start()
+        for character in text:
+            state = grammar.step(state, character)
+            n_tokens = tokens.n_closing_tokens(state)
+            assert n_tokens <= grammar.closing_bound(state)
+            behind = grammar.poorest_bar_end(state) if state.node is not None else None
+            if behind is not None:
+                n_in_bars += 1
+                bound = grammar.bar_end_bound(state) + tokens.n_closing_tokens(behind)
+                assert n_tokens <= bound
+    assert n_in_bars > 1000
+
+
 def test_spelling_and_lengths_are_those_of_data_prep():
     for sharps in range(-6, 7):
         assert [spell(p, sharps) for p in range(128)] == [
