@@ -3,13 +3,15 @@
     python -m evaluation.evaluate_model runs/single/gpt_tiny --n 500
 
 Samples are judged by three readers, compared with real music in their statistics, and searched for
-passages of the training music. The sets, each beside `real`, held-out pieces cut as long:
+passages of the training music. The sets:
 
     constrained    within the grammar, from nothing but the start token
     free           of the same length and the same random numbers, without the grammar
     study_a        by study A's protocol: free, 256 tokens
+    real           beside these three: held-out pieces cut as long
     prompted       within the grammar, from the first bars of held-out pieces that are within it
     prompted_free  the same prompts without the grammar
+    real_begun     beside these two: the pieces that begin so, cut as long
 
 Judged is the export (study A judged what the model wrote: fields `raw_...`). Statistics are of
 samples that can be read: all that the grammar lets through, and of free ones a selection. What was
@@ -37,7 +39,16 @@ from .likelihood import likelihood, song_denominators
 from .memorisation import TrainingIndex, memorisation
 from .metrics import differences, judged_scores, rate, summarise, validity
 from .music_statistics import describe_tunes
-from .sample_sets import MAX_NEW_TOKENS, Rows, planned_sets, real_pieces, sample_all
+from .sample_sets import (
+    MAX_NEW_TOKENS,
+    REAL,
+    REAL_BEGUN,
+    Rows,
+    begun_pieces,
+    planned_sets,
+    real_sets,
+    sample_all,
+)
 from .sampling import SamplingSettings, find_model, load_writer, weights_digest
 
 logger = logging.getLogger(__name__)
@@ -68,20 +79,25 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         logger.warning("%s: its tokenizer cannot write all of the dialect; no grammar", name)
     run = _run_of(name)
     files = run.files if run else None
-    samples = sample_all(name, write, files, planned_sets(n, seed, write.has_grammar), folder)
-    real = real_pieces(write, files, n, folder)
-    judged, judges = judge_sets(samples | ({"real": real} if real else {}), folder / "samples")
-    rows_of = {kind: _statistics(rows) for kind, rows in (samples | {"real": real or []}).items()}
+    begun = begun_pieces(write, files, n)
+    samples = sample_all(name, write, begun, planned_sets(n, seed, write.has_grammar), folder)
+    real = real_sets(write, files, begun, n, folder)
+    judged, judges = judge_sets(samples | real, folder / "samples")
+    rows_of = {kind: _statistics(rows) for kind, rows in (samples | real).items()}
     sets = {}
     for kind, rows in samples.items():
         settings = json.loads((folder / "samples" / kind / "sampling.json").read_text("utf-8"))
         own = {name: settings[name] for name in asdict(SamplingSettings())}
         sets[kind] = _described(rows, judged[kind], rows_of[kind]) | {"sampling": own}
+    for kind, rows in real.items():
+        sets[kind] = _described(rows, judged[kind], rows_of[kind])
     if real:
-        sets["real"] = _described(real, judged["real"], rows_of["real"])
         index = TrainingIndex.of(split_tunes(files.folder, "train"))
-        for kind, rows in samples.items():
-            sets[kind] |= _beside_real(rows, real, rows_of[kind], rows_of["real"], index, seed)
+    for kind, rows in samples.items():
+        beside = REAL_BEGUN if kind.startswith("prompted") else REAL
+        if beside in real:
+            theirs = rows_of[beside]
+            sets[kind] |= _beside_real(rows, real[beside], rows_of[kind], theirs, index, seed)
     metrics = {
         "model": name,
         "weights_sha256": weights_digest(name),

@@ -18,18 +18,18 @@ PROMPT_BARS = 4
 
 
 def cut_as_samples(
-    tunes: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
+    tunes: Sequence[str], tokenizer: PreTrainedTokenizerBase, most_tokens: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Real pieces as long as samples may be: rows as `sampling.sample_batches` gives them.
 
-    A longer piece ends at its last bar line within the limit, where tied notes end too. As in
-    samples, a voice is declared also if it comes in later. Pieces without a whole bar there, and
-    those that are laid voice by voice, are left out.
+    Each has so many tokens at most, and a longer piece ends at its last bar line within the limit,
+    where tied notes end too. As in samples, a voice is declared also if it comes in later. Pieces
+    without a whole bar there, and those that are laid voice by voice, are left out.
     """
     rows = []
-    for abc in tunes:
+    for abc, most in zip(tunes, most_tokens, strict=True):
         ids = tokenizer(abc, add_special_tokens=False, verbose=False)["input_ids"]
-        kept = ids[:max_new_tokens]
+        kept = ids[:most]
         is_whole = len(kept) == len(ids)
         text = abc if is_whole else cut_to_whole_bars(tokenizer.decode(kept))
         if "\n[V:" not in text:
@@ -42,8 +42,8 @@ def cut_as_samples(
     return rows
 
 
-def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterator[str]:
-    """The first 4 bars of pieces that have more, where a tune so begun can end in time.
+def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterator[tuple[str, str]]:
+    """The first 4 bars of pieces that have more, where a tune so begun can end in time; the pieces.
 
     Beginnings beyond the limits of generation are left out (a pitch that abcjs damages, tuplets on
     which readers differ): what a tune inherits from them says nothing of what the model wrote. They
@@ -62,4 +62,4 @@ def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterato
         except ValueError:
             continue
         if grammar.can_end(grammar.read_prompt(prompt), n_left):
-            yield prompt
+            yield prompt, abc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Sequence
@@ -23,8 +24,10 @@ logger = logging.getLogger(__name__)
 MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
 MOST_FREE, MOST_PROMPTED = 500, 200
 N_WRITTEN = 8  # tunes of a set that are files
+REAL, REAL_BEGUN = "real", "real_begun"
 
 Rows = list[dict[str, Any]]
+Begun = list[tuple[str, str]]  # the beginning of a piece, and the piece
 
 
 def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSettings]:
@@ -52,7 +55,7 @@ def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSett
 def sample_all(
     name: str,
     write: AbcMusicPipeline,
-    files: DataFiles | None,
+    begun: Begun,
     sets: dict[str, SamplingSettings],
     folder: Path,
 ) -> dict[str, Rows]:
@@ -61,7 +64,7 @@ def sample_all(
     for kind, settings in sets.items():
         wishes: Sequence[str] = [""]
         if kind.startswith("prompted"):
-            wishes = _prompts(write, files, settings)
+            wishes = [prompt for prompt, _ in begun]
             if not wishes:
                 logger.warning("no held-out pieces to begin with: %s is left out", kind)
                 continue
@@ -71,27 +74,31 @@ def sample_all(
     return samples
 
 
-def _prompts(
-    write: AbcMusicPipeline, files: DataFiles | None, settings: SamplingSettings
-) -> list[str]:
+def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Begun:
+    """Beginnings of held-out pieces that the grammar can go on with, and the pieces."""
     if files is None or not write.has_grammar:
         return []
-    found = prompts(split_tunes(files.folder, "test"), write.grammar, settings.max_new_tokens)
-    return list(islice(found, settings.n))
+    found = prompts(split_tunes(files.folder, "test"), write.grammar, MAX_NEW_TOKENS)
+    return list(islice(found, min(n, MOST_PROMPTED)))
 
 
-def real_pieces(
-    write: AbcMusicPipeline, files: DataFiles | None, n: int, folder: Path
-) -> Rows | None:
-    """Held-out pieces as long as the samples, in samples/real; None where there are none."""
+def real_sets(
+    write: AbcMusicPipeline, files: DataFiles | None, begun: Begun, n: int, folder: Path
+) -> dict[str, Rows]:
+    """Held-out pieces as long as the samples, in samples/real and samples/real_begun."""
     if files is None:
-        return None
+        return {}
     tunes = split_tunes(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
-    rows = cut_as_samples(tunes, write.tokenizer, MAX_NEW_TOKENS)
-    if not rows:
+    sets = {REAL: cut_as_samples(tunes, write.tokenizer, [MAX_NEW_TOKENS] * len(tunes))}
+    encode = functools.partial(write.tokenizer, add_special_tokens=False, verbose=False)
+    lengths = [len(encode(prompt)["input_ids"]) + MAX_NEW_TOKENS for prompt, _ in begun]
+    sets[REAL_BEGUN] = cut_as_samples([piece for _, piece in begun], write.tokenizer, lengths)
+    if not sets[REAL]:
         logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
-        return None
-    place = folder / "samples" / "real"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return rows
+    sets = {kind: rows for kind, rows in sets.items() if rows}
+    for kind, rows in sets.items():
+        place = folder / "samples" / kind
+        place.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (place / "samples.jsonl").write_text(lines, "utf-8")
+    return sets

@@ -29,6 +29,10 @@ VERDICTS = {
     "abcjs_clean": "abcjs clean",
 }
 RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
+ORDERS = {
+    "constrained / free / real": ("constrained", "free", "real"),
+    "the same from prompts": ("prompted", "prompted_free", "real_begun"),
+}
 EXAMPLE = "example_tunes.html"
 
 Metrics = dict[str, Any]
@@ -53,11 +57,11 @@ def validity_table(models: dict[str, Metrics]) -> list[str]:
 
 def price_table(models: dict[str, Metrics]) -> list[str]:
     """Markdown: one line a model, what the grammar takes away and changes."""
+    rests = [f"{label}: {order}" for label in RESTS.values() for order in ORDERS]
     lines = [
         "| model | illegal mass a step, mean (p95) | tokens drawn anew | time, 1 tune (8) "
-        "| distance to real: constrained / free / real to real "
-        "| " + " | ".join(f"{label}: constrained / free / real" for label in RESTS.values()) + " |",
-        "|---|---:|---:|---:|---:|" + "---:|" * len(RESTS),
+        f"| distance to real: constrained / free / real to real | {' | '.join(rests)} |",
+        "|---|---:|---:|---:|---:|" + "---:|" * len(rests),
     ]
     for name, metrics in models.items():
         price, sets = metrics["price"], metrics["sets"]
@@ -72,9 +76,9 @@ def price_table(models: dict[str, Metrics]) -> list[str]:
             _distances(sets),
         ]
         for statistic in RESTS:
-            kinds = (k for k in ("constrained", "free", "real") if k in sets)
-            means = (sets[k]["statistics"].get(statistic, {}).get("mean") for k in kinds)
-            cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
+            for kinds in ORDERS.values():
+                means = [_mean(sets.get(kind), statistic) for kind in kinds]
+                cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -85,6 +89,10 @@ def _distances(sets: dict[str, Any]) -> str:
     texts = [f"{each['value']['mean']:.2f}" if each else "–" for each in values]
     floor = next((f"{each['floor']['mean']:.2f}" for each in values if each), "–")
     return " / ".join([*texts, floor])
+
+
+def _mean(own: dict[str, Any] | None, statistic: str) -> float | None:
+    return own["statistics"].get(statistic, {}).get("mean") if own else None
 
 
 def _percent(rate: dict[str, Any] | None) -> str:
