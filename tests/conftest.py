@@ -5,6 +5,26 @@ from pathlib import Path
 import pytest
 
 DATA = Path(__file__).parent / "data"
+# Their tests share something that takes long to make, such as a trained model; of several workers
+# one makes it and runs them all.
+KEPT_TOGETHER = {
+    *("test_benchmarks", "test_context_use", "test_convert", "test_convert_datatrove"),
+    *("test_data_pipeline", "test_evaluate_modules", "test_judges", "test_likelihood"),
+    *("test_whole_way",),
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Test by test to whichever worker is free, but for the modules above."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = Path(nodeid.partition("::")[0]).stem
+            return module if module in KEPT_TOGETHER else nodeid
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
