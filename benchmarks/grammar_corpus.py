@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
-from modeling.bar_grammar_abc import DIALECT, GENERATION
 from modeling.grammar_abc import TuneGrammar
+from modeling.limits_abc import DIALECT, GENERATION
 from modeling.voices_grammar_abc import VoicesGrammar
 
 SHOWN = 20

@@ -10,20 +10,23 @@ data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import NamedTuple
 
+from .limits_abc import Limits
 from .relay_abc import KEYS
+from .spelling_abc import (
+    SHORTEST_TICKS,
+    TICKS_PER_TUPLET_UNIT,
+    TICKS_PER_UNIT,
+    Lengths,
+    Names,
+    alteration_bit,
+    lengths_of,
+    name_of,
+    plain_lengths,
+    spell,
+)
 
-TICKS_PER_UNIT = 12
-TICKS_PER_TUPLET_UNIT = 8
-SHORTEST_TICKS = 3
-LETTERS = "CDEFGAB"
-SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
-_PITCH_CLASS = dict(zip(LETTERS, (0, 2, 4, 5, 7, 9, 11), strict=True))
-_FIFTHS = "FCGDAEB"
 _MOST_STATES = 400_000  # then they are made anew: some hundred megabytes
 # of `(3:2:n`: how many items, which lengths in units, and what they come to
 _UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
@@ -33,132 +36,6 @@ Pitches = tuple[int, ...]
 # with what a short way to the end fills a bar: many notes; a note and a sound to its end; a note
 # and rests; a rest
 NOTES, SOUND, NOTE, REST = "notes", "sound", "note", "rest"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What may be written, within the dialect; the defaults are for models.
-
-    With `DIALECT` the automaton takes every tune that the converter writes.
-
-    Attributes:
-        n_voices: Most voices: abc2midi has 16 channels, one of them for drums.
-        pitches: Lowest and highest; below 16 abcjs writes damaged MIDI.
-        drum_pitches: Those of General MIDI 2.
-        chord_notes: Most notes of a chord.
-        bar_ticks: Shortest and longest bar.
-        beats: Most beats of a metre.
-        quarters_per_minute: Slowest and fastest tempo.
-        is_plain: No ties but whole chords over bar lines, each with its text repeated; tuplets of
-            three equal items only, all chords or none; no change of tempo. Readers differ on the
-            rest.
-        silent_bars: Most bars in a row in which all voices rest.
-        rest_share: Most of the voices' bars that may be rests, up to every bar line. The default
-            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py. In
-            the layout `bars`, where a voice that rests is left out.
-        n_notes: Least notes of a tune, a tied one counted once.
-        n_pitches: Least different ones, 1 or 2.
-        seconds: Least time to the end of the last bar that ends with a sound. Readers round.
-        meter_units: Denominators of metres: those of 16 and more abcjs plays too fast.
-    """
-
-    n_voices: int = 15
-    pitches: tuple[int, int] = (16, 108)
-    drum_pitches: tuple[int, int] = (27, 87)
-    chord_notes: int = 6
-    bar_ticks: tuple[int, int] = (48, 576)
-    beats: int = 24
-    quarters_per_minute: tuple[float, float] = (20, 300)
-    is_plain: bool = True
-    silent_bars: int = 1
-    rest_share: float = 1 / 2
-    n_notes: int = 16
-    n_pitches: int = 2
-    seconds: float = 4.05
-    meter_units: tuple[int, ...] = (1, 2, 4, 8)
-
-
-GENERATION = Limits()
-DIALECT = Limits(
-    n_voices=999,
-    pitches=(0, 127),
-    drum_pitches=(0, 127),
-    chord_notes=128,
-    bar_ticks=(3, 255 * 192),
-    beats=255,  # a byte in MIDI
-    quarters_per_minute=(3.75, 24_999),
-    is_plain=False,
-    silent_bars=10**9,
-    rest_share=1.0,
-    n_notes=0,
-    n_pitches=0,
-    seconds=0.0,
-    meter_units=(1, 2, 4, 8, 16, 32, 64),
-)
-
-
-def spell(pitch: int, sharps: int) -> tuple[str, int, str]:
-    """Letter, alteration and name with octave of a MIDI pitch, as data_prep spells it in a key."""
-    position = (pitch * 7 - sharps + 3) % 12 + sharps - 3
-    position += 12 * ((position < -7) - (position > 12))
-    letter, alteration = _FIFTHS[(position + 1) % 7], (position + 1) // 7
-    octave = (pitch - alteration - _PITCH_CLASS[letter]) // 12 - 5
-    name = letter + "," * -octave if octave <= 0 else letter.lower() + "'" * (octave - 1)
-    return letter, alteration, name
-
-
-@functools.cache
-def name_of(pitch: int, sharps: int, altered: int) -> str:
-    """The name of a pitch where these letters are altered, one bit each."""
-    letter, alteration, name = spell(pitch, sharps)
-    if alteration != _signature(sharps, letter) or altered & _bit(letter):
-        return SIGNS[alteration] + name
-    return name
-
-
-@functools.cache
-def _alteration_bit(pitch: int, sharps: int) -> int:
-    """The bit of its letter if the pitch lies outside the key, else 0."""
-    letter, alteration, _ = spell(pitch, sharps)
-    return _bit(letter) if alteration != _signature(sharps, letter) else 0
-
-
-def length_text(ticks: int) -> str:
-    """A length in units, halves or quarters of a unit: `5`, `/`, `7/2`, `3/4`; "" is one unit."""
-    share = Fraction(ticks, TICKS_PER_UNIT)
-    number = "" if share.numerator == 1 else str(share.numerator)
-    if share.denominator == 1:
-        return number
-    return "/" if share == Fraction(1, 2) else f"{number}/{share.denominator}"
-
-
-class Names:
-    """The one name that each pitch has, where some letters are altered; and how names begin.
-
-    Attributes:
-        pitch_of: Name -> MIDI pitch.
-        reach: Beginning of a name -> lowest and highest pitch whose name begins so.
-        follow: Beginning of a name -> characters that may follow within it.
-        top: Highest pitch.
-        shortest: Names, the shortest first, of these those near middle C.
-    """
-
-    def __init__(self, sharps: int, altered: int, lowest: int, highest: int) -> None:
-        self.pitch_of: dict[str, int] = {}
-        self.reach: dict[str, tuple[int, int]] = {}
-        self.follow: dict[str, set[str]] = {}
-        self.top = highest
-        for pitch in range(lowest, highest + 1):
-            name = name_of(pitch, sharps, altered)
-            self.pitch_of[name] = pitch
-            for end in range(len(name) + 1):
-                start = name[:end]
-                low, high = self.reach.get(start, (pitch, pitch))
-                self.reach[start] = (min(low, pitch), max(high, pitch))
-                self.follow.setdefault(start, set()).update(name[end : end + 1])
-        self.shortest = sorted(
-            self.pitch_of, key=lambda name: (len(name), abs(self.pitch_of[name] - 60), name)
-        )
 
 
 class Tuplet(NamedTuple):
@@ -458,7 +335,7 @@ class BarGrammar:
             return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text) :]
         if key.pitches:
             return "]"
-        after = key._replace(altered=key.altered | _alteration_bit(pitch, self.sharps), text="")
+        after = key._replace(altered=key.altered | alteration_bit(pitch, self.sharps), text="")
         return self._closing_name(after, pitch)
 
     def _closing_length(self, key: Key, fill: str, name: str = "") -> str:
@@ -573,13 +450,13 @@ class BarGrammar:
         altered, out = key.altered, []
         for pitch in key.tied:
             out.append(name_of(pitch, self.sharps, altered))
-            altered |= _alteration_bit(pitch, self.sharps)
+            altered |= alteration_bit(pitch, self.sharps)
         return out[0] if len(out) == 1 else f"[{''.join(out)}]"
 
     def _begin_length(self, key: Key, pitches: Pitches) -> Key:
         altered = key.altered
         for pitch in pitches:
-            altered |= _alteration_bit(pitch, self.sharps)
+            altered |= alteration_bit(pitch, self.sharps)
         return key._replace(phase="l", text="", pitches=pitches, altered=altered)
 
     # -- chords: `text` is the name under way, `pitches` are those before it ---------------------
@@ -600,7 +477,7 @@ class BarGrammar:
         if n_notes >= 2:
             found.add("]")
         if n_notes < self.limits.chord_notes and pitch < names.top:
-            after = self.names(key.altered | _alteration_bit(pitch, self.sharps))
+            after = self.names(key.altered | alteration_bit(pitch, self.sharps))
             found |= {c for c in after.follow[""] if after.reach[c][1] > pitch}
         return found
 
@@ -611,7 +488,7 @@ class BarGrammar:
         pitch = names.pitch_of[key.text]
         if character == "]":
             return self._begin_length(key, (*key.pitches, pitch))
-        altered = key.altered | _alteration_bit(pitch, self.sharps)
+        altered = key.altered | alteration_bit(pitch, self.sharps)
         return key._replace(text=character, pitches=(*key.pitches, pitch), altered=altered)
 
     # -- lengths ------------------------------------------------------------------------------
@@ -632,17 +509,17 @@ class BarGrammar:
         return self._sound_lengths(key) if key.pitches else self._rest_lengths(key)
 
     def _sound_lengths(self, key: Key) -> Lengths:
-        return _plain_lengths(key.left) if key.tuplet is None else self._item_lengths(key)
+        return plain_lengths(key.left) if key.tuplet is None else self._item_lengths(key)
 
     def _rest_lengths(self, key: Key) -> Lengths:
         """As those of notes, but a bar needs a note, or is nothing but one rest."""
         if key.tuplet is None:
             is_free = key.sounds or key.may_be_silent
-            return _plain_lengths(key.left if is_free else key.left - SHORTEST_TICKS)
+            return plain_lengths(key.left if is_free else key.left - SHORTEST_TICKS)
         items = self._item_lengths(key)
         if key.sounds or key.tuplet.n_left > 1:
             return items
-        return _lengths_of(tuple(t for t in items.ticks_of.values() if t < key.left), True)
+        return lengths_of(tuple(t for t in items.ticks_of.values() if t < key.left), True)
 
     def _item_lengths(self, key: Key) -> Lengths:
         n_left, units, is_unequal, _ = key.tuplet
@@ -666,7 +543,7 @@ class BarGrammar:
         else:
             room = key.left // (3 * TICKS_PER_TUPLET_UNIT)
             fitting = [item for item in _EQUAL_UNITS if item <= room]
-        return _lengths_of(tuple(item * TICKS_PER_TUPLET_UNIT for item in fitting), in_tuplet=True)
+        return lengths_of(tuple(item * TICKS_PER_TUPLET_UNIT for item in fitting), in_tuplet=True)
 
     def _ended(self, key: Key) -> Key:
         """The state between elements after one whose length is complete; keeps its pitches."""
@@ -702,7 +579,7 @@ class BarGrammar:
         # in the next bar no letter is altered; there the text must be the same
         own = 0
         for pitch in ended.pitches:
-            own |= _alteration_bit(pitch, self.sharps)
+            own |= alteration_bit(pitch, self.sharps)
         here = self._tied_text(ended._replace(altered=ended.altered & ~own, tied=ended.pitches))
         there = self._tied_text(ended._replace(altered=0, tied=ended.pitches))
         return here == there and not self._mixes(ended.pitches)
@@ -711,47 +588,3 @@ class BarGrammar:
         """Whether a chord has one letter with two signs: abc2midi takes both for all octaves."""
         spelled = {spell(pitch, self.sharps)[:2] for pitch in pitches}
         return len({letter for letter, _ in spelled}) < len(spelled)
-
-
-def _signature(sharps: int, letter: str) -> int:
-    in_key = _FIFTHS[:sharps] if sharps >= 0 else _FIFTHS[sharps:]
-    return ((sharps > 0) - (sharps < 0)) * (letter in in_key)
-
-
-def _bit(letter: str) -> int:
-    return 1 << LETTERS.index(letter)
-
-
-class Lengths(NamedTuple):
-    """Lengths that an element may have. Falsy if there is none.
-
-    Attributes:
-        ticks_of: Text -> ticks, the shortest first.
-        text_of: The same the other way round.
-        follow: Beginning of a text -> characters that may follow within it.
-    """
-
-    ticks_of: dict[str, int]
-    text_of: dict[int, str]
-    follow: dict[str, set[str]]
-
-    def __bool__(self) -> bool:
-        return bool(self.ticks_of)
-
-
-@functools.lru_cache(maxsize=1024)
-def _plain_lengths(ticks: int) -> Lengths:
-    """Lengths outside tuplets that fit into these ticks."""
-    return _lengths_of(tuple(range(SHORTEST_TICKS, ticks + 1, SHORTEST_TICKS)))
-
-
-@functools.lru_cache(maxsize=4096)
-def _lengths_of(ticks: tuple[int, ...], in_tuplet: bool = False) -> Lengths:
-    unit = TICKS_PER_TUPLET_UNIT if in_tuplet else TICKS_PER_UNIT
-    ticks_of = {length_text(t * TICKS_PER_UNIT // unit): t for t in ticks}
-    follow: dict[str, set[str]] = {"": set()}
-    for text in ticks_of:
-        for end in range(len(text) + 1):
-            follow.setdefault(text[:end], set()).update(text[end : end + 1])
-    text_of = {t: text for text, t in ticks_of.items()}
-    return Lengths(ticks_of, text_of, follow)

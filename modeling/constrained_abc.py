@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
-from .bar_grammar_abc import DIALECT, GENERATION, Limits
 from .grammar_abc import ALPHABET, State, TuneGrammar
+from .limits_abc import DIALECT, GENERATION, Limits
 from .voices_grammar_abc import VoicesGrammar
 
 LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}

@@ -11,18 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .bar_grammar_abc import (
-    GENERATION,
-    NOTE,
-    NOTES,
-    SOUND,
-    TICKS_PER_UNIT,
-    BarGrammar,
-    Key,
-    Limits,
-    Node,
-    Pitches,
-)
+from .bar_grammar_abc import NOTE, NOTES, SOUND, BarGrammar, Key, Node, Pitches
 from .header_grammar_abc import (
     DRUMS,
     LONGEST_HEAD,
@@ -37,6 +26,8 @@ from .header_grammar_abc import (
     shortest_way,
     tempo_changes,
 )
+from .limits_abc import GENERATION, Limits
+from .spelling_abc import TICKS_PER_UNIT
 
 # all characters of the dialect
 ALPHABET = frozenset(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-from .bar_grammar_abc import Limits
+from .limits_abc import Limits
 from .relay_abc import (
     CHORD_ATTACK_LINE,
     DRUM_CHANNEL,

@@ -38,6 +38,8 @@ PIPELINE = {
         "grammar",
         "bar_grammar",
         "header_grammar",
+        "limits",
+        "spelling",
         "voices_grammar",
     )
 } | {"pipeline_abc_music.py"}

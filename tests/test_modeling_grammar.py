@@ -15,11 +15,12 @@ from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
-from modeling.bar_grammar_abc import DIALECT, GENERATION, length_text, spell
 from modeling.constrained_abc import TokenGrammar, TuneLogitsProcessor
 from modeling.grammar_abc import ALPHABET, TuneGrammar
 from modeling.header_grammar_abc import MARK
+from modeling.limits_abc import DIALECT, GENERATION
 from modeling.relay_abc import to_voices
+from modeling.spelling_abc import length_text, spell
 from modeling.voices_grammar_abc import VoicesGrammar
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"

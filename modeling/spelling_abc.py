@@ -1,0 +1,127 @@
+"""How pitches and lengths are written: one name and one text for each, and what either begins with.
+
+Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note.
+"""
+
+from __future__ import annotations
+
+import functools
+from fractions import Fraction
+from typing import NamedTuple
+
+TICKS_PER_UNIT = 12
+TICKS_PER_TUPLET_UNIT = 8
+SHORTEST_TICKS = 3
+LETTERS = "CDEFGAB"
+SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
+_PITCH_CLASS = dict(zip(LETTERS, (0, 2, 4, 5, 7, 9, 11), strict=True))
+_FIFTHS = "FCGDAEB"
+
+
+def spell(pitch: int, sharps: int) -> tuple[str, int, str]:
+    """Letter, alteration and name with octave of a MIDI pitch, as data_prep spells it in a key."""
+    position = (pitch * 7 - sharps + 3) % 12 + sharps - 3
+    position += 12 * ((position < -7) - (position > 12))
+    letter, alteration = _FIFTHS[(position + 1) % 7], (position + 1) // 7
+    octave = (pitch - alteration - _PITCH_CLASS[letter]) // 12 - 5
+    name = letter + "," * -octave if octave <= 0 else letter.lower() + "'" * (octave - 1)
+    return letter, alteration, name
+
+
+@functools.cache
+def name_of(pitch: int, sharps: int, altered: int) -> str:
+    """The name of a pitch where these letters are altered, one bit each."""
+    letter, alteration, name = spell(pitch, sharps)
+    if alteration != _signature(sharps, letter) or altered & _bit(letter):
+        return SIGNS[alteration] + name
+    return name
+
+
+@functools.cache
+def alteration_bit(pitch: int, sharps: int) -> int:
+    """The bit of its letter if the pitch lies outside the key, else 0."""
+    letter, alteration, _ = spell(pitch, sharps)
+    return _bit(letter) if alteration != _signature(sharps, letter) else 0
+
+
+def length_text(ticks: int) -> str:
+    """A length in units, halves or quarters of a unit: `5`, `/`, `7/2`, `3/4`; "" is one unit."""
+    share = Fraction(ticks, TICKS_PER_UNIT)
+    number = "" if share.numerator == 1 else str(share.numerator)
+    if share.denominator == 1:
+        return number
+    return "/" if share == Fraction(1, 2) else f"{number}/{share.denominator}"
+
+
+def _signature(sharps: int, letter: str) -> int:
+    in_key = _FIFTHS[:sharps] if sharps >= 0 else _FIFTHS[sharps:]
+    return ((sharps > 0) - (sharps < 0)) * (letter in in_key)
+
+
+def _bit(letter: str) -> int:
+    return 1 << LETTERS.index(letter)
+
+
+class Names:
+    """The one name that each pitch has, where some letters are altered; and how names begin.
+
+    Attributes:
+        pitch_of: Name -> MIDI pitch.
+        reach: Beginning of a name -> lowest and highest pitch whose name begins so.
+        follow: Beginning of a name -> characters that may follow within it.
+        top: Highest pitch.
+        shortest: Names, the shortest first, of these those near middle C.
+    """
+
+    def __init__(self, sharps: int, altered: int, lowest: int, highest: int) -> None:
+        self.pitch_of: dict[str, int] = {}
+        self.reach: dict[str, tuple[int, int]] = {}
+        self.follow: dict[str, set[str]] = {}
+        self.top = highest
+        for pitch in range(lowest, highest + 1):
+            name = name_of(pitch, sharps, altered)
+            self.pitch_of[name] = pitch
+            for end in range(len(name) + 1):
+                start = name[:end]
+                low, high = self.reach.get(start, (pitch, pitch))
+                self.reach[start] = (min(low, pitch), max(high, pitch))
+                self.follow.setdefault(start, set()).update(name[end : end + 1])
+        self.shortest = sorted(
+            self.pitch_of, key=lambda name: (len(name), abs(self.pitch_of[name] - 60), name)
+        )
+
+
+class Lengths(NamedTuple):
+    """Lengths that an element may have. Falsy if there is none.
+
+    Attributes:
+        ticks_of: Text -> ticks, the shortest first.
+        text_of: The same the other way round.
+        follow: Beginning of a text -> characters that may follow within it.
+    """
+
+    ticks_of: dict[str, int]
+    text_of: dict[int, str]
+    follow: dict[str, set[str]]
+
+    def __bool__(self) -> bool:
+        return bool(self.ticks_of)
+
+
+@functools.lru_cache(maxsize=1024)
+def plain_lengths(ticks: int) -> Lengths:
+    """Lengths outside tuplets that fit into these ticks."""
+    return lengths_of(tuple(range(SHORTEST_TICKS, ticks + 1, SHORTEST_TICKS)))
+
+
+@functools.lru_cache(maxsize=4096)
+def lengths_of(ticks: tuple[int, ...], in_tuplet: bool = False) -> Lengths:
+    """These lengths, shortest first; items of a tuplet are written by its own unit."""
+    unit = TICKS_PER_TUPLET_UNIT if in_tuplet else TICKS_PER_UNIT
+    ticks_of = {length_text(t * TICKS_PER_UNIT // unit): t for t in ticks}
+    follow: dict[str, set[str]] = {"": set()}
+    for text in ticks_of:
+        for end in range(len(text) + 1):
+            follow.setdefault(text[:end], set()).update(text[end : end + 1])
+    text_of = {t: text for text, t in ticks_of.items()}
+    return Lengths(ticks_of, text_of, follow)
