@@ -153,7 +153,7 @@ judge: $(STAMP)  ## TEXTS="<.abc files, samples.jsonl> ..." OUT=verdicts.jsonl: 
 	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
 	OMP_NUM_THREADS=1 $(PY) -m evaluation.judges $(TEXTS) --out "$(OUT)" $(ARGS)
 
-fuzz-judges: $(STAMP)  ## 10,000 odd and hostile texts through the judges [ARGS="--texts 300 --workers 1"]
+fuzz-judges: $(STAMP)  ## 10,000 odd and hostile texts through the judges [ARGS="--texts 300 --seeds 7"]
 	OMP_NUM_THREADS=1 $(PY) benchmarks/fuzz_judges.py $(ARGS)
 
 kill-training: $(STAMP)  ## kill -9 at random moments and inside saves, resume, compare the weights [KILLS=20] [SEED=1]

@@ -1,6 +1,6 @@
 """Fuzz campaign of the judges: odd and hostile texts, and what must hold for each of them.
 
-    python benchmarks/fuzz_judges.py [--texts 10000] [--seed 0] [--workers 2]
+    python benchmarks/fuzz_judges.py [--texts 2500] [--seeds 0 1 2 3] [--workers 2]
         [--out runs/fuzz/judges.json]
 
 Texts are those of tests/fuzzing: from the grammar of the dialect nearly, mutated tunes of
@@ -12,8 +12,8 @@ straight to each reader, so that the sandbox has to hold alone. What must hold:
 - no answer holds a word of a file that some texts include, nor more notes for it;
 - what was started ends, and nothing is left of it.
 
-Exit status 1 if something did not hold. Failures of readers (crashes, time-outs) are no findings
-but are counted: they are verdicts.
+Each seed is a campaign of its own, written when it ends. Exit status 1 if something did not hold.
+Failures of readers (crashes, time-outs) are no findings but are counted: they are verdicts.
 """
 
 from __future__ import annotations
@@ -95,15 +95,15 @@ def hostile_texts(secret: Path, seeds: list[str]) -> list[Text]:
     return texts
 
 
-def all_texts(options: argparse.Namespace, secret: Path) -> list[Text]:
+def all_texts(n_odd: int, seed: int, secret: Path) -> list[Text]:
     """Returns the hostile texts, then odd ones."""
     tunes = sorted((ROOT / "tests" / "data").rglob("*.mid"))
     layouts = ("bars", "voices")
     seeds = [midi_to_abc(t.read_bytes(), layout=layouts[n % 2]) for n, t in enumerate(tunes)]
     texts = hostile_texts(secret, seeds[1::2])
-    rng = random.Random(options.seed)
-    share = random.Random(f"{options.seed} unfiltered")
-    for number, text in enumerate(islice(abc_inputs(rng, seeds), options.texts)):
+    rng = random.Random(seed)
+    share = random.Random(f"{seed} unfiltered")
+    for number, text in enumerate(islice(abc_inputs(rng, seeds), n_odd)):
         texts.append((f"odd_{number}", text, share.random() < UNFILTERED_SHARE))
     return texts
 
@@ -168,23 +168,23 @@ def told(tally: Tally, name: str, what: str) -> None:
     tally.findings.append({"text": name, "what": what[:SHOWN_CHARS]})
 
 
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the campaign and returns its summary."""
+def run(n_odd: int, seed: int, n_workers: int) -> dict[str, Any]:
+    """Runs a campaign and returns its summary."""
     with tempfile.TemporaryDirectory(prefix="fuzz_judges_") as folder:
         secret = Path(folder, "secret.abc")
         secret.write_text(SECRET, "utf-8")
         work = Path(folder, "work")
         work.mkdir()
         tempfile.tempdir = str(work)  # what the readers leave behind would lie here
-        texts, jobs = all_texts(options, secret), SimpleQueue()
+        texts, jobs = all_texts(n_odd, seed, secret), SimpleQueue()
         for text in texts:
             jobs.put(text)
         start = time.monotonic()
         with (
             tqdm(desc="judge", total=len(texts), unit="text") as progress,
-            ThreadPoolExecutor(options.workers) as pool,
+            ThreadPoolExecutor(n_workers) as pool,
         ):
-            futures = [pool.submit(run_worker, jobs, progress) for _ in range(options.workers)]
+            futures = [pool.submit(run_worker, jobs, progress) for _ in range(n_workers)]
             tallies = [future.result() for future in futures]
         left = [path.name for path in work.iterdir()]
         tempfile.tempdir = None
@@ -194,7 +194,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     if children.exists() and children.read_text().strip():
         summary["findings"].append({"text": "all", "what": "processes are left"})
-    return summary | {"seed": options.seed}
+    return summary | {"seed": seed}
 
 
 def merged(tallies: list[Tally]) -> dict[str, Any]:
@@ -225,22 +225,27 @@ def merged(tallies: list[Tally]) -> dict[str, Any]:
 def parse_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=10_000, help="odd ones, besides the hostile")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--texts", type=int, default=2500, help="odd ones, besides the hostile")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz" / "judges.json")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run the campaign; print and write its summary."""
+    """Run the campaigns; print and write their summaries."""
     options = parse_options()
-    summary = run(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(summary, indent=1))
-    print(f"{summary['n']} texts, {len(summary['findings'])} findings -> {options.out}")
-    sys.exit(1 if summary["findings"] else 0)
+    campaigns = []
+    for seed in options.seeds:
+        campaigns.append(run(options.texts, seed, options.workers))
+        print(json.dumps(campaigns[-1], indent=1))
+        content = json.dumps({"campaigns": campaigns}, indent=1) + "\n"
+        options.out.write_text(content, encoding="utf-8")
+    n_texts = sum(campaign["n"] for campaign in campaigns)
+    n_findings = sum(len(campaign["findings"]) for campaign in campaigns)
+    print(f"{n_texts} texts, {n_findings} findings -> {options.out}")
+    sys.exit(1 if n_findings else 0)
 
 
 if __name__ == "__main__":
