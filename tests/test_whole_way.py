@@ -72,7 +72,8 @@ def test_metrics_count_every_sample_and_the_test_split(study):
         assert own["sampling"]["max_new_tokens"] == (256 if kind == "study_a" else 512)
         assert own["sampling"]["grammar"] == (kind in ("constrained", "prompted"))
         assert own["memorisation"]["tunes"]["n"] == 4
-    assert metrics["sets"]["real"]["validity"]["own_reader"]["rate"] == 1.0
+    for kind in ("real", "real_begun"):
+        assert metrics["sets"][kind]["validity"]["own_reader"]["rate"] == 1.0
     assert 0 < metrics["test"]["bits_per_char"] < 6
     assert 0 < metrics["price"]["mass"]["illegal_mass_per_step"]["mean"] < 1
     assert metrics["test"]["n_songs"] >= 1
@@ -95,6 +96,8 @@ def test_prompted_tunes_go_on_from_the_same_held_out_bars(study):
         assert all(
             row["abc"].startswith(wishes[number % len(wishes)]) for number, row in enumerate(rows)
         )
+    real = read_samples(study / "samples/real_begun/samples.jsonl")
+    assert all(row["abc"].startswith(wish) for row, wish in zip(real, wishes, strict=True))
 
 
 def test_page_of_a_model_shows_pairs_of_the_same_random_numbers(study):
