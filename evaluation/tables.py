@@ -59,9 +59,9 @@ def price_table(models: dict[str, Metrics]) -> list[str]:
     """Markdown: one line a model, what the grammar takes away and changes."""
     rests = [f"{label}: {order}" for label in RESTS.values() for order in ORDERS]
     lines = [
-        "| model | illegal mass a step, mean (p95) | tokens drawn anew | time, 1 tune (8) "
+        "| model | illegal mass a step, mean (p95) | drawn anew | forced | time, 1 tune (8) "
         f"| distance to real: constrained / free / real to real | {' | '.join(rests)} |",
-        "|---|---:|---:|---:|---:|" + "---:|" * len(rests),
+        "|---|---:|---:|---:|---:|---:|" + "---:|" * len(rests),
     ]
     for name, metrics in models.items():
         price, sets = metrics["price"], metrics["sets"]
@@ -72,6 +72,7 @@ def price_table(models: dict[str, Metrics]) -> list[str]:
             f"{_share(mass['illegal_mass_per_step']['mean'])} "
             f"({_share(mass['illegal_mass_percentiles']['p95'])})",
             _share(speeds[-1]["replaced_share"]),
+            _share(mass["forced_share"]["mean"]),
             f"{_share(speeds[0]['cost_share'])} ({_share(speeds[-1]['cost_share'])})",
             _distances(sets),
         ]
