@@ -27,7 +27,7 @@ from .spelling_abc import (
     spell,
 )
 
-_MOST_STATES = 20_000  # of one key; then they are made anew: some 40 MB, and no slower
+_MOST_STATES = 100_000  # of one key; then they are made anew: some 200 MB
 # of `(3:2:n`: how many items, which lengths in units, and what they come to
 _UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
 _EQUAL_UNITS = (1, 2, 4)

@@ -209,20 +209,27 @@ class TokenGrammar:
         """All tokens that may come next, `n_left` of others after them."""
         found = [self.end_id] if state.is_end else []
         is_far = self.grammar.closing_bound(state) + max(map(len, self.texts)) < n_left
-        self._collect(state, self._tree, found)
-        if is_far:
-            return found
-        return [token for token in found if self.advance(state, token, n_left) is not None]
+        self._collect(state, self._tree, found, None if is_far else n_left)
+        return found
 
-    def _collect(self, state: State, branch: dict[str, Any], found: list[int]) -> None:
-        """Tokens of a branch of the tree all of whose characters are legal."""
+    def _collect(
+        self, state: State, branch: dict[str, Any], found: list[int], n_left: int | None
+    ) -> None:
+        """Tokens of a branch of the tree that are legal; with `n_left` None all can end."""
         for character in self.grammar.follow(state):
             below = branch.get(character)
             if below is None:
                 continue
-            found += below.get("", ())
-            if len(below) > ("" in below):
-                self._collect(self.grammar.step(state, character), below, found)
+            tokens = below.get("", ())
+            goes_on = len(below) > ("" in below)
+            if not goes_on and n_left is None:
+                found += tokens
+                continue
+            following = self.grammar.step(state, character)
+            if tokens and (n_left is None or self.can_end(following, n_left)):
+                found += tokens
+            if goes_on:
+                self._collect(following, below, found, n_left)
 
 
 class TuneLogitsProcessor(LogitsProcessor):
