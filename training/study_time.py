@@ -68,7 +68,7 @@ class Estimate:
         unknown = sum(cell.seconds is None for cell in self.cells)
         more = f" and {counted(unknown, 'cell')} that could not be measured" if unknown else ""
         jobs = counted(min(self.jobs, len(self.cells)), "job")
-        return f"about {duration(self.seconds)} with {jobs}{more}"
+        return f"about {duration(self.for_plan['study'])} with {jobs}{more}"
 
     @property
     def for_plan(self) -> dict[str, Any]:
