@@ -96,14 +96,13 @@ class Node:
         key: What it is.
     """
 
-    __slots__ = ("_closing", "_follow", "_grammar", "_steps", "key")
+    __slots__ = ("_follow", "_grammar", "_steps", "key")
 
     def __init__(self, grammar: BarGrammar, key: Key) -> None:
         self._grammar = grammar
         self.key = key
         self._follow: frozenset[str] | None = None
         self._steps: dict[str, tuple[Node, Pitches] | None] = {}
-        self._closing: dict[str, tuple[str, Key]] = {}
 
     @property
     def follow(self) -> frozenset[str]:
@@ -128,9 +127,7 @@ class Node:
 
     def closing(self, fill: str) -> tuple[str, Key]:
         """As `BarGrammar.closing`, of this state."""
-        if fill not in self._closing:
-            self._closing[fill] = self._grammar.closing(self.key, fill)
-        return self._closing[fill]
+        return self._grammar.closing(self.key, fill)
 
 
 class BarGrammar:

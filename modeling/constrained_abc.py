@@ -88,10 +88,11 @@ class TokenGrammar:
                 branch = branch.setdefault(character, {})
             if text:
                 branch.setdefault("", []).append(token)
-        first = [text[:1] or UNKNOWN for text in self.texts]
+        first = [text[:1] for text in self.texts]  # "" of special tokens, which never may begin
         first[end_id] = _END
-        self._first = torch.tensor([*map(ord, first)])  # (V,)
-        self._beginning: dict[frozenset[str], torch.Tensor] = {}
+        self._beginnings = sorted(set(first))
+        places = {text: place for place, text in enumerate(self._beginnings)}
+        self._place_of_first = torch.tensor([places[text] for text in first])  # (V,)
         self._n_tokens: dict[str, int] = {}
         self._n_closing: dict[State, int] = {}
 
@@ -147,10 +148,7 @@ class TokenGrammar:
     def may_begin(self, state: State) -> torch.Tensor:
         """Tokens whose first character may come next, and the end where it may: (V,) bool."""
         follow = self.grammar.follow(state) | ({_END} if state.is_end else set())
-        if follow not in self._beginning:
-            codes = torch.tensor([ord(character) for character in follow])
-            self._beginning[follow] = torch.isin(self._first, codes)
-        return self._beginning[follow]
+        return torch.tensor([text in follow for text in self._beginnings])[self._place_of_first]
 
     def can_end(self, state: State, n_left: int) -> bool:
         """Whether a tune and its end token fit into so many tokens more."""

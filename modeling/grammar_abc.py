@@ -33,8 +33,8 @@ from .spelling_abc import TICKS_PER_UNIT
 ALPHABET = frozenset(
     "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
 )
-# upper bounds, in characters, of parts of `TuneGrammar.closing`; walks at random met with 11 from
-# within a bar and 19 from within a tuplet
+# upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests hold walks at random to
+# them
 LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
 
 

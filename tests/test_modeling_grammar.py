@@ -249,7 +249,7 @@ def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer, layout):
     tokens = TokenGrammar.of(tokenizer, layout=layout)
     grammar, n_in_bars = tokens.grammar, 0
     for seed in range(40):
-        state, text = walk(grammar, seed, n_characters=250)
+        _, text = walk(grammar, seed, n_characters=250)
         state = grammar.start()
         for character in text:
             state = grammar.step(state, character)
