@@ -35,7 +35,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import modeling  # noqa: F401 - registers both families with the Auto classes
+import modeling  # noqa: F401 - registers our own families with the Auto classes
 from scaling.tables import fill
 from training.config import load_config
 
