@@ -99,7 +99,7 @@ def render_card(
         publication=publication,
         family=family_of(record["model_type"]).label,
         is_library_class="auto_map" not in config,
-        **{"class": config["architectures"][0]},
+        class_name=config["architectures"][0],
         context=config.get("max_position_embeddings", config.get("n_positions")),
         start=tokenizer["bos_token"],
         generation=generation,

@@ -49,7 +49,8 @@ class Family:
             embeddings, positions and head; None where they are counted from the built model.
         settings: Section model of a config -> what all sizes of the family have in common or
             derive from it, as keywords of the config class; a key of the section goes before it.
-        dropout_keys: What the config class calls the `dropout` of the base config.
+        dropout_keys: What the config class calls the `dropout` of the base config; empty where it
+            has none.
         gpu_shares: (from this C on, from this context on, share of a GPU's bf16 peak that training
             reaches), the last that fits holds; estimates, not measured.
         look: None takes a further colour.
@@ -81,10 +82,16 @@ class Family:
         return not self.model_type.startswith(OWN_PREFIX)
 
     def config_keys(self, model: Mapping[str, Any]) -> dict[str, Any]:
-        """The section model of a config as keywords of the family's config class."""
+        """The section model of a config as keywords of the family's config class.
+
+        Raises:
+            ValueError: If it asks for dropout that the class has not.
+        """
         keys = {**self.settings(model), **model}
         if "dropout" in keys:
             rate = keys.pop("dropout")
+            if rate and not self.dropout_keys:
+                raise ValueError(f"model.dropout is {rate}, but {self.label} has none; set it to 0")
             keys = {**dict.fromkeys(self.dropout_keys, rate), **keys}
         return keys
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,11 @@ def test_entry_may_bring_a_formula_of_its_own(neox):
         shape = ModelShape("abc_own", 8, 2, 10, 64)
         assert count_parameters(shape).non_embedding == 2 * (12 * 64 + 15 * 8)
         assert train_flops_per_token(shape) == 6 * (24 * 64 + 80) + 12 * 2 * 8 * 64
+        assert (
+            Family("own", "Own", "own", "state", dropout_keys=()).config_keys({"dropout": 0}) == {}
+        )
+        with pytest.raises(ValueError, match=r"dropout is 0\.1, but Own has none"):
+            replace(family, dropout_keys=()).config_keys({"dropout": 0.1})
     finally:
         del FAMILIES["own"]
     with pytest.raises(ValueError, match="no formula for its parameters; give layer_parameters"):

@@ -248,7 +248,7 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
     own = inspect.get_annotations(config_class, eval_str=True)
     # a class of other names, as GPT-2's n_embd, takes the usual ones as well
     own |= {name: own[theirs] for name, theirs in config_class.attribute_map.items()}
-    own["dropout"] = own[family.dropout_keys[0]]
+    own["dropout"] = own[family.dropout_keys[0]] if family.dropout_keys else float
     model = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
     return _dotted({"model": {"model_type": str, **model}, "budget": BUDGET_FIELDS} | training)
 
