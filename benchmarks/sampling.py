@@ -35,7 +35,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import modeling  # noqa: F401 - registers both families with the Auto classes
+import modeling  # noqa: F401 - registers our own families with the Auto classes
+from scaling.families import FAMILIES
 from scaling.tables import fill
 from training.config import load_config
 
@@ -75,7 +76,7 @@ def tiny_shape(family: str) -> dict[str, Any]:
 def our_model(family: str, context: int) -> PreTrainedModel:
     """The Tiny model of a family."""
     shape = {**tiny_shape(family), "vocab_size": VOCAB_SIZE}
-    if family == "gpt":
+    if FAMILIES[family].context == "attention":
         shape["max_position_embeddings"] = context
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape)).eval()
 

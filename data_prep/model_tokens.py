@@ -16,7 +16,7 @@ from .settings import DataSettings
 from .stages import sha256_of
 from .tokens import OF_MODEL, SPECIAL_TOKENS
 
-MODEL_TYPES = ("abc_gpt", "abc_lstm")
+PIPELINE = "abc-music"  # which the config.json of every model of this project names
 LONGEST_CONTEXT = 2**20  # a tokenizer that knows none says 10^30
 _FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -52,10 +52,11 @@ def take_from_model(settings: DataSettings, model: str | None) -> DataSettings:
         )
     folder = _model_folder(model)
     content = {name: _read(folder / name) for name in _FILES}
-    model_type = content["config.json"].get("model_type")
-    if model_type not in MODEL_TYPES:
+    if PIPELINE not in (content["config.json"].get("custom_pipelines") or {}):
+        model_type = content["config.json"].get("model_type")
         raise ValueError(
-            f"{model} is a model of type {model_type!r}, expected one of {', '.join(MODEL_TYPES)}"
+            f"{model} is a model of type {model_type!r} that is none of this project: its "
+            f"config.json does not name the pipeline {PIPELINE}; take one that train.py wrote"
         )
     added = {token["content"] for token in content["tokenizer.json"].get("added_tokens", [])}
     added |= content["tokenizer.json"].get("model", {}).get("vocab", {}).keys()

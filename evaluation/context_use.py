@@ -11,9 +11,10 @@ so that every t has the same songs. Ways to read a song:
            whole song before it (`carried`, `stride`) taken off, and the song's mean of that is put
            on again.
 `reset`    from its start in windows of the training context, which begin anew: as validation.
-`carried`  LSTM: from its start, the state carried on to P.
-`stride`   GPT: from its start, windows of the training context T moved by T/2, each giving the
-           loss of its second half (the first one of both): T/2 to T tokens of context beyond T.
+`carried`  Families with a state, as the LSTM: from its start, the state carried on to P.
+`stride`   Families of attention, as the GPT: from its start, windows of the training context T
+           moved by T/2, each giving the loss of its second half (the first one of both): T/2 to T
+           tokens of context beyond T.
 
 T90 is the least t with l(t) - l_end <= 0.1 (l(1) - l_end), interpolated in ln t. The context is no
 longer used from the first bin where the interval of the slope dl/dln t is not below 0; null if
@@ -35,6 +36,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from scaling.families import FAMILIES
 
 from .finished_run import FinishedRun, interval, open_runs, song_draws, window_nll
 from .position_curve import describe_curve, log_bins, paired_differences, range_means
@@ -94,13 +97,13 @@ def score(run: FinishedRun, ids: list[np.ndarray], settings: ContextSettings) ->
     n_positions, context = settings.positions, run.facts["context_length"]
     sequence = np.array([[eos_id, *song[:n_positions]] for song in ids])  # (n, P + 1)
     crop_length = n_positions // 2
-    if run.facts["arch"] == "gpt":
+    way = FAMILIES[run.facts["arch"]].way
+    if way == "stride":
         crop_length = min(crop_length, context)
-        ways = {"stride": _stride_nll(model, sequence, context)}
+        full = _stride_nll(model, sequence, context)
     else:
-        ways = {"carried": window_nll(model, sequence[:, :-1], sequence[:, 1:])}
-    ways["reset"] = _reset_nll(model, sequence, context)
-    full = ways["stride" if run.facts["arch"] == "gpt" else "carried"]
+        full = window_nll(model, sequence[:, :-1], sequence[:, 1:])
+    ways = {way: full, "reset": _reset_nll(model, sequence, context)}
     ways["crops"] = _crops_nll(model, sequence, full, crop_length, settings)
     return {name: way.astype(float) for name, way in ways.items()}
 

@@ -19,6 +19,7 @@ import yaml
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from scaling.families import family_of
 from training.blocks import Songs, load_songs
 from training.data_files import DataFiles, locate_data
 from training.validation import SongEvaluator
@@ -69,7 +70,7 @@ class FinishedRun:
         facts = {
             "run": record["name"],
             "study": record["study"],
-            "arch": record["model_type"].removeprefix("abc_"),
+            "arch": family_of(record["model_type"]).name,
             "size": record["size"],
             "seed": record["seed"],
             "n_params": record["n_params_non_embedding"],

@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from scaling.families import label_of
+
 from .model_report import N_TUNES, PAGE, page_template, verdicts_of
 from .model_report import headlines as model_headlines
 from .tune_view import need, tune_views
@@ -62,22 +64,22 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
     for family, laws in fits["laws"].items():
         power = laws["power"]
         if "refused" in power:
-            lines.append(f"{family.upper()}: no power law: {power['refused']}")
+            lines.append(f"{label_of(family)}: no power law: {power['refused']}")
             continue
         alpha = power["params"]["alpha"]
         interval = power["interval_95"]["alpha"]
         between = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        lines.append(f"{family.upper()}: loss falls as N^-{alpha:.3f}{between}")
+        lines.append(f"{label_of(family)}: loss falls as N^-{alpha:.3f}{between}")
         floor = laws.get("power_floor", {})
         if "refused" in floor:
-            lines.append(f"{family.upper()}: no floor term: {floor['refused']}")
+            lines.append(f"{label_of(family)}: no floor term: {floor['refused']}")
     for crossing in fits["crossovers"]:
         if crossing["at"] != "equal_params" or crossing["n_tokens"] is None:
             continue
         where = crossing["n_params"]
         found = f"{where:,.0f} parameters" if where else "none in the measured range"
         at = f"equal parameters and {crossing['n_tokens']:,.0f} tokens"
-        lines.append(f"GPT and LSTM cross at {at}: {found}")
+        lines.append(f"{' and '.join(map(label_of, crossing['archs']))} cross at {at}: {found}")
     return lines + model_headlines(metrics)
 
 

@@ -31,7 +31,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-import modeling  # registers both families with the Auto classes
+import modeling  # registers our own families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.corpus import DIALECT
 from data_prep.stages import code_digest

@@ -12,13 +12,9 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-import modeling
+from scaling.families import family_of
 
 TEMPLATE = Path(__file__).with_name("template.md")
-FAMILIES = {
-    modeling.AbcGPTConfig.model_type: "GPT",
-    modeling.AbcLSTMConfig.model_type: "LSTM",
-}
 PIPELINE_CODE = "pipeline_abc_music.py"
 
 
@@ -101,7 +97,9 @@ def render_card(
         sampled=sampled_sets(metrics) if is_final and metrics else {},
         bits=bits_per_unit(record["validation"]),
         publication=publication,
-        family=FAMILIES[record["model_type"]],
+        family=family_of(record["model_type"]).label,
+        is_library_class="auto_map" not in config,
+        class_name=config["architectures"][0],
         context=config.get("max_position_embeddings", config.get("n_positions")),
         start=tokenizer["bos_token"],
         generation=generation,

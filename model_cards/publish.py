@@ -29,6 +29,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig
 from transformers.utils import logging as library_logging
 
+from scaling.families import family_of
+
 from .card import PIPELINE_CODE, Publication, read_metrics, render_card
 from .stock_export import export_stock
 
@@ -72,7 +74,8 @@ def build_folder(
                 if (new / name).is_file():
                     shutil.copy(new / name, stock)
             new = stock
-        _set_tokenizer_config(new / "tokenizer_config.json", publication.is_stock)
+        is_library_class = publication.is_stock or family_of(record["model_type"]).is_stock
+        _set_tokenizer_config(new / "tokenizer_config.json", is_library_class)
         _write_generation_config(new, publication.is_stock)
         (new / "README.md").write_text(render_card(record, metrics, new, publication), "utf-8")
         check_files(new)
@@ -134,10 +137,10 @@ def push(folder: Path, repo: str, repo_type: str, branch: str | None = None) -> 
         raise ConnectionError(f"{repo} was not pushed: {error}") from error
 
 
-def _set_tokenizer_config(file: Path, is_stock: bool) -> None:
+def _set_tokenizer_config(file: Path, is_library_class: bool) -> None:
     content = json.loads(file.read_text("utf-8"))
     kept = {name: value for name, value in content.items() if name not in LOCAL_FACTS}
-    if is_stock:
+    if is_library_class:
         kept["tokenizer_class"] = STOCK_TOKENIZER_CLASS
     file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 

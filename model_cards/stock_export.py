@@ -54,8 +54,8 @@ def export_stock(source: Path, folder: Path) -> float:
     model_type = json.loads((source / "config.json").read_text("utf-8"))["model_type"]
     if model_type != modeling.AbcGPTConfig.model_type:
         raise ValueError(
-            f"a model of type {model_type}, expected abc_gpt: no LSTM language model ships with "
-            "transformers; publish it without the stock export"
+            f"a model of type {model_type}, expected abc_gpt, which alone has a stock export; "
+            "publish it without"
         )
     ours = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False)
     gpt2 = _to_gpt2(ours)

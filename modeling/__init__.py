@@ -1,4 +1,4 @@
-"""The two model families and their pipeline, known to transformers once this package is imported.
+"""Our own model families and their pipeline, known to transformers once this package is imported.
 
 `save_pretrained` copies the files of a model beside its weights, so that anyone can load it with
 `trust_remote_code=True` and without this project.

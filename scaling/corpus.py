@@ -17,13 +17,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .figure_style import RC, STYLES
+from .families import FAMILIES
+from .figure_style import RC
 from .plots import save_figure
 from .tables import fill
 
 STUDY_A_GZIP_RATIO = 0.24  # files below are dropped there
-_COLOUR = STYLES["gpt"].colour
-_MARK = STYLES["lstm"].colour
+_COLOUR, _MARK = (FAMILIES[name].look.colour for name in ("gpt", "lstm"))
 _LABELLED = 8
 
 

@@ -3,10 +3,11 @@
 Letters: C width, L layers, T context length, V vocabulary size, I width of the MLP (4 C if not
 given).
 
-Parameters. GPT: no bias anywhere, LayerNorm included; learned positions; tied head. LSTM:
-PyTorch's layer with its two bias vectors, embeddings as wide as the hidden state; tied head
-without bias. A tied head is counted once, as the token embedding. "Non-embedding" leaves out the
-token embedding and the positions, and keeps the norms.
+Parameters. Those of a layer stand with the family in `families`: GPT without any bias, LayerNorm
+included; LSTM as PyTorch's layer with its two bias vectors; a family without a formula brings what
+was counted from the built model. Embeddings are as wide as the hidden state. A tied head has no
+bias and is counted once, as the token embedding. "Non-embedding" leaves out token embedding,
+positions and head, and keeps norms and biases.
 
 FLOPs. One multiply-add is 2 FLOPs; the backward pass costs twice the forward pass. Only matrix
 products count: norms, softmax, activations and the LSTM's elementwise gates (about 30 C L) are
@@ -20,18 +21,11 @@ appendix B.
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from .families import Family, family_of
+
 Attention = Literal["full", "causal_mean"]
-MODEL_TYPES = ("abc_gpt", "abc_lstm")
-LSTM_GATES = 4
 # Dense bf16 FLOPs a second, by the makers' data sheets.
 PEAK_FLOPS = {"a100": 312e12, "h100": 989e12, "h200": 989e12}
-# (from this width on, share of the peak that training reaches); estimates, not measured
-USUAL_SHARES = {
-    "abc_gpt": ((1, 0.08), (256, 0.14), (384, 0.20), (512, 0.25)),
-    "abc_lstm": ((1, 0.08), (512, 0.12)),
-}
-# a wide GPT whose context is long enough for large products
-LONG_CONTEXT, WIDE, WIDE_AND_LONG_SHARE = 1024, 768, 0.40
 
 
 @dataclass(frozen=True)
@@ -39,17 +33,19 @@ class ModelShape:
     """The dimensions that decide N and C, under the names of the model configs.
 
     Attributes:
-        model_type: "abc_gpt" or "abc_lstm".
+        model_type: Of a registered family.
         hidden_size: C, also the width of the embeddings.
         num_hidden_layers: L.
         vocab_size: V.
-        max_position_embeddings: T, rows of the GPT's position table and context that attention is
-            counted at; the LSTM has neither, so it needs none.
-        intermediate_size: I of the GPT; None is 4 C.
+        max_position_embeddings: T, rows of a table of learned positions and context that attention
+            is counted at; a family that carries a state needs none.
+        intermediate_size: I of the MLP; None is 4 C.
+        layer_parameters: What `Family.layer_parameters` gives, counted from the built model, for a
+            family that has no formula.
 
     Raises:
-        ValueError: on an unknown model_type, a dimension below 1, or a GPT without
-            max_position_embeddings.
+        ValueError: on an unknown model_type, a dimension below 1, attention without
+            max_position_embeddings, or a family without a formula that was not counted.
     """
 
     model_type: str
@@ -58,14 +54,18 @@ class ModelShape:
     vocab_size: int
     max_position_embeddings: int | None = None
     intermediate_size: int | None = None
+    layer_parameters: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.model_type not in MODEL_TYPES:
+        if self.family.context == "attention" and self.max_position_embeddings is None:
             raise ValueError(
-                f"model_type is {self.model_type!r}, expected one of {', '.join(MODEL_TYPES)}"
+                f"{self.model_type} needs max_position_embeddings; give the block length"
             )
-        if self.model_type == "abc_gpt" and self.max_position_embeddings is None:
-            raise ValueError("an abc_gpt needs max_position_embeddings; give the block length")
+        if self.family.layer_parameters is None and self.layer_parameters is None:
+            raise ValueError(
+                f"{self.model_type} has no formula for its parameters; give layer_parameters as "
+                "counted from the built model"
+            )
         for field in (
             "hidden_size",
             "num_hidden_layers",
@@ -76,6 +76,20 @@ class ModelShape:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise ValueError(f"{field} is {value}, expected 1 or more")
+
+    @property
+    def family(self) -> Family:
+        """Of its model type."""
+        return family_of(self.model_type)
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """Weights in matrix products and in vectors, without embeddings, positions and head."""
+        if self.layer_parameters is not None:
+            return self.layer_parameters
+        width = self.hidden_size
+        mlp_width = self.intermediate_size or 4 * width
+        return self.family.layer_parameters(width, self.num_hidden_layers, mlp_width)
 
 
 @dataclass(frozen=True)
@@ -94,19 +108,11 @@ class ParameterCounts:
 
 def count_parameters(shape: ModelShape) -> ParameterCounts:
     """Trained parameters of a model of this shape, by group."""
-    width, layers = shape.hidden_size, shape.num_hidden_layers
-    if shape.model_type == "abc_gpt":
-        norms = (2 * layers + 1) * width
-        return ParameterCounts(
-            token_embedding=shape.vocab_size * width,
-            positions=shape.max_position_embeddings * width,
-            non_embedding=_layer_matrix_parameters(shape) + norms,
-        )
-    biases = layers * 2 * LSTM_GATES * width
+    rows = shape.max_position_embeddings if shape.family.learns_positions else 0
     return ParameterCounts(
-        token_embedding=shape.vocab_size * width,
-        positions=0,
-        non_embedding=_layer_matrix_parameters(shape) + biases,
+        token_embedding=shape.vocab_size * shape.hidden_size,
+        positions=rows * shape.hidden_size,
+        non_embedding=sum(shape.weights),
     )
 
 
@@ -121,8 +127,8 @@ def forward_flops_per_token(shape: ModelShape, attention: Attention = "full") ->
             f"attention is {attention!r}, expected one of {', '.join(get_args(Attention))}"
         )
     head = shape.vocab_size * shape.hidden_size
-    matrices = 2 * (_layer_matrix_parameters(shape) + head)
-    if shape.model_type == "abc_lstm":
+    matrices = 2 * (shape.weights[0] + head)
+    if shape.family.context == "state":
         return matrices
     # scores and weighted sum: two products of width C with every key that is counted
     full = 4 * shape.num_hidden_layers * shape.hidden_size * shape.max_position_embeddings
@@ -147,20 +153,10 @@ def usual_share(model_type: str, width: int, context: int) -> float:
         width: C.
         context: Block length T.
     """
-    if model_type == "abc_gpt" and width >= WIDE and context >= LONG_CONTEXT:
-        return WIDE_AND_LONG_SHARE
-    return next(share for least, share in reversed(USUAL_SHARES[model_type]) if width >= least)
+    rows = reversed(family_of(model_type).gpu_shares)
+    return next(share for least, long, share in rows if width >= least and context >= long)
 
 
 def peak_flops(device: str) -> float | None:
     """Dense bf16 FLOPs a second of a device by its name, as "NVIDIA H100 80GB HBM3"; or None."""
     return next((peak for name, peak in PEAK_FLOPS.items() if name in device.lower()), None)
-
-
-def _layer_matrix_parameters(shape: ModelShape) -> int:
-    """Weights that take part in matrix products, without the head."""
-    width, layers = shape.hidden_size, shape.num_hidden_layers
-    if shape.model_type == "abc_lstm":
-        return layers * LSTM_GATES * width * (width + width)  # input and recurrent matrices
-    mlp_width = shape.intermediate_size or 4 * width
-    return layers * (4 * width * width + 2 * width * mlp_width)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .families import in_order, label_of
 from .figure_law import add_notes
 from .figure_style import (
     FamilyStyle,
@@ -20,7 +21,11 @@ from .figure_style import (
 from .runs_table import TableError
 
 LOSS = "Loss $l(t)$ (nats per token)"
-WHOLE_WAY = {"gpt": "stride", "lstm": "carried"}
+# each run is read in one of these ways from the song's start to its end, as its family can
+WHOLE_WAYS = {
+    "stride": "by windows of its own context moved by half of it",
+    "carried": "with its state carried on",
+}
 WAY_NAMES = {
     "stride": "windows moved by half",
     "carried": "state carried on",
@@ -90,7 +95,7 @@ def _draw_largest(axes: Axes, ladders: dict[str, list[dict]]) -> None:
 def _draw_from_start(axes: Axes, ladders: dict[str, list[dict]]) -> None:
     for index, (arch, runs) in enumerate(ladders.items()):
         style, ways = family_style(arch, index), runs[-1]["ways"]
-        whole = WHOLE_WAY[arch]
+        whole = _whole_way(ways)
         _draw_curve(axes, _behind_header(ways[whole]), style.colour, style.line)
         axes.plot(
             *([], []),
@@ -206,7 +211,7 @@ def draw_context_length(content: dict) -> Figure:
         for rank, run in enumerate(runs):
             colour = shade_of_rank(style, rank + 1, len(runs) + 1)
             line = (style.line, "-.", ":")[0] if rank else (0, (1, 1))
-            curve = _behind_header(run["ways"][WHOLE_WAY[arch]])
+            curve = _behind_header(run["ways"][_whole_way(run["ways"])])
             _draw_curve(left, curve, colour, line)
             look = {"color": colour, "ls": line, "lw": 1.6}
             left.plot([], [], label=f"{style.name}, context {run['context_length']:,}", **look)
@@ -220,14 +225,23 @@ def draw_context_length(content: dict) -> Figure:
         figure,
         [
             f"{size_names}; {settings['n_songs']} {settings['split']} songs, all read in one way: "
-            "the GPT by windows of its own context moved by half of it, the LSTM with its state "
-            "carried on. Right: 95 % over songs, paired; a mark a seed; below 0 the longer "
-            "context is better.",
+            f"{_readings(content['runs'])}. Right: 95 % over songs, paired; a mark a seed; below 0 "
+            "the longer context is better.",
             "The plain validation losses, in windows of each one's own context: "
             f"{_plain_losses(content['runs'])}.",
         ],
     )
     return figure
+
+
+def _whole_way(ways: dict) -> str:
+    return next(way for way in WHOLE_WAYS if way in ways)
+
+
+def _readings(runs: Sequence[dict]) -> str:
+    ways = {run["arch"]: _whole_way(run["ways"]) for run in runs}
+    readings = (f"the {label_of(arch)} {WHOLE_WAYS[ways[arch]]}" for arch in in_order(ways))
+    return ", ".join(readings)
 
 
 def _plain_losses(runs: Sequence[dict]) -> str:
@@ -238,13 +252,13 @@ def _plain_losses(runs: Sequence[dict]) -> str:
 
 
 def _draw_differences(axes: Axes, archs: Sequence[str], differences: Sequence[dict]) -> None:
-    ranges = {(e["from"], e["to"]) for e in differences if e["way"] in WHOLE_WAY.values()}
+    ranges = {(e["from"], e["to"]) for e in differences if e["way"] in WHOLE_WAYS}
     ranges = sorted(ranges, key=lambda ends: (ends[1] - ends[0], ends))
     seeds = sorted({entry["seed"] for entry in differences})
     for index, arch in enumerate(archs):
         style = family_style(arch, index)
         for entry in differences:
-            if entry["arch"] != arch or entry["way"] != WHOLE_WAY[arch]:
+            if entry["arch"] != arch or entry["way"] not in WHOLE_WAYS:
                 continue
             shift = 0.28 * index - 0.14 + 0.1 * (seeds.index(entry["seed"]) - (len(seeds) - 1) / 2)
             place = ranges.index((entry["from"], entry["to"])) + shift

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .families import name_of
 from .figure_style import (
     FamilyStyle,
     family_style,
@@ -30,7 +31,7 @@ def draw_learning_rates(rates: dict) -> Figure:
     figure = Figure(figsize=(3.9 * len(families) + 0.6, 4.2), layout="constrained")
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
     for index, (axes, (name, family)) in enumerate(zip(panels, families.items(), strict=True)):
-        style = family_style(name.removeprefix("abc_"), index)
+        style = family_style(name_of(name), index)
         _draw_family(axes, style, family)
         axes.set_xscale("log")
         low, high = axes.get_xlim()

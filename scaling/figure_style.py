@@ -12,6 +12,8 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from .families import FAMILIES, label_of
+
 PNG_DPI = 200
 RC = {
     "font.size": 10,
@@ -51,11 +53,7 @@ class FamilyStyle:
         return to_hex(LinearSegmentedColormap.from_list(self.name, colours)(share))
 
 
-STYLES = {
-    "gpt": FamilyStyle("GPT", "#0072B2", "o", "-", "#0072B2", "#8CC4E6", "#00263D"),
-    "lstm": FamilyStyle("LSTM", "#D55E00", "s", "--", "white", "#F5B78A", "#4D1F00"),
-}
-# for tables with other families
+# for families that have no look of their own, and for tables with other families
 FURTHER = (
     ("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
     ("#CC79A7", "D", ":", "white", "#EBC6DB", "#5C2746"),
@@ -65,10 +63,10 @@ FURTHER = (
 
 
 def family_style(arch: str, index: int) -> FamilyStyle:
-    """The style of a family; one that is not ours takes a further colour by its index."""
-    if arch in STYLES:
-        return STYLES[arch]
-    return FamilyStyle("all runs" if arch == "all" else arch, *FURTHER[index % len(FURTHER)])
+    """The style of a family; one without a look of its own takes a further one by its index."""
+    look = FAMILIES[arch].look if arch in FAMILIES else None
+    name = "all runs" if arch == "all" else label_of(arch)
+    return FamilyStyle(name, *(look or FURTHER[index % len(FURTHER)]))
 
 
 def shade_of_rank(style: FamilyStyle, rank: int, n: int) -> str:

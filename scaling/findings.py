@@ -14,25 +14,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .figure_context import WHOLE_WAY
+from .families import FAMILIES, in_order, label_of, name_of
+from .figure_context import WHOLE_WAYS
 from .figure_style import short_count
 from .tables import fill, laws_table, notes_list, sizes_table
-
-FAMILIES = {"gpt": "GPT", "lstm": "LSTM"}
 
 
 def study_lines(rows: Sequence[dict[str, str]]) -> list[str]:
     """What was trained."""
     lines = []
-    for arch, name in FAMILIES.items():
+    for arch in in_order(row["arch"] for row in rows):
         of_family = [row for row in rows if row["arch"] == arch]
         sizes = sorted({float(row["n_params"]) for row in of_family})
         tokens = sorted({float(row["n_tokens"]) for row in of_family})
         seeds = {s: len({r["seed"] for r in of_family if float(r["n_params"]) == s}) for s in sizes}
         lines.append(
-            f"- {name}: {len(sizes)} sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} non-embedding "
-            f"parameters, {len(tokens)} token counts from {short_count(tokens[0])} to "
-            f"{short_count(tokens[-1])}, seeds a size: {', '.join(map(str, seeds.values()))}; "
+            f"- {label_of(arch)}: {len(sizes)} sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} "
+            f"non-embedding parameters, {len(tokens)} token counts from {short_count(tokens[0])} "
+            f"to {short_count(tokens[-1])}, seeds a size: {', '.join(map(str, seeds.values()))}; "
             f"{len(of_family)} runs of {len({row['trunk'] for row in of_family})} trunks."
         )
     return lines
@@ -43,7 +42,7 @@ def law_lines(fits: dict[str, Any]) -> list[str]:
     lines = []
     for arch, laws in fits["laws"].items():
         law = laws.get(laws["chosen"])
-        name = FAMILIES.get(arch, arch)
+        name = label_of(arch)
         if law is None:
             lines.append(f"- {name}: no law could be fitted.")
             continue
@@ -77,7 +76,7 @@ def one_budget_lines(fits: dict[str, Any]) -> list[str]:
                 parts.append(f"{name} at {tokens} tokens: {_with_interval(law, 'alpha')}")
             elif "refused" in law:
                 parts.append(f"{name} refused: {law['refused']}")
-        lines.append(f"- {FAMILIES.get(arch, arch)}: {'; '.join(parts)}.")
+        lines.append(f"- {label_of(arch)}: {'; '.join(parts)}.")
     return lines
 
 
@@ -104,7 +103,7 @@ def rate_lines(rates: dict[str, Any]) -> list[str]:
         rule, held = family["rule"], family["largest_size_from_smaller"]
         worst = max(family["sizes"], key=lambda size: size["loss_by_rule_above_best"])
         line = (
-            f"- {FAMILIES.get(name.removeprefix('abc_'), name)}: learning rate = "
+            f"- {label_of(name_of(name))}: learning rate = "
             f"exp({rule['c']:.3f}) N^-{rule['g']:.3f}; at the swept sizes it costs "
             f"{worst['loss_by_rule_above_best']:.4f} nats at most against the best rate "
             f"({worst['size']})"
@@ -144,7 +143,7 @@ def published_lines(stated: dict[str, Any], fits: dict[str, Any]) -> list[str]:
 def context_lines(use: dict[str, Any]) -> list[str]:
     """How much of the context each size uses."""
     lines = []
-    for arch, name in FAMILIES.items():
+    for arch in in_order(run["arch"] for run in use["runs"]):
         runs = sorted((r for r in use["runs"] if r["arch"] == arch), key=lambda r: r["n_params"])
         curves = {short_count(run["n_params"]): run["ways"]["crops"] for run in runs}
         used = ", ".join(
@@ -153,8 +152,8 @@ def context_lines(use: dict[str, Any]) -> list[str]:
             if curve["t90"]["value"] is not None
         )
         lines.append(
-            f"- {name}: tokens of context after which a tenth of the fall of its loss is left, by "
-            f"parameters: {used}."
+            f"- {label_of(arch)}: tokens of context after which a tenth of the fall of its loss is "
+            f"left, by parameters: {used}."
         )
         largest = curves[short_count(runs[-1]["n_params"])]
         if largest["stops_at"] is None:
@@ -173,13 +172,22 @@ def context_length_lines(length: dict[str, Any]) -> list[str]:
         f"context of {item['contexts'][1]:,} in place of {item['contexts'][0]:,} "
         f"{_ends(item['interval_95'], 4)}, positions 1 to {most:,}."
         for item in length["context_differences"]
-        if (item["from"], item["to"], item["way"]) == (1, most, WHOLE_WAY[item["arch"]])
+        if (item["from"], item["to"]) == (1, most) and item["way"] in WHOLE_WAYS
     ]
+    archs = in_order(item["arch"] for item in length["context_differences"])
     return [
         *lines,
-        "- Both with as many tokens, and the rate that was swept at the shorter context. The GPT "
-        "learns each position, which a longer context shows it less often; the LSTM has none.",
+        "- Both with as many tokens, and the rate that was swept at the shorter context. The "
+        f"{'; the '.join(map(_positions, archs))}.",
     ]
+
+
+def _positions(arch: str) -> str:
+    """What a family's positions have to do with a longer context."""
+    family = FAMILIES[arch]
+    if family.learns_positions:
+        return f"{family.label} learns each position, which a longer context shows it less often"
+    return f"{family.label} {'has' if family.context == 'state' else 'learns'} none"
 
 
 def leakage_lines(leakage: dict[str, Any]) -> list[str]:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .records import ARCHS, write_text
+from .families import FAMILIES
+from .records import write_text
 from .runs_table import TableError
 
 FORMULA = "learning_rate = exp(c) * n_params ** -g"
@@ -171,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         sweep = read_sweep(arguments.runs)
-        model_types = {arch: model_type for model_type, arch in ARCHS.items()}
+        model_types = {arch: family.model_type for arch, family in FAMILIES.items()}
         families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
         digest = sha256(arguments.runs.read_bytes()).hexdigest()
         content = {"sweep": {"digest": digest}, "families": families}

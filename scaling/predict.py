@@ -22,17 +22,18 @@ from typing import Any
 import numpy as np
 
 from .costs import CostCurve
-from .counts import PEAK_FLOPS, USUAL_SHARES
+from .counts import PEAK_FLOPS, usual_share
+from .families import FAMILIES
 from .fitted import FittedLaw
 from .frontier import best_log_loss, budget_range
 from .intervals import is_degenerate, percentile_interval
 from .laws import LAWS
-from .records import ARCHS
 from .runs_table import TableError
 
-# share of the peak that training of middling models reaches; estimates, --mfu takes a measured one
-USUAL_SHARE = {arch: USUAL_SHARES[name][-1][1] for name, arch in ARCHS.items()}
-OTHER_SHARE = 0.25
+# width and context of a middling model, whose estimated share of the peak stands for all of its
+# family; --mfu takes a measured one
+MIDDLING = (512, 256)
+OTHER_SHARE = 0.25  # of families that are not ours
 # how far beyond the measured budgets a size or token count is looked for, and in how many steps
 REACH = 1e8
 BUDGETS_SEARCHED = 161
@@ -196,7 +197,10 @@ class Hours:
         return f"{hours:.3g} hours on one {self.device} at {self._share(arch):.0%} of its peak"
 
     def _share(self, arch: str) -> float:
-        return USUAL_SHARE.get(arch, OTHER_SHARE) if self.share is None else self.share
+        if self.share is not None:
+            return self.share
+        ours = FAMILIES.get(arch)
+        return usual_share(ours.model_type, *MIDDLING) if ours else OTHER_SHARE
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

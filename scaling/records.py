@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ARCHS = {"abc_gpt": "gpt", "abc_lstm": "lstm"}
+from .families import family_of
+
 # column of runs.csv -> path of the field in record.json
 TEXT_FIELDS = {
     "run": "name",
@@ -111,11 +112,10 @@ def read_record(path: Path) -> dict[str, str | int | float]:
     row: dict[str, str | int | float] = {}
     for column, field in TEXT_FIELDS.items():
         row[column] = _text(path, record, field)
-    if row["arch"] not in ARCHS:
-        raise RecordError(
-            f"{path}: model_type is {row['arch']!r}, expected one of {', '.join(ARCHS)}"
-        )
-    row["arch"] = ARCHS[row["arch"]]
+    try:
+        row["arch"] = family_of(row["arch"]).name
+    except ValueError as err:
+        raise RecordError(f"{path}: {err}") from None
     for column, field in NUMBER_FIELDS.items():
         row[column] = "" if _is_open(record, column) else _number(path, record, field)
     bits = _number(path, record, NLL_FIELD) / math.log(2)

@@ -9,8 +9,8 @@ DATA = Path(__file__).parent / "data"
 # one makes it and runs them all.
 KEPT_TOGETHER = {
     *("test_benchmarks", "test_context_use", "test_convert", "test_convert_datatrove"),
-    *("test_data_pipeline", "test_evaluate_modules", "test_judges", "test_likelihood"),
-    *("test_whole_way",),
+    *("test_data_pipeline", "test_evaluate_modules", "test_families", "test_judges"),
+    *("test_likelihood", "test_whole_way"),
 }
 
 

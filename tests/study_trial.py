@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import yaml
 from training_data import CONFIGS
 
+from scaling.families import FAMILIES
 from training.data_files import locate_data
 from training.run_folder import RUNS
 from training.study_time import seconds_left
@@ -42,7 +43,8 @@ def data_presets():
 def copy_configs(place):
     """The project's configs; the rule for learning rates, from a sweep of hours, is made up."""
     shutil.copytree(CONFIGS, place / "configs")
-    families = {name: {"rule": {"c": -4.0, "g": 0.1}} for name in ("abc_gpt", "abc_lstm")}
+    names = [family.model_type for family in FAMILIES.values()]
+    families = {name: {"rule": {"c": -4.0, "g": 0.1}} for name in names}
     (place / "results").mkdir()
     (place / "results" / "learning_rates.json").write_text(json.dumps({"families": families}))
     return place / "configs"

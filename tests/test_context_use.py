@@ -11,6 +11,7 @@ from evaluation import compare_tokenizers, context_use, leakage
 from evaluation.context_use import ContextSettings, choose_songs, score
 from evaluation.finished_run import FinishedRun, open_runs, song_draws, window_nll
 from evaluation.position_curve import describe_curve, log_bins, paired_differences, range_means
+from scaling.families import FAMILIES
 
 CONTEXT = 16
 SETTINGS = ContextSettings(songs=12, positions=32, crops=2)
@@ -18,7 +19,7 @@ SETTINGS = ContextSettings(songs=12, positions=32, crops=2)
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A GPT and an LSTM, and an LSTM of twice the context, trained for a few steps."""
+    """A run of each family, and an LSTM of twice the context, trained for a few steps."""
     folder = tmp_path_factory.mktemp("context")
     for preset, length in (("char", CONTEXT), ("long", 2 * CONTEXT)):
         data = make_dataset(folder / "data", preset=preset, block_length=length, n_songs=80)
@@ -26,8 +27,7 @@ def work(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for config, name, preset in (
-            ("gpt_tiny", "gpt", "char"),
-            ("lstm_tiny", "lstm", "char"),
+            *((f"{family}_tiny", family, "char") for family in FAMILIES),
             ("lstm_tiny", "lstm_long", "long"),
         ):
             overrides = ["data.dataset=tiny", f"data.preset={preset}", f"name={name}", "study=t"]
@@ -35,7 +35,7 @@ def work(tmp_path_factory):
             overrides += ["budget.global_batch_tokens=256", "training.max_steps=40"]
             overrides += ["training.per_device_train_batch_size=8", "training.learning_rate=0.02"]
             overrides += ["training.disable_tqdm=true"]
-            if config == "gpt_tiny":
+            if FAMILIES[config.partition("_")[0]].context == "attention":
                 overrides.append("model.num_attention_heads=1")
             assert train_tiny(*overrides, config=config) == 0
         yield folder
@@ -58,7 +58,7 @@ def _add_split_and_tokenizer(data):
 @pytest.fixture
 def runs(work, monkeypatch):
     monkeypatch.chdir(work)
-    return {name: FinishedRun.open(work / "runs" / "t" / name) for name in ("gpt", "lstm")}
+    return {name: FinishedRun.open(work / "runs" / "t" / name) for name in FAMILIES}
 
 
 def ways_of(run):
@@ -66,9 +66,10 @@ def ways_of(run):
     return ids, score(run, ids, SETTINGS)
 
 
-@pytest.mark.parametrize(("name", "whole"), [("gpt", "stride"), ("lstm", "carried")])
-def test_within_the_first_window_all_ways_from_the_start_agree(runs, name, whole):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_within_the_first_window_all_ways_from_the_start_agree(runs, name):
     _, ways = ways_of(runs[name])
+    whole = FAMILIES[name].way
     assert ways[whole].shape == ways["reset"].shape == (12, SETTINGS.positions)
     first = slice(None), slice(CONTEXT)
     assert ways[whole][first] == pytest.approx(ways["reset"][first], abs=1e-5)
@@ -76,7 +77,7 @@ def test_within_the_first_window_all_ways_from_the_start_agree(runs, name, whole
     assert np.abs(ways[whole][beyond] - ways["reset"][beyond]).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["gpt", "lstm"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_reset_windows_are_the_validation_loss(runs, name):
     ids, ways = ways_of(runs[name])
     digests = runs[name].column("validation", "digest")
@@ -106,12 +107,12 @@ def test_the_strided_gpt_sees_half_a_window_to_a_whole_one(runs):
 
 
 def test_crops_are_level_with_the_whole_song_and_worse_with_less_context(runs):
-    for name, whole in (("gpt", "stride"), ("lstm", "carried")):
+    for name, family in FAMILIES.items():
         _, ways = ways_of(runs[name])
         assert ways["crops"].shape == (12, SETTINGS.positions // 2)
         loss = ways["crops"].mean(0)
         assert loss[:2].mean() > loss[-4:].mean()
-        assert loss[-1] == pytest.approx(ways[whole].mean(), abs=0.5)
+        assert loss[-1] == pytest.approx(ways[family.way].mean(), abs=0.5)
 
 
 def test_songs_are_the_same_for_every_run_and_seeded(runs):
@@ -223,7 +224,7 @@ def test_leakage_tells_songs_with_a_copy_in_train_from_the_rest(runs, work):
 
 def test_tokenizers_are_compared_on_the_same_songs_by_notes(runs, work):
     out = work / "tokenizers.json"
-    folders = [str(work / "runs" / "t" / name) for name in ("gpt", "lstm")]
+    folders = [str(work / "runs" / "t" / name) for name in FAMILIES]
     assert compare_tokenizers.main([*folders, "--out", str(out)]) == 0
     content = json.loads(out.read_text())
     record = json.loads((work / "runs" / "t" / "gpt" / "record.json").read_text())
@@ -245,4 +246,4 @@ def test_a_folder_without_a_run_is_one_clear_line(work, capsys, command):
 
 def test_runs_are_sorted_by_family_and_size(runs, work):
     opened = open_runs([work / "runs" / "t" / name for name in ("lstm", "gpt")])
-    assert [run.facts["run"] for run in opened] == ["gpt", "lstm"]
+    assert [run.facts["run"] for run in opened] == sorted(FAMILIES)

@@ -8,7 +8,7 @@ from symusic import Score
 from test_converter_properties import pieces
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, set_seed
 
-import modeling  # noqa: F401  (registers both families)
+import modeling  # noqa: F401  (registers our own families)
 from data_prep import notation
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc import midi_to_abc

@@ -8,11 +8,12 @@ import yaml
 from study_trial import copy_configs, data_presets
 from training_data import CONFIGS, make_dataset, train_tiny
 
+from scaling.families import FAMILIES
 from training.config import resolve_config
 from training.run_folder import RUNS
 from training.study_plan import is_finished, plan_study
 
-SIZES = sorted(path.stem for family in ("gpt", "lstm") for path in CONFIGS.glob(f"{family}_*.yaml"))
+SIZES = sorted(path.stem for family in FAMILIES for path in CONFIGS.glob(f"{family}_*.yaml"))
 STUDIES = sorted(path.stem for path in CONFIGS.glob("study_*.yaml"))
 BLOCKS_PER_STEP = 8
 SHRUNK = (
@@ -48,13 +49,13 @@ def test_two_steps_of_every_size_end_in_a_record(size):
     assert train_tiny(*SHRUNK, "training.max_steps=2", config=size) == 0
     record = read_record("single", size)
     assert record["n_tokens_seen"] == 2 * BLOCKS_PER_STEP * 31
-    assert record["model_type"] == ("abc_gpt" if size.startswith("gpt") else "abc_lstm")
+    assert record["model_type"] == FAMILIES[size.partition("_")[0]].model_type
     saved = yaml.safe_load((RUNS / "single" / size / "config.yaml").read_text())
     wanted = resolve_config(CONFIGS / f"{size}.yaml", [])["training"]
     assert saved["training"].get("bf16") == wanted.get("bf16")
 
 
-@pytest.mark.parametrize("family", ["abc_gpt", "abc_lstm"])
+@pytest.mark.parametrize("family", [family.model_type for family in FAMILIES.values()])
 @pytest.mark.parametrize("study", STUDIES)
 def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
     path = Path("configs", f"{study}.yaml")

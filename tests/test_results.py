@@ -1,15 +1,18 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from study_results import make_results
 
 from data_prep import digest_list
 from data_prep.split import SPLITS
 from scaling import findings, tables
+from scaling.families import FAMILIES, label_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -53,12 +56,37 @@ def test_use_of_the_context_is_told_for_each_family_and_seed(tmp_path):
         json.loads((folder / f"context_{name}.json").read_text()) for name in ("use", "length")
     )
     lines = findings.context_lines(use)
-    for name, arch in (("GPT", "gpt"), ("LSTM", "lstm")):
-        (line,) = [line for line in lines if line.startswith(f"- {name}: ")]
+    for arch in FAMILIES:
+        (line,) = [line for line in lines if line.startswith(f"- {label_of(arch)}: ")]
         assert line.count("[") == sum(run["arch"] == arch for run in use["runs"])
     *differences, _ = findings.context_length_lines(length)
     seeds = {(item["size"], item["seed"]) for item in length["context_differences"]}
     assert len(differences) == len(seeds) > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tmp_path):
+    folder = shutil.copytree(PROJECT / "results", tmp_path / "results")
+    with (folder / "runs.csv").open() as file:
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if row[header.index("arch")] == family]
+    with (folder / "runs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *kept])
+    fits = json.loads((folder / "fits.json").read_text()) | {"crossovers": []}
+    for part in ("laws", "frontier", "costs"):
+        fits[part] = {family: fits[part][family]}
+    (folder / "fits.json").write_text(json.dumps(fits))
+    use = json.loads((folder / "context_use.json").read_text())
+    use["runs"] = [run for run in use["runs"] if run["arch"] == family]
+    (folder / "context_use.json").write_text(json.dumps(use))
+    readme = copy_of(PROJECT / "README.md", tmp_path)
+    assert findings.main([str(folder)]) == 0
+    assert tables.main([str(folder), str(readme)]) == 0
+    text = (folder / "README.md").read_text()
+    for title in ("What was trained", "How much context is used"):
+        section = text.split(f"### {title}")[1].split("###")[0]
+        for name in FAMILIES:
+            assert (f"- {label_of(name)}: " in section) == (name == family)
 
 
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):

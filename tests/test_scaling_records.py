@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from scaling import fit, loss_curves, plots, records
-from scaling.figure_style import STYLES, log_ticks, short_count
+from scaling.families import FAMILIES
+from scaling.figure_style import family_style, log_ticks, short_count
 
 GPT = {3_100: 2.347, 14_000: 2.106, 39_000: 1.954, 99_000: 1.824, 332_000: 1.731}
 LSTM = {4_200: 2.21, 12_500: 2.07, 41_000: 1.95, 105_000: 1.87, 310_000: 1.80}
@@ -271,9 +272,9 @@ def test_counts_are_shortened():
 
 
 def test_families_differ_in_marker_and_line_and_not_in_colour_alone():
-    gpt, lstm = STYLES["gpt"], STYLES["lstm"]
-    assert gpt.marker != lstm.marker
-    assert gpt.line != lstm.line
+    styles = [family_style(name, index) for index, name in enumerate(FAMILIES)]
+    for field in ("colour", "marker", "line"):
+        assert len({getattr(style, field) for style in styles}) == len(FAMILIES)
 
 
 def test_figures_refuse_fits_of_other_runs(fitted_study, capsys):

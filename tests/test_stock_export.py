@@ -88,7 +88,7 @@ def test_lstm_is_refused_in_one_line(tmp_path, capsys):
     run = make_run(tmp_path, "abc_lstm")
     assert main([str(run), "someone/tiny", "--dry-run", "--stock"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "no LSTM language model ships with transformers" in line
+    assert "abc_lstm, expected abc_gpt, which alone has a stock export" in line
     assert names(run) == {"checkpoint", "record.json"}
 
 

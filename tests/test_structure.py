@@ -16,14 +16,15 @@ ALLOWED = {
     "data_prep": set(),
     "modeling": set(),
     "scaling": set(),
-    "training": {"modeling", "scaling.counts"},
-    "model_cards": {"modeling"},
+    "training": {"modeling", "scaling.counts", "scaling.families"},
+    "model_cards": {"modeling", "scaling.families"},
     "evaluation": {
         "data_prep",
         "modeling",
         "training.blocks",
         "training.data_files",
         "training.validation",
+        "scaling.families",
         "scaling.tables",  # which fills the README
     },
 }

@@ -11,7 +11,8 @@ from run_notebook import execute
 from study_results import LAWS, SEEDS, SIZES, TOKENS, loss_of, make_results
 
 from scaling import fit, loss_curves, plots
-from scaling.figure_style import STYLES, rank_marker, shade_of_rank
+from scaling.families import FAMILIES
+from scaling.figure_style import family_style, rank_marker, shade_of_rank
 from scaling.runs_table import TableError
 
 NOTEBOOK = Path(__file__).parent.parent / "results" / "scaling_study.ipynb"
@@ -130,7 +131,7 @@ def test_of_many_runs_the_curves_of_one_seed_are_drawn_and_said_to_be(results):
 
 def test_shades_and_markers_tell_sizes_apart_without_colour():
     assert len({rank_marker(rank) for rank in range(6)}) == 6
-    for style in STYLES.values():
+    for style in map(family_style, FAMILIES, range(len(FAMILIES))):
         shades = [shade_of_rank(style, rank, 6) for rank in range(6)]
         grey = [sum(int(s[i : i + 2], 16) for i in (1, 3, 5)) for s in shades]
         assert grey == sorted(grey, reverse=True)

@@ -7,10 +7,12 @@ from training_data import CONFIGS
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from scaling.counts import ModelShape, count_parameters
+from scaling.families import FAMILIES
 from training.budget import accumulation_steps, plan_budget
 from training.config import ConfigError, format_override, load_config, parse_override
+from training.model import count_layer_parameters, model_shape
 
-SIZE_FILES = sorted(p for f in ("gpt", "lstm") for p in CONFIGS.glob(f"{f}_*.yaml"))
+SIZE_FILES = sorted(path for family in FAMILIES for path in CONFIGS.glob(f"{family}_*.yaml"))
 # study A's table; its BEST counts no positions
 STUDY_A_COUNTS = {
     "gpt_tiny": 828_544,
@@ -77,7 +79,7 @@ def test_override_replaces_size_file_which_replaces_base(tmp_path):
         ("training.eval_strategy=no", r"write it in quotes"),
         ("model.vocab_size=64", r"comes from the tokenizer"),
         ("training.gradient_accumulation_steps=2", r"follows from the section budget"),
-        ("model.model_type=gpt2", r"expected abc_gpt or abc_lstm"),
+        ("model.model_type=gpt2", r"model_type is 'gpt2', expected one of abc_gpt, abc_lstm"),
         ("name=a/b", r"expected a folder name"),
         ("training.seed", r"has no '='"),
         ("training.seed=[1", r"not valid YAML"),
@@ -132,19 +134,20 @@ def test_every_size_builds_with_the_counts_of_its_study(path):
     vocab_size, positions = {"char": (64, 256), "bpe4096": (4096, 1024), "study_b": (159, 5000)}[
         preset
     ]
-    is_gpt = config["model"]["model_type"] == "abc_gpt"
-    context = {"max_position_embeddings": positions} if is_gpt else {}
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
-            AutoConfig.for_model(**config["model"], **context, vocab_size=vocab_size)
+            AutoConfig.for_model(**model_shape(config, positions), vocab_size=vocab_size)
         )
     names = ("model_type", "hidden_size", "num_hidden_layers")
     shape = ModelShape(
         **{k: config["model"][k] for k in names},
         vocab_size=vocab_size,
         max_position_embeddings=positions,
+        intermediate_size=getattr(model.config, "intermediate_size", None),
     )
     assert model.num_parameters() == count_parameters(shape).total
+    # what a record takes from the model is what a plan takes from the formula
+    assert count_layer_parameters(model) == shape.weights
     if path.stem in STUDY_A_COUNTS:
         assert model.num_parameters() == STUDY_A_COUNTS[path.stem]
     plan_budget(config, positions)

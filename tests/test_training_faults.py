@@ -16,12 +16,12 @@ from training_data import TINY, make_dataset, train_tiny
 from training_kills import Task, forkserver
 
 from benchmarks.kill_training import run_campaign
+from scaling.families import FAMILIES
 from training import checkpoints, trainer
 from training.checkpoints import newest_checkpoint, write_manifest
 from training.progress import RunLog
 from training.run_folder import RUNS
 
-FAMILIES = ("gpt", "lstm")
 STEP = 256  # tokens
 SETTINGS = (
     *(text for text in TINY if not text.startswith("training.max_steps")),

@@ -18,6 +18,7 @@ from training_data import CONFIGS, PROJECT, TINY, make_dataset, train_tiny
 from training_kills import forkserver
 from transformers import AutoModelForCausalLM
 
+from scaling.families import FAMILIES
 from training.blocks import load_blocks
 from training.config import load_config
 from training.progress import RunLog
@@ -172,7 +173,7 @@ def in_order(*processes):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["gpt", "lstm"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_two_processes_train_as_one_does(family, place, monkeypatch):
     one = train_in_one(monkeypatch, "name=one", family=family)
     both = train_in_two(place, family=family)

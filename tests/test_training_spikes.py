@@ -7,13 +7,14 @@ import torch
 from safetensors.torch import load_file
 from training_data import TINY, make_dataset, train_tiny
 
+from scaling.families import FAMILIES
 from training import failure
 from training.progress import RunLog
 from training.run_folder import RUNS
 from training.spikes import JudgedStep
 from training.trainer import BudgetTrainer
 
-FAMILIES = ("gpt_tiny", "lstm_tiny")
+SIZES = tuple(f"{family}_tiny" for family in FAMILIES)
 RUN = RUNS / "single" / "gpt_tiny"
 SETTINGS = (*TINY, "data.dataset=tiny", "training.save_steps=1", "training.eval_strategy='no'")
 
@@ -133,7 +134,7 @@ def test_third_bad_step_in_a_row_ends_the_run_with_the_last_checkpoint_whole(
     assert "not reproduced" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SIZES)
 def test_bundle_of_a_diverged_run_reproduces_it(place, capsys, family):
     settings = (
         "training.learning_rate=1000.0",

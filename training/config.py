@@ -23,6 +23,8 @@ from typing import Any, ClassVar, Literal, Union
 
 import yaml
 
+from scaling.families import family_of
+
 SECTIONS = ("model", "data", "budget", "training", "lora")
 TOP_FIELDS = {"name": str, "study": str, "size": str}
 # the run that a branch may start from; written into its saved config
@@ -231,20 +233,22 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
     """Dotted key -> type hint, for all keys that this model type may have."""
     from transformers import CONFIG_MAPPING, TrainingArguments  # heavy: only where keys are checked
 
-    import modeling  # noqa: F401  (registers both families)
+    import modeling  # noqa: F401  (registers our own families)
 
     training = {"training": typing.get_type_hints(TrainingArguments)}
     if "model.pretrained" in flat:
         return _dotted(
             {"model": PRETRAINED_FIELDS, "budget": EPOCH_FIELDS, "lora": LORA_FIELDS} | training
         )
-    model_type = flat["model.model_type"]
-    if model_type not in ("abc_gpt", "abc_lstm"):
-        found, origin = model_type, origins["model.model_type"]
-        raise ConfigError(
-            f"model.model_type is {found!r} in {origin}, expected abc_gpt or abc_lstm"
-        )
-    own = inspect.get_annotations(CONFIG_MAPPING[model_type], eval_str=True)
+    try:
+        family = family_of(flat["model.model_type"])
+    except ValueError as err:
+        raise ConfigError(f"{origins['model.model_type']}: model.{err}") from None
+    config_class = CONFIG_MAPPING[family.model_type]
+    own = inspect.get_annotations(config_class, eval_str=True)
+    # a class of other names, as GPT-2's n_embd, takes the usual ones as well
+    own |= {name: own[theirs] for name, theirs in config_class.attribute_map.items()}
+    own["dropout"] = own[family.dropout_keys[0]] if family.dropout_keys else float
     model = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
     return _dotted({"model": {"model_type": str, **model}, "budget": BUDGET_FIELDS} | training)
 

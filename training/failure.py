@@ -18,7 +18,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-import modeling  # noqa: F401  (registers both families)
+import modeling  # noqa: F401  (registers our own families)
 
 from .blocks import BlockOrder
 from .run_folder import RunFolder, write_atomically

@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_seed
 
 import modeling
+from scaling.families import family_of
 
 from .blocks import TrainingData
 from .pretrained import load_pretrained
@@ -33,13 +35,14 @@ def build_model(config: dict[str, Any], data: TrainingData) -> PreTrainedModel:
 
 
 def model_shape(config: dict[str, Any], block_length: int) -> dict[str, Any]:
-    """The section model, with the GPT's positions filled in from the blocks.
+    """The section model as keywords of its config class, the context filled in from the blocks.
 
     Raises:
         ValueError: If the blocks are longer than the positions.
     """
-    shape = dict(config["model"])
-    if shape["model_type"] == "abc_gpt":
+    family = family_of(config["model"]["model_type"])
+    shape = family.config_keys(config["model"])
+    if family.context == "attention":
         positions = shape.setdefault("max_position_embeddings", block_length)
         if block_length > positions:
             raise ValueError(
@@ -47,6 +50,24 @@ def model_shape(config: dict[str, Any], block_length: int) -> dict[str, Any]:
                 f"{positions:,}; raise it, or make blocks with block_length <= {positions}"
             )
     return shape
+
+
+def count_layer_parameters(model: PreTrainedModel) -> tuple[int, int]:
+    """Weights in matrix products and in vectors, without embeddings, positions and head."""
+    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    left_out = {id(weights) for table in tables for weights in table.parameters()}
+    left_out |= {id(weights) for weights in model.get_output_embeddings().parameters()}
+    layers = [weights for weights in model.parameters() if id(weights) not in left_out]
+    in_matrices = sum(weights.numel() for weights in layers if weights.ndim > 1)
+    return in_matrices, sum(weights.numel() for weights in layers) - in_matrices
+
+
+def plan_layer_parameters(config: dict[str, Any]) -> tuple[int, int]:
+    """`count_layer_parameters` of a config; on the meta device, so a large model costs nothing."""
+    with torch.device("meta"):
+        shape = model_shape(config, block_length=1)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape))
+    return count_layer_parameters(model)
 
 
 def save_model(model: PreTrainedModel, data: TrainingData, folder: Path) -> None:

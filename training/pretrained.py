@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling.families import family_of
+
 from .data_files import DataFiles
 
 if TYPE_CHECKING:
@@ -20,11 +22,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 CLEARLY = 0.005  # a share of the loss; less is noise of a small validation split
-MODEL_TYPES = ("abc_gpt", "abc_lstm")
-# The embedding is left out: it is the head as well, and what is added to the one would not be
-# added to the other.
-GPT_TARGETS = ("qkv_proj", "o_proj", "up_proj", "down_proj")
-LSTM_TARGETS = ("weight_ih_l0", "weight_hh_l0")
 
 
 def find_pretrained(model: str) -> str:
@@ -93,7 +90,7 @@ def load_pretrained(
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    import modeling  # noqa: F401  (registers both families)
+    import modeling  # noqa: F401  (registers our own families)
 
     model_name = config["model"]["pretrained"]
     place = find_pretrained(model_name)
@@ -102,11 +99,10 @@ def load_pretrained(
         own_tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     except (OSError, ValueError) as err:
         raise FileNotFoundError(_missing(model_name, err)) from err
-    if shape.model_type not in MODEL_TYPES:
-        raise ValueError(
-            f"{model_name} is a model of type {shape.model_type!r}, expected one of "
-            f"{', '.join(MODEL_TYPES)}"
-        )
+    try:
+        family_of(shape.model_type)
+    except ValueError as err:
+        raise ValueError(f"{model_name}: {err}") from None
     advice = f"make the data with: make finetune MODEL={model_name} MIDI=<folder>"
     if _merges_and_vocabulary(own_tokenizer) != _merges_and_vocabulary(tokenizer):
         raise ValueError(
@@ -129,7 +125,7 @@ def add_adapter(model: "PreTrainedModel", lora: dict[str, Any]) -> "PreTrainedMo
     """Freeze a model and put a LoRA adapter on all weights of its layers.
 
     Args:
-        model: Of either family.
+        model: Of any family.
         lora: Keys of peft's LoraConfig.
 
     Returns:
@@ -140,18 +136,19 @@ def add_adapter(model: "PreTrainedModel", lora: dict[str, Any]) -> "PreTrainedMo
     """
     from peft import LoraConfig, get_peft_model
 
-    if model.config.model_type == "abc_lstm":
+    family = family_of(model.config.model_type)
+    if family.lora_parameters:
         if lora.get("lora_dropout"):
             raise ValueError(
-                f"lora.lora_dropout is {lora['lora_dropout']}, but an LSTM's weights are adapted "
-                "as weights, where no input can be dropped; set lora.lora_dropout=0"
+                f"lora.lora_dropout is {lora['lora_dropout']}, but an {family.label}'s weights are "
+                "adapted as weights, where no input can be dropped; set lora.lora_dropout=0"
             )
-        # nn.LSTM is no layer that peft knows, so its weights are named
         layers = range(model.config.num_hidden_layers)
-        names = [f"layers.{i}.lstm.{weight}" for i in layers for weight in LSTM_TARGETS]
+        names = [name.format(layer=i) for i in layers for name in family.lora_parameters]
         targets = {"target_modules": [], "target_parameters": names}
     else:
-        targets = {"target_modules": list(GPT_TARGETS)}
+        # of all linear layers peft leaves out the head, which is the embedding as well
+        targets = {"target_modules": list(family.lora_modules) or "all-linear"}
     with warnings.catch_warnings():
         # peft asks transformers by a name that is about to go
         warnings.simplefilter("ignore", FutureWarning)

@@ -23,13 +23,13 @@ from scaling.counts import (
 
 from .blocks import TrainingData
 from .checkpoints import disk_full_in_one_line
-from .model import save_model
+from .model import count_layer_parameters, save_model
 from .pretrained import describe_origin, merge_adapter
 from .run_folder import RunFolder, write_atomically
 from .trainer import TrainingResult
 
 PROJECT = Path(__file__).resolve().parent.parent
-CODE = ("train.py", "training/*.py", "modeling/*.py", "scaling/counts.py")
+CODE = ("train.py", "training/*.py", "modeling/*.py", "scaling/counts.py", "scaling/families.py")
 VERSIONS_OF = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
 
@@ -118,29 +118,24 @@ def _sizes_and_costs(
     C is that of training all weights; a LoRA run computes few of their gradients and takes less.
     """
     budget = result.budget
-    names = (
-        "model_type",
-        "hidden_size",
-        "num_hidden_layers",
-        "max_position_embeddings",
-        "intermediate_size",
+    names = ("model_type", "hidden_size", "num_hidden_layers")
+    shape = ModelShape(
+        **{name: getattr(model.config, name) for name in names},
+        vocab_size=data.files.vocab_size,
+        # attention looks back over the block, however many positions the model has
+        max_position_embeddings=budget.block_length,
+        layer_parameters=count_layer_parameters(model),
     )
-    fields = {k: getattr(model.config, k) for k in names if hasattr(model.config, k)}
-    shape = ModelShape(**fields, vocab_size=data.files.vocab_size)
-    counts = count_parameters(shape)
-    # attention looks back over the block, however many positions the model has
-    is_gpt = shape.model_type == "abc_gpt"
-    as_trained = {"max_position_embeddings": budget.block_length} if is_gpt else {}
-    per_token = train_flops_per_token(ModelShape(**{**vars(shape), **as_trained}))
+    n_params_non_embedding = count_parameters(shape).non_embedding
     unique_sequences = min(budget.n_sequences, len(data.blocks))
     return {
         "n_params_total": model.num_parameters(),
-        "n_params_non_embedding": counts.non_embedding,
+        "n_params_non_embedding": n_params_non_embedding,
         "n_tokens_seen": budget.n_tokens,
         "n_tokens_unique": unique_sequences * (budget.block_length - 1),
         "epochs": budget.n_sequences / len(data.blocks),
-        "flops_train": float(per_token * budget.n_tokens),
-        "flops_6nd": float(flops_6nd(counts.non_embedding, budget.n_tokens)),
+        "flops_train": float(train_flops_per_token(shape) * budget.n_tokens),
+        "flops_6nd": float(flops_6nd(n_params_non_embedding, budget.n_tokens)),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.counts import ModelShape, count_parameters, train_flops_per_token
+from scaling.families import family_of
 
 from .branches import branch_config, plan_branches
 from .budget import plan_budget, short_count
@@ -233,8 +234,16 @@ def _ruled_rate(shared: SharedSettings, config_path: Path, own: dict[str, Any]) 
 
 
 def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:
+    family, layer_parameters = family_of(config["model"]["model_type"]), None
+    model = family.config_keys(config["model"])
+    if family.layer_parameters is None:
+        from .model import plan_layer_parameters  # heavy: only where there is no formula
+
+        layer_parameters = plan_layer_parameters(config)
     return ModelShape(
-        **{k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
+        **{k: model[k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
         vocab_size=vocab_size,
         max_position_embeddings=block_length,
+        intermediate_size=model.get("intermediate_size"),
+        layer_parameters=layer_parameters,
     )

@@ -1,0 +1,183 @@
+"""The model families: what the project knows of each stands here, and only here.
+
+Counts, colours, labels, checks of configs and records, the way context is read and LoRA's targets
+derive from `FAMILIES`. One other list exists, and a test holds it equal: `modeling/__init__.py`
+registers the classes of our own families with transformers. Standard library only, since packages
+that must not import each other read this file.
+
+A class that ships with transformers becomes a family by an entry here and a size file in configs/:
+
+    Family("neox", "GPT-NeoX", "gpt_neox", "attention",
+           dropout_keys=("hidden_dropout", "attention_dropout"),
+           settings=lambda model: {"tie_word_embeddings": True})
+
+An own one needs its files in modeling/ besides. Letters: C width, L layers, I width of the MLP.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+OWN_PREFIX = "abc_"  # of the model types whose code is in modeling/
+LSTM_GATES = 4
+WAYS = {"attention": "stride", "state": "carried"}
+
+
+class Look(NamedTuple):
+    """How a family is drawn; light and dark are the ends of its colour map over the sizes."""
+
+    colour: str
+    marker: str
+    line: str
+    fill: str
+    light: str
+    dark: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """One model family.
+
+    Attributes:
+        name: In tables and files: the column arch, the beginning of its size files.
+        label: In figures and prose.
+        model_type: Of its config class in transformers.
+        context: What carries the past: "attention" over a window of max_position_embeddings, whose
+            cost grows with the window, or a "state" of fixed size.
+        learns_positions: Whether each position has a row of trained parameters.
+        layer_parameters: (C, L, I) -> weights in matrix products and weights in vectors, without
+            embeddings, positions and head; None where they are counted from the built model.
+        settings: Section model of a config -> what all sizes of the family have in common or
+            derive from it, as keywords of the config class; a key of the section goes before it.
+        dropout_keys: What the config class calls the `dropout` of the base config; empty where it
+            has none.
+        gpu_shares: (from this C on, from this context on, share of a GPU's bf16 peak that training
+            reaches), the last that fits holds; estimates, not measured.
+        look: None takes a further colour.
+        lora_modules: Linear layers of a block that LoRA adapts; empty takes all of them.
+        lora_parameters: Weights that it adapts in their place, with the layer's number as {layer}.
+    """
+
+    name: str
+    label: str
+    model_type: str
+    context: Literal["attention", "state"]
+    learns_positions: bool = False
+    layer_parameters: Callable[[int, int, int], tuple[int, int]] | None = None
+    settings: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda model: {}
+    dropout_keys: tuple[str, ...] = ("dropout",)
+    gpu_shares: tuple[tuple[int, int, float], ...] = ((1, 1, 0.25),)
+    look: Look | None = None
+    lora_modules: tuple[str, ...] = ()
+    lora_parameters: tuple[str, ...] = ()
+
+    @property
+    def way(self) -> str:
+        """How evaluation.context_use reads a song from its start to its end."""
+        return WAYS[self.context]
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether its code ships with transformers."""
+        return not self.model_type.startswith(OWN_PREFIX)
+
+    def config_keys(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """The section model of a config as keywords of the family's config class.
+
+        Raises:
+            ValueError: If it asks for dropout that the class has not.
+        """
+        keys = {**self.settings(model), **model}
+        if "dropout" in keys:
+            rate = keys.pop("dropout")
+            if rate and not self.dropout_keys:
+                raise ValueError(f"model.dropout is {rate}, but {self.label} has none; set it to 0")
+            keys = {**dict.fromkeys(self.dropout_keys, rate), **keys}
+        return keys
+
+
+def _gpt_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]:
+    """No bias anywhere; LayerNorm twice a block and once at the end."""
+    return layers * (4 * width * width + 2 * width * mlp_width), (2 * layers + 1) * width
+
+
+def _lstm_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]:
+    """Input and recurrent matrices, and PyTorch's two bias vectors; it has no MLP."""
+    return layers * LSTM_GATES * width * (width + width), layers * 2 * LSTM_GATES * width
+
+
+FAMILIES: dict[str, Family] = {}  # by name, in the order of tables
+
+
+def register(family: Family) -> None:
+    """Adds a family.
+
+    Raises:
+        ValueError: If its name or its model type is taken.
+    """
+    for known in FAMILIES.values():
+        if family.name == known.name or family.model_type == known.model_type:
+            raise ValueError(
+                f"family {family.name!r} of model type {family.model_type}: there is "
+                f"{known.name!r} of {known.model_type} already; choose another name, and one "
+                "family a model type"
+            )
+    FAMILIES[family.name] = family
+
+
+register(
+    Family(
+        *("gpt", "GPT", "abc_gpt", "attention"),
+        learns_positions=True,
+        layer_parameters=_gpt_parameters,
+        # a wide GPT fills a GPU where its context is long enough for large products
+        gpu_shares=(
+            *((1, 1, 0.08), (256, 1, 0.14), (384, 1, 0.20), (512, 1, 0.25)),
+            (768, 1024, 0.40),
+        ),
+        look=Look("#0072B2", "o", "-", "#0072B2", "#8CC4E6", "#00263D"),
+        # The embedding is left out: it is the head as well, and what is added to the one would not
+        # be added to the other.
+        lora_modules=("qkv_proj", "o_proj", "up_proj", "down_proj"),
+    )
+)
+register(
+    Family(
+        *("lstm", "LSTM", "abc_lstm", "state"),
+        layer_parameters=_lstm_parameters,
+        gpu_shares=((1, 1, 0.08), (512, 1, 0.12)),
+        look=Look("#D55E00", "s", "--", "white", "#F5B78A", "#4D1F00"),
+        # nn.LSTM is no layer that peft knows, so its weights are named
+        lora_parameters=("layers.{layer}.lstm.weight_ih_l0", "layers.{layer}.lstm.weight_hh_l0"),
+    )
+)
+
+
+def family_of(model_type: object) -> Family:
+    """The family of a model type.
+
+    Raises:
+        ValueError: If there is none; names those that there are.
+    """
+    for family in FAMILIES.values():
+        if family.model_type == model_type:
+            return family
+    known = ", ".join(family.model_type for family in FAMILIES.values())
+    raise ValueError(f"model_type is {model_type!r}, expected one of {known}")
+
+
+def name_of(model_type: str) -> str:
+    """The name of a model type's family; files may hold others than ours, by their own names."""
+    names = {family.model_type: family.name for family in FAMILIES.values()}
+    return names.get(model_type, model_type)
+
+
+def label_of(name: str) -> str:
+    """How a family is called in prose; one that is not ours by its own name."""
+    return FAMILIES[name].label if name in FAMILIES else name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of families without repetition: ours in the order of the registry, then the others."""
+    found = set(names)
+    return [name for name in FAMILIES if name in found] + sorted(found - FAMILIES.keys())
