@@ -7,8 +7,9 @@ that it never adds up. Text that is played by `abc_to_midi` is converted to itse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from symusic.core import ScoreTick, TrackTick
@@ -53,11 +54,15 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     score = load_score(midi, limits)
     notes = _Notes.of(score)
     end = notes.ends.max() + TICKS_PER_QUARTER
-    voices, grid = _quantize(notes, BarGrid.of(score, end, limits))
+    check = partial(check_chars, n_bytes=len(midi), limits=limits)
+    voices, grid = _quantize(notes, BarGrid.of(score, end, limits), check)
     if not grid.counts_bars():
-        voices, grid = _quantize(notes, BarGrid.common_time(end))
+        voices, grid = _quantize(notes, BarGrid.common_time(end), check)
     tempos = bar_tempos(score, grid.starts, limits)
-    _check_size(len(midi), voices, grid, limits)
+    n_voices, n_bars = len(voices.parts), len(grid.meters)
+    if n_voices > limits.voices:
+        raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
+    check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
     key = KEY_NAMES[_best_key(voices, notes.programs)]
@@ -74,17 +79,6 @@ def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
         pickup, meters = meters[0].ticks, [meters[1], *meters[1:]]
     changes = (bar for bar, meter in enumerate(meters) if meter != meters[bar - 1])
     return {bar: meters[bar] for bar in (0, *changes)}, pickup
-
-
-def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> None:
-    """Refuses what would be long text, before it is written: at least so long in both layouts."""
-    n_voices, n_bars = len(voices.parts), len(grid.meters)
-    if n_voices > limits.voices:
-        raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
-    pieces = np.searchsorted(grid.starts, voices.end, side="left") - np.searchsorted(
-        grid.starts, voices.onset, side="right"
-    )
-    check_chars(max(int(pieces.sum()), n_voices * n_bars * _CHARS_OF_A_REST), n_bytes, limits)
 
 
 def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
@@ -138,8 +132,15 @@ class _Notes:
         )
 
 
-def _quantize(notes: _Notes, grid: BarGrid) -> tuple[Voices, BarGrid]:
-    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too."""
+def _quantize(notes: _Notes, grid: BarGrid, check: Callable[[int], None]) -> tuple[Voices, BarGrid]:
+    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too.
+
+    Args:
+        notes: All notes of the file.
+        grid: Bars and beats.
+        check: Is told how many characters the text has at the least, and raises `MidiError` if they
+            are too many.
+    """
     onsets = _snap(notes, grid)
     if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
         grid = grid.after(phase)
@@ -149,10 +150,19 @@ def _quantize(notes: _Notes, grid: BarGrid) -> tuple[Voices, BarGrid]:
         voices = split_voices(
             notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
         )
+        check(_count_letters(voices, grid.starts))  # merging keeps them, and takes its time
         voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
         if len(voices.parts) <= _MANY_VOICES:
             break
     return voices, grid.cut(voices.end.max())
+
+
+def _count_letters(voices: Voices, starts: np.ndarray) -> int:
+    """Counts the notes that the text will name: those held over a bar line once in each bar."""
+    bar_lines = np.searchsorted(starts, voices.end, side="left") - np.searchsorted(
+        starts, voices.onset, side="right"
+    )
+    return int(((bar_lines + 1) * np.diff(voices.first_note)).sum())
 
 
 def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:

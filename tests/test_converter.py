@@ -237,6 +237,9 @@ BOMBS = {
     ),
     "hours of silence": midi_file(track(*notes(*((n << 27, 1, 60) for n in range(9)))), division=1),
     "millions of notes": midi_file(track(*notes((0, 1, 60))) + bytes(40_000_000)),
+    "notes held for thousands of bars": midi_file(
+        *[track(*notes(*((0, 5000 * 96, pitch) for pitch in range(128))))] * 16, division=24
+    ),
 }
 
 
