@@ -34,8 +34,9 @@ from tqdm import tqdm
 from .archives import Member
 from .convert_file import CONVERTER
 from .convert_pool import Conversion, Converter, File, Row, bound_memory
+from .explain import explain
 from .sources import Source, open_source
-from .stages import code_digest, describe_files, explain, read_stage, worker_pool, write_json
+from .stages import code_digest, describe_files, read_stage, worker_pool, write_json
 from .tune import LAYOUTS
 
 SHARD_FILES = 128  # what an interruption costs at most

@@ -46,8 +46,9 @@ from .convert import (
     write_summary,
 )
 from .convert_pool import Conversion
+from .explain import explain
 from .sources import Source, open_source
-from .stages import explain, read_stage
+from .stages import read_stage
 
 try:
     from datatrove.data import DocumentsPipeline

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from symusic import Score, Tempo
 from symusic.core import ScoreTick
 
+from .explain import explain
+
 
 class MidiError(ValueError):
     """A MIDI file that is not converted.
@@ -143,7 +145,7 @@ def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) ->
         # Sanitised: values of 128-255 where 127 is the most are common in files from the web.
         return Score.from_midi(header + body, sanitize_data=True)
     except RuntimeError as error:
-        raise MidiError("unreadable", str(error).splitlines()[0][:200]) from error
+        raise MidiError("unreadable", explain(error)[:200]) from error
 
 
 def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:

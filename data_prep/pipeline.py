@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .convert import Conversion, convert_collection, write_summary
+from .explain import explain
 from .sources import Source, open_source
 from .split import SPLITS
-from .stages import explain, measure_resources, read_stage, write_json
+from .stages import measure_resources, read_stage, write_json
 
 if TYPE_CHECKING:
     from .settings import DataSettings

@@ -36,6 +36,8 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.explain import explain
+
 from .finished_run import FinishedRun, interval, open_runs, song_draws, window_nll
 from .position_curve import describe_curve, log_bins, paired_differences, range_means
 
@@ -209,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(content) + "\n", "utf-8")
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     print(f"{len(content['runs'])} runs, {content['settings']['n_songs']} songs -> {out}")
     return 0

@@ -4,9 +4,12 @@ import ast
 import importlib
 import inspect
 import pickle
+import re
 from pathlib import Path
 
 import pytest
+
+from data_prep.explain import explain
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")
@@ -36,3 +39,22 @@ def test_errors_survive_the_way_between_processes(name):
     assert type(back) is error
     assert str(back) == str(made)
     assert repr(vars(back)) == repr(vars(made))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("\n  first\nsecond"), "first"),
+        (ValueError(), "ValueError"),
+        (RuntimeError(" \n"), "RuntimeError"),
+    ],
+)
+def test_errors_are_told_in_one_line_also_those_that_say_nothing(error, said):
+    assert explain(error) == said
+
+
+def test_nobody_takes_the_first_line_of_an_error_that_may_have_none():
+    unsafe = re.compile(r"str\(err(or)?\)(\.strip\(\))?\.splitlines\(\)\[0\]")
+    for package in (*PACKAGES, "benchmarks"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not unsafe.search(path.read_text("utf-8")), path
