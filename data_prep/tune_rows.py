@@ -117,9 +117,8 @@ def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
             return {"drop_reason": "too_repetitive"}
         if abc != row["abc"]:
             changed = clean_row(row | {"abc": abc}, settings)
-    row = row | changed
-    reason = drop_reason(row["abc"], row["n_notes"], row["gzip_ratio"], settings.filter)
-    return changed | {"drop_reason": changed.get("drop_reason") or reason}
+    reason = changed.get("drop_reason") or drop_reason(row | changed, settings.filter)
+    return changed | {"drop_reason": reason}
 
 
 def encode_rows(
