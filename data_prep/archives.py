@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from .drop_reasons import DropReason
 from .midi_file import LIMITS, MidiError
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
@@ -98,12 +99,12 @@ def _message(error: Exception) -> str:
 
 
 def _unreadable(message: str) -> MidiError:
-    return MidiError("unreadable_member", message)
+    return MidiError(DropReason.UNREADABLE_MEMBER, message)
 
 
 def _too_large(size: int | None) -> MidiError:
     found = f"more than {LIMITS.bytes:,} bytes" if size is None else f"{size:,} bytes"
-    return MidiError("too_many_bytes", f"{found}, limit {LIMITS.bytes:,}")
+    return MidiError(DropReason.TOO_MANY_BYTES, f"{found}, limit {LIMITS.bytes:,}")
 
 
 class ZipMembers:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .clean import gzip_ratio
+from .drop_reasons import DropReason
 from .tune import print_tune
 from .tune_parser import parse_tune
 
@@ -34,7 +35,7 @@ class FilterSettings:
             raise ValueError(f"{self}: expected no number below 0")
 
 
-def drop_reason(row: Mapping[str, Any], settings: FilterSettings) -> str | None:
+def drop_reason(row: Mapping[str, Any], settings: FilterSettings) -> DropReason | None:
     """Returns why the tune is dropped, or None to keep it.
 
     Args:
@@ -42,9 +43,9 @@ def drop_reason(row: Mapping[str, Any], settings: FilterSettings) -> str | None:
         settings: What it must have.
     """
     if row["n_notes"] < settings.min_notes:
-        return "too_few_notes"
+        return DropReason.TOO_FEW_NOTES
     if row["gzip_ratio"] < settings.min_gzip_ratio:
-        return "too_repetitive"
+        return DropReason.TOO_REPETITIVE
     return None
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from symusic import Score, Tempo
 from symusic.core import ScoreTick
 
+from .drop_reasons import DropReason
 from .explain import explain
 
 
@@ -21,31 +22,15 @@ class MidiError(ValueError):
     """A MIDI file that is not converted.
 
     Attributes:
-        reason: One of `REASONS`, for counting.
+        reason: For counting.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: DropReason, message: str) -> None:
         super().__init__(reason, message)  # as given: another process makes it anew from these
         self.reason = reason
 
     def __str__(self) -> str:
         return ": ".join(self.args)
-
-
-REASONS = {
-    "not_midi": "no MThd chunk near the start: a web page, another format, an empty file",
-    "unreadable": "a broken header, or tracks that cannot be parsed",
-    "no_notes": "no track holds a note",
-    "too_many_bytes": "above `Limits.bytes`",
-    "too_many_notes": "above `Limits.notes`",
-    "too_many_bars": "above `Limits.bars`",
-    "too_many_voices": "above `Limits.voices`",
-    "too_many_quarters": "above `Limits.quarters`",
-    "too_many_seconds": "above `Limits.seconds`",
-    "too_many_chars": "the text would be above `Limits.chars`",
-    "too_much_expansion": "the text would be above `Limits.chars_per_byte` times the file",
-    "unreadable_member": "of an archive or folder; see sources.py",
-}
 
 
 @dataclass(frozen=True)
@@ -94,23 +79,23 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
         A score of at least one note.
 
     Raises:
-        MidiError: With a reason of `REASONS`.
+        MidiError: With the reason not to convert it.
     """
     if len(midi) > limits.bytes:
-        raise MidiError("too_many_bytes", f"{len(midi):,} bytes, limit {limits.bytes:,}")
+        raise MidiError(DropReason.TOO_MANY_BYTES, f"{len(midi):,} bytes, limit {limits.bytes:,}")
     start = midi.find(b"MThd", 0, _HEADER_SEARCH_BYTES)  # RIFF RMID, Mac binary: not at 0
     if start < 0:
-        raise MidiError("not_midi", f"starts with {midi[:16]!r}, expected the chunk MThd")
+        raise MidiError(DropReason.NOT_MIDI, f"starts with {midi[:16]!r}, expected the chunk MThd")
     midi = midi[start:]
     length = int.from_bytes(midi[4:8], "big")
     if length < _HEADER_LENGTH or len(midi) < 8 + length:
-        raise MidiError("unreadable", f"header of {length} bytes in a file of {len(midi)}")
+        raise MidiError(DropReason.UNREADABLE, f"header of {length} bytes in a file of {len(midi)}")
     file_format, division = midi[8:10], midi[12:14]
     ticks_a_second = _smpte_ticks_a_second(division)
     if ticks_a_second:
         division = round(ticks_a_second / _SMPTE_QUARTERS_A_SECOND).to_bytes(2, "big")
     if not any(division):
-        raise MidiError("unreadable", "0 ticks a quarter note")
+        raise MidiError(DropReason.UNREADABLE, "0 ticks a quarter note")
     body = midi[8 + length :]
     if file_format == b"\x00\x02":
         score = _parse_patterns(body, division)
@@ -121,13 +106,13 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
         score.tempos = type(score.tempos)([Tempo(0, mspq=mspq)])
     n_notes = score.note_num()
     if n_notes == 0:
-        raise MidiError("no_notes", "no track holds a note")
+        raise MidiError(DropReason.NO_NOTES, "no track holds a note")
     if n_notes > limits.notes:
-        raise MidiError("too_many_notes", f"{n_notes:,} notes, limit {limits.notes:,}")
+        raise MidiError(DropReason.TOO_MANY_NOTES, f"{n_notes:,} notes, limit {limits.notes:,}")
     quarters = score.end() / score.tpq
     if quarters > limits.quarters:
         message = f"{quarters:,.0f} quarters, limit {limits.quarters:,}"
-        raise MidiError("too_many_quarters", message)
+        raise MidiError(DropReason.TOO_MANY_QUARTERS, message)
     return score
 
 
@@ -145,7 +130,7 @@ def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) ->
         # Sanitised: values of 128-255 where 127 is the most are common in files from the web.
         return Score.from_midi(header + body, sanitize_data=True)
     except RuntimeError as error:
-        raise MidiError("unreadable", explain(error)[:200]) from error
+        raise MidiError(DropReason.UNREADABLE, explain(error)[:200]) from error
 
 
 def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
@@ -161,7 +146,7 @@ def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
         for name in ("tracks", "tempos", "time_signatures"):
             getattr(whole, name).extend(getattr(pattern, name))
     if whole is None:
-        raise MidiError("unreadable", "no track chunk")
+        raise MidiError(DropReason.UNREADABLE, "no track chunk")
     return whole
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from symusic.core import ScoreTick, TrackTick
 
 from .bar_writer import BarWriter
+from .drop_reasons import DropReason
 from .merge_voices import merge_voices
 from .midi_file import LIMITS, Limits, MidiError, load_score
 from .notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
@@ -40,7 +41,7 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
         limits: Where to refuse.
 
     Raises:
-        MidiError: With a reason of `midi_file.REASONS`.
+        MidiError: With the reason not to convert it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
@@ -61,7 +62,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     tempos = bar_tempos(score, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
     if n_voices > limits.voices:
-        raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
+        raise MidiError(DropReason.TOO_MANY_VOICES, f"{n_voices:,} voices, limit {limits.voices:,}")
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
@@ -84,11 +85,12 @@ def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
 def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
     """Raises `MidiError` where text of so many characters is too much for a file of that size."""
     if n_chars > limits.chars:
-        raise MidiError("too_many_chars", f"{n_chars:,} characters, limit {limits.chars:,}")
+        message = f"{n_chars:,} characters, limit {limits.chars:,}"
+        raise MidiError(DropReason.TOO_MANY_CHARS, message)
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
     if n_chars > most:
         message = f"{n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
-        raise MidiError("too_much_expansion", message)
+        raise MidiError(DropReason.TOO_MUCH_EXPANSION, message)
 
 
 @dataclass
@@ -120,7 +122,7 @@ class _Notes:
         programs, part_of_track = _parts(tracks)
         parts = np.repeat(part_of_track, [len(a["time"]) for a in arrays])
         if time.min() < 0 or duration.min() < 0:
-            raise MidiError("unreadable", "times beyond what MIDI files can hold")
+            raise MidiError(DropReason.UNREADABLE, "times beyond what MIDI files can hold")
         order = np.lexsort((time, parts))
         scale = TICKS_PER_QUARTER / score.tpq
         return cls(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .convert import Conversion, convert_collection, write_summary
+from .drop_reasons import counted, reasons_help
 from .explain import explain
 from .sources import Source, open_source
 from .split import SPLITS
@@ -96,7 +97,12 @@ def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="data_prep.pipeline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="data_prep.pipeline",
+        description=__doc__,
+        epilog=reasons_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source", help="as of data_prep.convert: folder, .zip, hf://datasets/...")
     parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
@@ -160,10 +166,10 @@ def summary(stages: dict[str, dict[str, Any]], folder: Path) -> str:
     dropped: Counter[str] = Counter()
     for name in ("1_abc", "2_clean", "3_filtered"):
         dropped.update(stages[name]["dropped"])
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items()) or "none"
     lines = [
         f"{folder}",
-        f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; dropped: {reasons}",
+        f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; "
+        f"dropped: {counted(dropped)}",
     ]
     for split in SPLITS:
         counts = stages["5_tokens"]["splits"][split]

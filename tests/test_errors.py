@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.drop_reasons import DropReason
 from data_prep.explain import explain
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")
-SAMPLES = {"str": "what was found", "int": 7, "OSError": OSError(28, "No space left on device")}
+SAMPLES = {
+    "str": "what was found",
+    "int": 7,
+    "DropReason": DropReason.SILENT,
+    "OSError": OSError(28, "No space left on device"),
+}
 
 
 def own_errors() -> list[str]:
