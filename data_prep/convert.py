@@ -130,13 +130,17 @@ def recorded_paths(sources: list[Source]) -> list[str]:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps a second conversion out of a folder; the lock ends with the process."""
+    """Keeps a second process that writes out of a folder; the lock ends with the process.
+
+    Raises:
+        ValueError: If another process has it.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise ValueError(f"{folder}: another conversion is writing there; let it end") from error
+        raise ValueError(f"{folder}: another process is writing there; let it end") from error
     finally:
         os.close(handle)
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .convert import Conversion, convert_collection, write_summary
+from .convert import Conversion, convert_collection, lock, write_summary
 from .drop_reasons import counted, reasons_help
 from .explain import explain
 from .sources import Source, open_source
@@ -45,8 +45,17 @@ def run_pipeline(
         Stage name -> content of its stage.json.
 
     Raises:
-        ValueError: Where a stage has nothing left to work on.
+        ValueError: Where a stage has nothing left to work on, or another process is writing to the
+            folder: what it has not finished would pass for the remains of one that was killed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        return _run_stages(source, settings, folder, workers)
+
+
+def _run_stages(
+    source: Source, settings: DataSettings, folder: Path, workers: int | None
+) -> dict[str, Any]:
     # datasets and transformers take seconds to import, and each worker imports this file
     import datasets
 

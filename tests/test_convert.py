@@ -371,7 +371,7 @@ def test_second_conversion_into_a_folder_is_refused(music, tmp_path):
     assert process.wait(60) == 0
     if second.returncode:  # else the first had ended before it
         assert (second.returncode, error.count("\n")) == (2, 1)
-        assert "another conversion is writing there" in error
+        assert "another process is writing there" in error
 
 
 def limited_files():

@@ -25,6 +25,7 @@ from transformers import AutoTokenizer
 from data_prep import describe, pipeline
 from data_prep.blocks import write_blocks, write_stream
 from data_prep.clean import CleanSettings, clean_abc, cut_tune
+from data_prep.convert import lock
 from data_prep.convert_file import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
@@ -190,6 +191,18 @@ def test_broken_off_conversion_goes_on_at_the_first_missing_shard(made, monkeypa
     shards[-1].unlink()
     assert pipeline.main([*command, "--workers", "1"]) == 0
     assert {shard.name: shard.read_bytes() for shard in shards} == whole
+
+
+def test_second_pipeline_on_a_folder_is_refused_and_takes_nothing_from_the_first(made, capsys):
+    root, command = made
+    unfinished = root / "data/fiddle/tiny/2_clean.123.part"
+    unfinished.mkdir()
+    with lock(unfinished.parent):
+        assert pipeline.main([*command, "--workers", "1"]) == 2
+    error = capsys.readouterr().err
+    assert (error.count("\n"), unfinished.exists()) == (1, True)
+    assert f"{unfinished.parent}: another process is writing there; let it end" in error
+    unfinished.rmdir()
 
 
 def test_presets_of_a_dataset_share_its_conversion(made, monkeypatch):
