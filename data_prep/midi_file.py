@@ -66,10 +66,17 @@ class Limits:
 
 LIMITS = Limits()
 
+# What is a MIDI file, by name and by content (`find_header`): nobody else decides that.
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 _HEADER_SEARCH_BYTES = 65_536
 _HEADER_LENGTH = 6
 _SMPTE_29 = 30_000 / 1001  # 30 frames a second with dropped numbers; any other number is meant
 _SMPTE_QUARTERS_A_SECOND = 2  # 120 quarters a minute, MIDI's own default
+
+
+def find_header(content: bytes) -> int:
+    """Returns where the chunk MThd stands: not at 0 in RIFF RMID and Mac binary; -1 if nowhere."""
+    return content.find(b"MThd", 0, _HEADER_SEARCH_BYTES)
 
 
 def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
@@ -83,7 +90,7 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
     """
     if len(midi) > limits.bytes:
         raise MidiError(DropReason.TOO_MANY_BYTES, f"{len(midi):,} bytes, limit {limits.bytes:,}")
-    start = midi.find(b"MThd", 0, _HEADER_SEARCH_BYTES)  # RIFF RMID, Mac binary: not at 0
+    start = find_header(midi)
     if start < 0:
         raise MidiError(DropReason.NOT_MIDI, f"starts with {midi[:16]!r}, expected the chunk MThd")
     midi = midi[start:]
