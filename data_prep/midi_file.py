@@ -70,6 +70,7 @@ LIMITS = Limits()
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 _HEADER_SEARCH_BYTES = 65_536
 _HEADER_LENGTH = 6
+_MOST_TRACKS = 0xFFFF  # that a header can say
 _SMPTE_29 = 30_000 / 1001  # 30 frames a second with dropped numbers; any other number is meant
 _SMPTE_QUARTERS_A_SECOND = 2  # 120 quarters a minute, MIDI's own default
 
@@ -107,7 +108,7 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
     if file_format == b"\x00\x02":
         score = _parse_patterns(body, division)
     else:
-        score = _parse(b"\x00\x01", midi[10:12], division, body)
+        score = _parse(b"\x00\x01", _n_tracks(midi[10:12], body), division, body)
     if ticks_a_second:  # time is absolute there: tempo events do not stretch it
         mspq = round(score.tpq / ticks_a_second * 1e6)
         score.tempos = type(score.tempos)([Tempo(0, mspq=mspq)])
@@ -155,6 +156,16 @@ def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
     if whole is None:
         raise MidiError(DropReason.UNREADABLE, "no track chunk")
     return whole
+
+
+def _n_tracks(said: bytes, body: bytes) -> bytes:
+    """Returns the number of tracks as a header has it: more than it says, where more are there."""
+    n_tracks = int.from_bytes(said, "big")
+    if body.count(b"MTrk") <= n_tracks:  # as nearly always, and soon known
+        return said
+    chunks = _track_chunks(body)
+    n_whole = sum(len(c) == 8 + int.from_bytes(c[4:8], "big") for c in chunks)  # none cut off
+    return min(max(n_tracks, n_whole), _MOST_TRACKS).to_bytes(2, "big")
 
 
 def _track_chunks(body: bytes) -> Iterator[bytes]:

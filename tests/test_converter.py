@@ -203,6 +203,14 @@ def test_patterns_of_format_2_are_played_one_after_another():
     assert quarters(abc_to_midi(midi_to_abc(midi))) == {(0, 1, 60), (4, 1, 60)}
 
 
+def test_tracks_are_counted_in_the_file_where_its_header_says_fewer():
+    tracks = [track(*notes((beat * 480, 480, 60 + beat))) for beat in range(3)]
+    said = midi_file(*tracks, n_tracks=2)
+    assert midi_to_abc(said) == midi_to_abc(midi_file(*tracks))
+    cut_off = midi_file(*tracks, n_tracks=2)[:-3]
+    assert midi_to_abc(cut_off) == midi_to_abc(midi_file(*tracks[:2]))
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
