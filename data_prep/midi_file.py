@@ -9,6 +9,7 @@ Source: Standard MIDI File specification 1.0 (RP-001), header and track chunks; 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from symusic import Score, Tempo
@@ -108,7 +109,7 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
     if file_format == b"\x00\x02":
         score = _parse_patterns(body, division)
     else:
-        score = _parse(b"\x00\x01", _n_tracks(midi[10:12], body), division, body)
+        score = _parse_tracks(midi[10:12], division, body)
     if ticks_a_second:  # time is absolute there: tempo events do not stretch it
         mspq = round(score.tpq / ticks_a_second * 1e6)
         score.tempos = type(score.tempos)([Tempo(0, mspq=mspq)])
@@ -139,6 +140,21 @@ def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) ->
         return Score.from_midi(header + body, sanitize_data=True)
     except RuntimeError as error:
         raise MidiError(DropReason.UNREADABLE, explain(error)[:200]) from error
+
+
+def _parse_tracks(said: bytes, division: bytes, body: bytes) -> ScoreTick:
+    """Reads formats 0 and 1; tracks that the header does not count as well, where they are sound.
+
+    Args:
+        said: The number of tracks, as the header has it.
+        division: Of the header.
+        body: The chunks after it.
+    """
+    n_tracks = _n_tracks(said, body)
+    if n_tracks != said:
+        with suppress(MidiError):
+            return _parse(b"\x00\x01", n_tracks, division, body)
+    return _parse(b"\x00\x01", said, division, body)
 
 
 def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
