@@ -51,6 +51,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.abc_to_midi import abc_to_midi
+from data_prep.explain import explain
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.stages import worker_pool
 
@@ -250,7 +251,7 @@ def judge(reader: str, verdict: Verdict, own_midi: bytes, original: Notes) -> di
     try:
         notes, _ = read_notes(verdict.midi)
     except RuntimeError as error:
-        out["errors"].append(f"its MIDI is damaged: {str(error).splitlines()[0]}")
+        out["errors"].append(f"its MIDI is damaged: {explain(error)}")
         return out
     own, own_score = read_notes(own_midi)
     out["writes_midi"] = True

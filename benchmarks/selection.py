@@ -94,7 +94,7 @@ def keep(row: dict[str, Any], name: str, bound: float) -> dict[str, Any] | None:
         if not abc:
             return None
         row = {"abc": abc, **measured(perform(parse_tune(abc)), abc)}
-    if drop_reason(row["abc"], row["n_notes"], row["gzip_ratio"], settings):
+    if drop_reason(row, settings):
         return None
     return {key: row[key] for key in COLUMNS}
 

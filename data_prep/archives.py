@@ -24,9 +24,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from .midi_file import LIMITS, MidiError
+from .drop_reasons import DropReason
+from .midi_file import LIMITS, MIDI_SUFFIXES, MidiError, find_header
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES, ".parquet")  # a table holds one file a row
 READ_ERRORS = (
@@ -38,7 +38,6 @@ _STEP_BYTES = 1 << 20
 _LEAVES_ARCHIVE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _PROBED_ROWS = 64  # whether a column of bytes holds MIDI shows in its first values
-_HEADER_SEARCH_BYTES = 65_536  # as far as midi_file.py looks for a header
 _ENCRYPTED = 1  # flag of a zip member
 # Of bzip2 and LZMA, which hardly any .zip has, zipfile unpacks a hundred bytes to many megabytes.
 _BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -98,12 +97,12 @@ def _message(error: Exception) -> str:
 
 
 def _unreadable(message: str) -> MidiError:
-    return MidiError("unreadable_member", message)
+    return MidiError(DropReason.UNREADABLE_MEMBER, message)
 
 
 def _too_large(size: int | None) -> MidiError:
     found = f"more than {LIMITS.bytes:,} bytes" if size is None else f"{size:,} bytes"
-    return MidiError("too_many_bytes", f"{found}, limit {LIMITS.bytes:,}")
+    return MidiError(DropReason.TOO_MANY_BYTES, f"{found}, limit {LIMITS.bytes:,}")
 
 
 class ZipMembers:
@@ -292,7 +291,7 @@ class ParquetMembers:
     def _holds_midi(self, table: Any, column: str) -> bool:
         given = (value for value in self._values(table, column) if value is not None)
         first = itertools.islice(given, _PROBED_ROWS)
-        return any(b"MThd" in value[:_HEADER_SEARCH_BYTES] for value in first)
+        return any(find_header(value) >= 0 for value in first)
 
 
 def _is_bytes(kind: Any) -> bool:

@@ -34,8 +34,10 @@ from tqdm import tqdm
 from .archives import Member
 from .convert_file import CONVERTER
 from .convert_pool import Conversion, Converter, File, Row, bound_memory
+from .drop_reasons import counted, reasons_help
+from .explain import explain
 from .sources import Source, open_source
-from .stages import code_digest, describe_files, explain, read_stage, worker_pool, write_json
+from .stages import code_digest, describe_files, read_stage, worker_pool, write_json
 from .tune import LAYOUTS
 
 SHARD_FILES = 128  # what an interruption costs at most
@@ -128,13 +130,17 @@ def recorded_paths(sources: list[Source]) -> list[str]:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps a second conversion out of a folder; the lock ends with the process."""
+    """Keeps a second process that writes out of a folder; the lock ends with the process.
+
+    Raises:
+        ValueError: If another process has it.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise ValueError(f"{folder}: another conversion is writing there; let it end") from error
+        raise ValueError(f"{folder}: another process is writing there; let it end") from error
     finally:
         os.close(handle)
 
@@ -277,10 +283,9 @@ def _add_counts(shard: Path, sums: Counter[str], dropped: Counter[str]) -> None:
 
 def summary_line(stage: dict[str, Any], folder: Path) -> str:
     """Returns the counts of a conversion in one line."""
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in stage["dropped"].items()) or "none"
     return (
         f"{folder}: {stage['rows_in']:,} files -> {stage['rows_out']:,} tunes, "
-        f"{stage['n_chars']:,} characters; dropped: {reasons}"
+        f"{stage['n_chars']:,} characters; dropped: {counted(stage['dropped'])}"
     )
 
 
@@ -289,7 +294,12 @@ def summary_line(stage: dict[str, Any], folder: Path) -> str:
 
 def argument_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
     """Returns a command line with what every engine is told: sources, folder, layout."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        epilog=reasons_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "sources",
         nargs="+",

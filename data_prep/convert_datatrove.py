@@ -46,8 +46,9 @@ from .convert import (
     write_summary,
 )
 from .convert_pool import Conversion
+from .explain import explain
 from .sources import Source, open_source
-from .stages import explain, read_stage
+from .stages import read_stage
 
 try:
     from datatrove.data import DocumentsPipeline
@@ -349,7 +350,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argument_parser("data_prep.convert_datatrove", __doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--executor", choices=list(EXECUTORS), default="local")
     parser.add_argument("--tasks", type=int, required=True, help="that the shards are dealt to")
     parser.add_argument(

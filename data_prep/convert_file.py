@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from .drop_reasons import DropReason
 from .midi_file import LIMITS, MidiError
 from .midi_to_abc import check_chars, midi_to_tune
 from .notation import TICKS_PER_QUARTER
@@ -47,7 +48,7 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
     except MemoryError:  # tried again alone, see convert_pool.py
         raise
     except Exception as error:  # a fault of the converter costs this file, and is counted
-        return failed(row, "crash", _where(error))
+        return failed(row, DropReason.CRASH, _where(error))
     return row | {"abc": abc, **count(tune)}
 
 
@@ -62,12 +63,8 @@ def empty_row(name: str, midi: bytes | None) -> dict[str, Any]:
     }
 
 
-def failed(row: dict[str, Any], reason: str, message: str) -> dict[str, Any]:
-    """Returns the row of a file that was not converted.
-
-    Beside the reasons of `midi_file.REASONS` there are `timeout` and `crash`, of the converter or
-    its worker, each also when the file was tried again alone.
-    """
+def failed(row: dict[str, Any], reason: DropReason, message: str) -> dict[str, Any]:
+    """Returns the row of a file that was not converted."""
     return row | {"drop_reason": reason, "message": printable(message)}
 
 

@@ -21,6 +21,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from .archives import Content
 from .convert_file import convert_file, empty_row, failed
+from .drop_reasons import DropReason
 from .midi_file import MidiError
 
 Row = dict[str, Any]
@@ -137,11 +138,11 @@ class Converter:
             return self._schedule([file]).result()[0]
         except FutureTimeoutError:
             seconds = self._conversion.timeout_seconds
-            return failed(row, "timeout", f"not done after {seconds:g} s")
+            return failed(row, DropReason.TIMEOUT, f"not done after {seconds:g} s")
         except ProcessExpired as error:
-            return failed(row, "crash", f"the worker died with code {error.exitcode}")
+            return failed(row, DropReason.CRASH, f"the worker died with code {error.exitcode}")
         except MemoryError:
-            return failed(row, "crash", f"more than {WORKER_BYTES >> 30} GiB of memory")
+            return failed(row, DropReason.CRASH, f"more than {WORKER_BYTES >> 30} GiB of memory")
 
 
 def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer
 
 from .augment import AugmentSettings
 from .blocks import write_blocks, write_stream
+from .drop_reasons import DropReason, counted
 from .parts import (
     FILES_A_PART,
     Part,
@@ -151,7 +152,7 @@ class CorpusStages:
         if self.settings.filter.drop_duplicates:
             kept = first_of_copies(files)
             if n_copies := int((~kept).sum()):
-                dropped["duplicate"] = n_copies
+                dropped[DropReason.DUPLICATE] = n_copies
         ids = cluster_tunes(files, kept, self.settings.duplicates)
         write_clustered(files, kept, ids, out)
         sums = sum((_file_sums(file) for file in sorted(out.glob("*.parquet"))), Counter())
@@ -297,5 +298,5 @@ def _counted(rows_in: int, dropped: Counter[str], step: str) -> dict[str, Any]:
     """
     counts = dict(sorted(dropped.items()))
     if dropped.total() == rows_in:
-        raise ValueError(f"no tune is left after {step}; dropped were {counts}")
+        raise ValueError(f"no tune is left after {step}; dropped were {counted(counts)}")
     return {"rows_in": rows_in, "rows_out": rows_in - dropped.total(), "dropped": counts}

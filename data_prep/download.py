@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from .archives import ARCHIVE_SUFFIXES, MIDI_SUFFIXES
+from .archives import ARCHIVE_SUFFIXES
+from .midi_file import MIDI_SUFFIXES
 from .stages import write_json
 
 if TYPE_CHECKING:

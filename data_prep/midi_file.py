@@ -9,38 +9,29 @@ Source: Standard MIDI File specification 1.0 (RP-001), header and track chunks; 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from symusic import Score, Tempo
 from symusic.core import ScoreTick
+
+from .drop_reasons import DropReason
+from .explain import explain
 
 
 class MidiError(ValueError):
     """A MIDI file that is not converted.
 
     Attributes:
-        reason: One of `REASONS`, for counting.
+        reason: For counting.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
+    def __init__(self, reason: DropReason, message: str) -> None:
+        super().__init__(reason, message)  # as given: another process makes it anew from these
         self.reason = reason
 
-
-REASONS = {
-    "not_midi": "no MThd chunk near the start: a web page, another format, an empty file",
-    "unreadable": "a broken header, or tracks that cannot be parsed",
-    "no_notes": "no track holds a note",
-    "too_many_bytes": "above `Limits.bytes`",
-    "too_many_notes": "above `Limits.notes`",
-    "too_many_bars": "above `Limits.bars`",
-    "too_many_voices": "above `Limits.voices`",
-    "too_many_quarters": "above `Limits.quarters`",
-    "too_many_seconds": "above `Limits.seconds`",
-    "too_many_chars": "the text would be above `Limits.chars`",
-    "too_much_expansion": "the text would be above `Limits.chars_per_byte` times the file",
-    "unreadable_member": "of an archive or folder; see sources.py",
-}
+    def __str__(self) -> str:
+        return ": ".join(self.args)
 
 
 @dataclass(frozen=True)
@@ -76,10 +67,18 @@ class Limits:
 
 LIMITS = Limits()
 
+# What is a MIDI file, by name and by content (`find_header`): nobody else decides that.
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 _HEADER_SEARCH_BYTES = 65_536
 _HEADER_LENGTH = 6
+_MOST_TRACKS = 0xFFFF  # that a header can say
 _SMPTE_29 = 30_000 / 1001  # 30 frames a second with dropped numbers; any other number is meant
 _SMPTE_QUARTERS_A_SECOND = 2  # 120 quarters a minute, MIDI's own default
+
+
+def find_header(content: bytes) -> int:
+    """Returns where the chunk MThd stands: not at 0 in RIFF RMID and Mac binary; -1 if nowhere."""
+    return content.find(b"MThd", 0, _HEADER_SEARCH_BYTES)
 
 
 def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
@@ -89,40 +88,40 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
         A score of at least one note.
 
     Raises:
-        MidiError: With a reason of `REASONS`.
+        MidiError: With the reason not to convert it.
     """
     if len(midi) > limits.bytes:
-        raise MidiError("too_many_bytes", f"{len(midi):,} bytes, limit {limits.bytes:,}")
-    start = midi.find(b"MThd", 0, _HEADER_SEARCH_BYTES)  # RIFF RMID, Mac binary: not at 0
+        raise MidiError(DropReason.TOO_MANY_BYTES, f"{len(midi):,} bytes, limit {limits.bytes:,}")
+    start = find_header(midi)
     if start < 0:
-        raise MidiError("not_midi", f"starts with {midi[:16]!r}, expected the chunk MThd")
+        raise MidiError(DropReason.NOT_MIDI, f"starts with {midi[:16]!r}, expected the chunk MThd")
     midi = midi[start:]
     length = int.from_bytes(midi[4:8], "big")
     if length < _HEADER_LENGTH or len(midi) < 8 + length:
-        raise MidiError("unreadable", f"header of {length} bytes in a file of {len(midi)}")
+        raise MidiError(DropReason.UNREADABLE, f"header of {length} bytes in a file of {len(midi)}")
     file_format, division = midi[8:10], midi[12:14]
     ticks_a_second = _smpte_ticks_a_second(division)
     if ticks_a_second:
         division = round(ticks_a_second / _SMPTE_QUARTERS_A_SECOND).to_bytes(2, "big")
     if not any(division):
-        raise MidiError("unreadable", "0 ticks a quarter note")
+        raise MidiError(DropReason.UNREADABLE, "0 ticks a quarter note")
     body = midi[8 + length :]
     if file_format == b"\x00\x02":
         score = _parse_patterns(body, division)
     else:
-        score = _parse(b"\x00\x01", midi[10:12], division, body)
+        score = _parse_tracks(midi[10:12], division, body)
     if ticks_a_second:  # time is absolute there: tempo events do not stretch it
         mspq = round(score.tpq / ticks_a_second * 1e6)
         score.tempos = type(score.tempos)([Tempo(0, mspq=mspq)])
     n_notes = score.note_num()
     if n_notes == 0:
-        raise MidiError("no_notes", "no track holds a note")
+        raise MidiError(DropReason.NO_NOTES, "no track holds a note")
     if n_notes > limits.notes:
-        raise MidiError("too_many_notes", f"{n_notes:,} notes, limit {limits.notes:,}")
+        raise MidiError(DropReason.TOO_MANY_NOTES, f"{n_notes:,} notes, limit {limits.notes:,}")
     quarters = score.end() / score.tpq
     if quarters > limits.quarters:
         message = f"{quarters:,.0f} quarters, limit {limits.quarters:,}"
-        raise MidiError("too_many_quarters", message)
+        raise MidiError(DropReason.TOO_MANY_QUARTERS, message)
     return score
 
 
@@ -140,7 +139,22 @@ def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) ->
         # Sanitised: values of 128-255 where 127 is the most are common in files from the web.
         return Score.from_midi(header + body, sanitize_data=True)
     except RuntimeError as error:
-        raise MidiError("unreadable", str(error).splitlines()[0][:200]) from error
+        raise MidiError(DropReason.UNREADABLE, explain(error)[:200]) from error
+
+
+def _parse_tracks(said: bytes, division: bytes, body: bytes) -> ScoreTick:
+    """Reads formats 0 and 1; tracks that the header does not count as well, where they are sound.
+
+    Args:
+        said: The number of tracks, as the header has it.
+        division: Of the header.
+        body: The chunks after it.
+    """
+    n_tracks = _n_tracks(said, body)
+    if n_tracks != said:
+        with suppress(MidiError):
+            return _parse(b"\x00\x01", n_tracks, division, body)
+    return _parse(b"\x00\x01", said, division, body)
 
 
 def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
@@ -156,8 +170,18 @@ def _parse_patterns(body: bytes, division: bytes) -> ScoreTick:
         for name in ("tracks", "tempos", "time_signatures"):
             getattr(whole, name).extend(getattr(pattern, name))
     if whole is None:
-        raise MidiError("unreadable", "no track chunk")
+        raise MidiError(DropReason.UNREADABLE, "no track chunk")
     return whole
+
+
+def _n_tracks(said: bytes, body: bytes) -> bytes:
+    """Returns the number of tracks as a header has it: more than it says, where more are there."""
+    n_tracks = int.from_bytes(said, "big")
+    if body.count(b"MTrk") <= n_tracks:  # as nearly always, and soon known
+        return said
+    chunks = _track_chunks(body)
+    n_whole = sum(len(c) == 8 + int.from_bytes(c[4:8], "big") for c in chunks)  # none cut off
+    return min(max(n_tracks, n_whole), _MOST_TRACKS).to_bytes(2, "big")
 
 
 def _track_chunks(body: bytes) -> Iterator[bytes]:

@@ -7,13 +7,15 @@ that it never adds up. Text that is played by `abc_to_midi` is converted to itse
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from symusic.core import ScoreTick, TrackTick
 
 from .bar_writer import BarWriter
+from .drop_reasons import DropReason
 from .merge_voices import merge_voices
 from .midi_file import LIMITS, Limits, MidiError, load_score
 from .notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
@@ -39,7 +41,7 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
         limits: Where to refuse.
 
     Raises:
-        MidiError: With a reason of `midi_file.REASONS`.
+        MidiError: With the reason not to convert it.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
@@ -53,11 +55,15 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     score = load_score(midi, limits)
     notes = _Notes.of(score)
     end = notes.ends.max() + TICKS_PER_QUARTER
-    voices, grid = _quantize(notes, BarGrid.of(score, end, limits))
+    check = partial(check_chars, n_bytes=len(midi), limits=limits)
+    voices, grid = _quantize(notes, BarGrid.of(score, end, limits), check)
     if not grid.counts_bars():
-        voices, grid = _quantize(notes, BarGrid.common_time(end))
+        voices, grid = _quantize(notes, BarGrid.common_time(end), check)
     tempos = bar_tempos(score, grid.starts, limits)
-    _check_size(len(midi), voices, grid, limits)
+    n_voices, n_bars = len(voices.parts), len(grid.meters)
+    if n_voices > limits.voices:
+        raise MidiError(DropReason.TOO_MANY_VOICES, f"{n_voices:,} voices, limit {limits.voices:,}")
+    check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
     key = KEY_NAMES[_best_key(voices, notes.programs)]
@@ -76,25 +82,15 @@ def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
     return {bar: meters[bar] for bar in (0, *changes)}, pickup
 
 
-def _check_size(n_bytes: int, voices: Voices, grid: BarGrid, limits: Limits) -> None:
-    """Refuses what would be long text, before it is written: at least so long in both layouts."""
-    n_voices, n_bars = len(voices.parts), len(grid.meters)
-    if n_voices > limits.voices:
-        raise MidiError("too_many_voices", f"{n_voices:,} voices, limit {limits.voices:,}")
-    pieces = np.searchsorted(grid.starts, voices.end, side="left") - np.searchsorted(
-        grid.starts, voices.onset, side="right"
-    )
-    check_chars(max(int(pieces.sum()), n_voices * n_bars * _CHARS_OF_A_REST), n_bytes, limits)
-
-
 def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
     """Raises `MidiError` where text of so many characters is too much for a file of that size."""
     if n_chars > limits.chars:
-        raise MidiError("too_many_chars", f"{n_chars:,} characters, limit {limits.chars:,}")
+        message = f"{n_chars:,} characters, limit {limits.chars:,}"
+        raise MidiError(DropReason.TOO_MANY_CHARS, message)
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
     if n_chars > most:
         message = f"{n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
-        raise MidiError("too_much_expansion", message)
+        raise MidiError(DropReason.TOO_MUCH_EXPANSION, message)
 
 
 @dataclass
@@ -126,7 +122,7 @@ class _Notes:
         programs, part_of_track = _parts(tracks)
         parts = np.repeat(part_of_track, [len(a["time"]) for a in arrays])
         if time.min() < 0 or duration.min() < 0:
-            raise MidiError("unreadable", "times beyond what MIDI files can hold")
+            raise MidiError(DropReason.UNREADABLE, "times beyond what MIDI files can hold")
         order = np.lexsort((time, parts))
         scale = TICKS_PER_QUARTER / score.tpq
         return cls(
@@ -138,8 +134,15 @@ class _Notes:
         )
 
 
-def _quantize(notes: _Notes, grid: BarGrid) -> tuple[Voices, BarGrid]:
-    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too."""
+def _quantize(notes: _Notes, grid: BarGrid, check: Callable[[int], None]) -> tuple[Voices, BarGrid]:
+    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too.
+
+    Args:
+        notes: All notes of the file.
+        grid: Bars and beats.
+        check: Is told how many characters the text has at the least, and raises `MidiError` if they
+            are too many.
+    """
     onsets = _snap(notes, grid)
     if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
         grid = grid.after(phase)
@@ -149,10 +152,19 @@ def _quantize(notes: _Notes, grid: BarGrid) -> tuple[Voices, BarGrid]:
         voices = split_voices(
             notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
         )
+        check(_count_letters(voices, grid.starts))  # merging keeps them, and takes its time
         voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
         if len(voices.parts) <= _MANY_VOICES:
             break
     return voices, grid.cut(voices.end.max())
+
+
+def _count_letters(voices: Voices, starts: np.ndarray) -> int:
+    """Counts the notes that the text will name: those held over a bar line once in each bar."""
+    bar_lines = np.searchsorted(starts, voices.end, side="left") - np.searchsorted(
+        starts, voices.onset, side="right"
+    )
+    return int(((bar_lines + 1) * np.diff(voices.first_note)).sum())
 
 
 def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:

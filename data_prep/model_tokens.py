@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .explain import explain
 from .settings import DataSettings
 from .stages import sha256_of
 from .tokens import OF_MODEL, SPECIAL_TOKENS
@@ -114,9 +115,8 @@ def _model_folder(model: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(model, allow_patterns=list(_FILES)))
     except (HTTPError, ValueError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise FileNotFoundError(
-            f"{model} is no folder here, and the Hub did not give it: {reason}"
+            f"{model} is no folder here, and the Hub did not give it: {explain(error)}"
         ) from error
 
 

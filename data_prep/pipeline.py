@@ -17,10 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .convert import Conversion, convert_collection, write_summary
+from .convert import Conversion, convert_collection, lock, write_summary
+from .drop_reasons import counted, reasons_help
+from .explain import explain
 from .sources import Source, open_source
 from .split import SPLITS
-from .stages import explain, measure_resources, read_stage, write_json
+from .stages import measure_resources, read_stage, write_json
 
 if TYPE_CHECKING:
     from .settings import DataSettings
@@ -43,8 +45,17 @@ def run_pipeline(
         Stage name -> content of its stage.json.
 
     Raises:
-        ValueError: Where a stage has nothing left to work on.
+        ValueError: Where a stage has nothing left to work on, or another process is writing to the
+            folder: what it has not finished would pass for the remains of one that was killed.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        return _run_stages(source, settings, folder, workers)
+
+
+def _run_stages(
+    source: Source, settings: DataSettings, folder: Path, workers: int | None
+) -> dict[str, Any]:
     # datasets and transformers take seconds to import, and each worker imports this file
     import datasets
 
@@ -95,7 +106,12 @@ def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="data_prep.pipeline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="data_prep.pipeline",
+        description=__doc__,
+        epilog=reasons_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source", help="as of data_prep.convert: folder, .zip, hf://datasets/...")
     parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
@@ -159,10 +175,10 @@ def summary(stages: dict[str, dict[str, Any]], folder: Path) -> str:
     dropped: Counter[str] = Counter()
     for name in ("1_abc", "2_clean", "3_filtered"):
         dropped.update(stages[name]["dropped"])
-    reasons = ", ".join(f"{reason} {n:,}" for reason, n in dropped.items()) or "none"
     lines = [
         f"{folder}",
-        f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; dropped: {reasons}",
+        f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; "
+        f"dropped: {counted(dropped)}",
     ]
     for split in SPLITS:
         counts = stages["5_tokens"]["splits"][split]

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from .archives import (
     ARCHIVE_SUFFIXES,
-    MIDI_SUFFIXES,
     READ_ERRORS,
     TAR_SUFFIXES,
     Content,
@@ -33,6 +32,7 @@ from .archives import (
     read_file,
 )
 from .download import HUB_PREFIX, LAKH_FILES, download, fetch_dataset, lakh_url
+from .midi_file import MIDI_SUFFIXES
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ A stage is done again exactly when the digest of its inputs, settings or code ha
 
 from __future__ import annotations
 
-import errno
 import gc
 import hashlib
 import json
@@ -167,19 +166,6 @@ def measure_resources(seconds: float, workers: int | None) -> dict[str, float]:
         "peak_memory_mb_worker": round(peak["worker"]),
         "workers": workers or os.cpu_count(),
     }
-
-
-def explain(error: BaseException) -> str:
-    """Returns an error in one line; a full disk with what to do, also when a library wrapped it."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            return (
-                f"no space left on the disk ({cause}); what was finished is kept: make room and "
-                "repeat the command"
-            )
-        cause = cause.__cause__
-    return str(error).splitlines()[0]
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 from symusic.core import ScoreTick
 
+from .drop_reasons import DropReason
 from .midi_file import Limits, MidiError
 from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
 from .tune import DENOMINATORS, Meter
@@ -49,7 +50,7 @@ class BarGrid:
         spans.append((start, meter, int((end - start) // meter.ticks) + 1))
         n_bars = sum(n for _, _, n in spans)
         if n_bars > limits.bars:
-            raise MidiError("too_many_bars", f"{n_bars:,} bars, limit {limits.bars:,}")
+            raise MidiError(DropReason.TOO_MANY_BARS, f"{n_bars:,} bars, limit {limits.bars:,}")
         starts, cells, meters = [], [], []
         for start, meter, n in spans:
             bars = start + meter.ticks * np.arange(n)
@@ -150,7 +151,7 @@ def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int
         written += 240 * length / current
     if written > limits.seconds:
         message = f"{written:,.0f} seconds, limit {limits.seconds:,.0f}"
-        raise MidiError("too_many_seconds", message)
+        raise MidiError(DropReason.TOO_MANY_SECONDS, message)
     return out
 
 

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from .abc_to_midi import perform
 from .augment import AugmentSettings, augmented
 from .clean import clean_tune, cut_tune, measured, strip_directives
+from .drop_reasons import DropReason
 from .duplicates import signature
 from .filter_tunes import drop_reason, keep_informative_voices
 from .notation import AbcError
@@ -88,7 +89,7 @@ def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
     try:
         tune = clean_tune(parse_tune(row["abc"]), settings.clean)
         if not tune.n_bars:
-            return _NOTHING | {"drop_reason": "silent"}
+            return _NOTHING | {"drop_reason": DropReason.SILENT}
         performance = perform(tune)
         # Of the whole song, also where it is cut: other arrangements may be longer.
         figures = signature(performance, settings.duplicates).tolist()
@@ -96,11 +97,11 @@ def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
         if settings.clean.max_chars and len(abc) > settings.clean.max_chars:
             tune = cut_tune(tune, settings.clean.max_chars)
             if not tune.n_bars:
-                return _NOTHING | {"drop_reason": "first_bar_too_long"}
+                return _NOTHING | {"drop_reason": DropReason.FIRST_BAR_TOO_LONG}
             performance, abc = perform(tune), print_tune(tune, "bars")
     except AbcError as error:
         logger.warning("%s: %s", row["path"], error)
-        return _NOTHING | {"drop_reason": "unreadable_abc"}
+        return _NOTHING | {"drop_reason": DropReason.UNREADABLE_ABC}
     counts = measured(performance, abc) | {"figures": figures} | instruments(tune)
     if settings.clean.strip_directives:
         abc = strip_directives(abc)
@@ -114,12 +115,11 @@ def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
     if least := settings.filter.min_voice_gzip_ratio:
         abc = keep_informative_voices(row["abc"], least)
         if abc == "":
-            return {"drop_reason": "too_repetitive"}
+            return {"drop_reason": DropReason.TOO_REPETITIVE}
         if abc != row["abc"]:
             changed = clean_row(row | {"abc": abc}, settings)
-    row = row | changed
-    reason = drop_reason(row["abc"], row["n_notes"], row["gzip_ratio"], settings.filter)
-    return changed | {"drop_reason": changed.get("drop_reason") or reason}
+    reason = changed.get("drop_reason") or drop_reason(row | changed, settings.filter)
+    return changed | {"drop_reason": reason}
 
 
 def encode_rows(

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.abc_to_midi import abc_to_midi
+from data_prep.midi_file import MIDI_SUFFIXES, find_header
 
 from .midi_player import INSTALL, cached_player, optional, read_events
 
@@ -160,11 +161,14 @@ def encode(wav: bytes, format: str) -> bytes:
 
 
 def _render_file(path: Path, soundfont: Path, out: Path) -> None:
-    kinds = (".mid", ".midi", ".abc")
+    kinds = (*MIDI_SUFFIXES, ".abc")
     if path.suffix.lower() not in kinds:
         raise ValueError(f"expected one of {', '.join(kinds)}")
     data = path.read_bytes()
-    midi = abc_to_midi(data.decode("utf-8")) if path.suffix.lower() == ".abc" else data
+    if path.suffix.lower() == ".abc":
+        midi = abc_to_midi(data.decode("utf-8"))
+    else:
+        midi = data[max(0, find_header(data)) :]  # out of its wrapper, if it has one
     format = out.suffix[1:]
     out.write_bytes(encode(render_midi(midi, soundfont, SAMPLE_RATES[format]), format))
 

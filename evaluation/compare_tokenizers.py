@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.explain import explain
+
 from .finished_run import FinishedRun, interval, open_runs, ratio_interval, song_draws
 
 logger = logging.getLogger(__name__)
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     print(f"{len(content['runs'])} runs -> {options.out}")
     return 0

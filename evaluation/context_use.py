@@ -37,6 +37,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.explain import explain
 from scaling.families import FAMILIES
 
 from .finished_run import FinishedRun, interval, open_runs, song_draws, window_nll
@@ -212,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(content) + "\n", "utf-8")
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     print(f"{len(content['runs'])} runs, {content['settings']['n_songs']} songs -> {out}")
     return 0

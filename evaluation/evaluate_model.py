@@ -29,6 +29,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from data_prep.explain import explain
 from modeling.pipeline_abc_music import AbcMusicPipeline
 
 from .distance import MIN_PIECES, compare_sets
@@ -197,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         metrics = evaluate(find_model(options.model), options.n, options.seed, Path(options.model))
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on with what is missing", file=sys.stderr)

@@ -32,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.explain import explain
 from training.blocks import DENOMINATORS
 from training.validation import SongLoss
 
@@ -293,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     print(f"{len(content['runs'])} runs, {len(content['sanity'])} data sets -> {options.out}")
     return 0

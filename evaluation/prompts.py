@@ -6,14 +6,13 @@ import logging
 from pathlib import Path
 
 from data_prep.abc_to_midi import perform
+from data_prep.midi_file import MIDI_SUFFIXES, find_header
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.notation import AbcError
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
 
 logger = logging.getLogger(__name__)
-
-MIDI_SUFFIXES = (".mid", ".midi", ".kar")
 
 
 def beginning(abc: str, n_bars: int) -> str:
@@ -44,7 +43,7 @@ def read_prompt(path: Path, n_bars: int) -> str:
         ValueError: If it is neither, or has no more bars than that.
     """
     content = path.read_bytes()
-    if path.suffix.lower() in MIDI_SUFFIXES or content.startswith(b"MThd"):
+    if path.suffix.lower() in MIDI_SUFFIXES or find_header(content) >= 0:
         abc = midi_to_abc(content)
     else:
         abc = _as_bars(content.decode("utf-8", "replace"), path)

@@ -34,6 +34,7 @@ from transformers import (
 import modeling  # registers our own families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.corpus import DIALECT
+from data_prep.explain import explain
 from data_prep.stages import code_digest
 from modeling.pipeline_abc_music import AbcMusicPipeline
 
@@ -281,7 +282,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = make_samples(name, settings, folder, [_wish(options)])
         write_tunes(rows, folder)
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on with what is missing", file=sys.stderr)

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from data_prep.abc_to_midi import abc_to_midi
+from data_prep.explain import explain
 
 from .audio import SAMPLE_RATES, encode, render_midi
 from .engraving import engrave_all
@@ -92,7 +93,7 @@ def play_all(texts: list[str | None]) -> list[str | None]:
             except ValueError as error:  # of this tune: silence, or too large
                 logger.info("a tune is not played: %s", error)
             except (ImportError, FileNotFoundError) as error:  # of all
-                logger.warning("no players on the page: %s", str(error).splitlines()[0])
+                logger.warning("no players on the page: %s", explain(error))
                 return [None] * len(texts)
         sounds.append(sound)
     return sounds

@@ -237,7 +237,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folders = publish(options.run, options.repo, *wanted)
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        print(f"error: {reason}", file=sys.stderr)
         return 2
     for folder in folders:
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

@@ -82,7 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.dry_run:
             push(folder, options.repo, "dataset")
     except (ValueError, OSError) as error:
-        print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        print(f"error: {reason}", file=sys.stderr)
         return 2
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0

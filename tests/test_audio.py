@@ -395,8 +395,8 @@ def test_bad_file_is_reported_and_the_others_rendered(font, tmp_path, tune_files
     abc.write_text(midi_to_abc(tune_files[1].read_bytes()), "utf-8")
     broken.write_text("no tune", "utf-8")
     same.write_bytes(WHOLE)
-    good = tmp_path / "c.mid"
-    good.write_bytes(WHOLE)
+    good = tmp_path / "c.rmi"
+    good.write_bytes(b"RIFF\0\0\0\0RMIDdata\0\0\0\0" + WHOLE)
     files = [abc, broken, same, tmp_path / "gone.mid", tmp_path / "tune.pdf", good]
     arguments = [*map(str, files), "--out", str(tmp_path / "out"), "--soundfont", str(font)]
     assert audio.main(arguments) == 2

@@ -1,15 +1,18 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from measuring import measure
@@ -17,6 +20,7 @@ from measuring import measure
 from data_prep import convert as command
 from data_prep.convert import SCHEMA, SHARD_FILES, Conversion, convert_collection
 from data_prep.convert_file import convert_file, count
+from data_prep.midi_file import LIMITS
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.sources import open_source
 
@@ -150,6 +154,42 @@ def test_worker_that_dies_costs_one_file(music, whole, tmp_path):
     assert [row["path"] for row in crashed] == ["b.zip/000.mid", "page.mid"]
     assert all(row["digest"] and f"code -{signal.SIGSEGV:d}" in row["message"] for row in crashed)
     assert len(rows(tmp_path)) == sum(row["drop_reason"] != "crash" for row in rows(tmp_path)) + 2
+
+
+def archive_of_members_that_cannot_be_read(path, tune):
+    """A good file, one that is encrypted, and names that a folder cannot or must not have."""
+    names = ["J:Bach.mid", "../x.mid", "good.mid", "secret.mid"]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, tune)
+    content = bytearray(path.read_bytes())
+    headers = [found.start() for found in re.finditer(rb"PK\x01\x02", content)]
+    content[headers[names.index("secret.mid")] + 8] |= 1  # its flag
+    path.write_bytes(content)
+
+
+def test_members_that_cannot_be_read_are_rows_and_all_others_are_converted(tmp_path, tune_files):
+    folder, tune = tmp_path / "music", tune_files[0].read_bytes()
+    folder.mkdir()
+    archive_of_members_that_cannot_be_read(folder / "a.zip", tune)
+    with tarfile.open(folder / "b.tar", "w") as archive:
+        archive.add(tune_files[0], "good.mid")
+        hard = tarfile.TarInfo("hard.mid")
+        hard.type, hard.linkname = tarfile.LNKTYPE, "good.mid"
+        archive.addfile(hard)
+    pq.write_table(pa.table({"midi": [tune, None]}), folder / "c.parquet")
+    (folder / "good.mid").write_bytes(tune)
+    (folder / "link.mid").symlink_to("nowhere")
+    with (folder / "large.mid").open("wb") as file:
+        file.truncate(LIMITS.bytes + 1)
+    convert(folder, tmp_path / "out", 2)
+    found = {row["path"]: row["drop_reason"] for row in rows(tmp_path / "out")}
+    good = {"a.zip/good.mid", "b.tar/good.mid", "c.parquet/00000000", "good.mid"}
+    refused = {"a.zip/J:Bach.mid", "a.zip/../x.mid", "a.zip/secret.mid", "b.tar/hard.mid"}
+    refused |= {"c.parquet/00000001", "link.mid"}
+    assert found == dict.fromkeys(good) | dict.fromkeys(refused, "unreadable_member") | {
+        "large.mid": "too_many_bytes"
+    }
 
 
 def eats_memory(name, midi, layout):
@@ -331,7 +371,7 @@ def test_second_conversion_into_a_folder_is_refused(music, tmp_path):
     assert process.wait(60) == 0
     if second.returncode:  # else the first had ended before it
         assert (second.returncode, error.count("\n")) == (2, 1)
-        assert "another conversion is writing there" in error
+        assert "another process is writing there" in error
 
 
 def limited_files():

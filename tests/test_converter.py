@@ -203,6 +203,15 @@ def test_patterns_of_format_2_are_played_one_after_another():
     assert quarters(abc_to_midi(midi_to_abc(midi))) == {(0, 1, 60), (4, 1, 60)}
 
 
+def test_tracks_are_counted_in_the_file_where_its_header_says_fewer():
+    tracks = [track(*notes((beat * 480, 480, 60 + beat))) for beat in range(3)]
+    said = midi_file(*tracks, n_tracks=2)
+    assert midi_to_abc(said) == midi_to_abc(midi_file(*tracks))
+    two = midi_to_abc(midi_file(*tracks[:2]))
+    assert midi_to_abc(said[:-3]) == two  # cut off
+    assert midi_to_abc(midi_file(*tracks[:2]) + b"MTrk\0\0\0\3\0\x90\x3c") == two  # broken
+
+
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
@@ -237,6 +246,9 @@ BOMBS = {
     ),
     "hours of silence": midi_file(track(*notes(*((n << 27, 1, 60) for n in range(9)))), division=1),
     "millions of notes": midi_file(track(*notes((0, 1, 60))) + bytes(40_000_000)),
+    "notes held for thousands of bars": midi_file(
+        *[track(*notes(*((0, 5000 * 96, pitch) for pitch in range(128))))] * 16, division=24
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from transformers import AutoTokenizer
 from data_prep import describe, pipeline
 from data_prep.blocks import write_blocks, write_stream
 from data_prep.clean import CleanSettings, clean_abc, cut_tune
+from data_prep.convert import lock
 from data_prep.convert_file import convert_file
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
@@ -192,6 +193,18 @@ def test_broken_off_conversion_goes_on_at_the_first_missing_shard(made, monkeypa
     assert {shard.name: shard.read_bytes() for shard in shards} == whole
 
 
+def test_second_pipeline_on_a_folder_is_refused_and_takes_nothing_from_the_first(made, capsys):
+    root, command = made
+    unfinished = root / "data/fiddle/tiny/2_clean.123.part"
+    unfinished.mkdir()
+    with lock(unfinished.parent):
+        assert pipeline.main([*command, "--workers", "1"]) == 2
+    error = capsys.readouterr().err
+    assert (error.count("\n"), unfinished.exists()) == (1, True)
+    assert f"{unfinished.parent}: another process is writing there; let it end" in error
+    unfinished.rmdir()
+
+
 def test_presets_of_a_dataset_share_its_conversion(made, monkeypatch):
     root, command = made
     config = root / "data_other.yaml"
@@ -303,18 +316,11 @@ def test_transposed_copy_at_another_tempo_is_a_duplicate(chorale):
     assert measure(midi_to_abc(other.dumps_midi()))["fingerprint"] != same[0]
 
 
-def test_filter_names_its_reason(chorale):
-    abc = midi_to_abc(chorale)
-    assert drop_reason(abc, 100, 0.5, FilterSettings()) is None
-    assert drop_reason(abc, 15, 0.5, FilterSettings()) == "too_few_notes"
-    assert drop_reason(abc, 100, 0.5, FilterSettings(max_chars=10)) == "too_long"
-    assert drop_reason(abc, 100, 0.5, FilterSettings(min_gzip_ratio=0.9)) == "too_repetitive"
-    loop = abc[: abc.index("[V:1]")] + "[V:1]C16|\n[V:2]D16|\n" * 4
-    assert drop_reason(loop, 100, 0.5, FilterSettings(max_rest_share=0.7)) == "too_many_rests"
-    copied = FilterSettings(max_copied_share=0.7)
-    assert drop_reason(loop, 100, 0.5, copied) == "too_many_copied_bars"
-    lenient = FilterSettings(max_rest_share=0.8, max_copied_share=0.8)
-    assert drop_reason(loop, 100, 0.5, lenient) is None
+def test_filter_names_its_reason():
+    row = {"n_notes": 100, "gzip_ratio": 0.5}
+    assert drop_reason(row, FilterSettings()) is None
+    assert drop_reason(row | {"n_notes": 15}, FilterSettings()) == "too_few_notes"
+    assert drop_reason(row, FilterSettings(min_gzip_ratio=0.9)) == "too_repetitive"
 
 
 def test_voices_that_only_repeat_are_left_out_and_the_tune_stays(chorale):

@@ -10,6 +10,7 @@ from data_prep.tokens import TokenSettings, train_tokenizer
 from evaluation import sampling
 from evaluation.engraving import engrave
 from evaluation.metrics import rate, validity, wilson_interval
+from evaluation.prompts import beginning, read_prompt
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,15 @@ def test_wishes_and_own_music_reach_the_tunes(tmp_path, tiny_model, tokenizer, c
     (tmp_path / "bad.abc").write_text("no music at all")
     assert sampling.main([*command, str(tmp_path / "b"), "--prompt", f"{tmp_path}/bad.abc"]) == 2
     assert "bad.abc" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "wrapper"),
+    [("a.rmi", b"RIFF\0\0\0\0RMIDdata\0\0\0\0"), ("a.mid.bin", bytes(128)), ("a.KAR", b"")],
+)
+def test_prompt_is_midi_by_what_the_converter_calls_midi(tmp_path, chorale, name, wrapper):
+    (tmp_path / name).write_bytes(wrapper + chorale)
+    assert read_prompt(tmp_path / name, 2) == beginning(midi_to_abc(chorale), 2)
 
 
 def test_missing_model_is_one_clear_line(tmp_path, capsys):

@@ -9,7 +9,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from scaling.counts import ModelShape, count_parameters
 from scaling.families import FAMILIES
 from training.budget import accumulation_steps, plan_budget
-from training.config import ConfigError, format_override, load_config, parse_override
+from training.config import (
+    ConfigError,
+    format_override,
+    load_config,
+    parse_override,
+    resolve_config,
+)
 from training.model import count_layer_parameters, model_shape
 
 SIZE_FILES = sorted(path for family in FAMILIES for path in CONFIGS.glob(f"{family}_*.yaml"))
@@ -118,6 +124,21 @@ def test_missing_key_is_named(tmp_path):
     path.write_text("model: {model_type: abc_gpt, hidden_size: 16}\n")
     with pytest.raises(ConfigError, match=r"model\.num_hidden_layers is missing in .*bare\.yaml"):
         load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "misspelt"),
+    [("hidden_size", "hiden_size"), ("model_type", "model_typ"), ("num_hidden_layers", "n_layers")],
+)
+def test_misspelt_required_key_is_named_as_such_if_it_is_near(tmp_path, key, misspelt):
+    shape = {"model_type": "abc_gpt", "hidden_size": 16, "num_hidden_layers": 1}
+    shape[misspelt] = shape.pop(key)
+    path = write_size(tmp_path, model=shape | {"num_attention_heads": 2})
+    known = rf"unknown key model\.{misspelt} in {path}; did you mean model\.{key}\?"
+    expected = known if misspelt != "n_layers" else rf"model\.{key} is missing in {path}"
+    for read in (load_config, resolve_config):
+        with pytest.raises(ConfigError, match=expected):
+            read(path)
 
 
 @pytest.mark.parametrize(

@@ -266,8 +266,13 @@ def _check_required(flat: Flat, origins: Origins) -> None:
     if is_finetuning:
         _check_finetuning(flat, origins)
     more = REQUIRED_FROM_PRETRAINED if is_finetuning else REQUIRED_FROM_SCRATCH
-    for key, hint in (more | REQUIRED).items():
+    required = more | REQUIRED
+    for key, hint in required.items():
         if key not in flat:
+            others = flat.keys() - required.keys()
+            if near := difflib.get_close_matches(key, others, n=1, cutoff=0.8):
+                found = f"unknown key {near[0]} in {origins[near[0]]}"
+                raise ConfigError(f"{found}; did you mean {key}?")
             origin = origins["size"]
             raise ConfigError(f"{key} is missing in {origin}; add it, or name a base that has it")
         if not _fits(flat[key], hint):

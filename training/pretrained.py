@@ -208,5 +208,5 @@ def _merges_and_vocabulary(tokenizer: "PreTrainedTokenizerBase") -> Any:
 
 
 def _missing(model: str, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0]
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return f"{model} is no folder here, and the Hub did not give it: {reason}"

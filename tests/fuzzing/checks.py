@@ -18,7 +18,8 @@ from typing import TypeVar
 from symusic import Score
 
 from data_prep.abc_to_midi import Performance, abc_to_midi, perform
-from data_prep.midi_file import LIMITS, REASONS, MidiError
+from data_prep.drop_reasons import DropReason
+from data_prep.midi_file import LIMITS, MidiError
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.notation import TICKS_PER_QUARTER, AbcError
 from data_prep.tune import print_tune
@@ -86,7 +87,7 @@ def _convert(step: str, midi: bytes) -> str | None:
         with _step(step):
             return midi_to_abc(midi, layout="bars")
     except MidiError as error:
-        if error.reason not in REASONS:
+        if not isinstance(error.reason, DropReason):
             raise _FindingError(f"{step}: reason {error.reason!r} is not in the list") from error
         return None
 
