@@ -35,17 +35,15 @@ import pyarrow.parquet as pq
 from .archives import Member
 from .convert import (
     Converted,
-    Shard,
     argument_parser,
     lock,
     make_shards,
-    missing_shards,
-    plan_shards,
     recorded_paths,
     summary_line,
     write_summary,
 )
 from .convert_pool import Conversion
+from .shard_files import Shard, missing_shards, plan_shards
 from .sources import Source, open_source
 from .stages import explain, read_stage
 

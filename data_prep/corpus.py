@@ -26,6 +26,7 @@ from transformers import AutoTokenizer
 
 from .augment import AugmentSettings
 from .blocks import write_blocks, write_stream
+from .code_identity import code_digest
 from .parts import (
     FILES_A_PART,
     Part,
@@ -44,7 +45,6 @@ from .unique_tunes import cluster_tunes, first_of_copies, write_clustered
 
 logger = logging.getLogger(__name__)
 
-DIALECT = ("notation", "bar_reader", "tune", "tune_parser", "abc_to_midi")
 _STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 # What tokenizers are trained on. Merges learned from all 97 million characters of a corpus took 3.4
 # GB, and made held-out text shorter by 0.4 % (4,096 tokens) and 1.7 % (20,000).
@@ -81,35 +81,17 @@ class CorpusStages:
         """Runs all stages; returns stage name -> content of its stage.json."""
         settings = self.settings
         duplicates = {"duplicates": asdict(settings.duplicates)}
-        self._stage(
-            "2_clean",
-            asdict(settings.clean) | duplicates,
-            (*DIALECT, "clean", "duplicates"),
-            self._clean,
-        )
-        self._stage(
-            "3_filtered",
-            asdict(settings.filter) | duplicates,
-            (*DIALECT, "clean", "filter_tunes", "duplicates", "unique_tunes"),
-            self._filter,
-        )
-        self._stage("4_split", asdict(settings.split), ("split",), self._split)
+        self._stage("2_clean", asdict(settings.clean) | duplicates, self._clean)
+        self._stage("3_filtered", asdict(settings.filter) | duplicates, self._filter)
+        self._stage("4_split", asdict(settings.split), self._split)
         context = {"context_length": settings.blocks.block_length}
-        self._stage(
-            "5_tokens",
-            asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context,
-            ("tokens", *((*DIALECT, "clean", "augment") if settings.augment.copies else ())),
-            self._tokens,
-        )
-        self._stage("6_blocks", asdict(settings.blocks), ("blocks",), self._blocks)
+        tokens = asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context
+        self._stage("5_tokens", tokens, self._tokens)
+        self._stage("6_blocks", asdict(settings.blocks), self._blocks)
         return self.done
 
     def _stage(
-        self,
-        name: str,
-        settings: dict[str, Any],
-        modules: tuple[str, ...],
-        work: Callable[[Path], dict[str, Any]],
+        self, name: str, settings: dict[str, Any], work: Callable[[Path], dict[str, Any]]
     ) -> None:
         before = _STAGES[_STAGES.index(name) - 1]
 
@@ -122,11 +104,18 @@ class CorpusStages:
 
         self.done[name] = run_stage(
             self.folder / name,
-            inputs=[self.done[before]["digest"]],
+            inputs=self._inputs(before),
             settings=settings,
-            modules=(*modules, "corpus", "parts", "tune_rows"),
+            code=code_digest(work),
             work=checked,
         )
+
+    def _inputs(self, stage: str) -> list[str]:
+        """Digests of what a stage has made."""
+        done = self.done[stage]
+        # A split by file goes by whole names, of which the digest leaves out the folder of all.
+        names = done.get("top_folders", {}) if self.settings.split.by == "file" else {}
+        return [done["digest"], *names.values()]
 
     def _clean(self, out: Path) -> dict[str, Any]:
         work = partial(clean_rows, settings=self.settings)

@@ -28,16 +28,6 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = Path(__file__).parent
-
-
-def code_digest(modules: Sequence[str]) -> str:
-    """Returns a digest of the source of modules of this package, e.g. `["tune", "clean"]`."""
-    digest = hashlib.sha256()
-    for module in sorted(modules):
-        digest.update((PACKAGE / f"{module}.py").read_bytes())
-    return digest.hexdigest()[:16]
-
 
 def read_stage(folder: Path) -> dict[str, Any] | None:
     """Returns the stage.json of a finished stage, or None."""
@@ -45,12 +35,26 @@ def read_stage(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text("utf-8")) if path.exists() else None
 
 
+def is_fresh(about: Path, expected: dict[str, Any]) -> bool:
+    """Whether a result was made of what it would be made of now.
+
+    Args:
+        about: The JSON file beside the result; where it is missing or damaged, nothing is fresh.
+        expected: Entries of it that decide.
+    """
+    try:
+        found = json.loads(about.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(found, dict) and found | json.loads(json.dumps(expected)) == found
+
+
 def run_stage(
     folder: Path,
     *,
     inputs: Sequence[str],
     settings: dict[str, Any],
-    modules: Sequence[str],
+    code: str,
     work: Callable[[Path], dict[str, Any]],
 ) -> dict[str, Any]:
     """Runs a stage, unless its result lies there already.
@@ -59,16 +63,16 @@ def run_stage(
         folder: The result. It is written under another name and renamed when it is whole.
         inputs: Digests of what goes in.
         settings: The settings of this stage, as JSON.
-        modules: Modules of this package whose code decides the result.
+        code: Digest of the code that decides the result.
         work: Fills the folder it is given and returns what stage.json shall say: counts.
 
     Returns:
         The content of stage.json.
     """
-    key = json.dumps([list(inputs), settings, code_digest(modules)], sort_keys=True)
+    key = json.dumps([list(inputs), settings, code], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()
-    done = read_stage(folder)
-    if done and done["digest"] == digest:
+    if is_fresh(folder / "stage.json", {"digest": digest}):
+        done = read_stage(folder)
         if _is_whole(folder, done):
             logger.info("%s: unchanged", folder)
             return done

@@ -15,9 +15,10 @@ import pytest
 from measuring import measure
 
 from data_prep import convert as command
-from data_prep.convert import SCHEMA, SHARD_FILES, Conversion, convert_collection
+from data_prep.convert import Conversion, convert_collection
 from data_prep.convert_file import convert_file, count
 from data_prep.midi_to_abc import midi_to_abc
+from data_prep.shard_files import SCHEMA, SHARD_FILES
 from data_prep.sources import open_source
 
 ROOT = Path(__file__).parent.parent

@@ -485,7 +485,7 @@ def files_of(folder):
 
 @pytest.fixture
 def in_many_parts(monkeypatch):
-    monkeypatch.setattr("data_prep.convert.SHARD_FILES", 8)
+    monkeypatch.setattr("data_prep.shard_files.SHARD_FILES", 8)
     monkeypatch.setattr("data_prep.corpus.FILES_A_PART", 2)
 
 
