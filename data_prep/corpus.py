@@ -38,7 +38,7 @@ from .parts import (
 )
 from .settings import DataSettings
 from .split import SPLITS, split_of
-from .stages import check_files, measure_resources, run_stage
+from .stages import check_files, measure_resources, read_stage, run_stage
 from .tokens import train_tokenizer
 from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
 from .unique_tunes import cluster_tunes, first_of_copies, write_clustered
@@ -62,6 +62,7 @@ class CorpusStages:
         workers: Processes; all cores if None.
         done: Stage name -> content of its stage.json; at first that of the conversion.
         measured: Stage name -> what it took; of the stages that were not there already.
+        same_tokens: Whether the stage before this one was 5_tokens and left the files it found.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class CorpusStages:
         self.workers = workers
         self.done = {"1_abc": conversion}
         self.measured: dict[str, dict[str, float]] = {}
+        self.same_tokens = False
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Runs all stages; returns stage name -> content of its stage.json."""
@@ -102,13 +104,16 @@ class CorpusStages:
             self.measured[name] = measure_resources(time.monotonic() - start, self.workers)
             return counts
 
+        files = (read_stage(self.folder / name) or {}).get("files")
         self.done[name] = run_stage(
             self.folder / name,
             inputs=self._inputs(before),
             settings=settings,
             code=code_digest(work),
             work=checked,
+            keeps_names=name != "6_blocks" or self.same_tokens,  # its digest stands for both
         )
+        self.same_tokens = name == "5_tokens" and files == self.done[name]["files"]
 
     def _inputs(self, stage: str) -> list[str]:
         """Digests of what a stage has made."""
