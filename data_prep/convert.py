@@ -160,7 +160,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     shards, code = converted.shards, converter_code()
     before = read_stage(folder)
     names = {shard.name for shard in shards}
-    if before and (before["files"].keys(), before["sources"]) == (names, converted.sources):
+    if before and before["files"].keys() == names and before["sources"] == converted.sources:
         return before
     sums: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
