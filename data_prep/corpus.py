@@ -107,7 +107,7 @@ class CorpusStages:
         files = (read_stage(self.folder / name) or {}).get("files")
         self.done[name] = run_stage(
             self.folder / name,
-            inputs=self._inputs(before),
+            inputs=self.input_digests(before),
             settings=settings,
             code=code_digest(work),
             work=checked,
@@ -115,8 +115,8 @@ class CorpusStages:
         )
         self.same_tokens = name == "5_tokens" and files == self.done[name]["files"]
 
-    def _inputs(self, stage: str) -> list[str]:
-        """Digests of what a stage has made."""
+    def input_digests(self, stage: str) -> list[str]:
+        """Returns the digests of what a stage has made, for the stage after it."""
         done = self.done[stage]
         # A split by file goes by whole names, of which the digest leaves out the folder of all.
         names = done.get("top_folders", {}) if self.settings.split.by == "file" else {}

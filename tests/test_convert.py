@@ -18,7 +18,7 @@ import pytest
 from measuring import measure
 
 from data_prep import convert as command
-from data_prep.convert import Conversion, convert_collection
+from data_prep.convert import Conversion, convert_collection, write_summary
 from data_prep.convert_file import convert_file, count
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.shard_files import SCHEMA, SHARD_FILES, plan_shards
@@ -319,6 +319,27 @@ def test_touched_file_of_other_bytes_is_converted_again(music, whole, tmp_path):
     convert(copy, out)
     (row,) = (row for row in rows(out) if row["path"] == "page.mid")
     assert row["digest"] == hashlib.sha256(b"<body>").hexdigest()
+
+
+def test_other_bytes_names_or_order_are_another_collection(tmp_path, tune_files):
+    one, two = (file.read_bytes() for file in tune_files[:2])
+    digests = []
+    for number, files in enumerate(
+        (
+            {"top/a.mid": one, "top/b.mid": two},
+            {"a.mid": one, "b.mid": two},
+            {"a.mid": two, "b.mid": one},
+            {"a.mid": one, "c.mid": two},
+            {"a.mid": one, "b/b.mid": two},
+        )
+    ):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        out = tmp_path / str(number)
+        digests.append(write_summary(out, convert(f"{out}.zip", out), "bars")["digest"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
 
 
 def test_tar_without_times_is_looked_at_again_when_it_is_another(tmp_path):
