@@ -41,14 +41,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.abc_to_midi import perform
 from data_prep.clean import clean_abc, fingerprint
-from data_prep.convert_file import CONVERTER
-from data_prep.corpus import DIALECT
+from data_prep.code_identity import code_digest
 from data_prep.duplicates import DuplicateSettings, Sketches, clusters, sketch, top_lines
 from data_prep.midi_file import MidiError
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.sources import Source, open_source
 from data_prep.split import SplitSettings, split_of
-from data_prep.stages import code_digest, worker_pool
+from data_prep.stages import worker_pool
 from data_prep.tune_parser import parse_tune
 
 CACHE = Path("runs/duplicates")
@@ -93,7 +92,8 @@ def convert(midi: bytes) -> tuple[str, list[np.ndarray]] | None:
 
 def read_songs(source: Source, workers: int) -> list[Song]:
     """Returns the songs of a source, from the cache if it holds them."""
-    path = CACHE / f"{source.name}-{code_digest((*CONVERTER, *DIALECT, 'clean', 'duplicates'))}.npz"
+    code = code_digest(midi_to_abc, clean_abc, parse_tune, perform, fingerprint, top_lines)
+    path = CACHE / f"{source.name}-{code}.npz"
     if not path.exists():
         write_songs(path, list(_convert_all(source, workers)))
     with np.load(path) as cache:

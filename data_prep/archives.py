@@ -57,7 +57,8 @@ class Member:
 
     Attributes:
         name: Path inside the source; bytes that are no UTF-8 are surrogates.
-        stamp: Changes when the file does: checksum in a zip, size and time elsewhere.
+        stamp: Where it is as it was, so is the file: checksum in a zip; elsewhere size and time, of
+            the archive if there is one.
         place: Where an archive holds it: names may stand in it twice.
         archive: Path of its archive inside a folder, else "".
     """
@@ -167,6 +168,8 @@ class TarMembers:
             raise SourceError(f"{self.path} changed while it was read; repeat the command")
 
     def _walk(self) -> Iterator[tuple[tarfile.TarFile, Member, tarfile.TarInfo]]:
+        # Times inside may all be the same: what is packed to be reproduced has none.
+        state = self.path.stat()
         with _open_plain(self.path) as plain:
             bounded = _BoundedReads(plain)
             with tarfile.open(
@@ -175,7 +178,7 @@ class TarMembers:
                 place = 0
                 while info := archive.next():
                     if is_midi(info.name) and not info.isdir():
-                        stamp = f"{info.size}-{info.mtime:.0f}"
+                        stamp = f"{state.st_size}-{state.st_mtime_ns}-{info.size}"
                         yield archive, Member(info.name, stamp, place), info
                     place += 1
                     archive.members.clear()  # else they pile up, a kilobyte each

@@ -3,9 +3,9 @@
     python -m data_prep.convert SOURCE [SOURCE ...] OUT [--workers N] [--layout bars]
 
 Each shard is one parquet file that appears whole or not at all, under a name that holds a digest
-of its input and of the converter's code. A broken-off conversion therefore goes on at the first
-missing shard, and a changed converter does its work again. The output is the same, byte by byte,
-for any number of workers and interruptions.
+of its input and of the converter's code (shard_files.py). A broken-off conversion therefore goes on
+at the first missing shard, and a changed converter does its work again. The output is the same,
+byte by byte, for any number of workers and interruptions.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import argparse
 import fcntl
 import hashlib
 import itertools
+import json
 import logging
 import os
-import re
-import secrets
 import sys
 import time
 from collections import Counter
@@ -27,37 +26,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from .archives import Member
-from .convert_file import CONVERTER
-from .convert_pool import Conversion, Converter, File, Row, bound_memory
+from .convert_pool import Conversion, Converter, bound_memory
 from .drop_reasons import counted, reasons_help
 from .explain import explain
-from .sources import Source, open_source
-from .stages import code_digest, describe_files, read_stage, worker_pool, write_json
-from .tune import LAYOUTS
-
-SHARD_FILES = 128  # what an interruption costs at most
-SCHEMA = pa.schema(
-    [
-        ("digest", pa.string()),  # sha256 of the bytes; "" if they could not be read
-        ("source", pa.string()),
-        ("path", pa.string()),
-        ("abc", pa.string()),
-        ("drop_reason", pa.string()),
-        ("message", pa.string()),
-        ("n_notes", pa.int64()),
-        ("n_bars", pa.int64()),
-        ("n_seconds", pa.float64()),
-        ("n_voices", pa.int32()),
-        ("programs", pa.list_(pa.int32())),
-        ("has_drums", pa.bool_()),
-    ]
+from .shard_files import (
+    Shard,
+    converter_code,
+    files_of,
+    missing_shards,
+    plan_shards,
+    write_shard,
 )
-_SHARD_NAME = re.compile(r"part-\d{5,}-[0-9a-f]{12}\.(parquet|[0-9a-f]{8}\.part)")
+from .sources import Source, open_source
+from .stages import describe_files, read_stage, worker_pool, write_json
+from .tune import LAYOUTS
 
 
 @dataclass(frozen=True)
@@ -75,15 +59,6 @@ class Converted:
     sources: list[str]
     n_files: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file of the output, and what goes into it; it is done when it lies at its path."""
-
-    path: Path
-    source: Source
-    members: list[Member]
 
 
 def convert_collection(
@@ -145,35 +120,6 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
-    """Removes shards of other inputs from a folder, and returns those that are still to be made."""
-    wanted = {shard.path for shard in shards}
-    for path in folder.iterdir():
-        if _SHARD_NAME.fullmatch(path.name) and path not in wanted:
-            path.unlink()
-    return [shard for shard in shards if not shard.path.exists()]
-
-
-def plan_shards(sources: list[Source], folder: Path, layout: str) -> list[Shard]:
-    """Cuts each source into shards; a shard holds files of one source.
-
-    Raises:
-        SourceError: If a source cannot be read or is empty.
-    """
-    code = code_digest(CONVERTER)
-    shards: list[Shard] = []
-    for source in sorted(set(sources), key=lambda source: (source.name, str(source.path))):
-        members = source.members()
-        for start in range(0, len(members), SHARD_FILES):
-            part = members[start : start + SHARD_FILES]
-            lines = [source.name, layout, code, *(f"{m.name} {m.stamp}" for m in part)]
-            text = "\n".join(lines).encode("utf-8", "surrogateescape")
-            digest = hashlib.sha256(text).hexdigest()[:12]
-            path = folder / f"part-{len(shards):05d}-{digest}.parquet"
-            shards.append(Shard(path, source, part))
-    return shards
-
-
 def make_shards(
     shards: list[Shard],
     conversion: Conversion,
@@ -193,34 +139,9 @@ def make_shards(
         OSError: If a shard cannot be written; those before it are kept.
     """
     with worker_pool(workers, bound_memory) as pool:
-        done = Converter(pool, conversion).rows(_files(shards), advance)
+        done = Converter(pool, conversion).rows(files_of(shards), advance)
         for shard, rows in zip(shards, done, strict=True):
-            _write_shard(shard, rows)
-
-
-def _files(shards: list[Shard]) -> Iterator[Iterator[File]]:
-    """Yields the files of each shard; they are read as they are taken, in one pass a source."""
-    for source, group in itertools.groupby(shards, key=lambda shard: shard.source):
-        ours = list(group)
-        contents = source.read([member for shard in ours for member in shard.members])
-        for shard in ours:
-            yield (
-                (member.name, content)
-                for member, content in itertools.islice(contents, len(shard.members))
-            )
-
-
-def _write_shard(shard: Shard, rows: list[Row]) -> None:
-    # A name of its own for each try: on a cluster, a lost task may still write when its
-    # successor does. Both put the same bytes there.
-    part = shard.path.with_suffix(f".{secrets.token_hex(4)}.part")
-    try:
-        table = pa.Table.from_pylist([row | {"source": shard.source.name} for row in rows], SCHEMA)
-        pq.write_table(table, part, compression="zstd")
-        part.replace(shard.path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+            write_shard(shard, rows)
 
 
 # ---------------------------------------------------------------- summary
@@ -228,6 +149,11 @@ def _write_shard(shard: Shard, rows: list[Row]) -> None:
 
 def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, Any]:
     """Counts the rows of the shards by reason and writes stage.json beside them.
+
+    Its `digest` is of the content: the names and bytes of the files that were converted, in order,
+    the layout and the converter's code. Neither times count nor where the files lie: the folder
+    that all of them are in is not part of their names, since an archive of a folder holds it or
+    not. It is in `top_folders`.
 
     Args:
         folder: Of the shards.
@@ -237,47 +163,83 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     Returns:
         The content of stage.json.
     """
-    shards = converted.shards
-    names = "\n".join(shard.name for shard in shards)
-    digest = hashlib.sha256(names.encode()).hexdigest()
+    shards, code = converted.shards, converter_code()
     before = read_stage(folder)
-    if before and (before["digest"], before.get("sources")) == (digest, converted.sources):
+    names = {shard.name for shard in shards}
+    if before and before["files"].keys() == names and before["sources"] == converted.sources:
         return before
     sums: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
+    inputs: dict[str, list[tuple[str, ...]]] = {}
     for shard in shards:
-        _add_counts(shard, sums, dropped)
+        _add_counts(shard, sums, dropped, inputs)
+    top_folders = {source: _top_folder(files) for source, files in inputs.items()}
     stage = {
         "stage": folder.name,
-        "digest": digest,
+        "digest": _digest(inputs, top_folders, [layout, code]),
+        "top_folders": top_folders,
         "sources": converted.sources,
-        "code": code_digest(CONVERTER),
+        "code": code,
         "settings": {"layout": layout},
         "rows_in": sums["rows"],
         "rows_out": sums["rows"] - dropped.total(),
         "dropped": dict(sorted(dropped.items())),
         **{name: sums[name] for name in ("n_chars", "n_notes", "n_bars", "n_seconds")},
-        "files_converted": converted.n_files,  # by the last run, in these seconds
-        "seconds": round(converted.seconds, 1),
-        "files_per_second": round(converted.n_files / converted.seconds, 1),
+        **_speed(converted, before),
         "files": describe_files(shards),
     }
     write_json(folder / "stage.json", stage)
     return stage
 
 
-def _add_counts(shard: Path, sums: Counter[str], dropped: Counter[str]) -> None:
+def _speed(converted: Converted, before: dict[str, Any] | None) -> dict[str, float]:
+    """Returns how many files the last run that did something converted, and in what time."""
+    speed = {
+        "files_converted": converted.n_files,
+        "seconds": round(converted.seconds, 1),
+        "files_per_second": round(converted.n_files / converted.seconds, 1),
+    }
+    return {name: before[name] for name in speed} if before and not converted.n_files else speed
+
+
+def _digest(
+    inputs: dict[str, list[tuple[str, ...]]], top_folders: dict[str, str], made: list[str]
+) -> str:
+    """Returns a digest of inputs, as `_add_counts` collects them, and of what made rows of them."""
+    names = [
+        [(path.removeprefix(top_folders[source]), *content) for path, *content in files]
+        for source, files in inputs.items()
+    ]
+    return hashlib.sha256(json.dumps([made, names]).encode()).hexdigest()
+
+
+def _top_folder(files: list[tuple[str, ...]]) -> str:
+    """Returns the folder, with its slash, that all of some files are in; "" if there is none."""
+    folders = [path.split("/")[:-1] for path, *_ in files]
+    shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
+    return "".join(f"{names[0]}/" for names in shared)
+
+
+def _add_counts(
+    shard: Path,
+    sums: Counter[str],
+    dropped: Counter[str],
+    inputs: dict[str, list[tuple[str, ...]]],
+) -> None:
+    """Adds the rows of a shard to the counts, and to `inputs` source -> (path, digest, reason)."""
     from .parts import Part  # datasets takes a second to import, and each worker imports this file
 
-    columns = ["abc", "drop_reason", "n_notes", "n_bars", "n_seconds"]
-    rows = Part((shard,)).read(columns).to_pylist()
+    counted = ["n_notes", "n_bars", "n_seconds"]
+    content = ["path", "digest", "drop_reason"]
+    rows = Part((shard,)).read(["source", "abc", *content, *counted]).to_pylist()
     sums["rows"] += len(rows)
     for row in rows:
+        inputs.setdefault(row["source"], []).append(tuple(row[name] for name in content))
         if row["drop_reason"]:
             dropped[row["drop_reason"]] += 1
             continue
         sums["n_chars"] += len(row["abc"])
-        for name in columns[2:]:
+        for name in counted:
             sums[name] += row[name]
 
 

@@ -35,18 +35,16 @@ import pyarrow.parquet as pq
 from .archives import Member
 from .convert import (
     Converted,
-    Shard,
     argument_parser,
     lock,
     make_shards,
-    missing_shards,
-    plan_shards,
     recorded_paths,
     summary_line,
     write_summary,
 )
 from .convert_pool import Conversion
 from .explain import explain
+from .shard_files import Shard, missing_shards, plan_shards
 from .sources import Source, open_source
 from .stages import read_stage
 

@@ -20,12 +20,6 @@ from .midi_to_abc import check_chars, midi_to_tune
 from .notation import TICKS_PER_QUARTER
 from .tune import Tune, instruments, print_tune
 
-# The modules whose code decides what a row says.
-CONVERTER = (
-    *("notation", "bar_writer", "tune", "midi_file", "timeline", "quantize"),
-    *("releases", "voices", "merge_voices", "midi_to_abc", "convert_file"),
-)
-
 _CHORD = re.compile(r"\[([^\]]*)\][\d/]*(-?)|([A-Ga-g])[,'\d/]*(-?)")
 _LETTER = re.compile(r"[A-Ga-g]")
 

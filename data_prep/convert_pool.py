@@ -131,7 +131,7 @@ class Converter:
         return rows
 
     def _alone(self, file: File) -> Row:
-        row = _row_before(file)
+        row = row_before(file)
         if row["drop_reason"]:  # it could not even be read, and is no cause of anything
             return row
         try:
@@ -157,7 +157,7 @@ def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
             yield batch
 
 
-def _row_before(file: File) -> Row:
+def row_before(file: File) -> Row:
     """Returns the row of a file that is not converted; with its reason, if it cannot be read."""
     name, content = file
     if isinstance(content, MidiError):
@@ -170,7 +170,7 @@ def _convert_batch(files: list[File], conversion: Conversion) -> list[Row]:
     return [
         conversion.convert(name, content, conversion.layout)
         if isinstance(content, bytes)
-        else _row_before((name, content))
+        else row_before((name, content))
         for name, content in files
     ]
 

@@ -26,6 +26,7 @@ from transformers import AutoTokenizer
 
 from .augment import AugmentSettings
 from .blocks import write_blocks, write_stream
+from .code_identity import code_digest
 from .drop_reasons import DropReason, counted
 from .parts import (
     FILES_A_PART,
@@ -38,14 +39,13 @@ from .parts import (
 )
 from .settings import DataSettings
 from .split import SPLITS, split_of
-from .stages import check_files, measure_resources, run_stage
+from .stages import check_files, measure_resources, read_stage, run_stage
 from .tokens import train_tokenizer
 from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
 from .unique_tunes import cluster_tunes, first_of_copies, write_clustered
 
 logger = logging.getLogger(__name__)
 
-DIALECT = ("notation", "bar_reader", "tune", "tune_parser", "abc_to_midi")
 _STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 # What tokenizers are trained on. Merges learned from all 97 million characters of a corpus took 3.4
 # GB, and made held-out text shorter by 0.4 % (4,096 tokens) and 1.7 % (20,000).
@@ -63,6 +63,7 @@ class CorpusStages:
         workers: Processes; all cores if None.
         done: Stage name -> content of its stage.json; at first that of the conversion.
         measured: Stage name -> what it took; of the stages that were not there already.
+        same_tokens: Whether the stage before this one was 5_tokens and left the files it found.
     """
 
     def __init__(
@@ -77,40 +78,23 @@ class CorpusStages:
         self.workers = workers
         self.done = {"1_abc": conversion}
         self.measured: dict[str, dict[str, float]] = {}
+        self.same_tokens = False
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Runs all stages; returns stage name -> content of its stage.json."""
         settings = self.settings
         duplicates = {"duplicates": asdict(settings.duplicates)}
-        self._stage(
-            "2_clean",
-            asdict(settings.clean) | duplicates,
-            (*DIALECT, "clean", "duplicates"),
-            self._clean,
-        )
-        self._stage(
-            "3_filtered",
-            asdict(settings.filter) | duplicates,
-            (*DIALECT, "clean", "filter_tunes", "duplicates", "unique_tunes"),
-            self._filter,
-        )
-        self._stage("4_split", asdict(settings.split), ("split",), self._split)
+        self._stage("2_clean", asdict(settings.clean) | duplicates, self._clean)
+        self._stage("3_filtered", asdict(settings.filter) | duplicates, self._filter)
+        self._stage("4_split", asdict(settings.split), self._split)
         context = {"context_length": settings.blocks.block_length}
-        self._stage(
-            "5_tokens",
-            asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context,
-            ("tokens", *((*DIALECT, "clean", "augment") if settings.augment.copies else ())),
-            self._tokens,
-        )
-        self._stage("6_blocks", asdict(settings.blocks), ("blocks",), self._blocks)
+        tokens = asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context
+        self._stage("5_tokens", tokens, self._tokens)
+        self._stage("6_blocks", asdict(settings.blocks), self._blocks)
         return self.done
 
     def _stage(
-        self,
-        name: str,
-        settings: dict[str, Any],
-        modules: tuple[str, ...],
-        work: Callable[[Path], dict[str, Any]],
+        self, name: str, settings: dict[str, Any], work: Callable[[Path], dict[str, Any]]
     ) -> None:
         before = _STAGES[_STAGES.index(name) - 1]
 
@@ -121,13 +105,23 @@ class CorpusStages:
             self.measured[name] = measure_resources(time.monotonic() - start, self.workers)
             return counts
 
+        files = (read_stage(self.folder / name) or {}).get("files")
         self.done[name] = run_stage(
             self.folder / name,
-            inputs=[self.done[before]["digest"]],
+            inputs=self.input_digests(before),
             settings=settings,
-            modules=(*modules, "corpus", "parts", "tune_rows"),
+            code=code_digest(work),
             work=checked,
+            keeps_names=name != "6_blocks" or self.same_tokens,  # its digest stands for both
         )
+        self.same_tokens = name == "5_tokens" and files == self.done[name]["files"]
+
+    def input_digests(self, stage: str) -> list[str]:
+        """Returns the digests of what a stage has made, for the stage after it."""
+        done = self.done[stage]
+        # A split by file goes by whole names, of which the digest leaves out the folder of all.
+        names = done.get("top_folders", {}) if self.settings.split.by == "file" else {}
+        return [done["digest"], *names.values()]
 
     def _clean(self, out: Path) -> dict[str, Any]:
         work = partial(clean_rows, settings=self.settings)

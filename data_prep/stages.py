@@ -27,21 +27,29 @@ from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-PACKAGE = Path(__file__).parent
-
-
-def code_digest(modules: Sequence[str]) -> str:
-    """Returns a digest of the source of modules of this package, e.g. `["tune", "clean"]`."""
-    digest = hashlib.sha256()
-    for module in sorted(modules):
-        digest.update((PACKAGE / f"{module}.py").read_bytes())
-    return digest.hexdigest()[:16]
-
 
 def read_stage(folder: Path) -> dict[str, Any] | None:
-    """Returns the stage.json of a finished stage, or None."""
-    path = folder / "stage.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else None
+    """Returns the stage.json of a finished stage; None where there is none or a damaged one."""
+    return _read_object(folder / "stage.json")
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def is_fresh(about: Path, expected: dict[str, Any]) -> bool:
+    """Whether a result was made of what it would be made of now.
+
+    Args:
+        about: The JSON file beside the result; where it is missing or damaged, nothing is fresh.
+        expected: Entries of it that decide.
+    """
+    found = _read_object(about)
+    return found is not None and found | json.loads(json.dumps(expected)) == found
 
 
 def run_stage(
@@ -49,28 +57,34 @@ def run_stage(
     *,
     inputs: Sequence[str],
     settings: dict[str, Any],
-    modules: Sequence[str],
+    code: str,
     work: Callable[[Path], dict[str, Any]],
+    keeps_names: bool = True,
 ) -> dict[str, Any]:
     """Runs a stage, unless its result lies there already.
+
+    Where it comes out as it was, byte by byte, `former_digests` of stage.json says under which
+    digests it was known: a run that was trained on it is trained on this.
 
     Args:
         folder: The result. It is written under another name and renamed when it is whole.
         inputs: Digests of what goes in.
         settings: The settings of this stage, as JSON.
-        modules: Modules of this package whose code decides the result.
+        code: Digest of the code that decides the result.
         work: Fills the folder it is given and returns what stage.json shall say: counts.
+        keeps_names: Whether former digests still hold where the files are the same; not if they
+            stood for files of another stage as well, which are others now.
 
     Returns:
         The content of stage.json.
     """
-    key = json.dumps([list(inputs), settings, code_digest(modules)], sort_keys=True)
+    key = json.dumps([list(inputs), settings, code], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()
-    done = read_stage(folder)
-    if done and done["digest"] == digest:
-        if _is_whole(folder, done):
+    before = read_stage(folder)
+    if before and before["digest"] == digest:
+        if _is_whole(folder, before):
             logger.info("%s: unchanged", folder)
-            return done
+            return before
         logger.warning("%s: files are missing or cut off; it is made again", folder)
     for broken_off in folder.parent.glob(f"{folder.name}.*.part"):
         shutil.rmtree(broken_off, ignore_errors=True)
@@ -79,6 +93,9 @@ def run_stage(
     fresh.mkdir(parents=True)
     stage = {"stage": folder.name, "digest": digest, "settings": settings, **work(fresh)}
     stage["files"] = describe_files(sorted(path for path in fresh.iterdir() if path.is_file()))
+    if before and keeps_names and before.get("files") == stage["files"]:
+        names = {before["digest"], *before.get("former_digests", [])}
+        stage["former_digests"] = sorted(names - {digest})
     write_json(fresh / "stage.json", stage)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)

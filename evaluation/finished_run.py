@@ -62,7 +62,7 @@ class FinishedRun:
         record = json.loads(record_file.read_text("utf-8"))
         config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
         files = locate_data(config)
-        if files.digest != config["data"]["digest"]:
+        if config["data"]["digest"] not in files.digests:
             raise ValueError(
                 f"{files.folder} has changed since {folder} was trained: its songs may be others; "
                 "make the data as they were, or train again"

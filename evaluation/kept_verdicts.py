@@ -8,10 +8,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from data_prep.corpus import DIALECT
-from data_prep.stages import code_digest
+from data_prep.code_identity import code_digest
+from data_prep.stages import is_fresh
 
 from .judge_process import find_abc2midi, find_abcjs
+from .judge_worker import main as judge_worker
 from .judges import judge_texts
 from .sample_sets import Rows
 
@@ -36,8 +37,7 @@ def judge_sets(
     }
     new = {}
     for kind, (verdicts_file, about_file) in files.items():
-        about = json.loads(about_file.read_text("utf-8")) if about_file.exists() else {}
-        if about.get("key") != keys[kind] or not verdicts_file.exists():
+        if not (is_fresh(about_file, {"key": keys[kind]}) and verdicts_file.exists()):
             new[kind] = sets[kind]
     if new:
         rows = [row for kind in new for row in new[kind]]
@@ -60,10 +60,8 @@ def judge_sets(
 
 def _judging_key(rows: Rows) -> str:
     """What verdicts depend on: texts, code, and which readers are there."""
-    here = Path(__file__).parent
-    sources = sorted([*here.glob("judge*.py"), here / "sandbox.py", here / "abcjs_judge.js"])
-    judges = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
-    judges += [str(bool(find())) for find in (find_abc2midi, find_abcjs)]
+    script = Path(__file__).with_name("abcjs_judge.js").read_bytes()
+    code = [code_digest(judge_texts, judge_worker), hashlib.sha256(script).hexdigest()]
+    found = [bool(find()) for find in (find_abc2midi, find_abcjs)]
     texts = [(row["abc_voices"], row["abc"]) for row in rows]
-    content = json.dumps([texts, code_digest(DIALECT), judges])
-    return hashlib.sha256(content.encode()).hexdigest()
+    return hashlib.sha256(json.dumps([texts, code, found]).encode()).hexdigest()

@@ -33,9 +33,9 @@ from transformers import (
 
 import modeling  # registers our own families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi
-from data_prep.corpus import DIALECT
+from data_prep.code_identity import code_digest
 from data_prep.explain import explain
-from data_prep.stages import code_digest
+from data_prep.stages import is_fresh
 from modeling.pipeline_abc_music import AbcMusicPipeline
 
 from .prompts import read_prompt
@@ -180,10 +180,10 @@ def make_samples(
     Returns:
         The rows of samples.jsonl.
     """
-    about = {"model": name, "weights": weights_digest(name), "code": _CODE, "wishes": wishes}
-    key = json.loads(json.dumps(asdict(settings) | about))
+    about = {"model": name, "weights": weights_digest(name), "code": _code(), "wishes": wishes}
+    key = asdict(settings) | about
     settings_file, samples_file = folder / "sampling.json", folder / "samples.jsonl"
-    is_same = settings_file.exists() and json.loads(settings_file.read_text("utf-8")) == key
+    is_same = is_fresh(settings_file, key)
     rows = read_samples(samples_file) if is_same and samples_file.exists() else []
     if len(rows) == settings.n:
         logger.info("%s: unchanged", folder)
@@ -226,10 +226,10 @@ def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
             path.with_suffix(".mid").write_bytes(abc_to_midi(row["abc_voices"]))
 
 
-_CODE = code_digest(DIALECT) + "".join(
-    hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    for path in (Path(__file__), *sorted(Path(modeling.__file__).parent.glob("*.py")))
-)
+def _code() -> str:
+    """Digest of what writes a tune, the models included: `from_pretrained` finds them by name."""
+    models = [getattr(modeling, name) for name in modeling.__all__]
+    return code_digest(load_writer, sample_batches, *models)
 
 
 def weights_digest(name: str) -> str | None:

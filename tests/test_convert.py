@@ -1,3 +1,5 @@
+import hashlib
+import io
 import json
 import os
 import random
@@ -18,10 +20,11 @@ import pytest
 from measuring import measure
 
 from data_prep import convert as command
-from data_prep.convert import SCHEMA, SHARD_FILES, Conversion, convert_collection
+from data_prep.convert import Conversion, convert_collection, write_summary
 from data_prep.convert_file import convert_file, count
 from data_prep.midi_file import LIMITS
 from data_prep.midi_to_abc import midi_to_abc
+from data_prep.shard_files import SCHEMA, SHARD_FILES, plan_shards
 from data_prep.sources import open_source
 
 ROOT = Path(__file__).parent.parent
@@ -325,6 +328,73 @@ def test_changed_input_removes_its_old_shards_and_no_other_file(music, whole, tm
     assert len(left) == 2
     assert "part-of-something-else.parquet" in left
     assert not left & set(whole)
+
+
+def test_touched_collection_is_read_and_not_converted_again(music, whole, tmp_path):
+    copy = tmp_path / "music"
+    shutil.copytree(music, copy, copy_function=shutil.copyfile)
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, content in whole.items():
+        (out / name).write_bytes(content)
+    plan = plan_shards([open_source(str(copy), out)], out, "bars")
+    touched = [shard for shard in plan if shard.path.name not in whole]
+    assert touched
+    cut_off = next(out.glob(f"{touched[-1].stem}*"))
+    cut_off.write_bytes(cut_off.read_bytes()[:-9])
+    assert convert(copy, out).n_files == len(touched[-1].members)
+    assert list(contents(out)) == [shard.path.name for shard in plan]
+    assert list(contents(out).values()) == list(whole.values())
+
+
+def test_touched_file_of_other_bytes_is_converted_again(music, whole, tmp_path):
+    copy = tmp_path / "music"
+    shutil.copytree(music, copy, copy_function=shutil.copyfile)
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, content in whole.items():
+        (out / name).write_bytes(content)
+    (copy / "page.mid").write_text("<body>")  # as many bytes
+    convert(copy, out)
+    (row,) = (row for row in rows(out) if row["path"] == "page.mid")
+    assert row["digest"] == hashlib.sha256(b"<body>").hexdigest()
+
+
+def test_other_bytes_names_or_order_are_another_collection(tmp_path, tune_files):
+    one, two = (file.read_bytes() for file in tune_files[:2])
+    digests = []
+    for number, files in enumerate(
+        (
+            {"top/a.mid": one, "top/b.mid": two},
+            {"a.mid": one, "b.mid": two},
+            {"a.mid": two, "b.mid": one},
+            {"a.mid": one, "c.mid": two},
+            {"a.mid": one, "b/b.mid": two},
+        )
+    ):
+        with zipfile.ZipFile(tmp_path / f"{number}.zip", "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        out = tmp_path / str(number)
+        digests.append(write_summary(out, convert(f"{out}.zip", out), "bars")["digest"])
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+
+
+def test_tar_without_times_is_looked_at_again_when_it_is_another(tmp_path):
+    plans = []
+    for content in (b"one", b"two"):
+        with tarfile.open(tmp_path / "music.tar", "w") as archive:
+            info = tarfile.TarInfo("a.mid")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        os.utime(tmp_path / "music.tar", ns=(len(plans), len(plans)))
+        (shard,) = plan_shards(
+            [open_source(str(tmp_path / "music.tar"), tmp_path)], tmp_path, "bars"
+        )
+        plans.append((shard.stem, shard.path))
+    assert plans[0][0] == plans[1][0]
+    assert plans[0][1] != plans[1][1]
 
 
 # ---------------------------------------------------------------- the command

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.convert import SHARD_FILES, convert_collection, write_summary
+from data_prep.convert import convert_collection, write_summary
+from data_prep.shard_files import SHARD_FILES
 from data_prep.sources import open_source
 
 ROOT = Path(__file__).parent.parent

@@ -27,6 +27,7 @@ from data_prep.blocks import write_blocks, write_stream
 from data_prep.clean import CleanSettings, clean_abc, cut_tune
 from data_prep.convert import lock
 from data_prep.convert_file import convert_file
+from data_prep.corpus import CorpusStages
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
 from data_prep.settings import load_settings
@@ -216,6 +217,123 @@ def test_presets_of_a_dataset_share_its_conversion(made, monkeypatch):
         set((root / "data/fiddle" / p / "1_abc").glob("*.parquet")) for p in ("tiny", "other")
     ]
     assert [s.name for s in shards[0]] == [s.name for s in shards[1]]
+
+
+# ---------------------------------------------------------------- identity
+
+
+@pytest.fixture
+def again(made, tmp_path):
+    """A function that runs the pipeline over a copy of the data, and tells the stages' digests."""
+    root, command = made
+    shutil.copytree(root / "data/fiddle/tiny", tmp_path / "data/fiddle/tiny")
+
+    def run(source):
+        options = [*command[1:], "--data-root", str(tmp_path / "data"), "--dataset", "fiddle"]
+        assert pipeline.main([str(source), *options, "--workers", "1"]) == 0
+        return digests_of(tmp_path / "data/fiddle/tiny")
+
+    return run
+
+
+def digests_of(folder):
+    return {
+        path.parent.name: stage_of(path.parent, ".")["digest"]
+        for path in folder.glob("*/stage.json")
+    }
+
+
+def test_touched_copied_and_zipped_folder_is_the_same_dataset(made, again, tmp_path, monkeypatch):
+    root, _ = made
+    expected = digests_of(root / "data/fiddle/tiny")
+    assert len(expected) == 6
+    copy = tmp_path / "copy"
+    shutil.copytree(root / "fiddle", copy, copy_function=shutil.copyfile)
+    tops = {".": "flat.zip", "copy": "with_top.zip"}
+    for top, name in tops.items():
+        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in sorted(copy.iterdir(), reverse=True):
+                archive.write(file, f"{top}/{file.name}".removeprefix("./"))
+    with monkeypatch.context() as nothing_is_converted:
+        nothing_is_converted.setattr("data_prep.convert.make_shards", None)
+        assert again(copy) == expected
+        for file in copy.iterdir():
+            os.utime(file, ns=(1, 1))
+        assert again(copy) == expected
+        assert again(tmp_path / "flat.zip") == expected
+    later = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("[2-6]_*/*")}
+    assert again(tmp_path / "with_top.zip") == expected
+    assert {path: path.stat().st_mtime_ns for path in later} == later
+    said = stage_of(tmp_path / "data/fiddle/tiny", "1_abc")
+    assert said["top_folders"] == {"fiddle": "copy/"}
+
+
+def test_split_by_file_depends_on_the_folder_in_an_archive(tmp_path):
+    settings = load_settings(CONFIGS / "data_char.yaml")
+    by_file = replace(settings, split=SplitSettings(by="file"))
+    for given, n_different in ((settings, 1), (by_file, 2)):
+        conversions = [{"digest": "same", "top_folders": {"music": top}} for top in ("", "top/")]
+        stages = [CorpusStages(given, tmp_path, [], conversion) for conversion in conversions]
+        assert len({tuple(each.input_digests("1_abc")) for each in stages}) == n_different
+
+
+def test_code_that_says_the_same_makes_the_same_dataset(made, tmp_path):
+    """Words in other places change nothing, and a constant of the quantiser does."""
+    root, command = made
+    folder = tmp_path / "data/fiddle/tiny"
+    shutil.copytree(root / "data/fiddle/tiny", folder)
+    expected = digests_of(folder)
+    package = tmp_path / "data_prep"
+    shutil.copytree(CONFIGS.parent / "data_prep", package)
+    (package / "room").mkdir()
+    text = (package / "quantize.py").read_text("utf-8").replace("from .", "from ..")
+    (package / "room/quantize.py").write_text(text)
+    (package / "quantize.py").unlink()
+    for file in package.glob("*.py"):
+        text = file.read_text("utf-8").replace(
+            "from .quantize import", "from .room.quantize import"
+        )
+        file.write_text(text.replace('"""Returns ', '"""Gives back '))
+
+    def run(*arguments):
+        process = subprocess.run(
+            [sys.executable, "-m", *arguments, "--workers", "1"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        assert process.returncode == 0, process.stderr
+
+    run("data_prep.pipeline", *command, "--data-root", str(tmp_path / "data"))
+    assert digests_of(folder) == expected
+    file = package / "room/quantize.py"
+    text = file.read_text("utf-8")
+    assert "_EXACT_COST = " in text
+    file.write_text(text.replace("_EXACT_COST = ", "_EXACT_COST = 1 + "))
+    run("data_prep.convert", str(root / "fiddle"), str(folder / "1_abc"))
+    assert digests_of(folder)["1_abc"] != expected["1_abc"]
+
+
+def test_data_made_before_are_made_again_and_keep_their_names_where_they_are_the_same(
+    made, again, tmp_path
+):
+    """As under a digest of file times and of whole source files: runs go on with what they had."""
+    root, _ = made
+    folder = tmp_path / "data/fiddle/tiny"
+    bytes_before = files_of(folder, "stage.json")
+    for number, path in enumerate(sorted(folder.glob("*/stage.json"))):
+        said = json.loads(path.read_text()) | {"digest": f"of before {number}"}
+        said.pop("top_folders", None)
+        path.write_text(json.dumps(said))
+    (shard,) = (folder / "1_abc").glob("*.parquet")
+    shard.rename(shard.with_name("part-00000-0123456789ab.parquet"))
+    about = folder / "1_abc/stage.json"
+    about.write_text(about.read_text().replace(shard.name, "part-00000-0123456789ab.parquet"))
+    assert again(root / "fiddle") == digests_of(root / "data/fiddle/tiny")
+    assert files_of(folder, "stage.json") == bytes_before
+    assert stage_of(folder, "6_blocks")["former_digests"] == ["of before 5"]
+    blocks = folder / "6_blocks/stage.json"
+    blocks.write_text(json.dumps(json.loads(blocks.read_text()) | {"digest": "other"}))
+    again(root / "fiddle")
+    assert stage_of(folder, "6_blocks")["former_digests"] == ["of before 5", "other"]
 
 
 def test_latest_names_the_dataset_made_last(made):
@@ -480,18 +598,19 @@ def test_setting_out_of_range_says_what_was_found_and_expected(tmp_path, text, m
         load_settings(tmp_path / "data_x.yaml")
 
 
-def files_of(folder):
+def files_of(folder, *others):
     """The bytes of all files of a dataset, but for what is of the machine."""
+    others = {"measured.json", *others}
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "measured.json" and "1_abc" not in path.parts
+        if path.is_file() and path.name not in others and "1_abc" not in path.parts
     }
 
 
 @pytest.fixture
 def in_many_parts(monkeypatch):
-    monkeypatch.setattr("data_prep.convert.SHARD_FILES", 8)
+    monkeypatch.setattr("data_prep.shard_files.SHARD_FILES", 8)
     monkeypatch.setattr("data_prep.corpus.FILES_A_PART", 2)
 
 

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from training.checkpoints import newest_checkpoint
 from training.config import load_config
 from training.data_files import locate_data
 from training.progress import RunLog
+from training.record import code_digest
 from training.run_folder import RUNS, RunFolder, choose_run_folder
 from training.trainer import BudgetTrainer, mean_loss_at_end
 from training.validation import SongEvaluator, SongLoss, cut_song
@@ -165,6 +167,51 @@ def test_second_run_does_nothing_and_its_config_repeats_it(place, capsys):
     assert (RUNS / "single/gpt_tiny/record.json").stat().st_mtime_ns == before
     saved = yaml.safe_load((RUNS / "single/gpt_tiny/config.yaml").read_text())
     assert saved["data"]["dataset"] == "tiny"
+
+
+def test_run_is_found_by_any_digest_that_its_data_were_known_by(place):
+    config = load_config(CONFIGS / "gpt_tiny.yaml", TINY)
+    run = choose_run_folder(config, locate_data(config))
+    run.save_config()
+    stage_file = place / "data/tiny/char/6_blocks/stage.json"
+    stage = json.loads(stage_file.read_text())
+    renamed = stage | {"digest": "new", "former_digests": ["older", stage["digest"]]}
+    stage_file.write_text(json.dumps(renamed))
+    again = choose_run_folder(config, locate_data(config))
+    assert (again.path, again.config) == (run.path, run.config)
+    branch = choose_run_folder(run.config | {"name": "branch"}, locate_data(config))
+    assert branch.config["data"]["digest"] == stage["digest"]  # as its trunk
+    fresh = choose_run_folder(config | {"name": "fresh"}, locate_data(config))
+    assert fresh.config["data"]["digest"] == "new"
+    stage_file.write_text(json.dumps(renamed | {"former_digests": []}))
+    other = choose_run_folder(config, locate_data(config))
+    assert other.path.name == "gpt_tiny-2"
+    assert "the data have changed" in other.reason
+
+
+def test_code_is_recorded_and_no_part_of_what_a_run_is_known_by(finished, tmp_path):
+    record = json.loads((finished / "record.json").read_text())
+    assert record["code_digest"] == code_digest()
+    assert record["code_digest"] not in (finished / "config.yaml").read_text()
+    for package in ("training", "modeling", "scaling", "data_prep"):
+        shutil.copytree(PROJECT / package, tmp_path / package)
+    shutil.copy(PROJECT / "train.py", tmp_path)
+    assert code_digest(tmp_path) == record["code_digest"]
+    (tmp_path / "training/study").mkdir()  # moved, and in other words
+    spikes = (tmp_path / "training/spikes.py").read_text()
+    (tmp_path / "training/study/spikes.py").write_text(
+        spikes.replace('"""A step', '"""One step').replace("from .", "from ..") + "# the end\n"
+    )
+    (tmp_path / "training/spikes.py").unlink()
+    for file in (tmp_path / "training").glob("*.py"):
+        file.write_text(file.read_text().replace("from .spikes", "from .study.spikes"))
+    assert code_digest(tmp_path) == record["code_digest"]
+    law = tmp_path / "scaling/law.py"  # not imported by training
+    law.write_text(law.read_text() + "unused = 1\n")
+    assert code_digest(tmp_path) == record["code_digest"]
+    budget = tmp_path / "training/budget.py"
+    budget.write_text(budget.read_text() + "used = 1\n")
+    assert code_digest(tmp_path) != record["code_digest"]
 
 
 def test_other_settings_or_data_go_to_the_next_free_name(place, caplog):

@@ -18,6 +18,7 @@ class DataFiles:
         n_blocks: Blocks in train.npy.
         vocab_size: V.
         digest: Digest of the blocks stage; it covers inputs, settings and code of all stages.
+        former_digests: Others under which the same files, byte by byte, were known.
     """
 
     folder: Path
@@ -26,6 +27,12 @@ class DataFiles:
     n_blocks: int
     vocab_size: int
     digest: str
+    former_digests: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """All by which the data are known, the present one first."""
+        return (self.digest, *self.former_digests)
 
     @property
     def train_blocks(self) -> Path:
@@ -94,6 +101,7 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
     try:
         stage = json.loads(stage_file.read_text(encoding="utf-8"))
         facts = {key: stage[key] for key in ("block_length", "n_blocks", "vocab_size", "digest")}
+        facts["former_digests"] = tuple(stage.get("former_digests", ()))
     except (json.JSONDecodeError, KeyError) as err:
         raise ValueError(
             f"{stage_file} is damaged ({err!r}); remove it and run `make data`"

@@ -1,5 +1,6 @@
 """record.json: the one source for the laws; written last, so a run that has it is finished."""
 
+import ast
 import hashlib
 import json
 import os
@@ -29,7 +30,6 @@ from .run_folder import RunFolder, write_atomically
 from .trainer import TrainingResult
 
 PROJECT = Path(__file__).resolve().parent.parent
-CODE = ("train.py", "training/*.py", "modeling/*.py", "scaling/counts.py", "scaling/families.py")
 VERSIONS_OF = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 
 
@@ -102,12 +102,52 @@ def make_record(
     }
 
 
-def code_digest() -> str:
-    """SHA-256 over the sources that decide a run's weights."""
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in CODE for path in PROJECT.glob(pattern)):
-        digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def code_digest(project: Path = PROJECT) -> str:
+    """SHA-256 over the code that train.py imports from this project.
+
+    It is recorded and decides nothing. As `data_prep.code_identity` does, which training may not
+    import, it leaves out docstrings, comments, annotations and imports, and does not depend on
+    which module a definition stands in.
+    """
+    files, todo = set(), [project / "train.py"]
+    statements = set()
+    while todo:
+        if (file := todo.pop()) not in files:
+            files.add(file)
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            todo += _imported_files(tree, file, project)
+            statements |= {ast.dump(node) for node in _without_words(tree).body}
+    return hashlib.sha256("\n".join(sorted(statements)).encode()).hexdigest()
+
+
+def _imported_files(tree: ast.Module, file: Path, project: Path) -> list[Path]:
+    """Files of this project that a file imports, at its top or in a function."""
+    paths = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            paths += [project.joinpath(*alias.name.split(".")) for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            start = file.parents[node.level - 1] if node.level else project
+            module = start.joinpath(*(node.module or "").split("."))
+            paths += [module, *(module / alias.name for alias in node.names)]
+    files = [path.with_suffix(".py") for path in paths] + [path / "__init__.py" for path in paths]
+    return [path for path in files if path.is_file()]
+
+
+def _without_words(tree: ast.Module) -> ast.Module:
+    """A file without what says nothing about what is computed; it is changed in place."""
+    for node in ast.walk(tree):
+        for name, value in ast.iter_fields(node):
+            if name in ("annotation", "returns"):
+                setattr(node, name, None)
+            elif isinstance(value, list):
+                value[:] = [each for each in value if not _is_silent(each)]
+    return tree
+
+
+def _is_silent(node: object) -> bool:
+    is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_docstring or isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _sizes_and_costs(

@@ -1,7 +1,8 @@
 """The folder of a run, `runs/<study>/<run>/`: which one, is it finished, who writes there now.
 
-A run is known by its settings and by the digest of its data. The same ones go on in the same
-folder; other ones get the next free `<name>-2`, `<name>-3`, ... A run with record.json is finished.
+A run is known by its settings and by the digest of its data, not by its code, which record.json
+says. The same ones go on in the same folder; other ones get the next free `<name>-2`, `<name>-3`,
+... A run with record.json is finished.
 """
 
 import fcntl
@@ -88,22 +89,24 @@ def choose_run_folder(config: dict[str, Any], data: DataFiles, runs: Path = RUNS
     Raises:
         FileNotFoundError: If the model to fine-tune is not there.
     """
-    config = {**config, "data": {**config["data"], "dataset": data.dataset, "digest": data.digest}}
+    config = {**config, "data": {**config["data"], "dataset": data.dataset}}
     if "pretrained" in config["model"]:
         digest = weights_digest(config["model"]["pretrained"])
         config["model"] = {**config["model"], "digest": digest}
     # a bar on the screen is no setting of the run
     config["training"] = {k: v for k, v in config["training"].items() if k != "disable_tqdm"}
+    # by their present digest, or as the run or its trunk has known the same data
+    digests = sorted(data.digests, key=lambda digest: digest != config["data"].get("digest"))
+    configs = [{**config, "data": {**config["data"], "digest": digest}} for digest in digests]
     wanted, reason = config["name"], ""
     for number in itertools.count(1):
         name = wanted if number == 1 else f"{wanted}-{number}"
         path = runs / config["study"] / name
-        found = difference(path / "config.yaml", config)
-        if found is None:
-            return RunFolder(
-                path, {**config, "name": name}, reason and f"{reason}; this run is {path}"
-            )
-        reason = reason or f"{path} holds a run with other settings ({found})"
+        found = [difference(path / "config.yaml", each) for each in configs]
+        if None in found:
+            same = {**configs[found.index(None)], "name": name}
+            return RunFolder(path, same, reason and f"{reason}; this run is {path}")
+        reason = reason or f"{path} holds a run with other settings ({found[0]})"
     raise AssertionError("unreachable")
 
 
