@@ -15,6 +15,7 @@ from .judge_process import find_abc2midi, find_abcjs
 from .judge_worker import main as judge_worker
 from .judges import judge_texts
 from .sample_sets import Rows
+from .sandbox import main as sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def judge_sets(
 def _judging_key(rows: Rows) -> str:
     """What verdicts depend on: texts, code, and which readers are there."""
     script = Path(__file__).with_name("abcjs_judge.js").read_bytes()
-    code = [code_digest(judge_texts, judge_worker), hashlib.sha256(script).hexdigest()]
+    code = [code_digest(judge_texts, judge_worker, sandbox), hashlib.sha256(script).hexdigest()]
     found = [bool(find()) for find in (find_abc2midi, find_abcjs)]
     texts = [(row["abc_voices"], row["abc"]) for row in rows]
     return hashlib.sha256(json.dumps([texts, code, found]).encode()).hexdigest()
