@@ -23,10 +23,10 @@ from .config import load_config
 from .gpus import find_gpus
 from .run_folder import RUNS
 from .study_file import read_study
-from .study_hours import plan_lines
+from .study_hours import counted, duration, plan_lines
 from .study_plan import Planned, Study, is_finished, plan_study, write_plan
 from .study_runner import run_cells
-from .study_time import Estimate, counted, duration, estimate
+from .timing import Estimate, estimate
 
 logger = logging.getLogger(__name__)
 
