@@ -16,7 +16,7 @@ ALLOWED = {
     "data_prep": set(),
     "modeling": set(),
     "scaling": set(),
-    "training": {"modeling", "scaling.counts"},
+    "training": {"modeling", "scaling.counts", "scaling.fit_options"},
     "model_cards": {"modeling"},
     "evaluation": {
         "data_prep",

@@ -1,7 +1,9 @@
+import io
 import json
 import logging
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
@@ -54,12 +56,16 @@ def warnings(place):
     """What the data pipeline warned of when it made data/fiddle/finetune."""
     command = [str(place / "fiddle"), "--config", str(CONFIGS / "data_finetune.yaml")]
     command += ["--model", str(place / "runs/single/gpt_tiny"), "--workers", "1"]
-    command += ["--data-root", str(place / "data"), "--keep-latest"]
+    command += ["--data-root", str(place / "data"), "--keep-latest", "--folder"]
     said = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
     pipeline.logger.addHandler(handler)
-    assert pipeline.main(command) == 0
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as counts:
+        assert pipeline.main(command) == 0
+    # `make finetune` trains on what is printed; the counts are for people
+    assert printed.getvalue() == f"{place / 'data/fiddle/finetune'}\n"
+    assert " files -> " in counts.getvalue()
     pipeline.logger.removeHandler(handler)
     return said
 

@@ -62,6 +62,24 @@ def test_every_study_of_the_project_has_known_sizes(place, configs):
         study = plan_study(path, ["data.dataset=music21"])
         assert len(study.runs) >= 2
         assert all(len(cell.name) < 40 for cell, _ in study.runs)
+        # single-thread runs side by side: their time is that of the processor
+        base = yaml.safe_load(path.read_text()).get("base")
+        on_cpus = {"columns": {"train_seconds": "train_cpu_seconds"}}
+        demo = {"objective": "squares"} if study.name == "demo" else {}
+        assert study.fit == (on_cpus if base == "base_cpu_studies.yaml" else demo)
+
+
+def test_fit_follows_the_study_file_as_it_is_now(place, capsys):
+    path = write_study([{"config": "gpt_tiny"}], fit={"objective": "squares"})
+    assert main([str(path), "--folder"]) == 0
+    assert not RUNS.exists()
+    (RUNS / "trial").mkdir(parents=True)
+    for fit in ({"objective": "squares"}, {}):
+        write_study([{"config": "gpt_tiny"}], fit=fit)
+        capsys.readouterr()
+        assert main([str(path), "--folder"]) == 0
+        assert capsys.readouterr().out == f"{RUNS / 'trial'}\n"
+        assert json.loads((RUNS / "trial" / "fit.json").read_text()) == fit
 
 
 def test_demo_pairs_both_families_by_size(place):
@@ -147,6 +165,11 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         ({"sizes": [{"config": "gpt_tiny"}, {"config": "gpt_tiny"}]}, "two cells .* are named"),
         ({"overrides": {**TINY, "model.hiden_size": 2}}, "did you mean model.hidden_size"),
         ({"overrides": {**TINY, "data.dataset": "nowhere"}}, "data/nowhere not found"),
+        ({"fit": {"objectiv": "squares"}}, "unknown key fit.objectiv .*did you mean objective"),
+        ({"fit": {"objective": "square"}}, "fit.objective is 'square' .*did you mean squares"),
+        ({"fit": {"columns": {"train_second": "x"}}}, "fit.columns .*nearest is 'train_seconds'"),
+        ({"fit": {"columns": ["x"]}}, "expected our column: the one of runs.csv"),
+        ({"fit": "squares"}, "fit is 'squares' .*expected a mapping"),
         ({"seeds": [-1]}, "seeds .* hold -1, expected .* 0 or more"),
         ({"seeds": [True]}, "seeds .* hold True, expected whole numbers"),
         ({"tokens": [0]}, "tokens .* hold 0, expected .* 1 or more"),
@@ -234,7 +257,10 @@ def test_studies_share_what_stands_in_their_base(place):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"overrides": {}, "name": "other"}, "holds name, overrides; expected overrides and"),
+        (
+            {"overrides": {}, "name": "other"},
+            "holds name, overrides; expected overrides and fit, and",
+        ),
         ({"overrides": [1]}, "expected dotted keys with values"),
     ],
 )

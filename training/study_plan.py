@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling.counts import ModelShape, count_parameters, train_flops_per_token
+from scaling.fit_options import FILE_NAME
 
 from .branches import branch_config, plan_branches
 from .budget import plan_budget, short_count
@@ -107,6 +108,7 @@ class Study:
 
     name: str
     runs: list[Planned]
+    fit: dict[str, Any]
 
     def missing(self) -> list[Planned]:
         """Cells of which a run is not finished."""
@@ -147,7 +149,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
         for rate in learning_rates_of(size)
     ]
     runs.sort(key=lambda planned: -planned[0].flops_train)
-    planned = Study(name, runs)
+    planned = Study(name, runs, study["fit"])
     names = planned.run_names()
     for repeated in [n for n in names if names.count(n) > 1][:1]:
         raise ConfigError(
@@ -158,7 +160,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
 
 
 def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) -> Path:
-    """Write plan.json: which folders make up the study.
+    """Write plan.json: which folders make up the study; and what it asks of its fit.
 
     Args:
         study: The study.
@@ -180,7 +182,13 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
         # file: then another task has put the same plan there
         if not path.is_file():
             raise
+    write_fit(path.parent, study.fit)
     return path
+
+
+def write_fit(folder: Path, fit: dict[str, Any]) -> None:
+    """Leave the section `fit` of a study file where the fit finds it, in the study's folder."""
+    write_atomically(folder / FILE_NAME, json.dumps(fit) + "\n")
 
 
 def _seconds_estimated_before(path: Path) -> dict[str, Any] | None:
