@@ -6,6 +6,7 @@ import shutil
 import yaml
 from training_data import CONFIGS
 
+from training.budget import plan_run
 from training.data_files import locate_data
 from training.run_folder import RUNS
 from training.timing import count_work
@@ -77,4 +78,6 @@ def is_validation(line):
 
 def counted_work(planned):
     """Steps and validations of a cell."""
-    return count_work(planned[1].config, locate_data(planned[1].config))
+    config = planned[1].config
+    data = locate_data(config)
+    return count_work(config, plan_run(config, data.block_length, data.n_blocks))

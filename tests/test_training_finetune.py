@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from data_prep import pipeline
 from data_prep.model_tokens import take_from_model
 from data_prep.settings import load_settings
-from training.budget import plan_epochs
+from training.budget import plan_run
 from training.config import ConfigError, load_config
 from training.pretrained import GPT_TARGETS, LSTM_TARGETS, overfitting
 from training.progress import RunLog
@@ -316,11 +316,15 @@ def test_name_says_which_model_learns_which_music():
 
 
 def test_epochs_become_steps():
-    config = {"budget": {"epochs": 2.5, "sequences_per_step": 8}, "training": {}}
-    assert plan_epochs(config, 64, n_blocks=40).max_steps == 12
-    assert plan_epochs(config, 64, n_blocks=1).max_steps == 1
+    config = {
+        "model": {"pretrained": "x"},
+        "budget": {"epochs": 2.5, "sequences_per_step": 8},
+        "training": {},
+    }
+    assert plan_run(config, 64, n_blocks=40).max_steps == 12
+    assert plan_run(config, 64, n_blocks=1).max_steps == 1
     config["training"]["max_steps"] = 7
-    assert plan_epochs(config, 64, n_blocks=40).n_tokens == 7 * 8 * 63
+    assert plan_run(config, 64, n_blocks=40).n_tokens == 7 * 8 * 63
 
 
 def test_overfitting_is_told_with_the_epochs_that_were_best():

@@ -69,7 +69,7 @@ def make_record(
     Tokens, FLOPs and train_seconds of a branch are those of the run trained alone; what it took
     beside its trunk is train_seconds_spent.
     """
-    config, budget = run.config, result.budget
+    config, plan = run.config, result.plan
     counts = _sizes_and_costs(model, data, result)
     return {
         **{key: config[key] for key in ("name", "study", "size")},
@@ -81,16 +81,16 @@ def make_record(
         "trunk_id": config.get("trunk", config["name"]),
         "num_hidden_layers": model.config.num_hidden_layers,
         "hidden_size": model.config.hidden_size,
-        "context_length": budget.block_length,
+        "context_length": plan.block_length,
         **counts,
         "train_seconds": result.train_seconds.wall,
         "train_cpu_seconds": result.train_seconds.cpu,
         "train_seconds_spent": result.train_seconds.wall - result.trunk_seconds,
-        "tokens_per_second": budget.n_tokens / result.train_seconds.wall,
+        "tokens_per_second": plan.n_tokens / result.train_seconds.wall,
         **_utilisation(counts["flops_train"], result),
         "learning_rate": config["training"]["learning_rate"],
-        "global_batch_tokens": budget.sequences_per_step * budget.block_length,
-        "max_steps": budget.max_steps,
+        "global_batch_tokens": plan.sequences_per_step * plan.block_length,
+        "max_steps": plan.max_steps,
         "n_steps_skipped": result.n_steps_skipped,
         **_losses(data, result),
         "data_digest": data.files.digest,
@@ -117,7 +117,7 @@ def _sizes_and_costs(
 
     C is that of training all weights; a LoRA run computes few of their gradients and takes less.
     """
-    budget = result.budget
+    plan = result.plan
     names = (
         "model_type",
         "hidden_size",
@@ -130,17 +130,17 @@ def _sizes_and_costs(
     counts = count_parameters(shape)
     # attention looks back over the block, however many positions the model has
     is_gpt = shape.model_type == "abc_gpt"
-    as_trained = {"max_position_embeddings": budget.block_length} if is_gpt else {}
+    as_trained = {"max_position_embeddings": plan.block_length} if is_gpt else {}
     per_token = train_flops_per_token(ModelShape(**{**vars(shape), **as_trained}))
-    unique_sequences = min(budget.n_sequences, len(data.blocks))
+    unique_sequences = min(plan.n_sequences, len(data.blocks))
     return {
         "n_params_total": model.num_parameters(),
         "n_params_non_embedding": counts.non_embedding,
-        "n_tokens_seen": budget.n_tokens,
-        "n_tokens_unique": unique_sequences * (budget.block_length - 1),
-        "epochs": budget.n_sequences / len(data.blocks),
-        "flops_train": float(per_token * budget.n_tokens),
-        "flops_6nd": float(flops_6nd(counts.non_embedding, budget.n_tokens)),
+        "n_tokens_seen": plan.n_tokens,
+        "n_tokens_unique": unique_sequences * (plan.block_length - 1),
+        "epochs": plan.n_sequences / len(data.blocks),
+        "flops_train": float(per_token * plan.n_tokens),
+        "flops_6nd": float(flops_6nd(counts.non_embedding, plan.n_tokens)),
     }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from scaling.counts import ModelShape, count_parameters, train_flops_per_token
 from scaling.fit_options import FILE_NAME
 
-from .branches import branch_config, plan_branches
-from .budget import plan_budget, short_count
+from .branches import branch_config
+from .budget import plan_run, short_count
 from .config import ConfigError, format_override, resolve_config
 from .data_files import locate_data
 from .run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
@@ -218,18 +218,18 @@ def _plan_cell(
     config = resolve_config(config_path, [*overrides, wanted_name])
     data = locate_data(config)
     run = choose_run_folder(config, data)
-    budget = plan_budget(config, data.block_length)
-    n_tokens, targets_per_step = budget.n_tokens, budget.targets_per_step
+    plan = plan_run(config, data.block_length, data.n_blocks)
     shape = _shape(config, data.vocab_size, data.block_length)
     flops_per_token = train_flops_per_token(shape)
     overrides.append(f"name={run.path.name}")
     branches = []
-    for branch in plan_branches(config):
-        name = choose_run_folder(branch_config(run.config, branch), data).path.name
-        n, shared = (s * targets_per_step for s in (branch.max_steps, branch.start_step))
-        branches.append(CellBranch(name, n, shared, float(flops_per_token * n)))
-    flops = float(flops_per_token * n_tokens)
-    return Cell(run.path.name, str(config_path), overrides, n_tokens, flops, branches), run
+    for branch in plan.branches:
+        name = choose_run_folder(branch_config(run.config, branch.tokens), data).path.name
+        n_shared = branch.decay_start * branch.targets_per_step
+        flops = float(flops_per_token * branch.n_tokens)
+        branches.append(CellBranch(name, branch.n_tokens, n_shared, flops))
+    flops = float(flops_per_token * plan.n_tokens)
+    return Cell(run.path.name, str(config_path), overrides, plan.n_tokens, flops, branches), run
 
 
 def _ruled_rate(shared: SharedSettings, config_path: Path, own: dict[str, Any]) -> float:

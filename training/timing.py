@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -28,8 +28,7 @@ from typing import IO, Any
 
 import pyarrow.parquet as pq
 
-from .branches import plan_branches
-from .budget import Budget, plan_budget
+from .budget import RunPlan, plan_run
 from .child_processes import signals_held, sigterm_as_interrupt, start_child
 from .config import load_config
 from .data_files import DataFiles, locate_data
@@ -108,9 +107,8 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
             lines.append(f"{name:{width}} not measured: {speed}")
             cells += [(planned, None) for planned in own]
             continue
-        config = own[0][1].config
-        per_step = plan_budget(config, locate_data(config).block_length).targets_per_step
         seconds = [seconds_left(planned, speed) for planned in own]
+        per_step = _plan(own[0][1].config).targets_per_step
         rate, each = per_step / speed.seconds_per_step, duration(mean(seconds))
         lines.append(f"{name:{width}} {rate:12,.0f} {each:>14} {len(own):8}")
         cells += zip(own, seconds, strict=True)
@@ -122,21 +120,26 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
 def seconds_left(planned: Planned, speed: Speed) -> float:
     """What a cell still takes: the share of its steps whose tokens no log has yet."""
     cell, run = planned
-    data = locate_data(run.config)
-    n_steps, n_validations = count_work(run.config, data)
-    per_step = plan_budget(run.config, data.block_length).targets_per_step
-    n_steps += FORWARD_SHARE * n_validations * _validation_tokens(data) / per_step
+    plan = _plan(run.config)
+    n_steps, n_validations = count_work(run.config, plan)
+    n_validated = n_validations * _validation_tokens(locate_data(run.config))
+    n_steps += FORWARD_SHARE * n_validated / plan.targets_per_step
     left = 1 - min(1.0, n_tokens_logged(cell, run) / cell.n_tokens_trained)
     return speed.seconds_start + left * n_steps * speed.seconds_per_step
 
 
-def count_work(config: dict[str, Any], data: DataFiles) -> tuple[int, int]:
+def _plan(config: dict[str, Any]) -> RunPlan:
+    data = locate_data(config)
+    return plan_run(config, data.block_length, data.n_blocks)
+
+
+def count_work(config: dict[str, Any], plan: RunPlan) -> tuple[int, int]:
     """Steps and validations of a cell, its branches included."""
-    training, length = config["training"], plan_budget(config, data.block_length).max_steps
+    training = config["training"]
     is_validated = training.get("eval_strategy", DEFAULT_EVAL_STRATEGY) == "steps"
     every = training.get("eval_steps", training.get("logging_steps", DEFAULT_EVAL_STEPS))
     steps = validations = 0
-    parts = [(0, length), *((b.start_step, b.max_steps) for b in plan_branches(config))]
+    parts = [(0, plan.max_steps), *((b.decay_start, b.max_steps) for b in plan.branches)]
     for start, end in parts:
         steps += end - start
         validations += 1
@@ -253,16 +256,16 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
     ends: list[float] = []
     keep_freed_memory()
     data = load_blocks(config)
-    per_step = plan_budget(config, data.files.block_length).sequences_per_step
-    budget = Budget(WARMUP_STEPS + TIMED_STEPS, per_step, data.files.block_length)
+    plan = plan_run(config, data.files.block_length, data.files.n_blocks)
+    plan = replace(plan, max_steps=WARMUP_STEPS + TIMED_STEPS, decay_steps=None)
     trial = _as_trial(config)
-    args = training_arguments(RunFolder(Path("unused"), trial), budget)
+    args = training_arguments(RunFolder(Path("unused"), trial), plan)
     rule = SpikeRule(None, lambda step: None, lambda steps: "")
     trainer = BudgetTrainer(
         *(None, Stopwatch(), StopOnSignal(), rule),
         model=build_model(trial, data),
         args=args,
-        train_dataset=order_blocks(data, trial, budget),
+        train_dataset=order_blocks(data, trial, plan),
         callbacks=[PassClock()],
     )
     trainer.train()
@@ -280,8 +283,7 @@ def _as_trial(config: dict[str, Any]) -> dict[str, Any]:
         **{"warmup_steps": 0, "report_to": "none"},
         **{f"{what}_strategy": "no" for what in ("eval", "save", "logging")},
     }
-    budget = {k: v for k, v in config["budget"].items() if k not in ("decay_share", "branches")}
-    return {**config, "training": training, "budget": budget}
+    return {**config, "training": training}
 
 
 def _now() -> float:
