@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -16,6 +17,7 @@ from study_trial import (
 )
 from training_data import CONFIGS, make_dataset
 
+from scaling.counts import ModelShape, count_parameters
 from training.budget import short_count
 from training.run_folder import RUNS
 from training.study import main
@@ -114,8 +116,27 @@ def test_seeds_of_the_command_line_hold_for_all_sizes(place):
     assert names == ["gpt_tiny_t2048_s4", "lstm_tiny_t2048_s4"]
 
 
+def test_rule_for_learning_rates_goes_by_the_model_that_is_trained(place):
+    families = {"abc_gpt": {"rule": {"c": 0.0, "g": 0.5}}}
+    (place / "rule.json").write_text(json.dumps({"families": families}))
+    path = write_study([{"config": "gpt_tiny"}], learning_rate_rule="rule.json")
+
+    def rate(*overrides):
+        ((_, run),) = plan_study(path, overrides).runs
+        shape = run.config["model"] | {"max_position_embeddings": 32}
+        names = (f.name for f in dataclasses.fields(ModelShape))
+        counts = count_parameters(ModelShape(**{k: shape.get(k, 1) for k in names}))
+        return run.config["training"]["learning_rate"], counts.non_embedding**-0.5
+
+    for overrides in ((), ("model.hidden_size=32",), ("model.num_hidden_layers=3",)):
+        found, expected = rate(*overrides, "model.intermediate_size=40")
+        assert found == pytest.approx(expected, rel=0.01)
+    assert rate("training.learning_rate=0.5")[0] == 0.5
+
+
 def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
-    sizes = [{"config": "gpt_tiny", "name": "small"}]
+    make_dataset(place / "data", preset="trial")  # a preset with a name of its own
+    sizes = [{"config": "gpt_tiny", "name": "small", "data.preset": "trial"}]
     path = write_study(sizes, tokens=[4096], overrides=BRANCHED)
     names = ["small_t2048_s1", "small_t3072_s1", "small_t4096_s1"]
     assert main([str(path), "--dry-run"]) == 0
@@ -137,6 +158,7 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         own = [line for line in logs[branch.name] if line["n_tokens"] > branch.n_tokens_shared]
         n_validations += sum(map(is_validation, own))
     assert work[1] == n_validations
+    assert {(record["tokenizer"], record["preset"]) for record in records} == {("char", "trial")}
     for record in records[:2]:
         assert record["n_tokens_seen"] == branches[record["name"]].n_tokens
         assert record["flops_train"] == branches[record["name"]].flops_train

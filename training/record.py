@@ -74,7 +74,7 @@ def make_record(
     return {
         **{key: config[key] for key in ("name", "study", "size")},
         "model_type": model.config.model_type,
-        "tokenizer": config["data"]["preset"],
+        "tokenizer": _tokenizer_name(data),
         "dataset": config["data"]["dataset"],
         "preset": config["data"]["preset"],
         "seed": config["training"]["seed"],
@@ -108,6 +108,12 @@ def code_digest() -> str:
     for path in sorted(path for pattern in CODE for path in PROJECT.glob(pattern)):
         digest.update(path.relative_to(PROJECT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _tokenizer_name(data: TrainingData) -> str:
+    """As the data preset has it, e.g. char or bpe; the preset has a name of its own."""
+    stage = json.loads((data.files.tokens / "stage.json").read_text(encoding="utf-8"))
+    return stage["settings"]["tokenizer"]
 
 
 def _sizes_and_costs(

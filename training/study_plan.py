@@ -97,6 +97,10 @@ class SharedSettings:
     last: list[str]
     rule: dict[str, dict[str, float]]
 
+    def around(self, own: dict[str, Any]) -> list[str]:
+        """All overrides of a cell, in the order in which they hold."""
+        return [*self.before, *starmap(format_override, own.items()), *self.last]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -211,8 +215,9 @@ def _plan_cell(
         own["training.learning_rate"] = rate
         name += f"_lr{rate:.1e}"
     elif shared.rule and "training.learning_rate" not in own:
-        own["training.learning_rate"] = _ruled_rate(shared, config_path, own)
-    overrides = [*shared.before, *starmap(format_override, own.items()), *shared.last]
+        config = resolve_config(config_path, shared.around(own))
+        own["training.learning_rate"] = _ruled_rate(shared.rule, config)
+    overrides = shared.around(own)
     overrides.append("training.disable_tqdm=true")
     wanted_name = f"name={name}"
     config = resolve_config(config_path, [*overrides, wanted_name])
@@ -232,17 +237,17 @@ def _plan_cell(
     return Cell(run.path.name, str(config_path), overrides, plan.n_tokens, flops, branches), run
 
 
-def _ruled_rate(shared: SharedSettings, config_path: Path, own: dict[str, Any]) -> float:
-    """The learning rate that the rule gives a size."""
-    config = resolve_config(config_path, [*shared.before, *starmap(format_override, own.items())])
+def _ruled_rate(rule: dict[str, dict[str, float]], config: dict[str, Any]) -> float:
+    """The learning rate that the rule gives a model."""
     # neither the vocabulary nor the positions count among the parameters that the rule goes by
     n_params = count_parameters(_shape(config, vocab_size=1, block_length=1)).non_embedding
-    return learning_rate_by_rule(shared.rule, config["model"]["model_type"], n_params)
+    return learning_rate_by_rule(rule, config["model"]["model_type"], n_params)
 
 
 def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:
+    names = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size")
     return ModelShape(
-        **{k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
+        **{name: config["model"][name] for name in names if name in config["model"]},
         vocab_size=vocab_size,
         max_position_embeddings=block_length,
     )
