@@ -8,7 +8,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from scaling.counts import ModelShape, count_parameters
 from training.budget import accumulation_steps, plan_run
-from training.config import ConfigError, format_override, load_config, parse_override
+from training.config import format_override, load_config, parse_override
+from training.config_checks import ConfigError
 
 SIZE_FILES = sorted(p for f in ("gpt", "lstm") for p in CONFIGS.glob(f"{f}_*.yaml"))
 # study A's table; its BEST counts no positions

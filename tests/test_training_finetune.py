@@ -17,7 +17,8 @@ from data_prep import pipeline
 from data_prep.model_tokens import take_from_model
 from data_prep.settings import load_settings
 from training.budget import plan_run
-from training.config import ConfigError, load_config
+from training.config import load_config
+from training.config_checks import ConfigError
 from training.pretrained import GPT_TARGETS, LSTM_TARGETS, overfitting
 from training.progress import RunLog
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from scaling.fit_options import check_fit
 
-from .config import ConfigError, nearest, parse_override, read_yaml
+from .config import parse_override, read_yaml
+from .config_checks import ConfigError, nearest
 
 BASE_FIELDS = ("overrides", "fit")
 STUDY_FIELDS = ("name", "base", *BASE_FIELDS, "sizes", "tokens", "seeds", "learning_rate_rule")

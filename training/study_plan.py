@@ -12,7 +12,8 @@ from scaling.fit_options import FILE_NAME
 
 from .branches import branch_config
 from .budget import plan_run, short_count
-from .config import ConfigError, format_override, resolve_config
+from .config import format_override, resolve_config
+from .config_checks import ConfigError
 from .data_files import locate_data
 from .run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
 from .study_file import (
@@ -245,9 +246,8 @@ def _ruled_rate(rule: dict[str, dict[str, float]], config: dict[str, Any]) -> fl
 
 
 def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:
-    names = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size")
     return ModelShape(
-        **{name: config["model"][name] for name in names if name in config["model"]},
+        **{k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
         vocab_size=vocab_size,
         max_position_embeddings=block_length,
     )
