@@ -50,7 +50,7 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
     )
     begin, failures = time.monotonic(), []
     if missing:
-        in_order = expected.planned if expected else missing
+        in_order = [planned for planned, _ in expected.cells] if expected else missing
         failures = run_cells(in_order, jobs, gpus, done_tokens=total - waiting)
     finished = sum(cell.n_finished(run.path.parent) for cell, run in study.runs)
     n_runs = len(study.run_names())

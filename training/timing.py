@@ -29,7 +29,7 @@ from typing import IO, Any
 import pyarrow.parquet as pq
 
 from .budget import RunPlan, plan_run
-from .child_processes import signals_held, sigterm_as_interrupt, start_child
+from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
 from .config import load_config
 from .data_files import DataFiles, locate_data
 from .run_folder import RunFolder
@@ -40,7 +40,6 @@ from .study_runner import TRAIN, environment, n_tokens_logged
 WARMUP_STEPS, TIMED_STEPS = 3, 20
 LIMIT_SECONDS = 8.0  # for the steps of one size, so that a size too large for the machine shows it
 FORWARD_SHARE = 1 / 3  # of a step: the backward pass costs twice the forward pass
-DEFAULT_EVAL_STRATEGY, DEFAULT_EVAL_STEPS = "no", 500  # of TrainingArguments
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,6 @@ class Estimate:
     jobs: int
     seconds: float
     lines: list[str]
-
-    @property
-    def planned(self) -> list[Planned]:
-        """The cells in this order."""
-        return [planned for planned, _ in self.cells]
 
     @property
     def words(self) -> str:
@@ -135,15 +129,16 @@ def _plan(config: dict[str, Any]) -> RunPlan:
 
 def count_work(config: dict[str, Any], plan: RunPlan) -> tuple[int, int]:
     """Steps and validations of a cell, its branches included."""
-    training = config["training"]
-    is_validated = training.get("eval_strategy", DEFAULT_EVAL_STRATEGY) == "steps"
-    every = training.get("eval_steps", training.get("logging_steps", DEFAULT_EVAL_STEPS))
+    training = {"logging_steps": 500} | config["training"]  # as TrainingArguments has it
+    every = training.get("eval_steps", training["logging_steps"])
     steps = validations = 0
     parts = [(0, plan.max_steps), *((b.decay_start, b.max_steps) for b in plan.branches)]
     for start, end in parts:
         steps += end - start
         validations += 1
-        if is_validated:  # as the Trainer reads it: below 1, a share of the run
+        if (
+            training.get("eval_strategy") == "steps"
+        ):  # as the Trainer reads it: below 1, a share of the run
             between = math.ceil(every * end) if every < 1 else int(every)
             validations += (end - 1) // between - start // between
     return steps, validations
@@ -165,14 +160,18 @@ def _time_sizes(
     shares = _shares(list(sizes), jobs, is_own_device=bool(gpus))
     with ExitStack() as stack:
         stack.enter_context(sigterm_as_interrupt())
-        errors = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in shares]
+        errors = [
+            stack.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for _ in shares
+        ]
         stack.callback(_end, processes)
         for slot, share in enumerate(shares):
             cells = {name: sizes[name][0] for name in share}
             with signals_held():
                 processes.append(_start(cells, environment(slot, gpus), errors[slot]))
         answers = [json.loads(line) for process in processes for line in process.stdout]
-        last_lines = [_last_line(file) for file in errors]
+        for file in errors:
+            file.seek(0)
+        last_lines = [last_line(file.read()) for file in errors]
     died = next(filter(None, last_lines), "the process that measured it exited with no output")
     speeds: dict[str, Speed | str] = {}
     for name in sizes:
@@ -213,11 +212,6 @@ def _end(processes: list["subprocess.Popen[str]"]) -> None:
         process.stdout.close()
 
 
-def _last_line(file: IO[str]) -> str:
-    file.seek(0)
-    return next((line.strip() for line in reversed(file.readlines()) if line.strip()), "")
-
-
 @cache
 def _validation_tokens(data: DataFiles) -> int:
     """Targets of the validation split: each song has one more than tokens, its end."""
@@ -232,7 +226,8 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
         config: Of a run.
         begin: When its process would have started, by `time.perf_counter`.
     """
-    # torch takes seconds to import, for which a study need not wait
+    # takes seconds to import, for which a study need not wait
+    import torch
     from transformers import TrainerCallback
 
     from .arguments import keep_freed_memory, training_arguments
@@ -246,7 +241,9 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
         """Notes when each backward pass is done, the step's last one with its update."""
 
         def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            ends.append(_now())
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            ends.append(time.perf_counter())
             # the first pass may compile the model
             if len(ends) > 1 and ends[-1] - ends[0] > LIMIT_SECONDS:
                 control.should_training_stop = True
@@ -284,15 +281,6 @@ def _as_trial(config: dict[str, Any]) -> dict[str, Any]:
         **{f"{what}_strategy": "no" for what in ("eval", "save", "logging")},
     }
     return {**config, "training": training}
-
-
-def _now() -> float:
-    """Seconds, after all that the accelerator was told to do is done."""
-    import torch
-
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
-    return time.perf_counter()
 
 
 def main() -> int:

@@ -147,11 +147,7 @@ class BudgetTrainer(Trainer):
 
 
 def train(
-    run: RunFolder,
-    plan: RunPlan,
-    model: PreTrainedModel,
-    data: TrainingData,
-    show_bar: bool = True,
+    run: RunFolder, plan: RunPlan, model: PreTrainedModel, data: TrainingData, show_bar: bool = True
 ) -> TrainingResult:
     """Train to the end of the plan, going on from the newest whole checkpoint if there is one.
 
@@ -178,10 +174,12 @@ def train(
     # the first moves and removes checkpoints; the others find what it leaves
     with args.main_process_first(local=False):
         checkpoint = find_start(run, plan)
+    spent = Seconds()
     if checkpoint:
         logger.info("going on from %s", checkpoint)
         args.eval_on_start = False
         times = read_manifest(checkpoint)
+        spent = Seconds(times["train_seconds"], times["train_cpu_seconds"])
         is_own = checkpoint.is_relative_to(run.path)
         trainer.trunk_seconds = (
             times.get("trunk_seconds", 0.0) if is_own else times["train_seconds"]
@@ -191,11 +189,14 @@ def train(
     keep_freed_memory()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
     try:
-        spent = Seconds(times["train_seconds"], times["train_cpu_seconds"]) if checkpoint else None
-        stopwatch.start(spent or Seconds())
+        stopwatch.start(spent)
         _train_and_validate(trainer, stop, checkpoint)
     finally:
         log.close()
+    return _result(trainer, plan)
+
+
+def _result(trainer: BudgetTrainer, plan: RunPlan) -> TrainingResult:
     return TrainingResult(
         plan=plan,
         train_loss_nats_per_token=mean_loss_at_end(trainer.state.log_history, plan.max_steps),
@@ -205,11 +206,11 @@ def train(
             for entry in trainer.state.log_history
             if "validation_loss_nats_per_token" in entry
         ],
-        train_seconds=stopwatch.seconds,
+        train_seconds=trainer.stopwatch.seconds,
         trunk_seconds=trainer.trunk_seconds,
         n_steps_skipped=trainer.spikes.n_skipped,
-        n_processes=args.world_size,
-        device=args.device,
+        n_processes=trainer.args.world_size,
+        device=trainer.args.device,
     )
 
 
