@@ -182,12 +182,12 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
     }
     try:
         write_atomically(path, json.dumps(plan, indent=1) + "\n")
+        write_fit(path.parent, study.fit)
     except FileNotFoundError:
         # tasks of an array job on several machines may have one process id, and so one temporary
         # file: then another task has put the same plan there
         if not path.is_file():
             raise
-    write_fit(path.parent, study.fit)
     return path
 
 
