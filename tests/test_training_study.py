@@ -1,4 +1,3 @@
-import dataclasses
 import json
 
 import pytest
@@ -123,10 +122,10 @@ def test_rule_for_learning_rates_goes_by_the_model_that_is_trained(place):
 
     def rate(*overrides):
         ((_, run),) = plan_study(path, overrides).runs
-        shape = run.config["model"] | {"max_position_embeddings": 32}
-        names = (f.name for f in dataclasses.fields(ModelShape))
-        counts = count_parameters(ModelShape(**{k: shape.get(k, 1) for k in names}))
-        return run.config["training"]["learning_rate"], counts.non_embedding**-0.5
+        names = ("model_type", "hidden_size", "num_hidden_layers")
+        shape = ModelShape(*(run.config["model"][name] for name in names), 64, 32)
+        expected = count_parameters(shape).non_embedding ** -0.5
+        return run.config["training"]["learning_rate"], expected
 
     for overrides in ((), ("model.hidden_size=32",), ("model.num_hidden_layers=3",)):
         found, expected = rate(*overrides)
