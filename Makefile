@@ -2,6 +2,7 @@
 # the dependencies change. The user's own pip settings hold (pip.conf, PIP_* variables).
 PYTHON ?= python3
 PIP_ARGS ?=
+FIT_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
@@ -15,9 +16,6 @@ SEED ?= 1
 FILES ?= 500
 KILLS ?= 20
 ARGS ?=
-# With the demo's few runs the interval is Student's t around the least-squares line; so is the line, then. Several
-# single-thread runs at once wait for each other, so on a CPU equal time is that of the processor.
-FIT_ARGS ?= $(if $(findstring demo,$(STUDY)),--objective squares,$(if $(findstring cpu,$(STUDY)),--columns train_seconds=train_cpu_seconds))
 DEMO := configs/study_demo.yaml
 FINETUNE := configs/$(if $(filter-out 0,$(LORA)),finetune_lora,finetune).yaml
 
@@ -66,8 +64,7 @@ train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 .
 finetune: DATA = configs/data_finetune.yaml
 finetune: $(STAMP)  ## MODEL=<runs/... or user/name> MIDI=<folder, archive, ...> [LORA=1] [ARGS="budget.epochs=2 ..."]
 	@test -n "$(MODEL)" -a -n "$(MIDI)" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MIDI=<folder or archive> [LORA=1]" >&2; exit 2; }
-	@summary=$$($(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" --model "$(MODEL)" --keep-latest) && \
-	echo "$$summary" && folder=$$(echo "$$summary" | head -n 1) && \
+	@folder=$$($(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" --model "$(MODEL)" --keep-latest --folder) && \
 	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" \
 		"data.dataset='$$(basename "$$(dirname "$$folder")")'" "data.preset=$$(basename "$$folder")" $(ARGS)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from training.blocks import TrainingData
+    from training.budget import RunPlan
     from training.run_folder import RunFolder
 
 
@@ -24,7 +25,8 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
     from transformers.utils import logging as library_logging
 
     from training.blocks import load_blocks
-    from training.branches import branch_config, plan_branches
+    from training.branches import branch_config
+    from training.budget import plan_run
     from training.config import load_config
     from training.run_folder import choose_run_folder, is_main_process
 
@@ -32,20 +34,20 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
     library_logging.disable_progress_bar()  # of saving; training has its own
     config = load_config(config_path, overrides)
     show_bar = not config["training"].get("disable_tqdm")
-    branches = plan_branches(config)
     data = load_blocks(config)
+    plan = plan_run(config, data.files.block_length, data.files.n_blocks)
     trunk = choose_run_folder(config, data.files)
     with trunk.locked():
-        train_run(trunk, data, show_bar)
-        for branch in branches:
-            run = choose_run_folder(branch_config(trunk.config, branch), data.files)
+        train_run(trunk, plan, data, show_bar)
+        for branch in plan.branches:
+            run = choose_run_folder(branch_config(trunk.config, branch.tokens), data.files)
             with run.locked():
-                train_run(run, data, show_bar)
+                train_run(run, branch, data, show_bar)
         if is_main_process():
             shutil.rmtree(trunk.branch_points, ignore_errors=True)
 
 
-def train_run(run: "RunFolder", data: "TrainingData", show_bar: bool) -> None:
+def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar: bool) -> None:
     """Train one run to its end and write its record; a finished one is left alone."""
     from training.model import build_model
     from training.pretrained import overfitting
@@ -61,7 +63,7 @@ def train_run(run: "RunFolder", data: "TrainingData", show_bar: bool) -> None:
         print(f"{run.path} is finished; nothing to do")
         return
     model = build_model(run.config, data)
-    result = train(run, model, data, show_bar)
+    result = train(run, plan, model, data, show_bar)
     if is_main_process():
         write_record(run, model, data, result)
         loss, songs = result.validation.loss_nats_per_token, len(result.validation.n_targets)

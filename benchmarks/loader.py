@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from training.arguments import training_arguments
 from training.blocks import BlockOrder, Songs
-from training.budget import Budget
+from training.budget import RunPlan
 from training.config import load_config
 from training.progress import StopOnSignal, Stopwatch
 from training.run_folder import RunFolder
@@ -85,7 +85,7 @@ def make_trainer(folder: Path, case: Case) -> BudgetTrainer:
     """The Trainer of a run of one epoch in this shape; its model is never called."""
     settings = [*ON_CPU, f"training.per_device_train_batch_size={case.batch_size}"]
     config = load_config(CONFIG, settings)
-    budget = Budget(case.n_batches, case.batch_size, case.block_length)
+    plan = RunPlan(case.n_batches, case.batch_size, case.block_length)
     blocks = np.load(folder / "train.npy", mmap_mode="r").reshape(-1, case.block_length)
     stop = StopOnSignal()
     return BudgetTrainer(
@@ -94,8 +94,8 @@ def make_trainer(folder: Path, case: Case) -> BudgetTrainer:
         stop,
         SpikeRule(None, on_skip=print, on_stop=repr),
         model=torch.nn.Linear(1, 1),
-        args=training_arguments(RunFolder(folder / "run", config), budget),
-        train_dataset=BlockOrder(blocks, budget, seed=1),
+        args=training_arguments(RunFolder(folder / "run", config), plan),
+        train_dataset=BlockOrder(blocks, plan, seed=1),
         callbacks=[stop],
     )
 

@@ -59,7 +59,7 @@ from benchmarks.sampling import load_nanogpt
 from scaling.counts import Attention, ModelShape, train_flops_per_token
 from scaling.tables import fill
 from training.blocks import Songs, TrainingData
-from training.budget import accumulation_steps, plan_budget
+from training.budget import RunPlan, accumulation_steps, plan_run
 from training.config import load_config
 from training.data_files import DataFiles
 from training.model import model_shape
@@ -128,7 +128,7 @@ class NanoGPTLoop:
         block_length: int,
     ) -> None:
         shape, settings = config["model"], config["training"]
-        budget = plan_budget(config, block_length)
+        plan = plan_tokens(config, block_length)
         gpt_config = nanogpt.GPTConfig(
             block_size=block_length,
             vocab_size=VOCAB_SIZE,
@@ -139,13 +139,13 @@ class NanoGPTLoop:
             bias=False,
         )
         betas = (settings["adam_beta1"], settings["adam_beta2"])
-        self.learning_rate, self.max_steps = settings["learning_rate"], budget.max_steps
+        self.learning_rate, self.max_steps = settings["learning_rate"], plan.max_steps
         with contextlib.redirect_stdout(io.StringIO()):
             self.model = nanogpt.GPT(gpt_config).train()
             self.optimizer = self.model.configure_optimizers(
                 settings["weight_decay"], self.learning_rate, betas, "cpu"
             )
-        self.n_micro_steps = accumulation_steps(budget, settings["per_device_train_batch_size"], 1)
+        self.n_micro_steps = accumulation_steps(plan, settings["per_device_train_batch_size"], 1)
         self.max_grad_norm = settings["max_grad_norm"]
         self.get_batch, self.batch, self.n_steps = get_batch, get_batch("train"), 0
 
@@ -245,15 +245,21 @@ def measure(
     ):
         shape = AutoConfig.for_model(**model_shape(config, block_length), vocab_size=VOCAB_SIZE)
         model = AutoModelForCausalLM.from_config(shape)
-        training.trainer.train(RunFolder(Path(run), config), model, data, show_bar=False)
+        plan = plan_tokens(config, block_length)
+        training.trainer.train(RunFolder(Path(run), config), plan, model, data, show_bar=False)
     return summary(config, block_length, alternation)
+
+
+def plan_tokens(config: dict[str, Any], block_length: int) -> RunPlan:
+    """The plan of a run whose length is in tokens, whatever the blocks there are."""
+    return plan_run(config, block_length, n_blocks=0)
 
 
 def summary(config: dict[str, Any], block_length: int, pairs: Alternation) -> dict[str, Any]:
     """Medians, ratios and shares of one size."""
     shape = {k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")}
     dimensions = ModelShape(**shape, vocab_size=VOCAB_SIZE, max_position_embeddings=block_length)
-    tokens = plan_budget(config, block_length).sequences_per_step * block_length
+    tokens = plan_tokens(config, block_length).sequences_per_step * block_length
     loops = {"ours": pairs.ours.counted(), "nanogpt": pairs.theirs.counted()}
     peak = pairs.peak[N_WARMUP_PAIRS:]
     shares = {

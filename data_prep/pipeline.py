@@ -118,6 +118,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--keep-latest", action="store_true", help="do not make it the dataset that configs take"
     )
+    parser.add_argument(
+        "--folder", action="store_true", help="print the folder alone; the counts go to stderr"
+    )
     parser.add_argument("--model", help="for a preset that takes tokens of a model: which")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--workers", type=int)
@@ -146,7 +149,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if options.model and (warning := unknown_tokens(stages["5_tokens"]["splits"].values())):
         logger.warning(warning)
-    print(summary(stages, folder))
+    print(summary(stages, folder), file=sys.stderr if options.folder else sys.stdout)
+    if options.folder:
+        print(folder)
     return 0
 
 

@@ -24,8 +24,11 @@ from typing import Literal, get_args
 from .families import Family, family_of
 
 Attention = Literal["full", "causal_mean"]
-# Dense bf16 FLOPs a second, by the makers' data sheets.
-PEAK_FLOPS = {"a100": 312e12, "h100": 989e12, "h200": 989e12}
+# Dense bf16 FLOPs a second, by the makers' data sheets; a board's own name before that of its chip.
+PEAK_FLOPS = {
+    **{"h100 pcie": 756e12, "h100 nvl": 835e12, "h200 nvl": 835e12},
+    **{"a100": 312e12, "h100": 989e12, "h200": 989e12},
+}
 
 
 @dataclass(frozen=True)
@@ -158,5 +161,11 @@ def usual_share(model_type: str, width: int, context: int) -> float:
 
 
 def peak_flops(device: str) -> float | None:
-    """Dense bf16 FLOPs a second of a device by its name, as "NVIDIA H100 80GB HBM3"; or None."""
-    return next((peak for name, peak in PEAK_FLOPS.items() if name in device.lower()), None)
+    """Dense bf16 FLOPs a second of a device by its name, as "NVIDIA H100 80GB HBM3"; or None.
+
+    A slice of a divided GPU has a share of them that its name does not say: None.
+    """
+    device = device.lower()
+    if " mig " in device:
+        return None
+    return next((peak for name, peak in PEAK_FLOPS.items() if name in device), None)

@@ -5,7 +5,8 @@
 N parameters, D tokens, U unique tokens, L loss in nats per token. Each family (column arch) is
 fitted alone; rows with one name in the column trunk (else run) are branches of one training. A law
 that the runs cannot carry is refused with the reason; a parameter that they do not fix has no
-interval and a warning. python -m scaling.predict answers questions to the file.
+interval and a warning. What a study asks of its fit lies beside its table (scaling/fit_options.py);
+an option of the command line wins. python -m scaling.predict answers questions to the file.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import numpy as np
 
 from .crossover import find_crossovers
 from .family import fit_family
+from .fit_options import OBJECTIVES, read_fit
 from .fitted import FittedLaw
 from .frontier import describe_frontier
 from .intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
@@ -154,10 +156,14 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("runs", type=Path, help="CSV with n_params, n_tokens, loss and more")
     parser.add_argument("--out", type=Path, help="default: fits.json beside the table")
     parser.add_argument("--law", nargs="+", choices=list(LAWS), default=list(LAWS))
-    parser.add_argument("--objective", choices=("huber_log", "squares"), default="huber_log")
+    parser.add_argument(
+        "--objective", choices=OBJECTIVES, help="default: the study's, else huber_log"
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, help="number of refits")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--columns", default="", help="OUR_NAME=NAME_IN_THE_FILE,...")
+    parser.add_argument(
+        "--columns", default="", help="OUR_NAME=NAME_IN_THE_FILE,... in place of the study's"
+    )
     return parser.parse_args(argv)
 
 
@@ -172,12 +178,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         if arguments.seed < 0:
             raise TableError(f"--seed is {arguments.seed}, expected 0 or more")
+        study = read_fit(arguments.runs.parent)
         settings = Settings(
             laws=tuple(name for name in LAWS if name in arguments.law),
-            objective=arguments.objective,
+            objective=arguments.objective or study.get("objective", OBJECTIVES[0]),
             bootstrap=arguments.bootstrap,
             seed=arguments.seed,
-            columns=parse_columns(arguments.columns),
+            columns=parse_columns(arguments.columns) or study.get("columns", {}),
         )
         fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
         out = arguments.out or arguments.runs.parent / "fits.json"

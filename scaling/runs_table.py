@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -100,13 +100,23 @@ def parse_columns(text: str) -> dict[str, str]:
         ours, equals, theirs = (part.strip() for part in pair.partition("="))
         if not equals or not theirs:
             raise TableError(f"--columns: found {pair!r}, expected OUR_NAME=NAME_IN_THE_FILE")
+        columns[ours] = theirs
+    check_columns(columns, "--columns")
+    return columns
+
+
+def check_columns(columns: Iterable[str], where: str) -> None:
+    """Hold names against our columns.
+
+    Raises:
+        TableError: If one is none of them.
+    """
+    for ours in columns:
         if ours not in REQUIRED + OPTIONAL:
             raise TableError(
-                f"--columns: {ours!r} is no column of ours ({', '.join(REQUIRED + OPTIONAL)}); "
-                f"nearest is {_nearest(ours, REQUIRED + OPTIONAL)!r}"
+                f"{where}: {ours!r} is no column of ours ({', '.join(REQUIRED + OPTIONAL)}); "
+                f"nearest is {_nearest(str(ours), REQUIRED + OPTIONAL)!r}"
             )
-        columns[ours] = theirs
-    return columns
 
 
 def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -140,7 +150,7 @@ def _resolve_columns(path: Path, header: list[str], columns: Mapping[str, str]) 
             names[ours] = theirs
         elif ours in columns:
             raise TableError(
-                f"{path}: no column {theirs!r}, which --columns names for {ours}; "
+                f"{path}: no column {theirs!r}, which the option columns names for {ours}; "
                 f"nearest is {_nearest(theirs, header)!r}"
             )
         elif ours in REQUIRED:

@@ -3,14 +3,14 @@
 import json
 import shutil
 
-import pyarrow.parquet as pq
 import yaml
 from training_data import CONFIGS
 
 from scaling.families import FAMILIES
+from training.budget import plan_run
 from training.data_files import locate_data
 from training.run_folder import RUNS
-from training.study_time import seconds_left
+from training.timing import count_work
 
 TINY = {
     "model.hidden_size": 16,
@@ -79,13 +79,7 @@ def is_validation(line):
 
 
 def counted_work(planned):
-    """How often a cell does what each speed is about, of an untouched cell."""
-    validation = locate_data(planned[1].config).tokens / "validation.parquet"
-    songs = pq.read_table(validation)["input_ids"].to_pylist()
-    each = {
-        **dict.fromkeys(("seconds_import", "seconds_setup"), 1.0),
-        **dict.fromkeys(("seconds_per_step", "seconds_per_checkpoint"), 1.0),
-        "seconds_per_validation_token": 1 / sum(len(ids) + 1 for ids in songs),
-    }
-    nothing = dict.fromkeys(each, 0.0)
-    return {of: round(seconds_left(planned, nothing | {of: each[of]})) for of in each}
+    """Steps and validations of a cell."""
+    config = planned[1].config
+    data = locate_data(config)
+    return count_work(config, plan_run(config, data.block_length, data.n_blocks))

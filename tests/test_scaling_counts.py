@@ -144,3 +144,10 @@ def test_wide_models_and_long_contexts_are_expected_to_fill_more_of_a_gpu():
     assert usual_share("abc_lstm", 256, 256) < usual_share("abc_lstm", 1100, 256)
     assert peak_flops("NVIDIA A100-SXM4-80GB") == PEAK_FLOPS["a100"]
     assert peak_flops("cpu") is None
+
+
+def test_peak_is_that_of_the_board_not_of_the_chip():
+    assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
+    assert peak_flops("NVIDIA H100 PCIe") == 756e12
+    assert peak_flops("NVIDIA H100 NVL") == peak_flops("NVIDIA H200 NVL") == 835e12
+    assert peak_flops("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None

@@ -283,6 +283,18 @@ def test_other_column_names_are_mapped(tmp_path):
     assert fits["laws"]["all"]["power"]["params"]["alpha"] == pytest.approx(0.07, rel=1e-5)
 
 
+def test_study_says_how_its_runs_are_fitted(tmp_path, capsys):
+    (tmp_path / "fit.json").write_text('{"objective": "squares", "columns": {"loss": "L"}}')
+    rows = [{"L" if k == "loss" else k: v for k, v in row.items()} for row in power_rows()]
+    settings = fitted(tmp_path, rows)["settings"]
+    assert (settings["objective"], settings["columns"]) == ("squares", {"loss": "L"})
+    settings = fitted(tmp_path, rows, "--objective", "huber_log")["settings"]
+    assert (settings["objective"], settings["columns"]) == ("huber_log", {"loss": "L"})
+    (tmp_path / "fit.json").write_text('{"objectiv": "squares"}')
+    capsys.readouterr()
+    assert "did you mean objective?" in error_of(capsys, tmp_path / "runs.csv")
+
+
 def test_study_a_needs_the_objective_named(tmp_path):
     rows = rows_of(STUDY_A_N, STUDY_A_LOSS)
     squares = fitted(tmp_path, rows, "--objective", "squares")["laws"]["gpt"]

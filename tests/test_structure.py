@@ -16,7 +16,7 @@ ALLOWED = {
     "data_prep": set(),
     "modeling": set(),
     "scaling": set(),
-    "training": {"modeling", "scaling.counts", "scaling.families"},
+    "training": {"modeling", "scaling.counts", "scaling.families", "scaling.fit_options"},
     "model_cards": {"modeling", "scaling.families"},
     "evaluation": {
         "data_prep",

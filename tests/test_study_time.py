@@ -4,17 +4,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from study_trial import BRANCHED, counted_work, read_plan, write_study
 from training_data import PROJECT, make_dataset
 
+from training.data_files import locate_data
 from training.run_folder import RUNS
 from training.study import main
-from training.study_hours import RENTED
+from training.study_hours import RENTED, duration
 from training.study_plan import plan_study
-from training.study_time import duration, simulate
+from training.timing import Speed, seconds_left, simulate
 
 
 @pytest.fixture
@@ -60,7 +63,6 @@ def test_study_says_how_long_it_takes_survives_failed_cells_and_runs_what_is_mis
     assert 1 < seconds["study"] < 300
     assert f"about {duration(seconds['study'])} with 2 jobs and 1 cell that could not" in lines[-3]
     assert lines[-1].startswith("took ")
-    assert not list(RUNS.glob(".speed_*"))
 
     # the finished cells are not repeated; the changed one gets a folder of its own
     path = write_study([good, {**hot, "training.learning_rate": 0.01}])
@@ -89,21 +91,27 @@ def time_of_record(name):
 def test_stop_while_measuring_leaves_nothing_behind(place):
     path = write_study([{"config": "gpt_tiny"}])
     command = [sys.executable, "-m", "training.study", str(path), "--dry-run", "--estimate"]
-    env = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    env = {**os.environ, "PYTHONPATH": str(PROJECT), "TMPDIR": str(place)}
+    there = set(place.iterdir())
     study = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(RUNS.glob(".speed_*/0/errors")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    children = Path(f"/proc/{study.pid}/task/{study.pid}/children").read_text().split()
+    child = wait_for_child(study, "training.timing")
     study.send_signal(signal.SIGTERM)
     assert "goes on with what is missing" in study.communicate(timeout=60)[1]
     assert study.returncode == 130
-    assert children
-    deadline = time.monotonic() + 10  # one that had just been born is ended by the kernel
-    while any(map(is_alive, children)) and time.monotonic() < deadline:
+    assert not is_alive(child)
+    assert set(place.iterdir()) == there
+
+
+def wait_for_child(parent, module):
+    """The id of a child that runs this module: not one between fork and exec, nor another."""
+    while parent.poll() is None:
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        for pid in children:
+            with suppress(OSError):
+                if module in Path("/proc", pid, "cmdline").read_text().split("\0"):
+                    return pid
         time.sleep(0.02)
-    assert not [pid for pid in children if is_alive(pid)]
-    assert not list(RUNS.glob(".speed_*"))
+    raise AssertionError(f"it ended without such a child: {parent.communicate()[1]}")
 
 
 def is_alive(pid):
@@ -121,14 +129,17 @@ def test_cells_start_when_a_job_is_free():
     assert spoken == ["50 s", "2 min 50 s", "11 min", "1 h 50 min", "4 days 4 h"]
 
 
-def test_time_left_of_a_cell_is_that_of_the_tokens_to_come(place):
+def test_time_left_of_a_cell_is_that_of_the_steps_to_come(place):
     planned = plan_study(write_study([{"config": "gpt_tiny"}], tokens=[256_000])).runs[0]
-    assert counted_work(planned)["seconds_per_step"] == 1000
-    assert counted_work(planned)["seconds_per_checkpoint"] == 4 + 1  # and the model
+    songs = pq.read_table(locate_data(planned[1].config).tokens / "validation.parquet")
+    n_targets = sum(len(ids) + 1 for ids in songs["input_ids"].to_pylist())
+    n_steps, n_validations = counted_work(planned)
+    assert n_steps == 1000
+    whole = 1000 + n_validations * n_targets / 3 / (8 * 31)
+    assert seconds_left(planned, Speed(5.0, 0.1)) == pytest.approx(5 + 0.1 * whole)
     planned[1].path.mkdir(parents=True)
     planned[1].log.write_text(json.dumps({"n_tokens": 750 * 8 * 31}) + "\n")
-    assert counted_work(planned)["seconds_per_step"] == 250
-    assert counted_work(planned)["seconds_import"] == 1
+    assert seconds_left(planned, Speed(5.0, 0.1)) == pytest.approx(5 + 0.1 * whole / 4)
 
 
 def test_hours_follow_from_flops_and_peak(place, capsys):

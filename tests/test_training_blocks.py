@@ -7,7 +7,7 @@ from training_data import CONFIGS, TINY
 
 from training.arguments import training_arguments
 from training.blocks import BlockOrder, Songs
-from training.budget import Budget
+from training.budget import RunPlan
 from training.config import load_config
 from training.progress import StopOnSignal, Stopwatch
 from training.run_folder import RunFolder
@@ -17,7 +17,7 @@ from training.validation import SongEvaluator
 
 N_BLOCKS, BLOCK_LENGTH, BATCH, SEED = 22, 4, 8, 3
 # 8 batches over 22 blocks: the third and the sixth lie in two epochs, the budget ends in the third
-BUDGET = Budget(max_steps=8, sequences_per_step=BATCH, block_length=BLOCK_LENGTH)
+PLAN = RunPlan(max_steps=8, sequences_per_step=BATCH, block_length=BLOCK_LENGTH)
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def loader(blocks, tmp_path):
         stop,
         SpikeRule(None, on_skip=print, on_stop=repr),
         model=torch.nn.Linear(1, 1),
-        args=training_arguments(RunFolder(tmp_path / "run", config), BUDGET),
-        train_dataset=BlockOrder(blocks, BUDGET, SEED),
+        args=training_arguments(RunFolder(tmp_path / "run", config), PLAN),
+        train_dataset=BlockOrder(blocks, PLAN, SEED),
         callbacks=[stop],
     )
     return trainer.get_train_dataloader()
@@ -48,9 +48,9 @@ def loader(blocks, tmp_path):
 
 def expected_rows():
     """The order as it is defined: one permutation an epoch, drawn from seed and epoch."""
-    n_epochs = -(-BUDGET.n_sequences // N_BLOCKS)
+    n_epochs = -(-PLAN.n_sequences // N_BLOCKS)
     epochs = [np.random.default_rng([SEED, e]).permutation(N_BLOCKS) for e in range(n_epochs)]
-    return np.concatenate(epochs)[: BUDGET.n_sequences].reshape(BUDGET.max_steps, BATCH)
+    return np.concatenate(epochs)[: PLAN.n_sequences].reshape(PLAN.max_steps, BATCH)
 
 
 def rows_of(batches):
@@ -70,7 +70,7 @@ def rows_of(batches):
 )
 def test_positions_give_the_rows_of_their_epochs(blocks, positions):
     flat = expected_rows().ravel()
-    assert BlockOrder(blocks, BUDGET, SEED).rows(positions).tolist() == flat[positions].tolist()
+    assert BlockOrder(blocks, PLAN, SEED).rows(positions).tolist() == flat[positions].tolist()
 
 
 def test_trainer_reads_the_blocks_in_their_order(loader):
@@ -99,6 +99,6 @@ def test_resumed_run_does_not_read_what_it_skips(loader):
 
 
 def test_batch_is_a_copy_that_may_be_written_to(blocks):
-    order = BlockOrder(blocks, BUDGET, SEED)
+    order = BlockOrder(blocks, PLAN, SEED)
     order.__getitems__(range(8))["input_ids"].fill_(0)
     assert rows_of([order.__getitems__(range(8))]) == expected_rows()[:1].tolist()

@@ -8,14 +8,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from scaling.counts import ModelShape, count_parameters
 from scaling.families import FAMILIES
-from training.budget import accumulation_steps, plan_budget
-from training.config import (
-    ConfigError,
-    format_override,
-    load_config,
-    parse_override,
-    resolve_config,
-)
+from training.budget import accumulation_steps, plan_run
+from training.config import format_override, load_config, parse_override, resolve_config
+from training.config_checks import ConfigError
 from training.model import count_layer_parameters, model_shape
 
 SIZE_FILES = sorted(path for family in FAMILIES for path in CONFIGS.glob(f"{family}_*.yaml"))
@@ -171,7 +166,7 @@ def test_every_size_builds_with_the_counts_of_its_study(path):
     assert count_layer_parameters(model) == shape.weights
     if path.stem in STUDY_A_COUNTS:
         assert model.num_parameters() == STUDY_A_COUNTS[path.stem]
-    plan_budget(config, positions)
+    plan_run(config, positions, n_blocks=0)
 
 
 def test_all_sizes_of_study_a_are_there():
@@ -188,17 +183,17 @@ def test_sizes_of_one_base_differ_only_where_sizes_may():
 
 def test_given_max_steps_wins_over_the_token_budget():
     config = load_config(CONFIGS / "gpt_tiny.yaml")
-    assert plan_budget(config, 256).max_steps == 6103
-    assert plan_budget(config, 256).n_tokens == 6103 * 64 * 255
+    assert plan_run(config, 256, n_blocks=0).max_steps == 6103
+    assert plan_run(config, 256, n_blocks=0).n_tokens == 6103 * 64 * 255
     config["training"]["max_steps"] = 5
-    assert plan_budget(config, 256).max_steps == 5
+    assert plan_run(config, 256, n_blocks=0).max_steps == 5
 
 
 def test_accumulation_keeps_the_global_batch():
-    budget = plan_budget(load_config(CONFIGS / "gpt_tiny.yaml"), 256)
-    assert accumulation_steps(budget, device_batch=16, world_size=1) == 4
-    assert accumulation_steps(budget, device_batch=16, world_size=2) == 2
+    plan = plan_run(load_config(CONFIGS / "gpt_tiny.yaml"), 256, n_blocks=0)
+    assert accumulation_steps(plan, device_batch=16, world_size=1) == 4
+    assert accumulation_steps(plan, device_batch=16, world_size=2) == 2
     with pytest.raises(ValueError, match="set it to 16"):
-        accumulation_steps(budget, device_batch=24, world_size=1)
+        accumulation_steps(plan, device_batch=24, world_size=1)
     with pytest.raises(ValueError, match="use fewer processes"):
-        accumulation_steps(budget, device_batch=16, world_size=3)
+        accumulation_steps(plan, device_batch=16, world_size=3)

@@ -1,8 +1,10 @@
+import io
 import json
 import logging
 import re
 import shutil
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from data_prep import pipeline
 from data_prep.model_tokens import take_from_model
 from data_prep.settings import load_settings
 from scaling.families import FAMILIES
-from training.budget import plan_epochs
-from training.config import ConfigError, load_config
+from training.budget import plan_run
+from training.config import load_config
+from training.config_checks import ConfigError
 from training.pretrained import overfitting
 from training.progress import RunLog
 
@@ -55,12 +58,16 @@ def warnings(place):
     """What the data pipeline warned of when it made data/fiddle/finetune."""
     command = [str(place / "fiddle"), "--config", str(CONFIGS / "data_finetune.yaml")]
     command += ["--model", str(place / "runs/single/gpt_tiny"), "--workers", "1"]
-    command += ["--data-root", str(place / "data"), "--keep-latest"]
+    command += ["--data-root", str(place / "data"), "--keep-latest", "--folder"]
     said = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
     pipeline.logger.addHandler(handler)
-    assert pipeline.main(command) == 0
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as counts:
+        assert pipeline.main(command) == 0
+    # `make finetune` trains on what is printed; the counts are for people
+    assert printed.getvalue() == f"{place / 'data/fiddle/finetune'}\n"
+    assert " files -> " in counts.getvalue()
     pipeline.logger.removeHandler(handler)
     return said
 
@@ -312,11 +319,15 @@ def test_name_says_which_model_learns_which_music():
 
 
 def test_epochs_become_steps():
-    config = {"budget": {"epochs": 2.5, "sequences_per_step": 8}, "training": {}}
-    assert plan_epochs(config, 64, n_blocks=40).max_steps == 12
-    assert plan_epochs(config, 64, n_blocks=1).max_steps == 1
+    config = {
+        "model": {"pretrained": "x"},
+        "budget": {"epochs": 2.5, "sequences_per_step": 8},
+        "training": {},
+    }
+    assert plan_run(config, 64, n_blocks=40).max_steps == 12
+    assert plan_run(config, 64, n_blocks=1).max_steps == 1
     config["training"]["max_steps"] = 7
-    assert plan_epochs(config, 64, n_blocks=40).n_tokens == 7 * 8 * 63
+    assert plan_run(config, 64, n_blocks=40).n_tokens == 7 * 8 * 63
 
 
 def test_overfitting_is_told_with_the_epochs_that_were_best():

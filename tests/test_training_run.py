@@ -15,7 +15,7 @@ from training_data import CONFIGS, PROJECT, TINY, make_dataset, train_tiny
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.blocks import BlockOrder, Songs
-from training.budget import Budget
+from training.budget import RunPlan
 from training.checkpoints import newest_checkpoint
 from training.config import load_config
 from training.data_files import locate_data
@@ -330,17 +330,17 @@ def test_device_batch_does_not_change_the_training(place):
 
 def test_order_is_a_pure_function_of_seed_and_step():
     blocks = np.arange(10, dtype=np.uint16)[:, None].repeat(4, axis=1)
-    budget = Budget(max_steps=5, sequences_per_step=4, block_length=4)
-    in_order = BlockOrder(blocks, budget, seed=1)
+    plan = RunPlan(max_steps=5, sequences_per_step=4, block_length=4)
+    in_order = BlockOrder(blocks, plan, seed=1)
     assert len(in_order) == 20
     steps = [in_order.rows(range(4 * s, 4 * s + 4)).tolist() for s in range(5)]
     # a later step alone, in another object, and in pieces
-    assert BlockOrder(blocks, budget, seed=1).rows([16, 17, 18, 19]).tolist() == steps[4]
-    assert BlockOrder(blocks, budget, seed=1).rows([9, 10]).tolist() == [steps[2][1], steps[2][2]]
+    assert BlockOrder(blocks, plan, seed=1).rows([16, 17, 18, 19]).tolist() == steps[4]
+    assert BlockOrder(blocks, plan, seed=1).rows([9, 10]).tolist() == [steps[2][1], steps[2][2]]
     flat = [row for step in steps for row in step]
     assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
     assert flat[:10] != flat[10:]
-    assert BlockOrder(blocks, budget, seed=2).rows(range(20)).tolist() != flat
+    assert BlockOrder(blocks, plan, seed=2).rows(range(20)).tolist() != flat
     batch = in_order.__getitems__([0, 1])
     assert batch["input_ids"].dtype == torch.int64
     assert batch["input_ids"].tolist() == batch["labels"].tolist() == [[r] * 4 for r in flat[:2]]

@@ -16,6 +16,7 @@ from study_trial import (
 )
 from training_data import CONFIGS, make_dataset
 
+from scaling.counts import ModelShape, count_parameters
 from training.budget import short_count
 from training.run_folder import RUNS
 from training.study import main
@@ -62,6 +63,24 @@ def test_every_study_of_the_project_has_known_sizes(place, configs):
         study = plan_study(path, ["data.dataset=music21"])
         assert len(study.runs) >= 2
         assert all(len(cell.name) < 40 for cell, _ in study.runs)
+        # single-thread runs side by side: their time is that of the processor
+        base = yaml.safe_load(path.read_text()).get("base")
+        on_cpus = {"columns": {"train_seconds": "train_cpu_seconds"}}
+        demo = {"objective": "squares"} if study.name == "demo" else {}
+        assert study.fit == (on_cpus if base == "base_cpu_studies.yaml" else demo)
+
+
+def test_fit_follows_the_study_file_as_it_is_now(place, capsys):
+    path = write_study([{"config": "gpt_tiny"}], fit={"objective": "squares"})
+    assert main([str(path), "--folder"]) == 0
+    assert not RUNS.exists()
+    (RUNS / "trial").mkdir(parents=True)
+    for fit in ({"objective": "squares"}, {}):
+        write_study([{"config": "gpt_tiny"}], fit=fit)
+        capsys.readouterr()
+        assert main([str(path), "--folder"]) == 0
+        assert capsys.readouterr().out == f"{RUNS / 'trial'}\n"
+        assert json.loads((RUNS / "trial" / "fit.json").read_text()) == fit
 
 
 def test_demo_pairs_both_families_by_size(place):
@@ -96,15 +115,33 @@ def test_seeds_of_the_command_line_hold_for_all_sizes(place):
     assert names == ["gpt_tiny_t2048_s4", "lstm_tiny_t2048_s4"]
 
 
+def test_rule_for_learning_rates_goes_by_the_model_that_is_trained(place):
+    families = {"abc_gpt": {"rule": {"c": 0.0, "g": 0.5}}}
+    (place / "rule.json").write_text(json.dumps({"families": families}))
+    path = write_study([{"config": "gpt_tiny"}], learning_rate_rule="rule.json")
+
+    def rate(*overrides):
+        ((_, run),) = plan_study(path, overrides).runs
+        names = ("model_type", "hidden_size", "num_hidden_layers")
+        shape = ModelShape(*(run.config["model"][name] for name in names), 64, 32)
+        expected = count_parameters(shape).non_embedding ** -0.5
+        return run.config["training"]["learning_rate"], expected
+
+    for overrides in ((), ("model.hidden_size=32",), ("model.num_hidden_layers=3",)):
+        found, expected = rate(*overrides)
+        assert found == pytest.approx(expected, rel=0.01)
+    assert rate("training.learning_rate=0.5")[0] == 0.5
+
+
 def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
-    sizes = [{"config": "gpt_tiny", "name": "small"}]
+    make_dataset(place / "data", preset="trial")  # a preset with a name of its own
+    sizes = [{"config": "gpt_tiny", "name": "small", "data.preset": "trial"}]
     path = write_study(sizes, tokens=[4096], overrides=BRANCHED)
     names = ["small_t2048_s1", "small_t3072_s1", "small_t4096_s1"]
     assert main([str(path), "--dry-run"]) == 0
     assert sorted(planned_names(capsys.readouterr().out)) == names
     work = counted_work(plan_study(path).runs[0])
-    assert work["seconds_per_step"] == 16 + 2 + 3
-    assert (work["seconds_import"], work["seconds_setup"]) == (1, 3)
+    assert work[0] == 16 + 2 + 3
     assert main([str(path), "--no-estimate"]) == 0
     output = capsys.readouterr()
     assert "3 of 3 runs of trial finished" in output.out
@@ -119,7 +156,8 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
     for branch in branches.values():
         own = [line for line in logs[branch.name] if line["n_tokens"] > branch.n_tokens_shared]
         n_validations += sum(map(is_validation, own))
-    assert work["seconds_per_validation_token"] == n_validations
+    assert work[1] == n_validations
+    assert {(record["tokenizer"], record["preset"]) for record in records} == {("char", "trial")}
     for record in records[:2]:
         assert record["n_tokens_seen"] == branches[record["name"]].n_tokens
         assert record["flops_train"] == branches[record["name"]].flops_train
@@ -148,6 +186,11 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         ({"sizes": [{"config": "gpt_tiny"}, {"config": "gpt_tiny"}]}, "two cells .* are named"),
         ({"overrides": {**TINY, "model.hiden_size": 2}}, "did you mean model.hidden_size"),
         ({"overrides": {**TINY, "data.dataset": "nowhere"}}, "data/nowhere not found"),
+        ({"fit": {"objectiv": "squares"}}, "unknown key fit.objectiv .*did you mean objective"),
+        ({"fit": {"objective": "square"}}, "fit.objective is 'square' .*did you mean squares"),
+        ({"fit": {"columns": {"train_second": "x"}}}, "fit.columns .*nearest is 'train_seconds'"),
+        ({"fit": {"columns": ["x"]}}, "expected our column: the one of runs.csv"),
+        ({"fit": "squares"}, "fit is 'squares' .*expected a mapping"),
         ({"seeds": [-1]}, "seeds .* hold -1, expected .* 0 or more"),
         ({"seeds": [True]}, "seeds .* hold True, expected whole numbers"),
         ({"tokens": [0]}, "tokens .* hold 0, expected .* 1 or more"),
@@ -235,7 +278,10 @@ def test_studies_share_what_stands_in_their_base(place):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"overrides": {}, "name": "other"}, "holds name, overrides; expected overrides and"),
+        (
+            {"overrides": {}, "name": "other"},
+            "holds name, overrides; expected overrides and fit, and",
+        ),
         ({"overrides": [1]}, "expected dotted keys with values"),
     ],
 )

@@ -61,7 +61,7 @@ def make_dataset(
         "vocab_size": len(vocabulary),
         "digest": f"digest of {block_length} {n_songs}",
     }
-    write_stage(tokens, {})
+    write_stage(tokens, {"settings": {"tokenizer": "char"}})
     write_stage(folder / "6_blocks", stage)
     return folder
 

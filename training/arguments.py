@@ -2,12 +2,12 @@
 
 import ctypes
 from contextlib import suppress
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
 
-from .branches import scheduler_arguments
-from .budget import Budget, accumulation_steps
+from .budget import RunPlan, accumulation_steps
 from .run_folder import RunFolder
 
 # of mallopt(3)
@@ -15,8 +15,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST_BYTES = 2**30
 
 
-def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
-    """The section training as TrainingArguments, with what follows from budget, loader and machine.
+def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
+    """The section training as TrainingArguments, with what follows from plan, loader and machine.
 
     Raises:
         ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
@@ -29,18 +29,26 @@ def training_arguments(run: RunFolder, budget: Budget) -> TrainingArguments:
             "run_name": run.path.name,  # what trackers show
             "project": run.path.parent.name,
             **run.config["training"],
-            **scheduler_arguments(run.config, budget.max_steps),
+            **_decay(run, plan),
             "output_dir": str(run.checkpoints),
-            "max_steps": budget.max_steps,
+            "max_steps": plan.max_steps,
             "disable_tqdm": True,  # RunLog draws the bar, in tokens
             "remove_unused_columns": False,  # the loader gives ready batches
             "train_sampling_strategy": "sequential",  # BlockOrder has shuffled already
         }
     )
     args.gradient_accumulation_steps = accumulation_steps(
-        budget, args.train_batch_size, args.world_size
+        plan, args.train_batch_size, args.world_size
     )
     return args
+
+
+def _decay(run: RunFolder, plan: RunPlan) -> dict[str, Any]:
+    """The key lr_scheduler_kwargs with the decay steps, where the plan has some."""
+    if plan.decay_steps is None:
+        return {}
+    given = run.config["training"].get("lr_scheduler_kwargs") or {}
+    return {"lr_scheduler_kwargs": {**given, "num_decay_steps": plan.decay_steps}}
 
 
 def keep_freed_memory() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from .budget import Budget
+from .budget import RunPlan
 from .data_files import DataFiles, check_files, locate_data
 
 if TYPE_CHECKING:
@@ -63,16 +63,16 @@ class BlockOrder:
 
     Args:
         blocks: uint16 (n_blocks, T).
-        budget: Says how many sequences the run reads.
+        plan: Says how many sequences the run reads.
         seed: Of the order.
     """
 
-    def __init__(self, blocks: np.ndarray, budget: Budget, seed: int) -> None:
+    def __init__(self, blocks: np.ndarray, plan: RunPlan, seed: int) -> None:
         # as a plain array: each slice of a memmap is set up as a memmap again, which takes longer
         # than the copy of a small batch; the file stays mapped
         self.blocks = blocks.view(np.ndarray)
-        self.n_sequences = budget.n_sequences
-        self.n_sequences_per_step = budget.sequences_per_step
+        self.n_sequences = plan.n_sequences
+        self.n_sequences_per_step = plan.sequences_per_step
         self.seed = seed
         self._permutations: dict[int, np.ndarray] = {}
 
@@ -151,22 +151,22 @@ def load_songs(files: DataFiles, split: str) -> Songs:
     return Songs(ids, totals)
 
 
-def order_blocks(data: TrainingData, config: dict[str, Any], budget: Budget) -> BlockOrder:
+def order_blocks(data: TrainingData, config: dict[str, Any], plan: RunPlan) -> BlockOrder:
     """The blocks in the order of this run.
 
     Raises:
         ValueError: If there are fewer blocks than one step takes.
     """
     n_blocks = len(data.blocks)
-    if n_blocks < budget.sequences_per_step:
+    if n_blocks < plan.sequences_per_step:
         raise ValueError(
-            f"{n_blocks} blocks of {budget.block_length} tokens in {data.files.folder}, but one "
-            f"step takes {budget.sequences_per_step}; use more data, or lower "
+            f"{n_blocks} blocks of {plan.block_length} tokens in {data.files.folder}, but one "
+            f"step takes {plan.sequences_per_step}; use more data, or lower "
             + " or ".join(f"budget.{key}" for key in config["budget"] if key not in LENGTHS)
         )
-    epochs = budget.n_sequences / n_blocks
+    epochs = plan.n_sequences / n_blocks
     if epochs > EPOCHS_WORTH_A_WARNING:
         logger.warning(
             "the data are read %.1f times: the loss will be above that of new data", epochs
         )
-    return BlockOrder(data.blocks, budget, config["training"]["seed"])
+    return BlockOrder(data.blocks, plan, config["training"]["seed"])

@@ -1,27 +1,43 @@
-"""From the token budget to optimiser steps; T is the block length.
+"""The plan of a run: from its token budget to optimiser steps, decay and branches; made once.
 
-One place for the convention: the budget counts tokens that are read (T a block), while D, the
-tokens that a scaling law counts, are the targets predicted (T - 1 a block, since a block's first
-token has nothing before it).
+T is the block length. One place for the convention: the budget counts tokens that are read (T a
+block), while D, the tokens that a scaling law counts, are the targets predicted (T - 1 a block,
+since a block's first token has nothing before it).
+
+With the schedule warmup_stable_decay the learning rate is constant between warmup and decay, so a
+run of fewer tokens, a branch, has exactly the steps of a longer one up to where its own decay
+begins.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+WSD = "warmup_stable_decay"
+SCHEDULE_KEYS = ("warmup_type", "decay_type", "min_lr_ratio", "num_cycles")
+# arguments of transformers' schedule that are decided here
+FROM_DECAY_SHARE = ("num_decay_steps", "num_stable_steps")
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How long a run is.
+class RunPlan:
+    """How long a run is, and what of its schedule follows from that.
 
     Attributes:
         max_steps: Optimiser steps.
         sequences_per_step: Blocks in one global batch, over all devices and accumulation steps.
         block_length: T.
+        tokens: The budget.tokens of its config; None for a fine-tuning, whose length is in epochs.
+        decay_steps: Steps at its end in which the learning rate falls; None where the schedule is
+            not warmup_stable_decay.
+        branches: Runs of fewer tokens, those that leave this one first first.
     """
 
     max_steps: int
     sequences_per_step: int
     block_length: int
+    tokens: int | None = None
+    decay_steps: int | None = None
+    branches: "tuple[RunPlan, ...]" = ()
 
     @property
     def n_sequences(self) -> int:
@@ -38,38 +54,47 @@ class Budget:
         """D: tokens predicted in the whole run."""
         return self.max_steps * self.targets_per_step
 
+    @property
+    def decay_start(self) -> int:
+        """The last step before the decay, where a branch leaves its trunk."""
+        return self.max_steps - (self.decay_steps or 0)
 
-def plan_budget(config: dict[str, Any], block_length: int) -> Budget:
-    """Turn the sections budget and training into steps; a given training.max_steps wins.
+    @property
+    def branch_steps(self) -> list[int]:
+        """Where branches leave this run."""
+        return [branch.decay_start for branch in self.branches]
+
+
+def plan_run(config: dict[str, Any], block_length: int, n_blocks: int) -> RunPlan:
+    """Turn the sections budget and training into a plan; a given training.max_steps wins.
+
+    Args:
+        config: Of the run.
+        block_length: T.
+        n_blocks: Blocks there are; only epochs are counted by them.
 
     Raises:
         ValueError: If the global batch is no multiple of the block length, or the budget is below
-            one step.
+            one step; if the schedule is impossible, or the branches would not be the run's first
+            steps.
     """
-    batch = config["budget"]["global_batch_tokens"]
-    if batch % block_length:
+    if "pretrained" in config["model"]:
+        per_step = config["budget"]["sequences_per_step"]
+        epochs = max(1, round(config["budget"]["epochs"] * n_blocks / per_step))
+        return RunPlan(_given_steps(config) or epochs, per_step, block_length)
+    _check_schedule(config)
+    trunk = _plan_tokens(config, config["budget"]["tokens"], block_length)
+    branches = sorted(
+        (_plan_tokens(config, tokens, block_length) for tokens in _branch_tokens(config)),
+        key=lambda branch: branch.decay_start,
+    )
+    steps = [branch.max_steps for branch in branches]
+    if len(set(steps)) < len(steps):
         raise ValueError(
-            f"budget.global_batch_tokens is {batch:,}, expected a multiple of the block length "
-            f"{block_length:,}; set it to {max(1, batch // block_length) * block_length}"
+            f"budget.branches {config['budget']['branches']} are {steps} steps long; take out what "
+            "is there twice"
         )
-    return Budget(run_length(config), batch // block_length, block_length)
-
-
-def run_length(config: dict[str, Any]) -> int:
-    """Steps of a run that is not a fine-tuning; a given training.max_steps wins.
-
-    Raises:
-        ValueError: If the budget is below one step.
-    """
-    tokens, batch = config["budget"]["tokens"], config["budget"]["global_batch_tokens"]
-    max_steps = config["training"].get("max_steps", -1)
-    if max_steps < 1:
-        max_steps = tokens // batch
-    if max_steps < 1:
-        raise ValueError(
-            f"budget.tokens is {tokens:,}, less than one step of {batch:,}; raise it to {batch}"
-        )
-    return max_steps
+    return replace(trunk, branches=tuple(branches))
 
 
 def short_count(count: int) -> str:
@@ -80,27 +105,18 @@ def short_count(count: int) -> str:
     return str(count)
 
 
-def plan_epochs(config: dict[str, Any], block_length: int, n_blocks: int) -> Budget:
-    """Turn the epochs of a fine-tuning into steps; a given training.max_steps wins."""
-    per_step = config["budget"]["sequences_per_step"]
-    max_steps = config["training"].get("max_steps", -1)
-    if max_steps < 1:
-        max_steps = max(1, round(config["budget"]["epochs"] * n_blocks / per_step))
-    return Budget(max_steps, per_step, block_length)
-
-
-def accumulation_steps(budget: Budget, device_batch: int, world_size: int) -> int:
+def accumulation_steps(plan: RunPlan, device_batch: int, world_size: int) -> int:
     """Backward passes a step that keep the global batch whatever the devices.
 
     Args:
-        budget: The run's budget.
+        plan: Of the run.
         device_batch: Blocks in one forward pass on one process.
         world_size: Number of processes.
 
     Raises:
         ValueError: If the global batch cannot be split evenly.
     """
-    total, at_once = budget.sequences_per_step, device_batch * world_size
+    total, at_once = plan.sequences_per_step, device_batch * world_size
     if total % at_once:
         fitting = [b for b in range(1, device_batch + 1) if total % (b * world_size) == 0]
         advice = f"set it to {fitting[-1]}" if fitting else "use fewer processes or a larger batch"
@@ -110,3 +126,99 @@ def accumulation_steps(budget: Budget, device_batch: int, world_size: int) -> in
             f"{advice}"
         )
     return total // at_once
+
+
+def _given_steps(config: dict[str, Any]) -> int:
+    """The key training.max_steps, 0 where it is not given."""
+    return max(0, config["training"].get("max_steps", 0))
+
+
+def _plan_tokens(config: dict[str, Any], tokens: int, block_length: int) -> RunPlan:
+    """The plan of the run of this config, or of its branch of so many tokens."""
+    budget = config["budget"]
+    batch, share = budget["global_batch_tokens"], budget.get("decay_share")
+    if batch % block_length:
+        raise ValueError(
+            f"budget.global_batch_tokens is {batch:,}, expected a multiple of the block length "
+            f"{block_length:,}; set it to {max(1, batch // block_length) * block_length}"
+        )
+    steps = _given_steps(config) or tokens // batch
+    if steps < 1:
+        raise ValueError(
+            f"budget.tokens is {tokens:,}, less than one step of {batch:,}; raise it to {batch}"
+        )
+    decay_steps = None if share is None else max(1, round(share * steps))
+    plan = RunPlan(steps, batch // block_length, block_length, tokens, decay_steps)
+    if decay_steps is not None:
+        key = "budget.tokens" if tokens == budget["tokens"] else f"budget.branches: {tokens:,}"
+        _check_warmup(plan, config["training"].get("warmup_steps", 0), key)
+    return plan
+
+
+def _check_warmup(plan: RunPlan, warmup: float, key: str) -> None:
+    """The decay has to begin after the warmup; a share of warmup leaves room if the decay does."""
+    warmup = warmup if warmup >= 1 else warmup * plan.max_steps
+    if plan.decay_start < warmup:
+        raise ValueError(
+            f"{key} gives {plan.max_steps} steps, of which the decay begins after "
+            f"{plan.decay_start}, before the {warmup:g} steps of warmup are over; give more "
+            "tokens, or lower training.warmup_steps"
+        )
+
+
+def _check_schedule(config: dict[str, Any]) -> None:
+    """Hold the keys of the decay against the schedule."""
+    budget, training = config["budget"], config["training"]
+    asked = [key for key in ("branches", "decay_share") if key in budget]
+    if training.get("lr_scheduler_type") != WSD:
+        if not asked:
+            return
+        raise ValueError(
+            f"budget.{asked[0]} needs training.lr_scheduler_type={WSD}, found "
+            f"{training.get('lr_scheduler_type')!r}: the steps of any other schedule depend on the "
+            "length of the run"
+        )
+    share = budget.get("decay_share")
+    if share is None or not 0 < share < 1:
+        found = "not given" if share is None else share
+        raise ValueError(
+            f"budget.decay_share is {found}, but {WSD} needs the share of the steps in which the "
+            "learning rate falls, above 0 and below 1; e.g. budget.decay_share=0.2"
+        )
+    for key in training.get("lr_scheduler_kwargs") or {}:
+        if key not in (*FROM_DECAY_SHARE, *SCHEDULE_KEYS):
+            raise ValueError(
+                f"{key} in training.lr_scheduler_kwargs is none of {WSD}'s; take it out, or give "
+                "training.lr_scheduler_kwargs={decay_type: 1-sqrt}"
+            )
+        if key in FROM_DECAY_SHARE:
+            raise ValueError(
+                f"{key} in training.lr_scheduler_kwargs follows from budget.decay_share; take it "
+                "out"
+            )
+
+
+def _branch_tokens(config: dict[str, Any]) -> list[int]:
+    """The key budget.branches, checked."""
+    budget, training = config["budget"], config["training"]
+    branches = budget.get("branches", [])
+    if not branches:
+        return []
+    for tokens in branches:
+        if isinstance(tokens, bool) or not isinstance(tokens, int):
+            raise ValueError(f"budget.branches holds {tokens!r}, expected numbers of tokens")
+        if not 0 < tokens < budget["tokens"]:
+            raise ValueError(
+                f"budget.branches holds {tokens:,}, expected above 0 and below budget.tokens, "
+                f"{budget['tokens']:,}"
+            )
+    if _given_steps(config):
+        raise ValueError(
+            "training.max_steps would be the length of all branches; give budget.tokens instead"
+        )
+    if 0 < training.get("warmup_steps", 0) < 1:
+        raise ValueError(
+            f"training.warmup_steps is {training['warmup_steps']}, a share of the run, so a branch "
+            "would warm up faster than its trunk; give a number of steps"
+        )
+    return branches

@@ -52,6 +52,11 @@ def sigterm_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def last_line(output: str) -> str:
+    """The last line that is not empty, where a program says why it ended; "" without one."""
+    return next((line.strip() for line in reversed(output.split("\n")) if line.strip()), "")
+
+
 def _be_a_child() -> None:
     """In the child, before its program starts; the prctl is Linux: elsewhere it goes on alone."""
     for number in STOPPING:

@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from .budget import Budget
+from .budget import RunPlan
 from .checkpoints import keep_branch_points
 from .run_folder import RunFolder, write_atomically
 from .spikes import JudgedStep
@@ -82,17 +82,17 @@ class RunLog(TrainerCallback):
     Args:
         path: The log file. Lines after the step that a run goes on from are dropped: they come
             again.
-        budget: Length of the run.
+        plan: Of the run.
         stopwatch: Of the run.
         show_bar: Whether to draw.
     """
 
-    def __init__(self, path: Path, budget: Budget, stopwatch: Stopwatch, show_bar: bool) -> None:
+    def __init__(self, path: Path, plan: RunPlan, stopwatch: Stopwatch, show_bar: bool) -> None:
         self.path = path
-        self.budget = budget
+        self.plan = plan
         self.stopwatch = stopwatch
         self.bar = tqdm(
-            total=budget.n_tokens,
+            total=plan.n_tokens,
             unit="tok",
             unit_scale=True,
             dynamic_ncols=True,
@@ -108,7 +108,7 @@ class RunLog(TrainerCallback):
         state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
             write_atomically(self.path, "".join(kept_lines(self.path, state.global_step)))
-        self.bar.update(state.global_step * self.budget.targets_per_step)
+        self.bar.update(state.global_step * self.plan.targets_per_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -116,11 +116,11 @@ class RunLog(TrainerCallback):
         """Move the bar; log the last window too, unless it is so short that its mean is noise."""
         since_last_log = state.global_step % state.logging_steps or state.logging_steps
         is_only_one = state.global_step < state.logging_steps
-        if state.global_step == self.budget.max_steps and (
+        if state.global_step == self.plan.max_steps and (
             is_only_one or 2 * since_last_log >= state.logging_steps
         ):
             control.should_log = True
-        self.bar.update(self.budget.targets_per_step)
+        self.bar.update(self.plan.targets_per_step)
 
     def on_log(
         self,
@@ -133,7 +133,7 @@ class RunLog(TrainerCallback):
         """Append a line of training or validation loss."""
         line: dict[str, float] = {
             "step": state.global_step,
-            "n_tokens": state.global_step * self.budget.targets_per_step,
+            "n_tokens": state.global_step * self.plan.targets_per_step,
         }
         if "loss" in logs:
             line["loss_nats_per_token"] = logs["loss"]
@@ -151,7 +151,7 @@ class RunLog(TrainerCallback):
 
     def write_skipped(self, skipped: JudgedStep) -> None:
         """Append a line on a step that changed no weight."""
-        n_tokens = skipped.step * self.budget.targets_per_step
+        n_tokens = skipped.step * self.plan.targets_per_step
         logger.warning("step %d skipped: %s", skipped.step, skipped.reason)
         self._append({"step": skipped.step, "n_tokens": n_tokens, "skipped": skipped.reason})
 

@@ -69,28 +69,28 @@ def make_record(
     Tokens, FLOPs and train_seconds of a branch are those of the run trained alone; what it took
     beside its trunk is train_seconds_spent.
     """
-    config, budget = run.config, result.budget
+    config, plan = run.config, result.plan
     counts = _sizes_and_costs(model, data, result)
     return {
         **{key: config[key] for key in ("name", "study", "size")},
         "model_type": model.config.model_type,
-        "tokenizer": config["data"]["preset"],
+        "tokenizer": _tokenizer_name(data),
         "dataset": config["data"]["dataset"],
         "preset": config["data"]["preset"],
         "seed": config["training"]["seed"],
         "trunk_id": config.get("trunk", config["name"]),
         "num_hidden_layers": model.config.num_hidden_layers,
         "hidden_size": model.config.hidden_size,
-        "context_length": budget.block_length,
+        "context_length": plan.block_length,
         **counts,
         "train_seconds": result.train_seconds.wall,
         "train_cpu_seconds": result.train_seconds.cpu,
         "train_seconds_spent": result.train_seconds.wall - result.trunk_seconds,
-        "tokens_per_second": budget.n_tokens / result.train_seconds.wall,
+        "tokens_per_second": plan.n_tokens / result.train_seconds.wall,
         **_utilisation(counts["flops_train"], result),
         "learning_rate": config["training"]["learning_rate"],
-        "global_batch_tokens": budget.sequences_per_step * budget.block_length,
-        "max_steps": budget.max_steps,
+        "global_batch_tokens": plan.sequences_per_step * plan.block_length,
+        "max_steps": plan.max_steps,
         "n_steps_skipped": result.n_steps_skipped,
         **_losses(data, result),
         "data_digest": data.files.digest,
@@ -150,6 +150,12 @@ def _is_silent(node: object) -> bool:
     return is_docstring or isinstance(node, ast.Import | ast.ImportFrom)
 
 
+def _tokenizer_name(data: TrainingData) -> str:
+    """As the data preset has it, e.g. char or bpe; the preset has a name of its own."""
+    stage = json.loads((data.files.tokens / "stage.json").read_text(encoding="utf-8"))
+    return stage["settings"]["tokenizer"]
+
+
 def _sizes_and_costs(
     model: PreTrainedModel, data: TrainingData, result: TrainingResult
 ) -> dict[str, Any]:
@@ -157,25 +163,25 @@ def _sizes_and_costs(
 
     C is that of training all weights; a LoRA run computes few of their gradients and takes less.
     """
-    budget = result.budget
+    plan = result.plan
     names = ("model_type", "hidden_size", "num_hidden_layers")
     shape = ModelShape(
         **{name: getattr(model.config, name) for name in names},
         vocab_size=data.files.vocab_size,
         # attention looks back over the block, however many positions the model has
-        max_position_embeddings=budget.block_length,
+        max_position_embeddings=plan.block_length,
         layer_parameters=count_layer_parameters(model),
     )
     n_params_non_embedding = count_parameters(shape).non_embedding
-    unique_sequences = min(budget.n_sequences, len(data.blocks))
+    unique_sequences = min(plan.n_sequences, len(data.blocks))
     return {
         "n_params_total": model.num_parameters(),
         "n_params_non_embedding": n_params_non_embedding,
-        "n_tokens_seen": budget.n_tokens,
-        "n_tokens_unique": unique_sequences * (budget.block_length - 1),
-        "epochs": budget.n_sequences / len(data.blocks),
-        "flops_train": float(train_flops_per_token(shape) * budget.n_tokens),
-        "flops_6nd": float(flops_6nd(n_params_non_embedding, budget.n_tokens)),
+        "n_tokens_seen": plan.n_tokens,
+        "n_tokens_unique": unique_sequences * (plan.block_length - 1),
+        "epochs": plan.n_sequences / len(data.blocks),
+        "flops_train": float(train_flops_per_token(shape) * plan.n_tokens),
+        "flops_6nd": float(flops_6nd(n_params_non_embedding, plan.n_tokens)),
     }
 
 

@@ -6,8 +6,9 @@ python -m training.study configs/study_demo.yaml --index 3    # one cell, for ar
 
 The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
 `name`, `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`, `seeds`,
-`overrides` (dotted keys for all cells), and if wanted `base`, a file of overrides below these, and
-`learning_rate_rule`, a file that gives the learning rate by size. With `budget.branches` a cell
+`overrides` (dotted keys for all cells), and if wanted `base`, a file that these stand on,
+`learning_rate_rule`, a file that gives the learning rate by size, and `fit`, what the fit of its
+runs needs (scaling/fit_options.py). With `budget.branches` a cell
 gives a run for each of its branches as well. The plan goes to runs/<study>/plan.json.
 """
 
@@ -23,10 +24,10 @@ from .config import load_config
 from .gpus import find_gpus
 from .run_folder import RUNS
 from .study_file import read_study
-from .study_hours import plan_lines
-from .study_plan import Planned, Study, is_finished, plan_study, write_plan
+from .study_hours import counted, duration, plan_lines
+from .study_plan import Planned, Study, is_finished, plan_study, write_fit, write_plan
 from .study_runner import run_cells
-from .study_time import Estimate, counted, duration, estimate
+from .timing import Estimate, estimate
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
     )
     begin, failures = time.monotonic(), []
     if missing:
-        in_order = expected.planned if expected else missing
+        in_order = [planned for planned, _ in expected.cells] if expected else missing
         failures = run_cells(in_order, jobs, gpus, done_tokens=total - waiting)
     finished = sum(cell.n_finished(run.path.parent) for cell, run in study.runs)
     n_runs = len(study.run_names())
@@ -140,7 +141,10 @@ def _do(arguments: argparse.Namespace) -> list[str]:
         raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
     if arguments.folder:
         content, _ = read_study(arguments.study, arguments.overrides)
-        print(RUNS / str(content.get("name", arguments.study.stem)))
+        folder = RUNS / str(content.get("name", arguments.study.stem))
+        if folder.is_dir():  # the fit follows the study file as it is now
+            write_fit(folder, content["fit"])
+        print(folder)
         return []
     study = plan_study(arguments.study, arguments.overrides)
     if arguments.count:

@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .config import ConfigError, nearest, parse_override, read_yaml
+from scaling.fit_options import check_fit
 
-STUDY_FIELDS = ("name", "base", "overrides", "sizes", "tokens", "seeds", "learning_rate_rule")
+from .config import parse_override, read_yaml
+from .config_checks import ConfigError, nearest
+
+BASE_FIELDS = ("overrides", "fit")
+STUDY_FIELDS = ("name", "base", *BASE_FIELDS, "sizes", "tokens", "seeds", "learning_rate_rule")
 PER_CELL = {"budget.tokens": "tokens", "training.seed": "seeds"}
 OF_A_SIZE = ("config", "name", "seeds", "learning_rates")  # what is no dotted key
 
@@ -45,6 +49,7 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
             found = repr(study.get(key))
             raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
     _check_overrides(path, study)
+    study["fit"] = check_fit(study.get("fit"), str(path))
     if is_for_all_sizes:
         study["sizes"] = [_without_seeds(size) for size in study["sizes"]]
     _check_sizes(path, study)
@@ -52,20 +57,20 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
 
 
 def _on_its_base(path: Path, study: dict[str, Any]) -> dict[str, Any]:
-    """The study on top of the overrides of its base, so that what studies share is written once."""
+    """The study on top of its base, so that what studies share is written once."""
     if "base" not in study:
         return study
     base_path = path.parent / str(study["base"])
     base = read_yaml(base_path)
-    if base.keys() != {"overrides"}:
+    if not base.keys() <= set(BASE_FIELDS):
         raise ConfigError(
-            f"{base_path}, the base of {path}, holds {', '.join(sorted(base))}; expected overrides "
-            "and nothing else"
+            f"{base_path}, the base of {path}, holds {', '.join(sorted(base))}; expected "
+            f"{' and '.join(BASE_FIELDS)}, and nothing else"
         )
     for where, content in ((base_path, base), (path, study)):
         _check_overrides(where, content)
-    both = {**(base["overrides"] or {}), **(study.get("overrides") or {})}
-    return {**study, "overrides": both}
+    both = {**(base.get("overrides") or {}), **(study.get("overrides") or {})}
+    return {**base, **study, "overrides": both}
 
 
 def _check_overrides(path: Path, study: dict[str, Any]) -> None:

@@ -44,5 +44,25 @@ def plan_lines(study: Study) -> list[str]:
     return lines
 
 
+def duration(seconds: float) -> str:
+    """A time as it is said: 50 s, 2 min 50 s, 12 min, 1 h 50 min, 3 days 4 h."""
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 600:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days:,} days {hours} h"
+
+
+def counted(count: int, what: str) -> str:
+    """1 cell, 2 cells."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _hours(hours: float) -> str:
     return f"{hours:8.2f}" if hours >= 0.01 else f"{'<0.01':>8}"

@@ -9,10 +9,12 @@ from typing import Any
 
 from scaling.counts import ModelShape, count_parameters, train_flops_per_token
 from scaling.families import family_of
+from scaling.fit_options import FILE_NAME
 
-from .branches import branch_config, plan_branches
-from .budget import plan_budget, short_count
-from .config import ConfigError, format_override, resolve_config
+from .branches import branch_config
+from .budget import plan_run, short_count
+from .config import format_override, resolve_config
+from .config_checks import ConfigError
 from .data_files import locate_data
 from .run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
 from .study_file import (
@@ -97,6 +99,10 @@ class SharedSettings:
     last: list[str]
     rule: dict[str, dict[str, float]]
 
+    def around(self, own: dict[str, Any]) -> list[str]:
+        """All overrides of a cell, in the order in which they hold."""
+        return [*self.before, *starmap(format_override, own.items()), *self.last]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -108,6 +114,7 @@ class Study:
 
     name: str
     runs: list[Planned]
+    fit: dict[str, Any]
 
     def missing(self) -> list[Planned]:
         """Cells of which a run is not finished."""
@@ -148,7 +155,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
         for rate in learning_rates_of(size)
     ]
     runs.sort(key=lambda planned: -planned[0].flops_train)
-    planned = Study(name, runs)
+    planned = Study(name, runs, study["fit"])
     names = planned.run_names()
     for repeated in [n for n in names if names.count(n) > 1][:1]:
         raise ConfigError(
@@ -159,7 +166,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
 
 
 def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) -> Path:
-    """Write plan.json: which folders make up the study.
+    """Write plan.json: which folders make up the study; and what it asks of its fit.
 
     Args:
         study: The study.
@@ -176,12 +183,18 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
     }
     try:
         write_atomically(path, json.dumps(plan, indent=1) + "\n")
+        write_fit(path.parent, study.fit)
     except FileNotFoundError:
         # tasks of an array job on several machines may have one process id, and so one temporary
         # file: then another task has put the same plan there
         if not path.is_file():
             raise
     return path
+
+
+def write_fit(folder: Path, fit: dict[str, Any]) -> None:
+    """Leave the section `fit` of a study file where the fit finds it, in the study's folder."""
+    write_atomically(folder / FILE_NAME, json.dumps(fit) + "\n")
 
 
 def _seconds_estimated_before(path: Path) -> dict[str, Any] | None:
@@ -204,33 +217,33 @@ def _plan_cell(
         own["training.learning_rate"] = rate
         name += f"_lr{rate:.1e}"
     elif shared.rule and "training.learning_rate" not in own:
-        own["training.learning_rate"] = _ruled_rate(shared, config_path, own)
-    overrides = [*shared.before, *starmap(format_override, own.items()), *shared.last]
+        config = resolve_config(config_path, shared.around(own))
+        own["training.learning_rate"] = _ruled_rate(shared.rule, config)
+    overrides = shared.around(own)
     overrides.append("training.disable_tqdm=true")
     wanted_name = f"name={name}"
     config = resolve_config(config_path, [*overrides, wanted_name])
     data = locate_data(config)
     run = choose_run_folder(config, data)
-    budget = plan_budget(config, data.block_length)
-    n_tokens, targets_per_step = budget.n_tokens, budget.targets_per_step
+    plan = plan_run(config, data.block_length, data.n_blocks)
     shape = _shape(config, data.vocab_size, data.block_length)
     flops_per_token = train_flops_per_token(shape)
     overrides.append(f"name={run.path.name}")
     branches = []
-    for branch in plan_branches(config):
-        name = choose_run_folder(branch_config(run.config, branch), data).path.name
-        n, shared = (s * targets_per_step for s in (branch.max_steps, branch.start_step))
-        branches.append(CellBranch(name, n, shared, float(flops_per_token * n)))
-    flops = float(flops_per_token * n_tokens)
-    return Cell(run.path.name, str(config_path), overrides, n_tokens, flops, branches), run
+    for branch in plan.branches:
+        name = choose_run_folder(branch_config(run.config, branch.tokens), data).path.name
+        n_shared = branch.decay_start * branch.targets_per_step
+        flops = float(flops_per_token * branch.n_tokens)
+        branches.append(CellBranch(name, branch.n_tokens, n_shared, flops))
+    flops = float(flops_per_token * plan.n_tokens)
+    return Cell(run.path.name, str(config_path), overrides, plan.n_tokens, flops, branches), run
 
 
-def _ruled_rate(shared: SharedSettings, config_path: Path, own: dict[str, Any]) -> float:
-    """The learning rate that the rule gives a size."""
-    config = resolve_config(config_path, [*shared.before, *starmap(format_override, own.items())])
+def _ruled_rate(rule: dict[str, dict[str, float]], config: dict[str, Any]) -> float:
+    """The learning rate that the rule gives a model."""
     # neither the vocabulary nor the positions count among the parameters that the rule goes by
     n_params = count_parameters(_shape(config, vocab_size=1, block_length=1)).non_embedding
-    return learning_rate_by_rule(shared.rule, config["model"]["model_type"], n_params)
+    return learning_rate_by_rule(rule, config["model"]["model_type"], n_params)
 
 
 def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:

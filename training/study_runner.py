@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from tqdm import tqdm
 
-from .child_processes import signals_held, sigterm_as_interrupt, start_child
+from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
 from .run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class RunningCell:
         if self.process.returncode == 0 and self.cell.n_finished(self.run.path.parent) == n_runs:
             return None
         log = self.run.path / "train.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        last = last_line(log.read_text(encoding="utf-8", errors="replace")) or "no output"
         return f"{self.cell.name} failed (exit {self.process.returncode}): {last} [{log}]"
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +13,8 @@ from transformers.integrations import TensorBoardCallback
 
 from .arguments import keep_freed_memory, training_arguments
 from .blocks import BlockOrder, TrainingData, order_blocks
-from .branches import decay_steps, find_trunk, plan_branches
-from .budget import Budget, plan_budget, plan_epochs
+from .branches import find_trunk
+from .budget import RunPlan
 from .checkpoints import (
     disk_full_in_one_line,
     keep_branch_points,
@@ -39,7 +38,7 @@ class TrainingResult:
     """What training came to.
 
     Attributes:
-        budget: Steps and tokens of the run.
+        plan: Of the run.
         train_loss_nats_per_token: Mean over the last tenth of the steps.
         validation: Loss of the final model.
         validation_log: (step, validation loss in nats a token), in order, of the whole run.
@@ -51,7 +50,7 @@ class TrainingResult:
         device: Kind of device trained on.
     """
 
-    budget: Budget
+    plan: RunPlan
     train_loss_nats_per_token: float
     validation: SongLoss
     validation_log: list[tuple[int, float]]
@@ -148,43 +147,39 @@ class BudgetTrainer(Trainer):
 
 
 def train(
-    run: RunFolder, model: PreTrainedModel, data: TrainingData, show_bar: bool = True
+    run: RunFolder, plan: RunPlan, model: PreTrainedModel, data: TrainingData, show_bar: bool = True
 ) -> TrainingResult:
-    """Train to the end of the budget, going on from the newest whole checkpoint if there is one.
+    """Train to the end of the plan, going on from the newest whole checkpoint if there is one.
 
     Raises:
         KeyboardInterrupt: On Ctrl-C or SIGTERM, after a checkpoint at the end of the step.
         ValueError: If a setting is impossible, or the loss is no longer a number.
         OSError: If the disk is full.
     """
-    files = data.files
-    if "pretrained" in run.config["model"]:
-        budget = plan_epochs(run.config, files.block_length, files.n_blocks)
-    else:
-        budget = plan_budget(run.config, files.block_length)
-    branch_points = [branch.start_step for branch in plan_branches(run.config)]
-    args = training_arguments(run, budget)
-    blocks = order_blocks(data, run.config, budget)
+    args = training_arguments(run, plan)
+    blocks = order_blocks(data, run.config, plan)
     stopwatch, stop = Stopwatch(), StopOnSignal()
-    log = RunLog(run.log, budget, stopwatch, show_bar and args.should_log)
+    log = RunLog(run.log, plan, stopwatch, show_bar and args.should_log)
     trainer = BudgetTrainer(
-        _make_evaluator(args, data, budget),
+        _make_evaluator(args, data, plan),
         stopwatch,
         stop,
         _make_spike_rule(run, model, blocks, log),
         model=model,
         args=args,
         train_dataset=blocks,
-        callbacks=[log, BranchPoints(run, branch_points), stop],
+        callbacks=[log, BranchPoints(run, plan.branch_steps), stop],
     )
     _keep_tensorboard_files(trainer, run)
     # the first moves and removes checkpoints; the others find what it leaves
     with args.main_process_first(local=False):
-        checkpoint = find_start(run, budget, branch_points)
+        checkpoint = find_start(run, plan)
+    spent = Seconds()
     if checkpoint:
         logger.info("going on from %s", checkpoint)
         args.eval_on_start = False
         times = read_manifest(checkpoint)
+        spent = Seconds(times["train_seconds"], times["train_cpu_seconds"])
         is_own = checkpoint.is_relative_to(run.path)
         trainer.trunk_seconds = (
             times.get("trunk_seconds", 0.0) if is_own else times["train_seconds"]
@@ -194,41 +189,43 @@ def train(
     keep_freed_memory()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
     try:
-        spent = Seconds(times["train_seconds"], times["train_cpu_seconds"]) if checkpoint else None
-        stopwatch.start(spent or Seconds())
+        stopwatch.start(spent)
         _train_and_validate(trainer, stop, checkpoint)
     finally:
         log.close()
+    return _result(trainer, plan)
+
+
+def _result(trainer: BudgetTrainer, plan: RunPlan) -> TrainingResult:
     return TrainingResult(
-        budget=budget,
-        train_loss_nats_per_token=mean_loss_at_end(trainer.state.log_history, budget.max_steps),
+        plan=plan,
+        train_loss_nats_per_token=mean_loss_at_end(trainer.state.log_history, plan.max_steps),
         validation=trainer.validation,
         validation_log=[
             (entry["step"], entry["validation_loss_nats_per_token"])
             for entry in trainer.state.log_history
             if "validation_loss_nats_per_token" in entry
         ],
-        train_seconds=stopwatch.seconds,
+        train_seconds=trainer.stopwatch.seconds,
         trunk_seconds=trainer.trunk_seconds,
         n_steps_skipped=trainer.spikes.n_skipped,
-        n_processes=args.world_size,
-        device=args.device,
+        n_processes=trainer.args.world_size,
+        device=trainer.args.device,
     )
 
 
-def find_start(run: RunFolder, budget: Budget, branch_points: Sequence[int]) -> Path | None:
+def find_start(run: RunFolder, plan: RunPlan) -> Path | None:
     """The checkpoint to go on from: the run's own, or that of the trunk it is a branch of.
 
     All of the trunk's up to where the decay of this run begins are checkpoints of this run as well.
     """
     if is_main_process():  # it may have been ended between saving and moving
-        keep_branch_points(run, branch_points)
+        keep_branch_points(run, plan.branch_steps)
     own = newest_checkpoint(run.checkpoints, run.branch_points)
-    trunk = find_trunk(run)
+    trunk = find_trunk(run) if plan.decay_steps else None
     if own or not trunk:
         return own
-    start_step = budget.max_steps - decay_steps(run.config, budget.max_steps)
-    checkpoint = newest_checkpoint(trunk.branch_points, up_to_step=start_step)
+    checkpoint = newest_checkpoint(trunk.branch_points, up_to_step=plan.decay_start)
     if checkpoint and is_main_process():
         write_atomically(run.log, "".join(kept_lines(trunk.log, step_of(checkpoint))))
     return checkpoint
@@ -253,10 +250,10 @@ def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> flo
     return sum(loss * n_steps for loss, n_steps in pairs) / sum(n_steps for _, n_steps in pairs)
 
 
-def _make_evaluator(args: TrainingArguments, data: TrainingData, budget: Budget) -> SongEvaluator:
-    batch_tokens = args.per_device_eval_batch_size * budget.block_length
+def _make_evaluator(args: TrainingArguments, data: TrainingData, plan: RunPlan) -> SongEvaluator:
+    batch_tokens = args.per_device_eval_batch_size * plan.block_length
     eos_id = data.tokenizer.eos_token_id
-    return SongEvaluator(data.validation, eos_id, budget.block_length, batch_tokens)
+    return SongEvaluator(data.validation, eos_id, plan.block_length, batch_tokens)
 
 
 def check_finite(model: PreTrainedModel, step: int) -> None:

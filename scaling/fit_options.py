@@ -1,0 +1,69 @@
+"""What a study asks of its fit: the section `fit` of its file, which it leaves beside runs.csv.
+
+fit:
+  objective: squares                              # one of OBJECTIVES
+  columns: {train_seconds: train_cpu_seconds}     # our column -> the column of runs.csv
+"""
+
+import difflib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .runs_table import TableError, check_columns
+
+OBJECTIVES = ("huber_log", "squares")  # the first is the default
+FIELDS = ("objective", "columns")
+FILE_NAME = "fit.json"
+
+
+def check_fit(fit: Any, where: str) -> dict[str, Any]:
+    """The section, if it is one; {} for none.
+
+    Args:
+        fit: What stands in the file.
+        where: Name of the file.
+
+    Raises:
+        TableError: On an unknown key, objective or column; names the nearest known one.
+    """
+    if not isinstance(fit or {}, dict):
+        raise TableError(f"fit is {fit!r} in {where}, expected a mapping of {', '.join(FIELDS)}")
+    fit = fit or {}
+    for key in fit:
+        if key not in FIELDS:
+            raise TableError(f"unknown key fit.{key} in {where}; {_nearest(key, FIELDS)}")
+    objective = fit.get("objective", OBJECTIVES[0])
+    if objective not in OBJECTIVES:
+        raise TableError(
+            f"fit.objective is {objective!r} in {where}; {_nearest(str(objective), OBJECTIVES)}"
+        )
+    columns = fit.get("columns", {})
+    if not isinstance(columns, dict) or not all(isinstance(name, str) for name in columns.values()):
+        raise TableError(
+            f"fit.columns is {columns!r} in {where}, expected our column: the one of runs.csv, "
+            "e.g. {train_seconds: train_cpu_seconds}"
+        )
+    check_columns(columns, f"fit.columns in {where}")
+    return fit
+
+
+def read_fit(folder: Path) -> dict[str, Any]:
+    """What the study of a folder asks; {} where none was written.
+
+    Raises:
+        TableError: If the file is damaged.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        return {}
+    try:
+        return check_fit(json.loads(path.read_text(encoding="utf-8")), str(path))
+    except ValueError as err:
+        raise TableError(f"{path} is damaged ({err}); `make study` writes it again") from err
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"expected {' or '.join(known)}"
