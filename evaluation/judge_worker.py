@@ -175,7 +175,7 @@ def start(arguments: list[str]) -> tuple[Callable[[str], Answer], Answer]:
         def refuse(_: str) -> Answer:
             return {"midi": False, "failure": "abc2midi is not installed"}
 
-        return refuse, greeting | {"missing": "abc2midi is not installed"}
+        return refuse, greeting | {"missing": True}
     reader = Abc2midi(*arguments[1:3], arguments[3:])
     return reader, greeting | {"version": reader.version()}
 

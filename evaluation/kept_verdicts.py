@@ -11,7 +11,7 @@ from typing import Any
 from data_prep.corpus import DIALECT
 from data_prep.stages import code_digest
 
-from .judge_process import find_abc2midi, find_abcjs
+from .judge_table import JUDGES
 from .judges import judge_texts
 from .sample_sets import Rows
 
@@ -63,7 +63,7 @@ def _judging_key(rows: Rows) -> str:
     here = Path(__file__).parent
     sources = sorted([*here.glob("judge*.py"), here / "sandbox.py", here / "abcjs_judge.js"])
     judges = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
-    judges += [str(bool(find())) for find in (find_abc2midi, find_abcjs)]
+    judges += [str(bool(judge.find())) for judge in JUDGES.values()]
     texts = [(row["abc_voices"], row["abc"]) for row in rows]
     content = json.dumps([texts, code_digest(DIALECT), judges])
     return hashlib.sha256(content.encode()).hexdigest()

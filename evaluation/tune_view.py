@@ -16,6 +16,7 @@ from data_prep.abc_to_midi import abc_to_midi
 
 from .audio import SAMPLE_RATES, encode, render_midi
 from .engraving import engrave_all
+from .judge_table import VALID, field_label, shown_fields
 from .sampling import read_samples
 
 logger = logging.getLogger(__name__)
@@ -43,9 +44,10 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
         n: At most.
 
     Returns:
-        The rows of samples.jsonl, each with `verdict`, `svg` (None where there is no picture),
-        `audio` (a data URI, or None) and `files`, the paths of its .abc and .mid from two folders
-        above. Pictures are kept, since they take seconds.
+        The rows of samples.jsonl, each with `lights` (the main fields of its verdict, as pages call
+        them), `svg` (None where there is no picture), `audio` (a data URI, or None) and `files`,
+        the paths of its .abc and .mid from two folders above. Pictures are kept, since they take
+        seconds.
     """
     command = "make evaluate MODEL=..."
     samples = read_samples(need(folder / "samples.jsonl", command))[:n]
@@ -62,7 +64,7 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     return [
         sample
         | {
-            "verdict": verdict,
+            "lights": _lights(verdict),
             "svg": Markup(svg) if svg else None,  # verovio's, from parsed music: no raw text
             "audio": sound,
             "files": [
@@ -74,6 +76,12 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
             samples, verdicts, pictures["svg"], sounds, strict=True
         )
     ]
+
+
+def _lights(verdict: dict[str, Any]) -> dict[str, bool]:
+    """What a verdict says of the text that was judged, without what a missing reader would say."""
+    names = (VALID, "bar_perfect", *shown_fields())
+    return {field_label(n): verdict[n] for n in names if n in verdict and verdict[n] is not None}
 
 
 def play_all(texts: list[str | None]) -> list[str | None]:
