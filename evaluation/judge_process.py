@@ -73,7 +73,7 @@ class Reader:
             except ReaderFailedError as error:
                 self.missing = str(error)
 
-    def ask(self, request: dict[str, str]) -> Answer:
+    def ask(self, request: dict[str, str | bool]) -> Answer:
         """Returns the answer to a text or a MIDI file.
 
         Raises:

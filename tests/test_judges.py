@@ -17,6 +17,7 @@ import pytest
 from fuzzing.abc_inputs import abc_inputs
 from fuzzing.hostile_abc import HOSTILE
 
+from benchmarks import readers
 from data_prep.midi_to_abc import midi_to_abc
 from evaluation import judge_process, judge_table, judges
 from evaluation.judge_filter import refused
@@ -140,6 +141,19 @@ def test_chords_that_music21_strikes_again_in_spite_of_a_tie_are_merged(jury):
 def test_changes_of_tempo_leave_the_readers_in_agreement(jury, abcjs):
     change = SCALE.replace("|G4A4B4c4|C4", "|\nQ:1/4=60\nL:1/16\nG4A4B4c4|C4", 1)
     assert jury.judge(change)["agreement"]["abc2midi_abcjs"] == 1.0
+
+
+def test_benchmark_of_the_converter_takes_what_the_judges_answer(jury, chorale):
+    there = {name: reader for name, reader in jury.readers.items() if not reader.missing}
+    row = readers.measure_file("chorale", chorale, there, max_voices=15)
+    for name in there:
+        assert row[name]["parses"]
+        assert row[name]["agreement"] == 1.0
+        assert not row[name]["errors"]
+    assert row["abc2midi"]["original_on16i"] == 1.0
+    broken = readers.read(there["abc2midi"], HEAD + "C16|[CEG\n")
+    row = readers.judge("abc2midi", broken, chorale, readers.read_notes(chorale)[0])
+    assert row["n_errors"] == len(row["errors"]) > 0
 
 
 # ---------------------------------------------------------------- the filter
