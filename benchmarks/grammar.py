@@ -21,7 +21,7 @@ import transformers
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation.grammar_price import speed
-from evaluation.sampling import find_model, load_model
+from evaluation.models import find_model, load_model
 from modeling.constrained_abc import TokenGrammar
 
 

@@ -38,6 +38,7 @@ from .kept_verdicts import judge_sets
 from .likelihood import likelihood, song_denominators
 from .memorisation import TrainingIndex, memorisation
 from .metrics import differences, judged_scores, rate, summarise, validity
+from .models import find_model, load_writer, weights_digest
 from .music_statistics import describe_tunes
 from .sample_sets import (
     MAX_NEW_TOKENS,
@@ -49,7 +50,7 @@ from .sample_sets import (
     real_sets,
     sample_all,
 )
-from .sampling import SamplingSettings, find_model, load_writer, weights_digest
+from .sampling import SamplingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
     """Samples, judges and measures a model.
 
     Args:
-        name: As `sampling.find_model` returns it.
+        name: As `models.find_model` returns it.
         n: Constrained samples.
         seed: Of the samples.
         folder: Gets metrics.json, and samples/<set>/ with samples.jsonl and verdicts.jsonl.

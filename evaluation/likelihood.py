@@ -184,7 +184,7 @@ class _Order:
 def sanity_rows(run: FinishedRun, split: str) -> dict[str, Any]:
     """What a model of the data of this run has to beat, in the units of `likelihood`."""
     songs, train = run.songs(split), run.songs("train")
-    eos_id, vocab_size = run.load()[1], run.files.vocab_size
+    eos_id, vocab_size = run.eos_id(), run.files.vocab_size
     denominators = song_denominators(run, split)
     n_targets = np.array([len(ids) + 1 for ids in songs.ids])
     sampled = _sample(train.ids, N_TRAIN_TOKENS)

@@ -1,6 +1,8 @@
 import json
 import math
+import shutil
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -99,6 +101,15 @@ def test_sanity_rows_are_ordered_and_stand_once_for_a_data_set(work, content, mo
     assert rows["five_gram"]["n_train_songs"] == rows["five_gram"]["of_train_songs"] == 60
     for name in ("gzip", "xz"):
         assert rows[name]["alone"]["bits_per_char"] > rows[name]["together"]["bits_per_char"] > 0
+
+
+def test_sanity_rows_need_no_weights(work, content, monkeypatch):
+    monkeypatch.chdir(work)
+    shutil.copytree("runs/t/gpt", "runs/t/emptied")
+    Path("runs/t/emptied/checkpoint/model.safetensors").unlink()
+    run = FinishedRun.open(Path("runs/t/emptied"))
+    (rows,) = content["sanity"].values()
+    assert likelihood.sanity_rows(run, "validation") == rows
 
 
 def test_unfinished_run_is_one_clear_line(work, monkeypatch, capsys):
