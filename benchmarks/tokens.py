@@ -43,8 +43,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -60,7 +58,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.parts import parts_of_file
 from data_prep.split import SPLITS
-from data_prep.stages import measure_resources
+from data_prep.stages import measure_resources, worker_pool
 from data_prep.tokens import END, SPECIAL_TOKENS, UNK, TokenSettings, train_tokenizer
 
 CONTEXT = 1024  # only stored in the tokenizer
@@ -254,10 +252,10 @@ def run(names: list[str], dataset: Path, train_chars: int) -> dict[str, dict[str
     """Measures tokenizers one after the other, each in a fresh process of one thread."""
     os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     found = {}
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        for name in names:
-            found[name] = pool.submit(measure, name, dataset, train_chars).result()
-            print_row(name, found[name])
+    for name in names:
+        with worker_pool(1) as pool:
+            found[name] = pool.schedule(measure, args=[name, dataset, train_chars]).result()
+        print_row(name, found[name])
     if COMPARED in found:
         for name in PEERS.keys() & found.keys():
             ratio = found[COMPARED]["chars_per_token"] / found[name]["chars_per_token"]

@@ -6,13 +6,16 @@ reader takes one voice only.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from multiprocessing import get_context
+from importlib.metadata import version
 from pathlib import Path
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 from tqdm import tqdm
+
+from data_prep.stages import worker_pool
 
 TIMEOUT_SECONDS = 60.0
 _OPTIONS = {
@@ -26,6 +29,12 @@ _OPTIONS = {
     "svgViewBox": True,
     "svgHtml5": True,
 }
+
+
+def engraver_key() -> str:
+    """Changes with what pictures depend on beside their text: this file, music21, verovio."""
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    return " ".join([code, *(version(package) for package in ("music21", "verovio"))])
 
 
 def engrave(abc: str) -> str:
@@ -54,7 +63,7 @@ def engrave(abc: str) -> str:
 def engrave_all(texts: list[str | None]) -> list[str | None]:
     """Engraves tunes in child processes; None where there is no text or no picture of it."""
     pictures: list[str | None] = []
-    with ProcessPool(2, context=get_context("spawn")) as pool:
+    with worker_pool(2) as pool:
         futures = [
             pool.schedule(engrave, args=[text], timeout=TIMEOUT_SECONDS) if text else None
             for text in texts

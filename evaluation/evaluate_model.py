@@ -109,8 +109,15 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "price": _price(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    write_metrics(metrics, folder)
     return metrics
+
+
+def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
+    """Writes metrics.json, whole or not at all: cards and tables are made of it."""
+    part = folder / "metrics.json.part"
+    part.write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    part.replace(folder / "metrics.json")
 
 
 def _statistics(rows: Rows) -> Rows:

@@ -11,6 +11,7 @@ from typing import Any
 from data_prep.corpus import DIALECT
 from data_prep.stages import code_digest
 
+from .freshness import is_fresh
 from .judge_table import JUDGES
 from .judges import judge_texts
 from .sample_sets import Rows
@@ -34,11 +35,11 @@ def judge_sets(
     files = {
         kind: (folder / kind / "verdicts.jsonl", folder / kind / "judging.json") for kind in sets
     }
-    new = {}
-    for kind, (verdicts_file, about_file) in files.items():
-        about = json.loads(about_file.read_text("utf-8")) if about_file.exists() else {}
-        if about.get("key") != keys[kind] or not verdicts_file.exists():
-            new[kind] = sets[kind]
+    new = {
+        kind: sets[kind]
+        for kind, (verdicts_file, about_file) in files.items()
+        if not is_fresh(about_file, {"key": keys[kind]}) or not verdicts_file.exists()
+    }
     if new:
         rows = [row for kind in new for row in new[kind]]
         texts = [row["abc_voices"] or row["abc"] for row in rows]

@@ -29,6 +29,7 @@ from data_prep.corpus import DIALECT
 from data_prep.stages import code_digest
 from modeling.pipeline_abc_music import AbcMusicPipeline
 
+from .freshness import is_fresh
 from .models import find_model, load_writer, weights_digest
 from .prompts import read_prompt
 
@@ -132,7 +133,7 @@ def make_samples(
     about = {"model": name, "weights": weights_digest(name), "code": _CODE, "wishes": wishes}
     key = json.loads(json.dumps(asdict(settings) | about))
     settings_file, samples_file = folder / "sampling.json", folder / "samples.jsonl"
-    is_same = settings_file.exists() and json.loads(settings_file.read_text("utf-8")) == key
+    is_same = is_fresh(settings_file, key)
     rows = read_samples(samples_file) if is_same and samples_file.exists() else []
     if len(rows) == settings.n:
         logger.info("%s: unchanged", folder)

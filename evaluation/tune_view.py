@@ -15,7 +15,8 @@ from tqdm import tqdm
 from data_prep.abc_to_midi import abc_to_midi
 
 from .audio import SAMPLE_RATES, encode, render_midi
-from .engraving import engrave_all
+from .engraving import engrave_all, engraver_key
+from .freshness import is_fresh
 from .judge_table import VALID, field_label, shown_fields
 from .sampling import read_samples
 
@@ -54,12 +55,11 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     lines = need(folder / "verdicts.jsonl", command).read_text("utf-8").splitlines()
     verdicts = [json.loads(line) for line in lines[:n]]
     texts = [sample["abc_voices"] for sample in samples]
-    key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([engraver_key(), texts]).encode()).hexdigest()
     kept = folder / "pictures.json"
-    pictures = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    if pictures.get("key") != key:
-        pictures = {"key": key, "svg": engrave_all(texts)}
-        kept.write_text(json.dumps(pictures), "utf-8")
+    if not is_fresh(kept, {"key": key}):
+        kept.write_text(json.dumps({"key": key, "svg": engrave_all(texts)}), "utf-8")
+    pictures = json.loads(kept.read_text("utf-8"))
     sounds = play_all(texts)
     return [
         sample

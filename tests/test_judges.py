@@ -18,6 +18,7 @@ from fuzzing.abc_inputs import abc_inputs
 from fuzzing.hostile_abc import HOSTILE
 
 from benchmarks import readers
+from data_prep.bar_reader import BarReader
 from data_prep.midi_to_abc import midi_to_abc
 from evaluation import judge_process, judge_table, judges
 from evaluation.judge_filter import refused
@@ -115,6 +116,23 @@ def test_broken_texts_are_told_from_good_ones(jury, text, expected):
     verdict = jury.judge(text)
     assert {name: verdict[name] for name in expected} == pytest.approx(expected)
     assert not verdict[VALID]
+
+
+def test_each_bar_is_read_once():
+    read = []
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code is BarReader.read.__code__:
+            read.append(frame.f_locals["text"])
+
+    sys.setprofile(note)
+    try:
+        verdict = read_by_us(SCALE)
+    finally:
+        sys.setprofile(None)
+    assert verdict.bar_accuracy == 1.0
+    assert len(set(read)) == 3
+    assert len(read) == 4  # the parser looks at the first one, which might be a pick-up
 
 
 def test_drums_need_no_second_pitch(jury):
