@@ -20,7 +20,7 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.grammar_price import speed
+from evaluation.grammar_overhead import speed
 from evaluation.models import find_model, load_model
 from modeling.constrained_abc import TokenGrammar
 

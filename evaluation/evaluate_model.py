@@ -33,7 +33,7 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 
 from .distance import MIN_PIECES, compare_sets
 from .finished_run import FinishedRun, split_tunes
-from .grammar_price import illegal_mass, speed
+from .grammar_overhead import illegal_mass, speed
 from .kept_verdicts import judge_sets
 from .likelihood import likelihood, song_denominators
 from .memorisation import TrainingIndex, memorisation
@@ -54,8 +54,8 @@ from .sampling import SamplingSettings
 
 logger = logging.getLogger(__name__)
 
-MOST_PRICED = 64  # samples
-SIDE_BY_SIDE = (1, 8)  # tunes, where the price in time is measured
+MOST_MEASURED = 64  # samples
+SIDE_BY_SIDE = (1, 8)  # tunes, where the overhead in time is measured
 VERSIONS = ("torch", "transformers", "tokenizers", "symusic", "numpy", "scipy")
 TEST_LOSSES = (
     *("n_songs", "loss_nats_per_token", "loss_standard_error_nats_per_token"),
@@ -106,7 +106,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "versions": {package: version(package) for package in VERSIONS},
         "judges": judges,
         "sets": sets,
-        "price": _price(write, rows_of, n, seed) if write.has_grammar else None,
+        "price": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
     write_metrics(metrics, folder)
@@ -159,13 +159,13 @@ def _run_of(name: str) -> FinishedRun | None:
     return FinishedRun.open(folder)
 
 
-def _price(
+def _overhead(
     write: AbcMusicPipeline, statistics: dict[str, Rows], n: int, seed: int
 ) -> dict[str, Any]:
-    """What the grammar costs, see `grammar_price`."""
+    """What the grammar costs, see `grammar_overhead`."""
     model = (write.model, write.tokenizer, write.grammar)
     return {
-        "mass": illegal_mass(*model, min(n, MOST_PRICED), MAX_NEW_TOKENS, seed),
+        "mass": illegal_mass(*model, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
         "speed": [speed(*model, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
         "constrained_less_free": differences(statistics["constrained"], statistics["free"], seed),
     }
