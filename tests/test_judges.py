@@ -23,6 +23,7 @@ from data_prep.midi_to_abc import midi_to_abc
 from evaluation import judge_process, judge_table, judges
 from evaluation.judge_filter import refused
 from evaluation.judge_measures import agreement, read_by_us, without_continued
+from evaluation.judge_process import Reader, ReaderFailedError
 from evaluation.judge_table import JUDGES, VALID, Judge, Program
 from evaluation.judges import Jury, judge_all, judge_texts, read_texts
 from evaluation.model_report import verdicts_of
@@ -33,7 +34,7 @@ from modeling.relay_abc import export_tune, tie_lengths
 ROOT = Path(__file__).parent.parent
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
 SCALE = HEAD + "C4D4E4F4|G4A4B4c4|" * 4 + "C16|]\n"
-FUZZED = 60
+FUZZED = 40
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def is_locked_in(jury) -> bool:
 
 
 def test_real_music_is_valid_to_all_judges_and_they_hear_the_same(jury, chorale, tune_files):
-    for midi in (chorale, *(file.read_bytes() for file in tune_files[:4])):
+    for midi in (chorale, *(file.read_bytes() for file in tune_files[:2])):
         abc = midi_to_abc(midi, layout="bars")
         verdict = jury.judge(export_tune(abc), abc)
         assert verdict["rejected"] is verdict["raw_rejected"] is None
@@ -303,13 +304,19 @@ def test_crash_of_abc2midi_is_a_verdict(jury):
     assert crash["failure"] == "ended by signal 11"
 
 
-def test_abort_of_node_is_a_verdict_and_it_is_started_again(jury, abcjs):
-    reader = jury.readers["abcjs"]
-    before, reader.timeout = reader.n_restarts, 60.0  # it takes seconds to run out of memory
-    assert "ended by signal" in jury.read("abcjs", HEAD + "C99999999|]\n")["failure"]
-    reader.timeout = JUDGES["abcjs"].timeout_seconds
-    assert jury.read("abcjs", SCALE)["midi"]
-    assert jury.readers["abcjs"].n_restarts == before + 1
+def test_abort_of_node_is_a_verdict_and_it_is_started_again(abcjs):
+    program = JUDGES["abcjs"].program(JUDGES["abcjs"].find())
+    # it runs out of memory after seconds, and of less memory sooner
+    command = [word.replace("space-size=512", "space-size=48") for word in program.command]
+    judge = replace(JUDGES["abcjs"], program=lambda _: replace(program, command=command))
+    reader = Reader(replace(judge, timeout_seconds=60.0))
+    try:
+        with pytest.raises(ReaderFailedError, match="ended by signal"):
+            reader.ask({"text": HEAD + "C99999999|]\n"})
+        assert reader.ask({"text": SCALE})["file"]
+        assert reader.n_restarts == 1
+    finally:
+        reader.close()
 
 
 def test_reader_that_hangs_or_is_killed_is_a_verdict_and_is_started_again(jury):
@@ -328,7 +335,7 @@ def test_reader_that_hangs_or_is_killed_is_a_verdict_and_is_started_again(jury):
     [b"[]\n", b"{\n", b'{"notes": [[null, 1, 2]]}\n', b'{"notes": 5}\n', b'{"warnings": 1e999}\n'],
 )
 def test_answer_of_another_form_is_no_answer(line):
-    with pytest.raises(judge_process.ReaderFailedError, match="no readable answer"):
+    with pytest.raises(ReaderFailedError, match="no readable answer"):
         judge_process._checked(line)
 
 
@@ -416,7 +423,7 @@ def test_odd_texts_all_get_a_verdict(tune_files, monkeypatch):
     monkeypatch.setitem(JUDGES, "music21", replace(JUDGES["music21"], timeout_seconds=2.0))
     seeds = [midi_to_abc(file.read_bytes(), layout="voices") for file in tune_files[::20]]
     texts = list(islice(abc_inputs(random.Random(3), seeds), FUZZED))
-    verdicts, about = judge_texts(texts, workers=2)
+    verdicts, about = judge_texts(texts, workers=1)
     assert len(verdicts) == FUZZED
     assert all(len(verdict) == len(verdicts[0]) for verdict in verdicts)
     assert {"music21", "abc2midi"} <= about["versions"].keys()
