@@ -81,7 +81,7 @@ def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) 
 def _is_valid(verdict: Verdict) -> bool | None:
     """Whether all conditions hold; None where a reader is missing."""
     needed = [verdict[name] for judge in JUDGES.values() for name in judge.needed]
-    if None in needed:
+    if None in (*needed, *verdict["agreement"].values()):
         return None
     return all((*needed, verdict["playable"], verdict["bar_perfect"])) and all(
         verdict["agreement"][_pair_name(*pair)] >= min(judge.agreement for judge in pair)
