@@ -49,7 +49,7 @@ def found(tmp_path_factory, tune_files):
         env=os.environ | offline,
         cwd=Path(__file__).parent.parent,
         check=True,
-        timeout=120,
+        timeout=600,  # a busy machine imports slowly
     )
     return json.loads((folder / "found.json").read_text())
 

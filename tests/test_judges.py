@@ -34,7 +34,7 @@ from modeling.relay_abc import export_tune, tie_lengths
 ROOT = Path(__file__).parent.parent
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
 SCALE = HEAD + "C4D4E4F4|G4A4B4c4|" * 4 + "C16|]\n"
-FUZZED = 40
+FUZZED = 25
 
 
 @pytest.fixture(scope="module")
