@@ -300,7 +300,7 @@ def sample(sources: list[str], count: int, seed: int) -> list[tuple[Source, Any]
     return sorted(files[:count], key=lambda pair: (pair[0].name, pair[1].name))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Print a table and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+")
@@ -309,12 +309,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_conversion.json"))
     parser.add_argument("--results", type=Path, help="fill conversion.json and the README's table")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     rows, lost = [], []
     with worker_pool(options.workers) as pool:
         futures = []
         for source, member in sample(options.sources, options.files, options.seed):
             ((_, midi),) = source.read([member])
+            if not isinstance(midi, bytes):
+                lost.append({"name": member.name, "error": str(midi)})
+                continue
             schedule = partial(pool.schedule, timeout=TIMEOUT_SECONDS)
             futures.append((member.name, schedule(measure_file, args=[member.name, midi])))
         for name, future in futures:

@@ -43,7 +43,7 @@ from fuzzing.abc_inputs import abc_inputs
 from fuzzing.hostile_abc import HOSTILE
 
 from data_prep.midi_to_abc import midi_to_abc
-from evaluation.judge_process import TIMEOUT_SECONDS
+from evaluation.judge_table import JUDGES, VALID
 from evaluation.judges import Jury
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ SECRET = "Hunterword GGGG|AAAA|\nW:secretpassword\n"
 SECRET_WORDS = ("hunterword", "secretpassword", "gggg|aaaa")
 UNFILTERED_SHARE = 0.1
 # All readers of a text and once more past the filter, and their starts.
-TEXT_SECONDS = 3 * sum(TIMEOUT_SECONDS.values()) + 60
+TEXT_SECONDS = 3 * sum(judge.timeout_seconds for judge in JUDGES.values()) + 60
 SHOWN_CHARS = 200
 
 Text = tuple[str, str, bool]  # name, text, and whether it also goes past the filter
@@ -137,7 +137,7 @@ def check(jury: Jury, name: str, text: str, unfiltered: bool, tally: Tally) -> N
     tally.fields.add(tuple(verdict))
     if verdict["rejected"]:
         tally.rejected[verdict["rejected"]] += 1
-        if verdict["valid3"]:
+        if verdict[VALID]:
             told(tally, name, "rejected and yet valid")
     tally.rates.update(key for key, value in verdict.items() if value is True)
     answers = {"verdict": verdict}

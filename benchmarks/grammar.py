@@ -20,8 +20,8 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.grammar_price import speed
-from evaluation.sampling import find_model, load_model
+from evaluation.grammar_overhead import speed
+from evaluation.models import find_model, load_model
 from modeling.constrained_abc import TokenGrammar
 
 

@@ -4,7 +4,8 @@
 
 Read are the tunes of 1_abc, as they came from the converter, before cleaning and filters, with the
 limits of the dialect. Every so many of them are also read voice by voice. Beside it stands how many
-are within the limits of generation. Exit status 1 if a tune of the dialect is refused.
+are within the limits of generation. Exit status 1 if a tune of the dialect is refused, 2 if there
+are no tunes.
 """
 
 import argparse
@@ -66,17 +67,24 @@ def measure(folder: Path, every: int) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print the counts and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="data/<dataset>/<preset>")
     parser.add_argument("--every", type=int, default=10, help="one in so many voice by voice too")
     parser.add_argument("--out", type=Path, default=Path("results/grammar_corpus.json"))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     content = measure(options.folder, options.every)
+    if not content.get("tunes"):
+        print(
+            f"error: no tunes in {options.folder / '1_abc'}; expected a data set, "
+            f"data/<dataset>/<preset>; {options.out} is left as it is",
+            file=sys.stderr,
+        )
+        return 2
     options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     print(json.dumps(content, indent=1))
-    return 1 if content["refused"] or not content.get("tunes") else 0
+    return 1 if content["refused"] else 0
 
 
 if __name__ == "__main__":

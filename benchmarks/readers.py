@@ -1,7 +1,7 @@
-"""How three independent readers take the converter's text: abc2midi, abcjs and music21.
+"""How the independent readers take the converter's text: abc2midi, abcjs and music21.
 
     python benchmarks/readers.py FOLDER_OR_ZIP [...] [--files 50] [--seed 0] [--max-voices 15]
-        [--timeout 60] [--node node] [--abcjs NODE_MODULES] [--out runs/benchmark_readers.json]
+        [--out runs/benchmark_readers.json]
 
 Each sampled file is converted to the layout `voices`; every reader makes a MIDI file of that text,
 and its notes are compared with those of our own reader (one-to-one matching and F1 as in
@@ -15,215 +15,50 @@ the others by pitch only. What the table calls agreement is
                tempo
     music21    on16: it ignores programs and %%MIDI
 
-A reader that is not installed gets one line that says so. abcjs comes from `npm install abcjs`;
-`--abcjs` names the node_modules folder it went to.
+The readers are the judges of evaluation/judge_table.py, in their sandbox and within their limits;
+one that is not installed gets one line that says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import io
 import json
-import os
 import re
-import select
-import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import redirect_stderr
-from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 import numpy as np
-from conversion import Notes, by_abc2midi, matched, read_notes, run_tool, sample
-from pebble import ProcessExpired, ProcessPool
 from symusic import Score
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.conversion import Notes, matched, read_notes, sample
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.explain import explain
 from data_prep.midi_to_abc import midi_to_abc
-from data_prep.stages import worker_pool
+from evaluation.judge_process import Reader, ReaderFailedError
+from evaluation.judge_table import JUDGES, Answer
+from evaluation.judges import Jury
 
-READERS = ("abc2midi", "abcjs", "music21")
-ABCJS_SCRIPT = Path(__file__).with_name("abcjs_reader.js")
 SIXTEENTH = ("quarters", 0.25)
 FIFTY_MS = ("seconds", 0.05)
 GATE = 0.98
-MESSAGE_CHARS = 300
 GROUPS_SHOWN = 12
+WITH_INSTRUMENTS = "abc2midi"
 
 
-class MissingReaderError(RuntimeError):
-    """A reader that is not installed here."""
-
-
-@dataclass
-class Verdict:
-    """What a reader made of a text. One that writes MIDI in spite of errors has both.
-
-    Attributes:
-        parses: Whether it took the text for music.
-        midi: The MIDI file that it wrote.
-        errors: What it calls errors, or why there is no MIDI.
-        warnings: What it calls warnings.
-        played: (n, 3) onset and end in quarters of the first tempo, and pitch; abcjs only.
-        timed_out: Whether it was stopped; then the text may be good or bad.
-    """
-
-    parses: bool
-    midi: bytes | None
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    played: np.ndarray | None = None
-    timed_out: bool = False
-
-
-Reader = Callable[[str], Verdict]
-
-
-# ---------------------------------------------------------------- abc2midi
-
-
-def read_by_abc2midi(abc: str) -> Verdict:
-    """Returns abc2midi's verdict: its MIDI, and the lines that it calls Error or Warning."""
+def read(reader: Reader, abc: str) -> Answer:
+    """Returns a reader's answer, `file` with it; `failure` where it gave none."""
     try:
-        midi, lines = by_abc2midi(abc)
-    except subprocess.TimeoutExpired as error:
-        return Verdict(False, None, [f"no result after {error.timeout:.0f} s"], timed_out=True)
-    errors = [line for line in lines if line.startswith("Error")]
-    if midi is None:
-        errors.append("no MIDI written")
-    warnings = [line for line in lines if line.startswith("Warning")]
-    return Verdict(midi is not None, midi, errors, warnings)
-
-
-def abc2midi_version() -> str:
-    """Returns the number of the version, as abc2midi says it."""
-    return run_tool("abc2midi", "-ver").split()[0]
-
-
-# ---------------------------------------------------------------- abcjs
-
-
-class AbcjsReader:
-    """abcjs in one node process; started again after a tune on which it hung or died.
-
-    Attributes:
-        version: Of abcjs.
-    """
-
-    def __init__(self, node: str, node_modules: Path | None, timeout: float) -> None:
-        self._command = [node, str(ABCJS_SCRIPT)]
-        self._environment = dict(os.environ)
-        if node_modules:
-            self._environment["NODE_PATH"] = str(node_modules.resolve())
-        self._timeout = timeout
-        self._process: subprocess.Popen[bytes] | None = None
-        self.version = self._start()
-
-    def __call__(self, abc: str) -> Verdict:
-        """Reads one tune."""
-        if self._process is None:
-            self._start()
-        try:
-            self._process.stdin.write(json.dumps({"abc": abc}).encode() + b"\n")
-            self._process.stdin.flush()
-            answer = self._answer()
-        except (BrokenPipeError, TimeoutError) as error:
-            self.close()
-            return Verdict(False, None, [str(error)], timed_out=isinstance(error, TimeoutError))
-        midi = base64.b64decode(answer["midi"]) if answer["midi"] else None
-        errors = [answer["error"]] if answer["error"] else []
-        if not answer["parses"] and not errors:
-            errors = ["no music found in the text"]
-        played = np.array(answer["played"]).reshape(-1, 3) * (4, 4, 1)  # whole notes -> quarters
-        return Verdict(answer["parses"], midi, errors, answer["warnings"], played)
-
-    def close(self) -> None:
-        """Ends the node process."""
-        if self._process:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _start(self) -> str:
-        """Starts node and returns the version of abcjs; raises `MissingReaderError`."""
-        try:
-            self._process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise MissingReaderError(f"node does not start: {error}") from error
-        try:
-            answer = self._answer()
-        except (BrokenPipeError, TimeoutError) as error:
-            answer = {"missing": str(error)}
-        if "missing" in answer:
-            self.close()
-            raise MissingReaderError(answer["missing"])
-        return answer["version"]
-
-    def _answer(self) -> dict[str, Any]:
-        """Returns the next line of the process.
-
-        Raises:
-            TimeoutError: If it takes too long.
-            BrokenPipeError: If the process ended.
-        """
-        line, deadline = b"", time.monotonic() + self._timeout
-        stdout = self._process.stdout.fileno()
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([stdout], [], [], left)[0]:
-                raise TimeoutError(f"no result after {self._timeout:.0f} s")
-            chunk = os.read(stdout, 1 << 20)
-            if not chunk:
-                raise BrokenPipeError("node died")
-            line += chunk
-        return json.loads(line)
-
-
-# ---------------------------------------------------------------- music21
-
-
-def _music21_in_child(abc: str) -> Verdict:
-    from music21 import converter
-    from music21.midi.translate import music21ObjectToMidiFile
-
-    parses = False
-    try:
-        with redirect_stderr(io.StringIO()):  # it warns of beams, by the thousand
-            score = converter.parseData(abc, format="abc")
-            parses = True
-            return Verdict(True, music21ObjectToMidiFile(score).writestr())
-    except Exception as error:  # its parsers raise whatever they meet; each is a verdict
-        stage = "writing MIDI" if parses else "parsing"
-        return Verdict(parses, None, [f"{stage}: {type(error).__name__}: {error}"])
-
-
-def read_by_music21(abc: str, pool: ProcessPool, timeout: float) -> Verdict:
-    """Returns music21's verdict, reached in a child process that is killed after `timeout`."""
-    try:
-        return pool.schedule(_music21_in_child, args=[abc], timeout=timeout).result()
-    except FutureTimeoutError:
-        return Verdict(False, None, [f"no result after {timeout:.0f} s"], timed_out=True)
-    except ProcessExpired as error:
-        return Verdict(False, None, [f"died with code {error.exitcode}"])
+        return reader.ask({"text": abc, "file": True})
+    except ReaderFailedError as error:
+        return {"failure": str(error)}
 
 
 # ---------------------------------------------------------------- comparison
@@ -235,44 +70,58 @@ def f1(left: Notes, right: Notes, how: tuple[str, float], by_group: bool) -> flo
     return 2 * float(matched(left, right, *how, by_group)[0]) / max(1, both)
 
 
-def judge(reader: str, verdict: Verdict, own_midi: bytes, original: Notes) -> dict[str, Any]:
-    """Returns a verdict for the table: the MIDI replaced by how well it agrees.
+def judge(name: str, answer: Answer, own_midi: bytes, original: Notes) -> dict[str, Any]:
+    """Returns a reader's answer for the table: how well its MIDI agrees.
 
     Returns:
-        `writes_midi`: a MIDI file that can be read; with it the figures that the module's
-        docstring names, `agreement` among them (0 without).
+        `parses`; `writes_midi`: a MIDI file that can be read; with it the figures that the module's
+        docstring names, `agreement` among them (0 without). `errors` and `warnings`: the first few
+        that it names, and how many there are. `timed_out`: then the text may be good or bad.
     """
-    out: dict[str, Any] = {"parses": verdict.parses, "writes_midi": False, "agreement": 0.0}
-    out["timed_out"] = verdict.timed_out
-    out["errors"] = [text[:MESSAGE_CHARS] for text in verdict.errors]
-    out["warnings"] = [text[:MESSAGE_CHARS] for text in verdict.warnings]
-    if verdict.midi is None:
+    failure, n_errors = answer.get("failure", ""), answer.get("errors", 0)
+    messages = answer.get("messages", [])
+    said = [answer[kind] for kind in ("failure", "error") if answer.get(kind)]
+    if not answer.get("parse", True) and not said:
+        said = ["no music found in the text"]
+    out: dict[str, Any] = {
+        "parses": bool(answer.get("parse", "file" in answer)),
+        "writes_midi": False,
+        "agreement": 0.0,
+        "timed_out": failure.startswith("no result"),
+        "errors": [*messages[:n_errors], *said],
+        "n_errors": n_errors + len(said),
+        "warnings": messages[n_errors:],
+        "n_warnings": answer.get("warnings", 0),
+    }
+    if "file" not in answer:
         return out
     try:
-        notes, _ = read_notes(verdict.midi)
+        notes, _ = read_notes(base64.b64decode(answer["file"]))
     except RuntimeError as error:
         out["errors"].append(f"its MIDI is damaged: {explain(error)}")
-        return out
+        return out | {"n_errors": out["n_errors"] + 1}
     own, own_score = read_notes(own_midi)
     out["writes_midi"] = True
-    for name, how in (("on16", SIXTEENTH), ("on50", FIFTY_MS)):
-        out[name] = f1(own, notes, how, by_group=False)
-        if reader == "abc2midi":
-            out[f"{name}i"] = f1(own, notes, how, by_group=True)
-    out["agreement"] = out["on16i"] if reader == "abc2midi" else out["on16"]
-    if reader == "abc2midi":
+    for figure, how in (("on16", SIXTEENTH), ("on50", FIFTY_MS)):
+        out[figure] = f1(own, notes, how, by_group=False)
+        if name == WITH_INSTRUMENTS:
+            out[f"{figure}i"] = f1(own, notes, how, by_group=True)
+    out["agreement"] = out["on16i"] if name == WITH_INSTRUMENTS else out["on16"]
+    if name == WITH_INSTRUMENTS:
         out["original_on16i"] = f1(original.unique(), notes.unique(), SIXTEENTH, by_group=True)
-    elif verdict.played is not None:
-        out["played_on16"] = _played_on16(verdict.played, own, own_score)
+    elif not JUDGES[name].follows_tempo:
+        out["played_on16"] = _played_on16(answer["played"], own, own_score)
         if len(own_score.tempos) > 1:
             out["agreement"] = out["played_on16"]
     return out
 
 
-def _played_on16(played: np.ndarray, own: Notes, own_score: Score) -> float:
+def _played_on16(played: list[list[float]], own: Notes, own_score: Score) -> float:
+    """F1 by onset within a sixteenth; played: (n, 2) quarters of the first tempo, and pitch."""
     quarters_a_second = 1e6 / own_score.tempos[0].mspq
-    no_group = np.zeros(len(played), np.int64)
-    notes = Notes(no_group, played[:, 2].astype(np.int64), played[:, :2], played[:, :2])
+    onset, pitch = np.array(played, float).reshape(-1, 2).T
+    times = np.stack([onset, onset], 1)  # their ends are not compared
+    notes = Notes(np.zeros(len(onset), np.int64), pitch.astype(np.int64), times, times)
     stretched = Notes(own.group, own.pitch, own.seconds * quarters_a_second, own.seconds)
     return f1(stretched, notes, SIXTEENTH, by_group=False)
 
@@ -296,11 +145,11 @@ def measure_file(
     own_midi = abc_to_midi(abc)
     own, own_score = read_notes(own_midi)
     row |= {"n_notes": len(own), "n_bytes": len(abc), "n_tempos": len(own_score.tempos)}
-    for reader, read in readers.items():
+    for reader, process in readers.items():
         start = time.perf_counter()
-        verdict = read(abc)
+        answer = read(process, abc)
         seconds = round(time.perf_counter() - start, 3)
-        row[reader] = judge(reader, verdict, own_midi, original) | {"seconds": seconds}
+        row[reader] = judge(reader, answer, own_midi, original) | {"seconds": seconds}
     return row
 
 
@@ -322,9 +171,9 @@ def summary(verdicts: list[dict[str, Any]]) -> dict[str, float]:
         "timed_out_besides": n_timed_out,
         "parses": mean(float(v["parses"]) for v in verdicts),
         "writes_midi": mean(float(v["writes_midi"]) for v in verdicts),
-        "files_with_errors": sum(bool(v["errors"]) for v in verdicts),
-        "error_lines": sum(len(v["errors"]) for v in verdicts),
-        "files_with_warnings": sum(bool(v["warnings"]) for v in verdicts),
+        "files_with_errors": sum(v["n_errors"] > 0 for v in verdicts),
+        "error_lines": sum(v["n_errors"] for v in verdicts),
+        "files_with_warnings": sum(v["n_warnings"] > 0 for v in verdicts),
         "agreement_mean": mean(agreements),
         "agreement_median": median(agreements),
         "agreement_lowest": min(agreements),
@@ -337,11 +186,10 @@ def summary(verdicts: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def message_group(message: str) -> str:
-    """Returns a message without what differs from text to text: numbers and quoted music."""
-    head = message.split(":  ")[0]  # abcjs quotes the line after two spaces
-    if head.startswith("Music Line"):  # place: what is wrong: with which element
-        head = ": ".join(head.split(": ")[:2])
-    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", head)[:140]
+    """Returns a message without what differs from text to text: numbers and elements of music."""
+    if message.startswith("Music Line"):  # place: what is wrong: with which element
+        message = ": ".join(message.split(": ")[:2])
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", message)[:140]
 
 
 def grouped(rows: list[dict[str, Any]], reader: str, kind: str) -> list[dict[str, Any]]:
@@ -380,25 +228,23 @@ def print_tables(result: dict[str, Any]) -> None:
 
 
 def collect(
-    options: argparse.Namespace,
-    versions: dict[str, str],
-    missing: dict[str, str],
-    rows: list[dict[str, Any]],
+    options: argparse.Namespace, readers: dict[str, Reader], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Returns what is written and printed."""
     read = [row for row in rows if "skipped" not in row]
-    readers = [reader for reader in READERS if reader in versions] if read else []
+    there = {name: reader for name, reader in readers.items() if not reader.missing}
+    shown = there if read else {}
     skipped = [row["skipped"] for row in rows if "skipped" in row]
     return {
         "seed": options.seed,
         "drawn": len(rows),
         "read": len(read),
         "skipped": {reason: skipped.count(reason) for reason in sorted(set(skipped))},
-        "versions": versions,
-        "missing": missing,
-        "summary": {reader: summary([row[reader] for row in read]) for reader in readers},
+        "versions": {name: reader.version for name, reader in there.items()},
+        "missing": {name: r.missing for name, r in readers.items() if r.missing},
+        "summary": {name: summary([row[name] for row in read]) for name in shown},
         "messages": {
-            kind: {reader: grouped(read, reader, kind) for reader in readers}
+            kind: {name: grouped(read, name, kind) for name in shown}
             for kind in ("errors", "warnings")
         },
         "files": rows,
@@ -424,9 +270,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-voices", type=int, default=15)
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds a tune and reader")
-    parser.add_argument("--node", default="node")
-    parser.add_argument("--abcjs", type=Path, help="the node_modules folder that holds abcjs")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_readers.json"))
     return parser.parse_args()
 
@@ -434,24 +277,9 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     """Print tables and write JSON."""
     options = parse_options()
-    missing: dict[str, str] = {}
-    readers: dict[str, Reader] = {"abc2midi": read_by_abc2midi}
-    abcjs = None
-    try:
-        abcjs = readers["abcjs"] = AbcjsReader(options.node, options.abcjs, options.timeout)
-    except MissingReaderError as error:
-        missing["abcjs"] = str(error)
-    try:
-        with worker_pool(1) as pool:
-            readers["music21"] = partial(read_by_music21, pool=pool, timeout=options.timeout)
-            rows = measure(options, readers)
-    finally:
-        if abcjs:
-            abcjs.close()
-    versions = {"abc2midi": abc2midi_version(), "music21": version("music21")}
-    if abcjs:
-        versions["abcjs"] = abcjs.version
-    result = collect(options, versions, missing, rows)
+    with Jury() as jury:
+        there = {name: r for name, r in jury.readers.items() if not r.missing}
+        result = collect(options, jury.readers, measure(options, there))
     print_tables(result)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

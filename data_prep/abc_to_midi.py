@@ -106,7 +106,13 @@ def perform(tune: Tune) -> Performance:
     Raises:
         AbcError: Where a bar's text is not in the dialect.
     """
-    voices, errors = read_bars(tune)
+    return perform_bars(tune, *read_bars(tune))
+
+
+def perform_bars(
+    tune: Tune, voices: list[list[list[Segment]]], errors: list[BarError]
+) -> Performance:
+    """The same of bars that are read already; `voices` and `errors` as `read_bars` returns them."""
     starts = _bar_starts(tune, voices)
     if starts[-1] > _MAX_TICKS:
         quarters = starts[-1] // TICKS_PER_QUARTER

@@ -94,8 +94,8 @@ def run_stage(
     stage = {"stage": folder.name, "digest": digest, "settings": settings, **work(fresh)}
     stage["files"] = describe_files(sorted(path for path in fresh.iterdir() if path.is_file()))
     if before and keeps_names and before.get("files") == stage["files"]:
-        names = {before["digest"], *before.get("former_digests", [])}
-        stage["former_digests"] = sorted(names - {digest})
+        names = {before["digest"], *before.get("former_digests", [])} - {digest}
+        stage |= {"former_digests": sorted(names)} if names else {}
     write_json(fresh / "stage.json", stage)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)

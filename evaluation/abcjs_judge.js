@@ -18,7 +18,7 @@ try {
   abcjs = require("abcjs");
   send({ sandbox, version: require("abcjs/package.json").version });
 } catch (error) {
-  send({ sandbox, missing: "abcjs is not installed: npm install abcjs" });
+  send({ sandbox, missing: true });
   process.exit(0);
 }
 

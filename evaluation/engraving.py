@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from importlib.metadata import version
 from pathlib import Path
 
 from pebble import ProcessExpired
 from tqdm import tqdm
 
+from data_prep.code_identity import code_digest
 from data_prep.stages import worker_pool
 
 TIMEOUT_SECONDS = 60.0
@@ -27,6 +29,13 @@ _OPTIONS = {
     "svgViewBox": True,
     "svgHtml5": True,
 }
+
+
+def engraver_key() -> str:
+    """Changes with what pictures depend on beside their text: our code, music21, verovio."""
+    return " ".join(
+        [code_digest(engrave), *(version(package) for package in ("music21", "verovio"))]
+    )
 
 
 def engrave(abc: str) -> str:

@@ -34,11 +34,12 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 
 from .distance import MIN_PIECES, compare_sets
 from .finished_run import FinishedRun, split_tunes
-from .grammar_price import illegal_mass, speed
+from .grammar_overhead import illegal_mass, speed
 from .kept_verdicts import judge_sets
 from .likelihood import likelihood, song_denominators
 from .memorisation import TrainingIndex, memorisation
 from .metrics import differences, judged_scores, rate, summarise, validity
+from .models import find_model, load_writer, weights_digest
 from .music_statistics import describe_tunes
 from .sample_sets import (
     MAX_NEW_TOKENS,
@@ -50,12 +51,12 @@ from .sample_sets import (
     real_sets,
     sample_all,
 )
-from .sampling import SamplingSettings, find_model, load_writer, weights_digest
+from .sampling import SamplingSettings
 
 logger = logging.getLogger(__name__)
 
-MOST_PRICED = 64  # samples
-SIDE_BY_SIDE = (1, 8)  # tunes, where the price in time is measured
+MOST_MEASURED = 64  # samples
+SIDE_BY_SIDE = (1, 8)  # tunes, where the overhead in time is measured
 VERSIONS = ("torch", "transformers", "tokenizers", "symusic", "numpy", "scipy")
 TEST_LOSSES = (
     *("n_songs", "loss_nats_per_token", "loss_standard_error_nats_per_token"),
@@ -67,7 +68,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
     """Samples, judges and measures a model.
 
     Args:
-        name: As `sampling.find_model` returns it.
+        name: As `models.find_model` returns it.
         n: Constrained samples.
         seed: Of the samples.
         folder: Gets metrics.json, and samples/<set>/ with samples.jsonl and verdicts.jsonl.
@@ -106,11 +107,18 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "versions": {package: version(package) for package in VERSIONS},
         "judges": judges,
         "sets": sets,
-        "price": _price(write, rows_of, n, seed) if write.has_grammar else None,
+        "price": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    write_metrics(metrics, folder)
     return metrics
+
+
+def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
+    """Writes metrics.json, whole or not at all: cards and tables are made of it."""
+    part = folder / "metrics.json.part"
+    part.write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    part.replace(folder / "metrics.json")
 
 
 def _statistics(rows: Rows) -> Rows:
@@ -152,13 +160,13 @@ def _run_of(name: str) -> FinishedRun | None:
     return FinishedRun.open(folder)
 
 
-def _price(
+def _overhead(
     write: AbcMusicPipeline, statistics: dict[str, Rows], n: int, seed: int
 ) -> dict[str, Any]:
-    """What the grammar costs, see `grammar_price`."""
+    """What the grammar costs, see `grammar_overhead`."""
     model = (write.model, write.tokenizer, write.grammar)
     return {
-        "mass": illegal_mass(*model, min(n, MOST_PRICED), MAX_NEW_TOKENS, seed),
+        "mass": illegal_mass(*model, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
         "speed": [speed(*model, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
         "constrained_less_free": differences(statistics["constrained"], statistics["free"], seed),
     }

@@ -24,7 +24,7 @@ from training.blocks import Songs, load_songs
 from training.data_files import DataFiles, locate_data
 from training.validation import SongEvaluator
 
-from .sampling import find_model, load_model
+from .models import find_model, load_model, load_tokenizer
 
 PERCENTILES = (2.5, 97.5)
 N_DRAWS = 1000
@@ -86,6 +86,10 @@ class FinishedRun:
         """The model and the id of the token that opens and ends a song."""
         model, tokenizer = load_model(find_model(str(self.folder)))
         return model, tokenizer.eos_token_id
+
+    def eos_id(self) -> int:
+        """The id of the token that opens and ends a song, without the model."""
+        return load_tokenizer(find_model(str(self.folder))).eos_token_id
 
     def column(self, split: str, name: str) -> list[Any]:
         """One column of 5_tokens, in the order of the songs."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from data_prep.abc_to_midi import perform
+from data_prep.abc_to_midi import perform_bars
 from data_prep.bar_reader import BarReader
 from data_prep.notation import TICKS_PER_QUARTER, AbcError, Segment
 from data_prep.tune import Tune, read_bars
@@ -53,18 +53,18 @@ def read_by_us(text: str) -> OwnVerdict:
         tune = parse_tune(text)
     except AbcError as error:
         return OwnVerdict(message=str(error))
-    verdict = OwnVerdict(bar_accuracy=_bar_accuracy(tune))
     try:
-        performance = perform(tune)
+        voices, errors = read_bars(tune)
+        starts = perform_bars(tune, voices, errors).starts
     except AbcError as error:
-        verdict.message = str(error)
-        return verdict
-    voices, errors = read_bars(tune)
-    verdict.reads = True
+        return OwnVerdict(bar_accuracy=_bar_accuracy(tune), message=str(error))
+    n_bars = sum(bool(text) for voice in tune.voices for text in voice.bars)
+    accuracy = (n_bars - len(errors)) / n_bars if n_bars else 0.0
+    verdict = OwnVerdict(reads=True, bar_accuracy=accuracy)
     equal = "\n[V:" in text or len({len(written) for written in _written_bars(tune)}) <= 1
     verdict.bar_perfect = tune.n_bars > 0 and not errors and equal
     verdict.only_drums = bool(tune.voices) and all(voice.is_drums for voice in tune.voices)
-    verdict.tie_ok, verdict.chord_ties = _ties(voices, performance.starts)
+    verdict.tie_ok, verdict.chord_ties = _ties(voices, starts)
     if errors:
         verdict.message = f"{len(errors)} bars of wrong length"
     elif not equal:
@@ -81,7 +81,7 @@ def _written_bars(tune: Tune) -> list[list[int]]:
 
 
 def _bar_accuracy(tune: Tune) -> float:
-    """Returns the share of right bars among those with notes; see `OwnVerdict`."""
+    """Returns the share of right bars of a tune in which some cannot be read; see `OwnVerdict`."""
     reader, expected = BarReader(tune.key), tune.bar_ticks()
     right = total = 0
     for voice in tune.voices:

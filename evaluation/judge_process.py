@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import select
 import shutil
 import signal
@@ -14,76 +13,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
-import symusic
-
+from .judge_table import Answer, Judge
 from .sandbox import SYSTEM_PATHS
 
 FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parent
 MAX_ANSWER_BYTES = 32 << 20
 START_SECONDS = 120.0  # a loaded machine imports slowly
-TIMEOUT_SECONDS = {"music21": 20.0, "abc2midi": 15.0, "abcjs": 10.0}
-READERS = tuple(TIMEOUT_SECONDS)
-
-Answer = dict[str, Any]
 
 
 class ReaderFailedError(Exception):
     """A reader gave no answer; says why in a few words."""
-
-
-def find_abc2midi() -> str | None:
-    """Returns Debian's abc2midi (package abcmidi), or the one that symusic brings along."""
-    bundled = Path(symusic.__file__).parent / "bin" / "abc2midi"
-    found = shutil.which("abc2midi") or (str(bundled) if bundled.is_file() else None)
-    return os.path.realpath(found) if found else None
-
-
-def find_abcjs() -> str | None:
-    """Returns the node_modules folder that holds abcjs.
-
-    It is looked for in NODE_PATH, in this project's folder, where `npm install abcjs` puts it, and
-    where `npm install --global` does.
-    """
-    places = [Path(place) for place in os.environ.get("NODE_PATH", "").split(os.pathsep) if place]
-    places += [ROOT / "node_modules", Path("/usr/local/lib/node_modules"),
-               Path("/usr/lib/node_modules"), Path("/usr/share/nodejs")]  # fmt: skip
-    found = (place for place in places if (place / "abcjs" / "package.json").is_file())
-    return next((str(place.resolve()) for place in found), None)
-
-
-def _libraries(program: str) -> list[str]:
-    """Returns the files that a program loads, so that nothing else need be open to it."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        told = subprocess.run(
-            ["ldd", program], capture_output=True, text=True, timeout=10, check=False
-        )
-        if found := re.findall(r"(/\S+) \(0x", told.stdout):
-            return [*found, "/etc/ld.so.cache"]
-    return list(SYSTEM_PATHS)
-
-
-def _program(name: str) -> tuple[list[str] | None, dict[str, Any], dict[str, str]]:
-    """Returns a reader's command (None where it is missing), its rules, and its variables."""
-    rules: dict[str, Any] = {"file_bytes": 16 << 20, "leave_network": True}
-    rules["read"] = [*SYSTEM_PATHS, sys.prefix, sys.base_prefix]
-    if name == "abcjs":
-        node, modules = shutil.which("node") or shutil.which("nodejs"), find_abcjs()
-        if not node or not modules:
-            return None, rules, {}
-        script = FOLDER / "abcjs_judge.js"
-        rules["read"] += [str(script), modules, str(Path(node).resolve().parent.parent)]
-        return [node, "--max-old-space-size=512", str(script)], rules, {"NODE_PATH": modules}
-    script, sandbox = FOLDER / "judge_worker.py", FOLDER / "sandbox.py"
-    rules["read"] += [str(script), str(sandbox)]
-    rules["memory_bytes"] = 2 << 30  # not for node, which reserves more than it uses
-    command = [sys.executable, "-I", str(script), name]
-    if name == "abc2midi" and (program := find_abc2midi()):
-        rules["read"].append(program)
-        command += [program, str(sandbox), *_libraries(program)]
-    return command, rules, {}
 
 
 def _checked(line: bytes) -> Answer:
@@ -105,34 +45,35 @@ def _checked(line: bytes) -> Answer:
 
 
 class Reader:
-    """A reader: music21, abc2midi or abcjs.
+    """A reader.
 
     Attributes:
         name: Its name.
+        timeout: Longest time for a text, in seconds.
         version: What it says of itself; None where it is missing.
         missing: Why it is missing; None where it is not.
         sandbox: What is shut off: `files`, `network`.
         n_restarts: How often a text ended the process.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name, self.timeout = name, TIMEOUT_SECONDS[name]
+    def __init__(self, judge: Judge) -> None:
+        self.name, self.timeout = judge.name, judge.timeout_seconds
         self.version: str | None = None
         self.missing: str | None = None
         self.sandbox: dict[str, bool] = {}
         self.n_restarts = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._command, self._rules, self._variables = _program(name)
-        self._folder: str | None = None
-        if self._command is None:
-            self.missing = "not found: npm install abcjs, with node"
+        self._judge, self._folder = judge, None
+        self._program = judge.program(judge.find())
+        if self._program is None:
+            self.missing = f"not found: {judge.origin}"
         else:
             try:
                 self._start()
             except ReaderFailedError as error:
                 self.missing = str(error)
 
-    def ask(self, request: dict[str, str]) -> Answer:
+    def ask(self, request: dict[str, str | bool]) -> Answer:
         """Returns the answer to a text or a MIDI file.
 
         Raises:
@@ -168,8 +109,15 @@ class Reader:
 
     def _start(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="judge_")
-        rules = json.dumps(self._rules | {"write": self._folder})
-        launcher = [sys.executable, "-I", "-S", str(FOLDER / "sandbox.py"), rules]
+        rules = {
+            "read": [*SYSTEM_PATHS, sys.prefix, sys.base_prefix, *self._program.read],
+            "write": self._folder,
+            "file_bytes": 16 << 20,
+            "leave_network": True,
+        }
+        if self._program.memory_bytes is not None:
+            rules["memory_bytes"] = self._program.memory_bytes
+        launcher = [sys.executable, "-I", "-S", str(FOLDER / "sandbox.py"), json.dumps(rules)]
         # Nothing of the surroundings goes along: no tokens, no settings of libraries.
         environment = {
             "PATH": "/usr/bin:/bin",
@@ -182,9 +130,9 @@ class Reader:
             "OPENSSL_CONF": "/dev/null",
         }  # fmt: skip  node stops if it may not read its own
         self._process = subprocess.Popen(
-            [*launcher, *self._command],
+            [*launcher, *self._program.command],
             cwd=self._folder,
-            env=environment | self._variables,
+            env=environment | self._program.variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -196,7 +144,9 @@ class Reader:
         except ReaderFailedError as error:
             self.close()
             raise ReaderFailedError(f"does not start in its sandbox: {error}") from error
-        self.version, self.missing = greeting.get("version"), greeting.get("missing")
+        self.version = greeting.get("version")
+        if "missing" in greeting:
+            self.missing = f"not found: {self._judge.origin}"
         self.sandbox = greeting["sandbox"]
 
     def _exchange(self, request: bytes, seconds: float) -> Answer:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
-from .judge_measures import OwnVerdict, agreement, is_playable, without_continued
-from .judge_process import Answer
-
-PAIRS = {  # of readers -> the agreement that valid3 asks for; music21 takes accidentals differently
-    ("abc2midi", "abcjs"): 0.98,
-    ("music21", "abc2midi"): 0.85,
-    ("music21", "abcjs"): 0.85,
-}
+from .judge_measures import Note, OwnVerdict, agreement, is_playable, without_continued
+from .judge_table import JUDGES, VALID, Answer, Judge
 
 Verdict = dict[str, Any]
 
@@ -30,70 +25,67 @@ def verdict_of(own: OwnVerdict, answers: dict[str, Answer | None]) -> Verdict:
         "bar_perfect": own.bar_perfect,
         "bar_accuracy": own.bar_accuracy,
         "tie_ok": own.tie_ok,
-        **rates_of_music21(answers["music21"]),
-        **_grades("abc2midi", answers["abc2midi"]),
-        **_grades("abcjs", answers["abcjs"]),
+        **{
+            k: v
+            for name, judge in JUDGES.items()
+            for k, v in fields_of(judge, answers[name]).items()
+        },
         "playable": bool(there) and all(is_playable(a, own.only_drums) for a in there.values()),
         "agreement": agreements(answers, own),
     }
-    verdict["valid3"] = _is_valid(verdict)
+    verdict[VALID] = _is_valid(verdict)
     verdict["messages"] = _messages(own, there)
     return verdict
 
 
-def rates_of_music21(answer: Answer | None, prefix: str = "") -> Verdict:
-    """Returns the studies' two rates."""
+def fields_of(judge: Judge, answer: Answer | None, prefix: str = "") -> Verdict:
+    """Returns what a judge's answer says; all None where it is missing."""
     return {
-        prefix + name: None if answer is None else bool(answer.get(said))
-        for name, said in (("validity_music21", "parse"), ("midi_success_music21", "midi"))
+        prefix + name: None if answer is None else value(answer)
+        for name, value in judge.fields.items()
     }
-
-
-def _grades(reader: str, answer: Answer | None) -> Verdict:
-    if answer is None:
-        grades: Verdict = dict.fromkeys(("ok", "clean", "errors", "warnings"))
-    else:
-        one_tune = reader != "abcjs" or answer.get("tunes") == 1
-        errors, warnings = answer.get("errors", 0), answer.get("warnings", 0)
-        ok = bool(answer.get("midi")) and one_tune and not errors
-        grades = {"ok": ok, "clean": ok and not warnings, "errors": errors, "warnings": warnings}
-    if reader == "abcjs":
-        del grades["errors"]  # it knows warnings only
-    return {f"{reader}_{name}": value for name, value in grades.items()}
 
 
 def agreements(answers: dict[str, Answer | None], own: OwnVerdict) -> dict[str, float | None]:
     """Returns F1 of each two readers, None where one is missing.
 
-    abcjs writes no changes of tempo but stretches the notes after them, so that beside it all
-    onsets are taken in quarters of the first tempo. Chords that music21 strikes again in spite of
-    a tie are merged, see `without_continued`.
+    Where one of two does not follow changes of tempo, all onsets are taken in quarters of the first
+    tempo. Chords that a reader strikes again in spite of a tie are merged, see `without_continued`.
     """
-    notes = {name: (answer or {}).get("notes", []) for name, answer in answers.items()}
-    notes["music21"] = without_continued(notes["music21"], own.chord_ties)
-    played = [(onset, pitch) for onset, pitch in (answers["abcjs"] or {}).get("played", [])]
     out: dict[str, float | None] = {}
-    for left, right in PAIRS:
-        if answers[left] is None or answers[right] is None:
-            f1 = None
-        elif right == "abcjs":
-            f1 = agreement([(onset, pitch) for _, onset, pitch in notes[left]], played)
-        else:
-            f1 = agreement(*([(onset, p) for onset, _, p in notes[name]] for name in (left, right)))
-        out[f"{left}_{right}"] = f1
+    for pair in combinations(JUDGES.values(), 2):
+        in_first_tempo = not all(judge.follows_tempo for judge in pair)
+        sides = [
+            None if (answer := answers[judge.name]) is None
+            else _heard(judge, answer, own, in_first_tempo)
+            for judge in pair
+        ]  # fmt: skip
+        out[_pair_name(*pair)] = None if None in sides else agreement(*sides)
     return out
+
+
+def _pair_name(left: Judge, right: Judge) -> str:
+    return f"{left.name}_{right.name}"
+
+
+def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) -> list[Note]:
+    """Returns the notes that a judge plays, with the onsets that are compared."""
+    if not judge.follows_tempo:
+        return [(onset, pitch) for onset, pitch in answer.get("played", [])]
+    notes = answer.get("notes", [])
+    if not judge.joins_chord_ties:
+        notes = without_continued(notes, own.chord_ties)
+    return [(played if in_first_tempo else onset, pitch) for onset, played, pitch in notes]
 
 
 def _is_valid(verdict: Verdict) -> bool | None:
     """Whether all conditions hold; None where a reader is missing."""
-    needed = (
-        *("validity_music21", "midi_success_music21", "abc2midi_clean", "abcjs_clean"),
-        *("playable", "bar_perfect"),
-    )
-    if None in (*(verdict[name] for name in needed), *verdict["agreement"].values()):
+    needed = [verdict[name] for judge in JUDGES.values() for name in judge.needed]
+    if None in (*needed, *verdict["agreement"].values()):
         return None
-    return all(verdict[name] for name in needed) and all(
-        verdict["agreement"][f"{left}_{right}"] >= least for (left, right), least in PAIRS.items()
+    return all((*needed, verdict["playable"], verdict["bar_perfect"])) and all(
+        verdict["agreement"][_pair_name(*pair)] >= min(judge.agreement for judge in pair)
+        for pair in combinations(JUDGES.values(), 2)
     )
 
 

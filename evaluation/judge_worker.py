@@ -2,7 +2,8 @@
 
 JSON lines on stdin -> one JSON line each on stdout, after a first line that says the version.
 {"text"} is read by the reader that the process was started for; {"midi"}, a file in base64, is
-read by symusic, and only here: whatever other programs make of bad text stays in the sandbox.
+read by symusic, and only here: whatever other programs make of bad text stays in the sandbox. With
+{"file": true} the answer holds the MIDI file too, for those who trust their text.
 
 Nothing of this project is imported: the sandbox does not let this process see it.
 """
@@ -62,7 +63,7 @@ def read_midi(midi: bytes) -> Answer:
 
 
 def read_by_music21(text: str) -> Answer:
-    """Reads a text as the studies do, and writes MIDI of it."""
+    """Reads a text as the studies do; `written` is the MIDI file."""
     from music21 import converter
     from music21.midi.translate import music21ObjectToMidiFile
 
@@ -76,7 +77,7 @@ def read_by_music21(text: str) -> Answer:
         return answer | {"error": "MemoryError", "last": True}
     except Exception as error:  # its parsers raise whatever they meet; each is a verdict
         return answer | {"error": f"{type(error).__name__}: {error}"[:MESSAGE_CHARS]}
-    return answer | (read_midi(midi) if midi else {"error": "no MIDI written"})
+    return answer | ({"written": midi} if midi else {"error": "no MIDI written"})
 
 
 class Abc2midi:
@@ -102,7 +103,7 @@ class Abc2midi:
         return said[0] if said else "unknown"
 
     def __call__(self, text: str) -> Answer:
-        """Reads a text; counts the lines that begin with Error and Warning.
+        """Reads a text; counts the lines that begin with Error and Warning, `written` is the MIDI.
 
         The exit code says nothing: it is 0 for any text.
         """
@@ -127,7 +128,7 @@ class Abc2midi:
         if not target.exists():
             return answer | {"error": "no MIDI written"}
         with target.open("rb") as file:
-            return answer | read_midi(file.read(MAX_MIDI_BYTES + 1))
+            return answer | {"written": file.read(MAX_MIDI_BYTES + 1)}
 
     def _run(self, *arguments: str) -> int:
         with Path("said").open("wb") as said:  # a file, since the sandbox bounds its size
@@ -175,7 +176,7 @@ def start(arguments: list[str]) -> tuple[Callable[[str], Answer], Answer]:
         def refuse(_: str) -> Answer:
             return {"midi": False, "failure": "abc2midi is not installed"}
 
-        return refuse, greeting | {"missing": "abc2midi is not installed"}
+        return refuse, greeting | {"missing": True}
     reader = Abc2midi(*arguments[1:3], arguments[3:])
     return reader, greeting | {"version": reader.version()}
 
@@ -194,6 +195,10 @@ def main() -> None:
             answer = read_midi(base64.b64decode(request["midi"]))
         else:
             answer = reader(request["text"])
+            if written := answer.pop("written", None):
+                answer |= read_midi(written)
+                if request.get("file"):
+                    answer["file"] = base64.b64encode(written).decode()
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
         if answer.get("last"):

@@ -1,26 +1,21 @@
-"""Three independent readers judge texts: is it music that other programs take, and alike?
+"""Independent readers judge texts: is it music that other programs take, and alike?
 
     python -m evaluation.judges runs/demo/samples/samples.jsonl --out verdicts.jsonl
 
-music21, abc2midi and abcjs each read a text in a sandboxed process of their own. A reader that
-hangs, crashes or floods us with output is a verdict on the text, and never the end of the
-evaluation; one that is not installed is named, and its verdicts are null. Denominators are all
-texts. What a verdict says:
+Each reader of `judge_table.JUDGES` reads a text in a sandboxed process of its own. One that hangs,
+crashes or floods us with output is a verdict on the text, not the end of the evaluation; one that
+is not installed is named, and its verdicts are null. Denominators are all texts. A verdict holds
+the fields of each reader, such as `validity_music21` (it parses the text without an exception) and
+`abc2midi_clean` (it writes MIDI, with no Error and no Warning), and beside them:
 
     rejected              why the text was given to no reader (`judge_filter`), or null; else no
                           verdict but those of our own reader is true
     own_reader            our strict reader takes it; bar_accuracy, bar_perfect and tie_ok are by it
-    validity_music21      music21 parses it without an exception (study A's first rate)
-    midi_success_music21  and writes MIDI of it (its second)
-    abc2midi_ok           it writes a MIDI file that can be read, with no Error; _clean: and no
-                          Warning
-    abcjs_ok              one tune, no exception, a MIDI file that can be read; _clean: and no
-                          warning
     playable              every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
     agreement             F1 of the notes of each two readers
-    valid3                all of it: the three readers, clean; playable; bar_perfect; abc2midi and
-                          abcjs agree by 0.98, and either with music21 by 0.85
-    raw_...               study A's two rates again, of the text as the model wrote it
+    valid3                valid: what each reader is asked for holds, playable, bar_perfect, and
+                          each two agree as far as they are asked to
+    raw_...               fields again, of the text as the model wrote it
 
 Judged is the voices export, since music21 plays interleaved voices one after the other and still
 calls the text valid.
@@ -45,20 +40,21 @@ from tqdm import tqdm
 
 from .judge_filter import refused
 from .judge_measures import OwnVerdict, read_by_us
-from .judge_process import READERS, Answer, Reader, ReaderFailedError
-from .judge_verdict import Verdict, rates_of_music21, verdict_of
+from .judge_process import Reader, ReaderFailedError
+from .judge_table import JUDGES, MIDI_READER, RAW, Answer
+from .judge_verdict import Verdict, fields_of, verdict_of
 from .metrics import validity
 
 logger = logging.getLogger(__name__)
 
-MAX_WORKERS = 8  # three processes each
+MAX_WORKERS = 8  # a process for each reader
 
 
 class Jury:
-    """The three readers, side by side. Use as a context manager."""
+    """The readers, side by side. Use as a context manager."""
 
     def __init__(self) -> None:
-        self.readers = {name: Reader(name) for name in READERS}
+        self.readers = {name: Reader(judge) for name, judge in JUDGES.items()}
 
     def __enter__(self) -> Jury:
         return self
@@ -85,31 +81,32 @@ class Jury:
         """
         reason = refused(text)
         own = OwnVerdict(message="not read") if _is_too_long(reason) else read_by_us(text)
-        answers = {
-            name: None if reader.missing else {} if reason else self.read(name, text)
-            for name, reader in self.readers.items()
-        }
+        answers = {name: self._answer(name, text, reason) for name in self.readers}
         verdict = {"rejected": reason} | verdict_of(own, answers)
         if raw is not None:
-            answer = answers["music21"]
             if raw != text:
                 reason = refused(raw)
-                missing = self.readers["music21"].missing
-                answer = None if missing else {} if reason else self.read("music21", raw)
-            verdict |= {"raw_rejected": reason} | rates_of_music21(answer, "raw_")
+            verdict[f"{RAW}rejected"] = reason
+            for name, judge in JUDGES.items():
+                if judge.reads_raw:
+                    answer = answers[name] if raw == text else self._answer(name, raw, reason)
+                    verdict |= fields_of(judge, answer, RAW)
         return verdict
+
+    def _answer(self, name: str, text: str, reason: str | None) -> Answer | None:
+        """Returns a reader's answer; None where it is missing, {} where the filter refused."""
+        return None if self.readers[name].missing else {} if reason else self.read(name, text)
 
     def read(self, name: str, text: str) -> Answer:
         """Returns what a reader makes of a text, which is not filtered here.
 
         Returns:
-            As `judge_worker` says: `midi`, `notes`, `seconds`, and what else the reader tells.
-            `failure`: why there is no answer. abcjs's notes have the onsets that it plays.
+            As `judge_table` says, `file` read. `failure`: why there is no answer.
         """
         try:
             answer = self.readers[name].ask({"text": text})
-            if name == "abcjs" and "file" in answer:
-                heard = self.readers["abc2midi"].ask({"midi": str(answer.pop("file"))})
+            if "file" in answer:
+                heard = self.readers[MIDI_READER].ask({"midi": str(answer.pop("file"))})
                 kept = ("midi", "notes", "seconds", "error")
                 answer |= {name: heard[name] for name in kept if name in heard}
             return answer
@@ -176,7 +173,7 @@ def judge_texts(
     if any(jury.about()["missing"] != about["missing"] for jury in juries):
         raise RuntimeError("a reader started once and not another time; judge again")
     about["n_restarts"] = {
-        name: sum(jury.readers[name].n_restarts for jury in juries) for name in READERS
+        name: sum(jury.readers[name].n_restarts for jury in juries) for name in JUDGES
     }
     return verdicts, about
 
@@ -198,8 +195,8 @@ def summary(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any
         for name, value in verdicts[0]["agreement"].items()
         if value is not None
     }
-    counts = [n for n in ("abc2midi_errors", "abc2midi_warnings", "abcjs_warnings")
-              if verdicts[0][n] is not None]  # fmt: skip
+    fields = [name for judge in JUDGES.values() for name in judge.fields]
+    counts = [name for name in fields if type(verdicts[0][name]) is int]
     return about | {
         "n": len(verdicts),
         "rates": validity(verdicts),
@@ -236,7 +233,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.judges", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help=".abc or samples.jsonl")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--workers", type=int, help="three processes each; default: cores")
+    parser.add_argument("--workers", type=int, help="a process for each reader; default: cores")
     options = parser.parse_args(arguments)
     try:
         rows = read_texts(options.files)

@@ -11,7 +11,7 @@ from typing import Any
 from data_prep.code_identity import code_digest
 from data_prep.stages import is_fresh
 
-from .judge_process import find_abc2midi, find_abcjs
+from .judge_table import JUDGES
 from .judge_worker import main as judge_worker
 from .judges import judge_texts
 from .sample_sets import Rows
@@ -36,10 +36,11 @@ def judge_sets(
     files = {
         kind: (folder / kind / "verdicts.jsonl", folder / kind / "judging.json") for kind in sets
     }
-    new = {}
-    for kind, (verdicts_file, about_file) in files.items():
-        if not (is_fresh(about_file, {"key": keys[kind]}) and verdicts_file.exists()):
-            new[kind] = sets[kind]
+    new = {
+        kind: sets[kind]
+        for kind, (verdicts_file, about_file) in files.items()
+        if not is_fresh(about_file, {"key": keys[kind]}) or not verdicts_file.exists()
+    }
     if new:
         rows = [row for kind in new for row in new[kind]]
         texts = [row["abc_voices"] or row["abc"] for row in rows]
@@ -63,6 +64,6 @@ def _judging_key(rows: Rows) -> str:
     """What verdicts depend on: texts, code, and which readers are there."""
     script = Path(__file__).with_name("abcjs_judge.js").read_bytes()
     code = [code_digest(judge_texts, judge_worker, sandbox), hashlib.sha256(script).hexdigest()]
-    found = [bool(find()) for find in (find_abc2midi, find_abcjs)]
+    found = [bool(judge.find()) for judge in JUDGES.values()]
     texts = [(row["abc_voices"], row["abc"]) for row in rows]
     return hashlib.sha256(json.dumps([texts, code, found]).encode()).hexdigest()

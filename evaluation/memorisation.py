@@ -12,11 +12,6 @@ its top note. Copies in another key have the same figures and other text.
 No window goes beyond a tune or a voice. Held-out pieces are the control: music repeats itself, and
 what they share with the training set is no copying. Intervals are percentiles over tunes drawn with
 replacement.
-
-The index holds a 64-bit hash and the place of each training window, 12 bytes a window and 1 a
-character (8 a figure), and takes some 25 bytes a window while it is built. A window is told by its
-hash: one that the training set lacks is counted with a chance of (windows in it) / 2^64, below
-1e-11 for 10^8. The longest match is compared symbol by symbol.
 """
 
 from __future__ import annotations
@@ -34,12 +29,12 @@ from data_prep.notation import AbcError
 from data_prep.tune_parser import parse_tune
 
 from .metrics import N_DRAWS, SEED, mean_interval, rate
+from .passage_index import PassageIndex, mixed
 
 TEXT_WINDOW = 50
 FIGURE_WINDOW = 16
 LONGEST_IOI = 2**20 - 1  # ticks
 _HEADER_LINE = re.compile(r"[A-Za-z]:|%%")
-_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def body(abc: str) -> str:
@@ -89,7 +84,7 @@ def _figures(chords: list[tuple[int, int, tuple[int, ...]]], starts: list[int]) 
     ticks = np.minimum(np.diff(onsets), LONGEST_IOI).astype(np.uint64)  # 20 bits
     length = np.minimum(ends - onsets, LONGEST_IOI)[1:].astype(np.uint64)  # 20 bits
     packed = interval | (ticks << np.uint64(8)) | (length << np.uint64(28))
-    symbols = _mixed(packed) ^ shapes[1:]
+    symbols = mixed(packed) ^ shapes[1:]
     places = np.append(onsets, ends[-1])
     return Figures(symbols, np.interp(places, starts, np.arange(len(starts))))
 
@@ -101,117 +96,6 @@ def _shape(pitches: tuple[int, ...]) -> int:
     for pitch in pitches[:-1]:
         number = (number * 131 + pitches[-1] - pitch) % 2**61
     return number
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 that leaves no trace of order. Source: Steele et al. 2014, splitmix."""
-    values = values + _MIX[0]
-    values = (values ^ (values >> np.uint64(30))) * _MIX[1]
-    values = (values ^ (values >> np.uint64(27))) * _MIX[2]
-    return values ^ (values >> np.uint64(31))
-
-
-def window_hashes(symbols: np.ndarray, window: int) -> np.ndarray:
-    """(n - window + 1,) uint64, a hash of each window; symbols: (n,) unsigned.
-
-    Windows of 1, 2, 4, ... are joined pair by pair, so 50 takes seven steps and not fifty.
-    """
-    n = len(symbols) - window + 1
-    if n < 1:
-        return np.zeros(0, dtype=np.uint64)
-    power, size = _mixed(symbols.astype(np.uint64)), 1
-    found, found_size = None, 0
-    while True:
-        if window & size:
-            part = power[found_size:][:n]
-            found = part if found is None else _mixed(found * _MIX[1] + part)
-            found_size += size
-        if found_size == window:
-            return found
-        power = _mixed(power[:-size] * _MIX[2] + power[size:])
-        size *= 2
-
-
-class PassageIndex:
-    """The windows of a training set.
-
-    Args:
-        sequences: One a tune or voice, unsigned symbols; no window goes from one to the next.
-        window: Symbols a window.
-    """
-
-    def __init__(self, sequences: Sequence[np.ndarray], window: int) -> None:
-        self.window = window
-        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-        self.symbols = np.concatenate([*sequences, np.zeros(0, np.uint8)])
-        if len(self.symbols) >= 2**32:
-            raise ValueError(f"{len(self.symbols):,} symbols, expected fewer than 2^32; take fewer")
-        self.ends = np.cumsum(lengths)  # after the last symbol of each sequence
-        counts = np.maximum(lengths - window + 1, 0)
-        hashes = np.empty(counts.sum(), dtype=np.uint64)
-        places = np.empty(counts.sum(), dtype=np.uint32)
-        filled = 0
-        for start, count in zip(self.ends - lengths, counts, strict=True):
-            part = slice(filled, filled + count)
-            hashes[part] = window_hashes(self.symbols[start : start + count + window - 1], window)
-            places[part] = np.arange(start, start + count)
-            filled += count
-        order = np.argsort(hashes)
-        self.hashes = hashes[order]
-        del hashes
-        self.places = places[order]
-
-    def seen(self, symbols: np.ndarray) -> np.ndarray:
-        """(n - window + 1,) whether the training set holds each window of (n,) symbols."""
-        wanted = window_hashes(symbols, self.window)
-        if not len(self.hashes):
-            return np.zeros(len(wanted), dtype=bool)
-        place = np.searchsorted(self.hashes, wanted)
-        return self.hashes[np.minimum(place, len(self.hashes) - 1)] == wanted
-
-    def longest_match(self, symbols: np.ndarray) -> tuple[int, int]:
-        """First symbol and length of the longest passage that stands in the training set.
-
-        (0, 0) if that is shorter than a window.
-        """
-        wanted, is_seen = window_hashes(symbols, self.window), self.seen(symbols)
-        start, best = 0, 0
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], is_seen, [0]])))
-        for first, after in zip(edges[::2], edges[1::2], strict=True):
-            # a run of seen windows bounds what can match in it
-            at = first
-            while at < after and after - first + self.window - 1 > best:
-                low = np.searchsorted(self.hashes, wanted[at], "left")
-                high = np.searchsorted(self.hashes, wanted[at], "right")
-                left, length = self._extend(symbols, at, self.places[low:high].astype(np.int64))
-                if length > best:
-                    start, best = at - left, length
-                # a longer match begins a window in every so many places, so the rest is skipped
-                at += max(1, best - self.window + 1)
-        return int(start), int(best)
-
-    def _extend(self, symbols: np.ndarray, at: int, places: np.ndarray) -> tuple[int, int]:
-        """How far the best match around a window goes to the left of it, and its whole length."""
-        owner = np.searchsorted(self.ends, places, "right")
-        begins = np.concatenate([[0], self.ends])[owner]
-        right = self._reach(symbols[at:], places, self.ends[owner] - places, 1)
-        left = self._reach(symbols[:at][::-1], places - 1, places - begins, -1)
-        best = int(np.argmax(left + right))
-        return int(left[best]), int((left + right)[best])
-
-    def _reach(
-        self, symbols: np.ndarray, places: np.ndarray, room: np.ndarray, step: int
-    ) -> np.ndarray:
-        """(n,) equal symbols from each place on, in steps of 1 or -1, at most `room` (n,)."""
-        reach = np.zeros(len(places), dtype=np.int64)
-        alive = np.arange(len(places))
-        for offset, symbol in enumerate(symbols):
-            alive = alive[room[alive] > offset]
-            alive = alive[self.symbols[places[alive] + step * offset] == symbol]
-            if not len(alive):
-                break
-            reach[alive] = offset + 1
-        return reach
 
 
 @dataclass(frozen=True)

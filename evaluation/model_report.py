@@ -15,14 +15,10 @@ from typing import Any
 
 import jinja2
 
+from .judge_table import VALID, field_label, shown_fields
 from .tune_view import need, tune_views
 
 N_TUNES = 6
-VERDICTS = (
-    *("validity_music21", "midi_success_music21"),
-    *("raw_validity_music21", "raw_midi_success_music21"),
-    *("abc2midi_clean", "abcjs_clean", "bar_perfect", "playable", "valid3"),
-)
 COMPARED = ("constrained", "free")
 PAGE = "evaluation.html"
 
@@ -72,21 +68,24 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
     return out
 
 
-def verdicts_of(metrics: dict[str, Any]) -> list[str]:
-    """Those of VERDICTS that were given."""
+def verdicts_of(metrics: dict[str, Any]) -> dict[str, str]:
+    """The verdicts that were given -> what pages call them."""
     given = [own["validity"] for own in metrics["sets"].values()]
-    return [name for name in VERDICTS if any(name in validity for validity in given)]
+    names = (*shown_fields(), "bar_perfect", "playable", VALID)
+    return {
+        name: field_label(name) for name in names if any(name in validity for validity in given)
+    }
 
 
 def headlines(metrics: dict[str, Any]) -> list[str]:
     """The results in a few lines of plain words."""
     lines = []
     for kind, label in (("constrained", "within the grammar"), ("free", "written freely")):
-        rate = metrics["sets"].get(kind, {}).get("validity", {}).get("valid3")
+        rate = metrics["sets"].get(kind, {}).get("validity", {}).get(VALID)
         if rate:
             low, high = (100 * end for end in rate["interval_95"])
             lines.append(
-                f"Valid in all three readers, {label}: {rate['successes']:,} of {rate['n']:,} "
+                f"Valid in all readers, {label}: {rate['successes']:,} of {rate['n']:,} "
                 f"(95 % interval {low:.1f} to {high:.1f} %)"
             )
     for name, reason in metrics["judges"].get("missing", {}).items():

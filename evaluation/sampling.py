@@ -12,7 +12,6 @@ interrupted.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import json
 import logging
@@ -22,14 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 import modeling  # registers our own families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi
@@ -38,6 +30,7 @@ from data_prep.explain import explain
 from data_prep.stages import is_fresh
 from modeling.pipeline_abc_music import AbcMusicPipeline
 
+from .models import find_model, load_writer, weights_digest
 from .prompts import read_prompt
 
 logger = logging.getLogger(__name__)
@@ -79,49 +72,6 @@ class SamplingSettings:
         return int.from_bytes(hashlib.sha256(f"{self.seed} {first}".encode()).digest()[:4])
 
 
-def find_model(model: str) -> str:
-    """Returns what `from_pretrained` takes.
-
-    Args:
-        model: A study's folder (then its run of lowest validation loss), a run's folder, a model
-            folder, or the name of a model on the Hub.
-
-    Raises:
-        FileNotFoundError: If a local path holds no finished model.
-    """
-    folder = Path(model)
-    if (folder / "runs.csv").is_file():
-        with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-            best = min(csv.DictReader(file), key=lambda row: float(row["loss"]))
-        folder = folder / best["run"]
-    if (folder / "checkpoint").is_dir():
-        folder = folder / "checkpoint"
-    if (folder / "config.json").is_file():
-        return str(folder)
-    if folder.exists() or folder.parts[:1] == ("runs",) or len(folder.parts) > 2:
-        found = "holds no model" if folder.exists() else "does not exist"
-        raise FileNotFoundError(
-            f"{folder} {found}; expected a finished run such as runs/single/gpt_tiny, a folder "
-            "with config.json, or a name on the Hub; train with: make train CONFIG=..."
-        )
-    return model
-
-
-def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads model and tokenizer; no code that came with them is run."""
-    model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    if torch.accelerator.is_available():
-        model = model.to(torch.accelerator.current_accelerator())
-    return model.eval(), tokenizer
-
-
-def load_writer(name: str) -> AbcMusicPipeline:
-    """Loads a model as the pipeline that writes tunes."""
-    model, tokenizer = load_model(name)
-    return AbcMusicPipeline(model=model, tokenizer=tokenizer, device=model.device)
-
-
 def sample_batches(
     write: AbcMusicPipeline,
     settings: SamplingSettings,
@@ -131,7 +81,7 @@ def sample_batches(
     """Samples tunes, a batch at a time.
 
     Args:
-        write: Of `load_writer`.
+        write: Of `models.load_writer`.
         settings: How to sample.
         wishes: What the tunes must have, in turn; "" is nothing but the start token.
         n_done: Tunes that there are already, whole batches.
@@ -170,7 +120,7 @@ def make_samples(
     """Samples into a folder, as far as the same samples of the same weights do not lie there.
 
     Args:
-        name: As `find_model` returns it.
+        name: As `models.find_model` returns it.
         settings: How to sample.
         folder: Gets samples.jsonl and sampling.json; tunes and verdicts of earlier samplings are
             removed from it.
@@ -230,12 +180,6 @@ def _code() -> str:
     """Digest of what writes a tune, the models included: `from_pretrained` finds them by name."""
     models = [getattr(modeling, name) for name in modeling.__all__]
     return code_digest(load_writer, sample_batches, *models)
-
-
-def weights_digest(name: str) -> str | None:
-    """SHA-256 of a local model's weights; None of one on the Hub."""
-    weights = Path(name) / "model.safetensors"
-    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
 
 
 def _wish(options: argparse.Namespace) -> Wish:

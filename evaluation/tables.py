@@ -16,18 +16,10 @@ from typing import Any
 
 from scaling.tables import fill
 
+from .judge_table import VALID, field_label, shown_fields
 from .model_report import build_page
 from .tune_view import need
 
-VERDICTS = {
-    "valid3": "valid3",
-    "validity_music21": "music21 parses",
-    "midi_success_music21": "and writes MIDI",
-    "raw_validity_music21": "raw text parses",
-    "raw_midi_success_music21": "and to MIDI",
-    "abc2midi_clean": "abc2midi clean",
-    "abcjs_clean": "abcjs clean",
-}
 RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
 ORDERS = {
     "constrained / free / real": ("constrained", "free", "real"),
@@ -39,15 +31,16 @@ Metrics = dict[str, Any]
 
 
 def validity_table(models: dict[str, Metrics]) -> list[str]:
-    """Markdown: one line a model and set of samples; shares in %, valid3 with its interval."""
+    """Markdown: one line a model and set of samples; shares in %, valid with its interval."""
+    verdicts = {VALID: field_label(VALID)} | shown_fields()
     lines = [
-        f"| model | samples | tunes | {' | '.join(VERDICTS.values())} |",
-        "|---|---|---:|" + "---:|" * len(VERDICTS),
+        f"| model | samples | tunes | {' | '.join(verdicts.values())} |",
+        "|---|---|---:|" + "---:|" * len(verdicts),
     ]
     for name, metrics in models.items():
         for kind, own in metrics["sets"].items():
-            cells = [_percent(own["validity"].get(verdict)) for verdict in VERDICTS]
-            if rate := own["validity"].get("valid3"):
+            cells = [_percent(own["validity"].get(verdict)) for verdict in verdicts]
+            if rate := own["validity"].get(VALID):
                 low, high = (100 * end for end in rate["interval_95"])
                 cells[0] += f" [{low:.1f}, {high:.1f}]"
             label = kind.replace("_", " ")

@@ -14,9 +14,11 @@ from tqdm import tqdm
 
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.explain import explain
+from data_prep.stages import is_fresh
 
 from .audio import SAMPLE_RATES, encode, render_midi
-from .engraving import engrave_all
+from .engraving import engrave_all, engraver_key
+from .judge_table import VALID, field_label, shown_fields
 from .sampling import read_samples
 
 logger = logging.getLogger(__name__)
@@ -44,26 +46,26 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
         n: At most.
 
     Returns:
-        The rows of samples.jsonl, each with `verdict`, `svg` (None where there is no picture),
-        `audio` (a data URI, or None) and `files`, the paths of its .abc and .mid from two folders
-        above. Pictures are kept, since they take seconds.
+        The rows of samples.jsonl, each with `lights` (the main fields of its verdict, as pages call
+        them), `svg` (None where there is no picture), `audio` (a data URI, or None) and `files`,
+        the paths of its .abc and .mid from two folders above. Pictures are kept, since they take
+        seconds.
     """
     command = "make evaluate MODEL=..."
     samples = read_samples(need(folder / "samples.jsonl", command))[:n]
     lines = need(folder / "verdicts.jsonl", command).read_text("utf-8").splitlines()
     verdicts = [json.loads(line) for line in lines[:n]]
     texts = [sample["abc_voices"] for sample in samples]
-    key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([engraver_key(), texts]).encode()).hexdigest()
     kept = folder / "pictures.json"
-    pictures = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    if pictures.get("key") != key:
-        pictures = {"key": key, "svg": engrave_all(texts)}
-        kept.write_text(json.dumps(pictures), "utf-8")
+    if not is_fresh(kept, {"key": key}):
+        kept.write_text(json.dumps({"key": key, "svg": engrave_all(texts)}), "utf-8")
+    pictures = json.loads(kept.read_text("utf-8"))
     sounds = play_all(texts)
     return [
         sample
         | {
-            "verdict": verdict,
+            "lights": _lights(verdict),
             "svg": Markup(svg) if svg else None,  # verovio's, from parsed music: no raw text
             "audio": sound,
             "files": [
@@ -75,6 +77,12 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
             samples, verdicts, pictures["svg"], sounds, strict=True
         )
     ]
+
+
+def _lights(verdict: dict[str, Any]) -> dict[str, bool]:
+    """What a verdict says of the text that was judged, without what a missing reader would say."""
+    names = (VALID, "bar_perfect", *shown_fields())
+    return {field_label(n): verdict[n] for n in names if n in verdict and verdict[n] is not None}
 
 
 def play_all(texts: list[str | None]) -> list[str | None]:

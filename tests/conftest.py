@@ -8,10 +8,10 @@ DATA = Path(__file__).parent / "data"
 # Their tests share something that takes long to make, such as a trained model; of several workers
 # one makes it and runs them all.
 KEPT_TOGETHER = {
-    *("test_benchmarks", "test_context_use", "test_convert", "test_convert_datatrove"),
-    *("test_data_pipeline", "test_evaluate_modules", "test_families", "test_judges"),
-    *("test_likelihood", "test_whole_way"),
+    *("test_benchmarks", "test_convert", "test_convert_datatrove", "test_data_pipeline"),
+    *("test_evaluate_modules", "test_families", "test_judges", "test_whole_way"),
 }
+SCORED_RUNS = {"test_context_use", "test_likelihood"}  # one worker runs both, on `scored_runs`
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -22,6 +22,8 @@ def pytest_xdist_make_scheduler(config, log):
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = Path(nodeid.partition("::")[0]).stem
+            if module in SCORED_RUNS:
+                return "scored runs"
             return module if module in KEPT_TOGETHER else nodeid
 
     return Scheduling(config, log)
@@ -37,3 +39,13 @@ def tune_files() -> list[Path]:
 def chorale() -> bytes:
     """A four-part chorale by J. S. Bach as MIDI."""
     return (DATA / "bach_bwv269.mid").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def scored_runs(tmp_path_factory) -> Path:
+    """The folder of tiny trained runs and their data; see tests/scored_runs.py."""
+    from scored_runs import train_runs  # imports what most tests do without
+
+    folder = tmp_path_factory.mktemp("scored")
+    train_runs(folder)
+    return folder

@@ -1,5 +1,7 @@
 """The benchmarks of tokenizers, of the selection and of training speed, on a small scale."""
 
+import json
+import zipfile
 from dataclasses import replace
 
 import pyarrow as pa
@@ -7,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from measuring import measure
 
-from benchmarks import selection, tokens, training
+from benchmarks import conversion, grammar_corpus, selection, tokens, training
 from data_prep.clean import clean_abc
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tune import Voice, print_tune
@@ -76,6 +78,30 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
         tokens.split_file(tmp_path, "train")
     with pytest.raises(FileNotFoundError, match="expected a folder that make data"):
         selection.read_tunes(tmp_path, 0)
+
+
+def test_corpus_without_tunes_leaves_the_result_as_it_was(tmp_path, capsys):
+    out = tmp_path / "grammar_corpus.json"
+    out.write_text("the result")
+    assert grammar_corpus.main([str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert out.read_text() == "the result"
+    assert "no tunes in" in capsys.readouterr().err
+
+
+def test_member_that_cannot_be_read_does_not_end_the_benchmark(tmp_path, tune_files):
+    archive = tmp_path / "tunes.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, path in (("bad.mid", tune_files[0]), ("good.mid", tune_files[1])):
+            file.writestr(name, path.read_bytes())
+        place = file.getinfo("bad.mid").header_offset + 60
+    damaged = bytearray(archive.read_bytes())
+    damaged[place : place + 20] = bytes(20)
+    archive.write_bytes(damaged)
+    out = tmp_path / "out.json"
+    conversion.main([str(archive), "--workers", "1", "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert result["files"] == 1
+    assert [lost["name"] for lost in result["lost"]] == ["bad.mid"]
 
 
 # what the benchmark asks of a checkout of nanoGPT; nothing of it is here

@@ -1,11 +1,9 @@
 import json
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from training_data import make_dataset, train_tiny
+from scored_runs import CONTEXT
 
 from evaluation import compare_tokenizers, context_use, leakage
 from evaluation.context_use import ContextSettings, choose_songs, score
@@ -13,46 +11,12 @@ from evaluation.finished_run import FinishedRun, open_runs, song_draws, window_n
 from evaluation.position_curve import describe_curve, log_bins, paired_differences, range_means
 from scaling.families import FAMILIES
 
-CONTEXT = 16
 SETTINGS = ContextSettings(songs=12, positions=32, crops=2)
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    """A run of each family, and an LSTM of twice the context, trained for a few steps."""
-    folder = tmp_path_factory.mktemp("context")
-    for preset, length in (("char", CONTEXT), ("long", 2 * CONTEXT)):
-        data = make_dataset(folder / "data", preset=preset, block_length=length, n_songs=80)
-        _add_split_and_tokenizer(data)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for config, name, preset in (
-            *((f"{family}_tiny", family, "char") for family in FAMILIES),
-            ("lstm_tiny", "lstm_long", "long"),
-        ):
-            overrides = ["data.dataset=tiny", f"data.preset={preset}", f"name={name}", "study=t"]
-            overrides += ["model.hidden_size=16", "model.num_hidden_layers=1", "size=small"]
-            overrides += ["budget.global_batch_tokens=256", "training.max_steps=40"]
-            overrides += ["training.per_device_train_batch_size=8", "training.learning_rate=0.02"]
-            overrides += ["training.disable_tqdm=true"]
-            if FAMILIES[config.partition("_")[0]].context == "attention":
-                overrides.append("model.num_attention_heads=1")
-            assert train_tiny(*overrides, config=config) == 0
-        yield folder
-
-
-def _add_split_and_tokenizer(data):
-    """What training reads nothing of: clusters, of which every other one lies in train too."""
-    (data / "4_split").mkdir()
-    for split in ("train", "validation"):
-        digests = pq.read_table(data / "5_tokens" / f"{split}.parquet")["digest"].to_pylist()
-        clusters = [f"{i}" if i % 2 else f"{split}{i}" for i in range(len(digests))]
-        table = pa.table({"digest": digests, "cluster_id": clusters})
-        pq.write_table(table, data / "4_split" / f"{split}.parquet")
-    stage_file = data / "5_tokens" / "stage.json"
-    stage = json.loads(stage_file.read_text()) | {"settings": {"tokenizer": "char"}}
-    stage |= {"vocab_size": 64, "splits": {"train": {"n_chars": 100, "n_tokens": 100}}}
-    stage_file.write_text(json.dumps(stage))
+@pytest.fixture
+def work(scored_runs):
+    return scored_runs
 
 
 @pytest.fixture

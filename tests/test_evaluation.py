@@ -1,4 +1,7 @@
+import hashlib
 import itertools
+import json
+import os
 import re
 
 import pytest
@@ -7,10 +10,12 @@ import torch
 import modeling
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import TokenSettings, train_tokenizer
-from evaluation import sampling
+from evaluation import evaluate_model, sampling
 from evaluation.engraving import engrave
+from evaluation.judge_table import VALID
 from evaluation.metrics import rate, validity, wilson_interval
 from evaluation.prompts import beginning, read_prompt
+from evaluation.tune_view import tune_views
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +154,26 @@ def test_score_picture_shows_every_voice(chorale):
     assert svg.count('class="staff"') % 4 == 0
     with pytest.raises(ValueError, match="music21"):
         engrave("no music")
+
+
+def test_picture_of_another_engraver_is_made_anew(tmp_path):
+    texts = [None]
+    sample = {"sample": 1, "abc": "K:C", "abc_voices": None}
+    (tmp_path / "samples.jsonl").write_text(json.dumps(sample) + "\n")
+    (tmp_path / "verdicts.jsonl").write_text(json.dumps({"sample": 1, VALID: False}) + "\n")
+    key = hashlib.sha256(json.dumps(texts).encode()).hexdigest()  # the texts alone
+    kept = tmp_path / "pictures.json"
+    kept.write_text(json.dumps({"key": key, "svg": ["<svg>old</svg>"]}))
+    (view,) = tune_views(tmp_path, 1)
+    assert view["svg"] is None
+    assert view["lights"] == {"valid": False}
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"svg": ["<svg>own</svg>"]}))
+    assert tune_views(tmp_path, 1)[0]["svg"] == "<svg>own</svg>"
+
+
+def test_metrics_are_written_whole(tmp_path):
+    evaluate_model.write_metrics({"n": 1}, tmp_path)
+    os.link(tmp_path / "metrics.json", tmp_path / "read")
+    evaluate_model.write_metrics({"n": 2}, tmp_path)  # not into the file that someone reads
+    assert json.loads((tmp_path / "read").read_text()) == {"n": 1}
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"n": 2}

@@ -1,43 +1,23 @@
 import json
 import math
+import shutil
 from collections import defaultdict
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from training_data import make_dataset, train_tiny
 
 from evaluation import evaluate_model, likelihood
 from evaluation.finished_run import FinishedRun
-from evaluation.likelihood import KneserNey, ratio
+from evaluation.kneser_ney import KneserNey
+from evaluation.likelihood import ratio
 from training.blocks import load_songs
 
 EOS = 0
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    """A GPT and an LSTM trained for a few steps, with the text of their splits."""
-    folder = tmp_path_factory.mktemp("likelihood")
-    data = make_dataset(folder / "data", preset="char", block_length=16, n_songs=80)
-    (data / "4_split").mkdir()
-    for split in ("validation", "test"):
-        table = pq.read_table(data / "5_tokens" / f"{split}.parquet")
-        texts = ["ab" * (n // 2) + "c" * (n % 2) for n in table["n_chars"].to_pylist()]
-        pq.write_table(pa.table({"abc": texts}), data / "4_split" / f"{split}.parquet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for config, name in (("gpt_tiny", "gpt"), ("lstm_tiny", "lstm")):
-            overrides = ["data.dataset=tiny", "data.preset=char", f"name={name}", "study=t"]
-            overrides += ["model.hidden_size=16", "model.num_hidden_layers=1", "size=small"]
-            overrides += ["budget.global_batch_tokens=256", "training.max_steps=40"]
-            overrides += ["training.per_device_train_batch_size=8", "training.learning_rate=0.02"]
-            overrides += ["training.disable_tqdm=true"]
-            if config == "gpt_tiny":
-                overrides.append("model.num_attention_heads=1")
-            assert train_tiny(*overrides, config=config) == 0
-        yield folder
+def work(scored_runs):
+    return scored_runs
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +79,15 @@ def test_sanity_rows_are_ordered_and_stand_once_for_a_data_set(work, content, mo
     assert rows["five_gram"]["n_train_songs"] == rows["five_gram"]["of_train_songs"] == 60
     for name in ("gzip", "xz"):
         assert rows[name]["alone"]["bits_per_char"] > rows[name]["together"]["bits_per_char"] > 0
+
+
+def test_sanity_rows_need_no_weights(work, content, monkeypatch, tmp_path):
+    monkeypatch.chdir(work)
+    shutil.copytree("runs/t/gpt", tmp_path / "emptied")
+    (tmp_path / "emptied" / "checkpoint" / "model.safetensors").unlink()
+    run = FinishedRun.open(tmp_path / "emptied")
+    (rows,) = content["sanity"].values()
+    assert likelihood.sanity_rows(run, "validation") == rows
 
 
 def test_unfinished_run_is_one_clear_line(work, monkeypatch, capsys):

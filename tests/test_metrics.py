@@ -16,13 +16,11 @@ from evaluation.distance import (
     shrunk_covariance,
 )
 from evaluation.memorisation import (
-    PassageIndex,
     TrainingIndex,
     body,
     copied_passages,
     memorisation,
     text_symbols,
-    window_hashes,
 )
 from evaluation.metrics import judged_scores, mean_interval, rate, summarise, validity
 from evaluation.music_statistics import (
@@ -33,6 +31,7 @@ from evaluation.music_statistics import (
 )
 from evaluation.musical_form import estimate_key
 from evaluation.musical_piece import read_piece
+from evaluation.passage_index import PassageIndex, window_hashes
 
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\n"
 

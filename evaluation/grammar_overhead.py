@@ -1,4 +1,4 @@
-"""What it costs to sample within the grammar: probability mass, forced tokens, music, time.
+"""The overhead of sampling within the grammar: probability mass, forced tokens, music, time.
 
 Illegal mass is the probability that the model gives, in one step of a constrained sample, to tokens
 that the grammar does not allow there: mean, and how it is spread over steps. Where it is nought,

@@ -1,0 +1,88 @@
+"""The metrics of this project for the `evaluate` library, by path and offline.
+
+    metric = evaluate.load("evaluation/evaluate_modules", "music_distance")
+    metric.compute(predictions=tunes, real_tunes=held_out)
+
+`predictions` are ABC texts, one tune each. The second argument says what is measured:
+
+    abc_validity     what independent readers say of them, best with one block a voice; see `judges`
+    abc_playability  those verdicts that are of the music: length, notes, whole bars, ties
+    music_stats      pitches, textures, repetition, form; see `music_statistics`
+    music_distance   how far their statistics lie from those of `real_tunes`, as many held-out ones
+                     as there are, and real ones from real; see `distance`
+    memorization     how much of them stands in `train_tunes`, as it is or in another key, beside
+                     the same of `control_tunes`, held-out ones; see `memorisation`
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import evaluate
+
+from evaluation.distance import compare_sets
+from evaluation.judges import judge_all
+from evaluation.memorisation import TrainingIndex, memorisation
+from evaluation.metrics import judged_scores, summarise, validity
+from evaluation.music_statistics import describe_tunes
+
+OF_THE_MUSIC = ("playable", "bar_perfect", "bar_accuracy", "tie_ok", "own_reader")
+
+
+def abc_validity(tunes: list[str]) -> dict[str, Any]:
+    """Rates of all verdicts of the judges, and means of their numbers, each with an interval."""
+    verdicts = judge_all(tunes)
+    return {"rates": validity(verdicts), "means": judged_scores(verdicts)}
+
+
+def abc_playability(tunes: list[str]) -> dict[str, Any]:
+    """The same of the verdicts that are of the music, not of a reader's messages."""
+    verdicts = [{name: verdict[name] for name in OF_THE_MUSIC} for verdict in judge_all(tunes)]
+    return {"rates": validity(verdicts), "means": judged_scores(verdicts)}
+
+
+def music_stats(tunes: list[str]) -> dict[str, Any]:
+    """Mean and 95 % interval of each statistic over the tunes that can be read."""
+    rows, n_unreadable = describe_tunes(tunes)
+    return {"n_unreadable": n_unreadable, "statistics": summarise(rows)}
+
+
+def music_distance(tunes: list[str], real_tunes: list[str]) -> dict[str, Any]:
+    """Overlapping area, divergence and Frechet distance of features, each with its floor."""
+    generated, n_unreadable = describe_tunes(tunes)
+    real, _ = describe_tunes(real_tunes)
+    return {"n_unreadable": n_unreadable} | compare_sets(generated, real)
+
+
+def memorization(
+    tunes: list[str], train_tunes: list[str], control_tunes: list[str]
+) -> dict[str, Any]:
+    """Shares of windows and longest matches, beside those of held-out tunes."""
+    return memorisation(tunes, control_tunes, TrainingIndex.of(train_tunes))
+
+
+METRICS = {
+    metric.__name__: metric
+    for metric in (abc_validity, abc_playability, music_stats, music_distance, memorization)
+}
+
+
+class AbcMusic(evaluate.Metric):
+    """One of METRICS, named by `config_name`."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        if self.config_name not in METRICS:
+            raise ValueError(
+                f"metric {self.config_name!r}, expected one of {', '.join(METRICS)}: "
+                f'evaluate.load("evaluation/evaluate_modules", "{min(METRICS)}")'
+            )
+        return evaluate.MetricInfo(
+            description=METRICS[self.config_name].__doc__,
+            citation="",
+            inputs_description=__doc__,
+            features=datasets.Features({"predictions": datasets.Value("string")}),
+        )
+
+    def _compute(self, predictions: list[str], **more: list[str]) -> dict[str, Any]:
+        return METRICS[self.config_name](predictions, **more)

@@ -1,0 +1,251 @@
+"""The judges: independent readers of ABC, one entry each in `JUDGES`.
+
+A judge is a program that runs in a process of its own (`judge_process`). On stdin it gets lines of
+JSON, {"text": ...}; on stdout it writes a first line {"sandbox": ..., "version": ...}, or with
+"missing" in place of the version, and then one line for each text:
+
+    midi      whether it wrote MIDI that can be read
+    notes     [onset in quarters, onset in quarters of the first tempo, MIDI pitch] of that
+    seconds   end of the last note
+    file      in place of these three: the MIDI file in base64, which is then read in the sandbox
+    played    [onset in quarters of the first tempo, pitch]: see `Judge.follows_tempo`
+    messages  what it complains of; `error`, `failure`: why there is no MIDI
+
+and whatever else its fields are made of. A new judge is an entry here and its program; verdicts,
+rates, tables and pages take it from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import symusic
+
+from .sandbox import SYSTEM_PATHS
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parent
+# The verdict of all judges together. Published files hold this name, of when there were three.
+VALID = "valid3"
+RAW = "raw_"  # before the fields of judges that also read the text as the model wrote it
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a judge is started.
+
+    Attributes:
+        command: The program and its arguments.
+        read: Paths that it may read, beside those of the system and of Python.
+        memory_bytes: Most of address space; None for node, which reserves more than it uses.
+        variables: Of its environment.
+    """
+
+    command: list[str]
+    read: list[str]
+    memory_bytes: int | None = 2 << 30
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """An independent reader, and all that is particular to it.
+
+    Attributes:
+        name: In the fields of verdicts, in messages and in files.
+        origin: How it is installed; said where it is missing.
+        find: Returns where it is installed, None where it is not.
+        program: Returns how to start it, of what `find` returned; None if it cannot be.
+        fields: What its verdict holds: name -> value of an answer, which is {} where a text was not
+            given to it. Counts are ints; all are None where the judge is missing.
+        columns: Those fields that tables show -> their heading.
+        needed: Those fields that must be true for a text to be valid.
+        agreement: Least F1 of its notes with those of any other judge for a text to be valid; of
+            two judges, the lower one holds.
+        timeout_seconds: Longest time for a text.
+        reads_raw: Whether it also reads the text as the model wrote it, for fields `raw_...`.
+        follows_tempo: Whether its MIDI file has changes of tempo. If not, lengths after them are
+            stretched, and its notes are those of `played`.
+        joins_chord_ties: Whether it plays chords that a tie joins as one.
+    """
+
+    name: str
+    origin: str
+    find: Callable[[], str | None]
+    program: Callable[[str | None], Program | None]
+    fields: dict[str, Callable[[Answer], bool | int]]
+    columns: dict[str, str]
+    needed: tuple[str, ...]
+    agreement: float
+    timeout_seconds: float
+    reads_raw: bool = False
+    follows_tempo: bool = True
+    joins_chord_ties: bool = True
+
+
+# ---------------------------------------------------------------- where they are
+
+
+def find_music21() -> str | None:
+    """Returns where music21 is installed, which comes with this project."""
+    spec = find_spec("music21")
+    return spec.origin if spec else None
+
+
+def find_abc2midi() -> str | None:
+    """Returns Debian's abc2midi (package abcmidi), or the one that symusic brings along."""
+    bundled = Path(symusic.__file__).parent / "bin" / "abc2midi"
+    found = shutil.which("abc2midi") or (str(bundled) if bundled.is_file() else None)
+    return os.path.realpath(found) if found else None
+
+
+def find_abcjs() -> str | None:
+    """Returns the node_modules folder that holds abcjs.
+
+    It is looked for in NODE_PATH, in this project's folder, where `npm install abcjs` puts it, and
+    where `npm install --global` does.
+    """
+    places = [Path(place) for place in os.environ.get("NODE_PATH", "").split(os.pathsep) if place]
+    places += [ROOT / "node_modules", Path("/usr/local/lib/node_modules"),
+               Path("/usr/lib/node_modules"), Path("/usr/share/nodejs")]  # fmt: skip
+    found = (place for place in places if (place / "abcjs" / "package.json").is_file())
+    return next((str(place.resolve()) for place in found), None)
+
+
+# ---------------------------------------------------------------- how they start
+
+
+def _start_music21(_: str | None) -> Program:
+    return _worker("music21")
+
+
+def _start_abc2midi(program: str | None) -> Program:
+    """Also without abc2midi: its process reads the MIDI files of other judges."""
+    if program is None:
+        return _worker("abc2midi")
+    sandbox = str(FOLDER / "sandbox.py")
+    worker = _worker("abc2midi", program, sandbox, *_libraries(program))
+    return Program(worker.command, [*worker.read, program, sandbox])
+
+
+def _start_abcjs(modules: str | None) -> Program | None:
+    node = shutil.which("node") or shutil.which("nodejs")
+    if not node or not modules:
+        return None
+    script = str(FOLDER / "abcjs_judge.js")
+    read = [script, modules, str(Path(node).resolve().parent.parent)]
+    command = [node, "--max-old-space-size=512", script]
+    return Program(command, read, memory_bytes=None, variables={"NODE_PATH": modules})
+
+
+def _worker(*arguments: str) -> Program:
+    script = str(FOLDER / "judge_worker.py")
+    return Program([sys.executable, "-I", script, *arguments], [script])
+
+
+def _libraries(program: str) -> list[str]:
+    """Returns the files that a program loads, so that nothing else need be open to it."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        told = subprocess.run(
+            ["ldd", program], capture_output=True, text=True, timeout=10, check=False
+        )
+        if found := re.findall(r"(/\S+) \(0x", told.stdout):
+            return [*found, "/etc/ld.so.cache"]
+    return list(SYSTEM_PATHS)
+
+
+# ---------------------------------------------------------------- what they say
+
+
+def _abc2midi_ok(answer: Answer) -> bool:
+    return bool(answer.get("midi")) and not answer.get("errors")
+
+
+def _abcjs_ok(answer: Answer) -> bool:
+    return bool(answer.get("midi")) and answer.get("tunes") == 1
+
+
+JUDGES = {
+    judge.name: judge
+    for judge in (
+        Judge(
+            name="music21",
+            origin="pip install music21, which comes with this project",
+            find=find_music21,
+            program=_start_music21,
+            fields={  # the two rates of study A
+                "validity_music21": lambda answer: bool(answer.get("parse")),
+                "midi_success_music21": lambda answer: bool(answer.get("midi")),
+            },
+            columns={
+                "validity_music21": "music21 parses",
+                "midi_success_music21": "and writes MIDI",
+                "raw_validity_music21": "raw text parses",
+                "raw_midi_success_music21": "and to MIDI",
+            },
+            needed=("validity_music21", "midi_success_music21"),
+            agreement=0.85,  # it takes accidentals differently
+            timeout_seconds=20.0,
+            reads_raw=True,
+            joins_chord_ties=False,
+        ),
+        Judge(
+            name="abc2midi",
+            origin="apt install abcmidi, or the one inside symusic",
+            find=find_abc2midi,
+            program=_start_abc2midi,
+            fields={  # ok: a MIDI file and no Error; clean: and no Warning
+                "abc2midi_ok": _abc2midi_ok,
+                "abc2midi_clean": lambda answer: (
+                    _abc2midi_ok(answer) and not answer.get("warnings")
+                ),
+                "abc2midi_errors": lambda answer: answer.get("errors", 0),
+                "abc2midi_warnings": lambda answer: answer.get("warnings", 0),
+            },
+            columns={"abc2midi_clean": "abc2midi clean"},
+            needed=("abc2midi_clean",),
+            agreement=0.98,
+            timeout_seconds=15.0,
+        ),
+        Judge(
+            name="abcjs",
+            origin="npm install abcjs, with node",
+            find=find_abcjs,
+            program=_start_abcjs,
+            fields={  # ok: one tune, no exception, a MIDI file; clean: and no warning
+                "abcjs_ok": _abcjs_ok,
+                "abcjs_clean": lambda answer: _abcjs_ok(answer) and not answer.get("warnings"),
+                "abcjs_warnings": lambda answer: answer.get("warnings", 0),
+            },
+            columns={"abcjs_clean": "abcjs clean"},
+            needed=("abcjs_clean",),
+            agreement=0.98,
+            timeout_seconds=10.0,
+            follows_tempo=False,
+        ),
+    )
+}
+# Its process reads MIDI files, those of other judges too.
+MIDI_READER = "abc2midi"
+
+
+def field_label(name: str) -> str:
+    """Returns what pages call a field of a verdict."""
+    return "valid" if name == VALID else name.replace("_", " ")
+
+
+def shown_fields() -> dict[str, str]:
+    """Field of a verdict -> its heading, of all judges."""
+    return {name: title for judge in JUDGES.values() for name, title in judge.columns.items()}

@@ -1,0 +1,97 @@
+"""A 5-gram model of songs as token ids, which a trained model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+ORDER = 5
+
+
+class KneserNey:
+    """Interpolated Kneser-Ney model of ORDER tokens. Source: Chen and Goodman 1999, section 2.7.
+
+    A context is a number: that of the shorter context without its oldest token, joined with that
+    token. A gram is its context joined with the token after it; all are kept sorted.
+
+    Args:
+        songs: (S,) ids each, which begin after and end in eos_id.
+        eos_id: Opens and ends a song.
+        vocab_size: V.
+    """
+
+    def __init__(self, songs: Sequence[np.ndarray], eos_id: int, vocab_size: int) -> None:
+        self.eos_id, self.vocab_size = eos_id, vocab_size
+        histories, targets = self._histories(songs)
+        self.contexts: list[np.ndarray] = []
+        context = np.zeros(len(targets), dtype=np.int64)
+        last_grams = context * vocab_size + targets
+        found = [np.unique(last_grams, return_counts=True)]
+        for history in histories:
+            joined = self._join(context, history)
+            known, context = np.unique(joined, return_inverse=True)
+            self.contexts.append(known)
+            all_grams = context * vocab_size + targets
+            grams, first, counts = np.unique(all_grams, return_index=True, return_counts=True)
+            # a shorter gram counts once for each token that stands before it
+            shorter = found[-1][0]
+            place = np.searchsorted(shorter, last_grams[first])
+            found[-1] = (shorter, np.bincount(place, minlength=len(shorter)))
+            found.append((grams, counts))
+            last_grams = all_grams
+        self.orders = [_Order(grams, counts, vocab_size) for grams, counts in found]
+
+    def _histories(self, songs: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+        """The tokens 1, 2, ... before each target, (n,) int64 each, and the targets, (n,)."""
+        before = np.full(ORDER - 1, self.eos_id)
+        padded = [np.concatenate([before, song, [self.eos_id]]) for song in songs]
+        histories = [
+            np.concatenate([song[ORDER - 1 - back : len(song) - back] for song in padded])
+            for back in range(1, ORDER)
+        ]
+        return histories, np.concatenate([song[ORDER - 1 :] for song in padded])
+
+    def _join(self, context: np.ndarray, token: np.ndarray) -> np.ndarray:
+        return context * self.vocab_size + token
+
+    def song_nll_nats(self, songs: Sequence[np.ndarray]) -> np.ndarray:
+        """(n,) negative log-likelihood of each song with its end."""
+        histories, targets = self._histories(songs)
+        context = np.zeros(len(targets), dtype=np.int64)
+        p = self.orders[0].probability(context, targets, np.full(len(targets), 1 / self.vocab_size))
+        for known, history, order in zip(self.contexts, histories, self.orders[1:], strict=True):
+            joined = self._join(context, history)
+            place = np.minimum(np.searchsorted(known, joined), len(known) - 1)
+            # what follows an unknown context is unknown: -1 stays below all numbers
+            context = np.where((context >= 0) & (known[place] == joined), place, -1)
+            p = order.probability(context, targets, p)
+        starts = np.cumsum([0, *(len(song) + 1 for song in songs[:-1])])
+        return -np.add.reduceat(np.log(p), starts)
+
+
+class _Order:
+    """Counts of the grams of one length."""
+
+    def __init__(self, grams: np.ndarray, counts: np.ndarray, vocab_size: int) -> None:
+        self.grams, self.counts, self.vocab_size = grams, counts, vocab_size
+        once, twice = (counts == 1).sum(), (counts == 2).sum()
+        # Ney, Essen and Kneser 1994; half where the counts are too few to say
+        self.discount = once / (once + 2 * twice) if once and twice else 0.5
+        context = grams // vocab_size
+        self.totals = np.bincount(context, weights=counts)
+        self.followers = np.bincount(context)
+
+    def probability(
+        self, context: np.ndarray, targets: np.ndarray, shorter: np.ndarray
+    ) -> np.ndarray:
+        """(n,) p of each target; context: (n,), -1 if unknown; shorter: (n,) p without its oldest.
+
+        An unknown context leaves the shorter one's.
+        """
+        gram = context * self.vocab_size + targets
+        place = np.minimum(np.searchsorted(self.grams, gram), len(self.grams) - 1)
+        count = np.where(self.grams[place] == gram, self.counts[place], 0)
+        total, left = self.totals[context], self.discount * self.followers[context]
+        p = (np.maximum(count - self.discount, 0) + left * shorter) / total
+        return np.where(context >= 0, p, shorter)

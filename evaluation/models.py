@@ -1,0 +1,71 @@
+"""Trained models: where they are, and loaded as those need them who score, sample or publish."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+import modeling  # noqa: F401  registers its families with the Auto classes
+from modeling.pipeline_abc_music import AbcMusicPipeline
+
+
+def find_model(model: str) -> str:
+    """Returns what `from_pretrained` takes.
+
+    Args:
+        model: A study's folder (then its run of lowest validation loss), a run's folder, a model
+            folder, or the name of a model on the Hub.
+
+    Raises:
+        FileNotFoundError: If a local path holds no finished model.
+    """
+    folder = Path(model)
+    if (folder / "runs.csv").is_file():
+        with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+            best = min(csv.DictReader(file), key=lambda row: float(row["loss"]))
+        folder = folder / best["run"]
+    if (folder / "checkpoint").is_dir():
+        folder = folder / "checkpoint"
+    if (folder / "config.json").is_file():
+        return str(folder)
+    if folder.exists() or folder.parts[:1] == ("runs",) or len(folder.parts) > 2:
+        found = "holds no model" if folder.exists() else "does not exist"
+        raise FileNotFoundError(
+            f"{folder} {found}; expected a finished run such as runs/single/gpt_tiny, a folder "
+            "with config.json, or a name on the Hub; train with: make train CONFIG=..."
+        )
+    return model
+
+
+def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads model and tokenizer; no code that came with them is run."""
+    model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
+    if torch.accelerator.is_available():
+        model = model.to(torch.accelerator.current_accelerator())
+    return model.eval(), load_tokenizer(name)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Loads a model's tokenizer, without the model."""
+    return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+
+
+def load_writer(name: str) -> AbcMusicPipeline:
+    """Loads a model as the pipeline that writes tunes."""
+    model, tokenizer = load_model(name)
+    return AbcMusicPipeline(model=model, tokenizer=tokenizer, device=model.device)
+
+
+def weights_digest(name: str) -> str | None:
+    """SHA-256 of a local model's weights; None of one on the Hub."""
+    weights = Path(name) / "model.safetensors"
+    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
