@@ -63,7 +63,7 @@ def judge_sets(
 def _judging_key(rows: Rows) -> str:
     """What verdicts depend on: texts, code, and which readers are there."""
     script = Path(__file__).with_name("abcjs_judge.js").read_bytes()
-    code = [code_digest(judge_texts, judge_worker, sandbox), hashlib.sha256(script).hexdigest()]
+    code = [code_digest(judge_sets, judge_worker, sandbox), hashlib.sha256(script).hexdigest()]
     found = [bool(judge.find()) for judge in JUDGES.values()]
     texts = [(row["abc_voices"], row["abc"]) for row in rows]
     return hashlib.sha256(json.dumps([texts, code, found]).encode()).hexdigest()

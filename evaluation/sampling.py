@@ -179,7 +179,7 @@ def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 def _code() -> str:
     """Digest of what writes a tune, the models included: `from_pretrained` finds them by name."""
     models = [getattr(modeling, name) for name in modeling.__all__]
-    return code_digest(load_writer, sample_batches, *models)
+    return code_digest(make_samples, *models)
 
 
 def _wish(options: argparse.Namespace) -> Wish:
