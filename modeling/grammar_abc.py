@@ -558,8 +558,8 @@ class TuneGrammar:
         chord = self._bar_start(state.stage).step("[") if part == "[" else None
         if chord:
             return chord[0].closing(self._fill(state))[0][0]
-        # a change of tempo has its own short way, one of the metre another
-        is_meter = not part.startswith("[Q")
+        # a change of tempo has its own short way, one of the metre another, which comes first
+        is_meter = not part.startswith("[Q") and "[M:" not in _written(state.stage)
         limits, meter = self.limits, state.stage.meter
         return shortest_way(
             meter_changes(limits, meter) if is_meter else tempo_changes(limits), part

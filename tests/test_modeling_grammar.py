@@ -232,6 +232,14 @@ def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
             assert to_voices(text + closing) == print_tune(tune, "voices")
 
 
+def test_second_change_of_a_bar_under_way_can_be_brought_to_its_end():
+    grammar = TuneGrammar(DIALECT)
+    # a single note sounds on, so that the bracket is no chord
+    state = grammar.read(HEAD + VOICES + "[V:1]G12-|\n[V:1][M:2/4][")
+    assert grammar.follow(state) == {"Q"}
+    assert grammar.closing(state).startswith("Q:")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
     grammar = LAYOUTS[layout](GENERATION)
