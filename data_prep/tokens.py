@@ -20,12 +20,10 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from .notation import ALPHABET
+
 PAD, UNK, END = "<pad>", "<unk>", "<|endoftext|>"
 SPECIAL_TOKENS = (PAD, UNK, END)
-# All that `tune.print_tune` can write. A test holds it against the converter's output.
-DIALECT_ALPHABET = "".join(
-    sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
-)
 TOKENIZERS = ("char", "char64", "bpe", "note")
 OF_MODEL = "model"
 _CHAR64_SIZE = 64
@@ -63,7 +61,7 @@ class TokenSettings:
         known = (*TOKENIZERS, OF_MODEL)
         if self.tokenizer not in known:
             raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of {known}")
-        smallest = len(SPECIAL_TOKENS) + len(DIALECT_ALPHABET) + 1
+        smallest = len(SPECIAL_TOKENS) + len(ALPHABET) + 1
         if self.tokenizer == "bpe" and not smallest <= self.vocab_size <= 2**16:
             raise ValueError(
                 f"vocab_size is {self.vocab_size}, expected {smallest} to 65536 for tokenizer bpe"
@@ -82,7 +80,7 @@ def train_tokenizer(
     """
     if settings.tokenizer == OF_MODEL:
         return _load_tokenizer(settings.folder, context_length)
-    alphabet = DIALECT_ALPHABET
+    alphabet = ALPHABET
     if settings.tokenizer == "char64":
         alphabet = _most_frequent(texts, _CHAR64_SIZE - len(SPECIAL_TOKENS))
     vocab = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *alphabet])}
@@ -104,7 +102,7 @@ def train_tokenizer(
         trainer = trainers.BpeTrainer(
             vocab_size=settings.vocab_size,
             special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=list(DIALECT_ALPHABET),
+            initial_alphabet=list(ALPHABET),
             show_progress=False,
         )
         backend.train_from_iterator(texts, trainer)

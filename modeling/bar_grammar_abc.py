@@ -4,8 +4,7 @@ A state says all that the rest of the bar depends on: the ticks that are left, t
 so far, the element under way. States are made when first reached and kept, so a step is mostly one
 look-up. No state is a dead end: a character is legal only if some ending of the bar follows it.
 
-Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note. Source of the rules:
-data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
+Source of the rules: data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
 """
 
 from __future__ import annotations
@@ -13,19 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .limits_abc import Limits
-from .relay_abc import KEYS
-from .spelling_abc import (
-    SHORTEST_TICKS,
-    TICKS_PER_TUPLET_UNIT,
-    TICKS_PER_UNIT,
-    Lengths,
-    Names,
-    alteration_bit,
-    lengths_of,
-    name_of,
-    plain_lengths,
-    spell,
-)
+from .notation_abc import KEYS, SHORTEST_TICKS, TICKS_PER_TUPLET_UNIT, TICKS_PER_UNIT, spell
+from .spelling_abc import Lengths, Names, alteration_bit, lengths_of, name_of, plain_lengths
 
 _MOST_STATES = 100_000  # of one key; then they are made anew: some 200 MB
 # of `(3:2:n`: how many items, which lengths in units, and what they come to

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
-from .grammar_abc import ALPHABET, State, TuneGrammar
+from .grammar_abc import State, TuneGrammar
 from .limits_abc import DIALECT, GENERATION, Limits
+from .notation_abc import ALPHABET
 from .voices_grammar_abc import VoicesGrammar
 
 LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
@@ -68,7 +69,7 @@ class TokenGrammar:
         layout: str = "bars",
     ) -> None:
         self.texts = list(texts)
-        if missing := ALPHABET - set(self.texts):
+        if missing := set(ALPHABET) - set(self.texts):
             raise ValueError(
                 f"no tokens for the characters {' '.join(sorted(map(repr, missing)))} of the "
                 "dialect: with this tokenizer no tune is sure to come to an end; use one that has "

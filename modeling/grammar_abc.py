@@ -17,22 +17,17 @@ from .header_grammar_abc import (
     LONGEST_HEAD,
     MARK,
     NEXT_LINE,
-    TICKS_PER_QUARTER,
+    full_bar_ticks,
     header_lines_tree,
     meter_changes,
-    meter_ticks,
     quarters_a_minute,
     rest_of_line,
     shortest_way,
     tempo_changes,
 )
 from .limits_abc import GENERATION, Limits
-from .spelling_abc import TICKS_PER_UNIT
+from .notation_abc import TICKS_PER_QUARTER, TICKS_PER_UNIT
 
-# all characters of the dialect
-ALPHABET = frozenset(
-    "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
-)
 # upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests hold walks at random to
 # them
 LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
@@ -360,7 +355,7 @@ class TuneGrammar:
         may_be_silent = stage.voice == 1 and not any(stage.tied_in)
         may_be_silent &= self._n_rests_left(stage) >= len(stage.is_drums)
         return self.bar_grammar(stage, stage.voice).start(
-            stage.bar_ticks or meter_ticks(stage.meter),
+            stage.bar_ticks or full_bar_ticks(stage.meter),
             stage.tied_in[stage.voice - 1],
             is_open=not stage.n_bars and not stage.bar_ticks,
             may_be_silent=may_be_silent and stage.n_silent < self.limits.silent_bars,
@@ -395,7 +390,7 @@ class TuneGrammar:
             fields = meter + closed if meter.startswith("[M:") else ""
             stage = stage._replace(fields=fields)
         if stage.n_bars and not stage.bar_ticks:
-            stage = stage._replace(bar_ticks=meter_ticks(stage.meter))
+            stage = stage._replace(bar_ticks=full_bar_ticks(stage.meter))
         state = state._replace(stage=stage._replace(phase="bar", text=""), node=node)
         for character in music:
             state = self.step(state, character)
@@ -408,7 +403,7 @@ class TuneGrammar:
         ties[stage.voice - 1] = key.tied
         stage = stage._replace(
             phase="mark",
-            bar_ticks=stage.bar_ticks or meter_ticks(stage.meter) - key.left,
+            bar_ticks=stage.bar_ticks or full_bar_ticks(stage.meter) - key.left,
             tied_out=tuple(ties),
             is_silent=key.is_silent,
             is_heard=stage.is_heard or bool(key.pitches or key.tied),
@@ -481,7 +476,7 @@ class TuneGrammar:
         n_bars = 0
         if stage.heard < limits.seconds or self._wants_notes(state):
             shortest, fastest = limits.bar_ticks[0], limits.quarters_per_minute[1]
-            ticks = meter_ticks(stage.meter) if stage.meter else shortest
+            ticks = full_bar_ticks(stage.meter) if stage.meter else shortest
             quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
             n_notes = limits.n_notes - state.n_notes + 2
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)

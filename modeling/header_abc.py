@@ -4,15 +4,15 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from .relay_abc import (
+from .notation_abc import (
     CHORD_ATTACK_LINE,
     DRUM_CHANNEL,
     FIRST_LINE,
     KEYS,
     UNIT_LINE,
-    check_meter,
     tempo_text,
 )
+from .relay_abc import check_meter
 
 FIRST_BAR = "[V:"  # how it begins
 _MELODIC_CHANNELS = tuple(channel for channel in range(1, 17) if channel != DRUM_CHANNEL)

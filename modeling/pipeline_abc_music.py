@@ -26,16 +26,9 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
 from .constrained_abc import TokenGrammar, TuneLogitsProcessor
-from .grammar_abc import ALPHABET
 from .header_abc import FIRST_BAR, Line, header_lines
-from .relay_abc import (
-    CHORD_ATTACK_LINE,
-    FIRST_LINE,
-    check_beginning,
-    cut_after_end,
-    cut_to_whole_bars,
-    export_tune,
-)
+from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE
+from .relay_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
 
 TASK = "abc-music"
 WISHES = ("meter", "key", "tempo", "instruments", "prompt")
@@ -224,7 +217,7 @@ class AbcMusicPipeline(Pipeline):
     @property
     def has_grammar(self) -> bool:
         """Whether the tokenizer has all characters of the dialect, which the grammar needs."""
-        return set(self._token_texts) >= ALPHABET
+        return set(self._token_texts) >= set(ALPHABET)
 
     @functools.cached_property
     def grammar(self) -> TokenGrammar:

@@ -13,15 +13,14 @@ from typing import NamedTuple
 from .bar_grammar_abc import REST, Key, Node, Pitches
 from .grammar_abc import LONGEST_TUPLET_END, SHORT_BAR, State, TuneGrammar
 from .header_grammar_abc import (
-    TICKS_PER_QUARTER,
+    full_bar_ticks,
     line_ends,
     meter_lines,
-    meter_ticks,
     quarters_a_minute,
     shortest_way,
     tempo_lines,
 )
-from .relay_abc import UNIT_LINE
+from .notation_abc import TICKS_PER_QUARTER, UNIT_LINE
 
 BARS_PER_LINE = 4
 
@@ -222,13 +221,13 @@ class VoicesGrammar(TuneGrammar):
         lines = stage.text.split("\n")
         meter = next((line[2:] for line in lines if line.startswith("M:")), stage.meter)
         may_be_silent = not stage.tied and stage.n_silent < self.limits.silent_bars
-        ticks = meter_ticks(meter)
+        ticks = full_bar_ticks(meter)
         return grammar.start(ticks, stage.tied, is_open=not stage.bar, may_be_silent=may_be_silent)
 
     def _bar_end(self, state: State, key: Key, new: Pitches) -> State:
         stage = state.stage
         if stage.is_first_voice:
-            ticks = meter_ticks(stage.meter) - key.left
+            ticks = full_bar_ticks(stage.meter) - key.left
             seconds = stage.seconds + ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
             stage = stage._replace(
                 plan=(*stage.plan, PlannedBar(stage.changes, ticks)),

@@ -13,7 +13,8 @@ from test_modeling_hub import FAMILIES
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import modeling
-from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from data_prep.notation import ALPHABET
+from data_prep.tokens import TokenSettings, train_tokenizer
 from model_cards.publish import check_files, main, publish
 from scaling.tables import fill, laws_table, notes_list, sizes_table
 from training.checkpoints import write_manifest
@@ -39,6 +40,7 @@ PIPELINE = {
         "bar_grammar",
         "header_grammar",
         "limits",
+        "notation",
         "spelling",
         "voices_grammar",
     )
@@ -90,7 +92,7 @@ def metrics(run) -> dict:
 
 def make_run(folder, model_type="abc_gpt", **changes):
     """A finished run with random weights, as training leaves it, and a pickle of the Trainer."""
-    tokenizer = train_tokenizer([TUNE, *DIALECT_ALPHABET], TokenSettings("char"), 256)
+    tokenizer = train_tokenizer([TUNE, *ALPHABET], TokenSettings("char"), 256)
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
     ids["pad_token_id"] = tokenizer.pad_token_id
     shape = {"vocab_size": len(tokenizer), **FAMILIES[model_type], **ids, **changes}

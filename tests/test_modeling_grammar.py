@@ -9,18 +9,16 @@ from test_converter_properties import pieces
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, set_seed
 
 import modeling  # noqa: F401  (registers both families)
-from data_prep import notation
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc import midi_to_abc
-from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from data_prep.tokens import TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
 from modeling.constrained_abc import TokenGrammar, TuneLogitsProcessor
-from modeling.grammar_abc import ALPHABET, TuneGrammar
+from modeling.grammar_abc import TuneGrammar
 from modeling.header_grammar_abc import MARK
 from modeling.limits_abc import DIALECT, GENERATION
 from modeling.relay_abc import to_voices
-from modeling.spelling_abc import length_text, spell
 from modeling.voices_grammar_abc import VoicesGrammar
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
@@ -271,14 +269,6 @@ def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer, layout):
     assert n_in_bars > 1000
 
 
-def test_spelling_and_lengths_are_those_of_data_prep():
-    for sharps in range(-6, 7):
-        assert [spell(p, sharps) for p in range(128)] == [
-            notation.spell(p, sharps) for p in range(128)
-        ]
-    assert all(length_text(t) == notation.length_text(t) for t in range(3, 600, 3))
-
-
 @pytest.fixture(scope="module", params=["char", "bpe", "note"])
 def tokenizer(request, tmp_path_factory, tune_files):
     texts = [midi_to_abc(file.read_bytes(), layout="bars") for file in tune_files]
@@ -389,7 +379,6 @@ def test_prompt_is_gone_on_with_even_where_models_would_not_write_it(tokenizer):
 
 
 def test_tokenizer_without_all_characters_is_one_clear_error():
-    assert set(DIALECT_ALPHABET) == ALPHABET
     few = train_tokenizer(["X:1\nM:4/4\n"], TokenSettings("char64"), 64)
     with pytest.raises(
         ValueError, match=r"no tokens for the characters .* '#' '%' .* of the dialect"

@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, pipeline
 import modeling
 from data_prep.abc_to_midi import abc_to_midi, perform
 from data_prep.midi_to_abc import midi_to_abc
-from data_prep.tokens import DIALECT_ALPHABET, TOKENIZERS, TokenSettings, train_tokenizer
+from data_prep.notation import ALPHABET
+from data_prep.tokens import TOKENIZERS, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
 from modeling.header_abc import INSTRUMENTS
@@ -225,7 +226,7 @@ def test_wishes_stand_in_the_header_and_the_rest_is_the_models(write, wishes, he
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_wishes_stand_where_a_model_knows_nothing(kind):
     token_settings = TokenSettings(kind, vocab_size=100 if kind == "bpe" else 0)
-    tokenizer = train_tokenizer([TUNE] * 9 + list(DIALECT_ALPHABET), token_settings, 256)
+    tokenizer = train_tokenizer([TUNE] * 9 + list(ALPHABET), token_settings, 256)
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         "abc_lstm", **FAMILIES["abc_lstm"], vocab_size=len(tokenizer), pad_token_id=0
@@ -433,6 +434,6 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
         assert not read_bars(parse_tune(seen["whole"]["abc"]))[1]
         assert seen["error"].startswith("key 'H', expected")
         assert [text[: len("X:1")] for text in seen["texts"]] == ["X:1", "X:1"]
-        own = ("pipeline_abc_music", "relay_abc", "header_abc", "grammar_abc", "constrained_abc")
+        own = ("pipeline_abc_music", "relay_abc", "header_abc", "grammar_abc", "notation_abc")
         for kind in (*own, f"modeling_{model_type}"):
             assert (tmp_path / f"{model_type}_again" / f"{kind}.py").is_file()
