@@ -6,7 +6,7 @@ Two layouts of the same tune are read and written, and converted into each other
 `bars`    one line per bar, `[V:1]...|[V:2]...|`; voices that rest in the bar are left out. Models
           train on it: a short context then sees all voices at once.
 
-Bars stay text here, so that re-laying cannot lose anything; `read_bars` reads their notes.
+Bars stay text here, so that neither layout can lose anything; `read_bars` reads their notes.
 """
 
 from __future__ import annotations

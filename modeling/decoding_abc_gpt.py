@@ -272,7 +272,8 @@ def draw(scores: torch.Tensor) -> torch.Tensor:
 def chooser(processors: LogitsProcessorList) -> Any:
     """The processor that can be asked token by token, if what else there is cuts nothing off.
 
-    Such a one has `begin`, which gives the states of the rows, and `choose`: constrained_abc.py.
+    Such a one has `begin`, which gives the states of the rows, and `choose`: see
+    grammar_abc_decoding.py.
     """
     asked = [each for each in processors if hasattr(each, "choose")]
     others = {type(each) for each in processors if not hasattr(each, "choose")}

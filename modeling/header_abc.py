@@ -4,6 +4,7 @@ import difflib
 import math
 from dataclasses import dataclass
 
+from .export_abc import check_meter
 from .notation_abc import (
     CHORD_ATTACK_LINE,
     DRUM_CHANNEL,
@@ -12,7 +13,6 @@ from .notation_abc import (
     UNIT_LINE,
     tempo_text,
 )
-from .relay_abc import check_meter
 
 FIRST_BAR = "[V:"  # how it begins
 _MELODIC_CHANNELS = tuple(channel for channel in range(1, 17) if channel != DRUM_CHANNEL)

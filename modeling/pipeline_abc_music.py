@@ -25,10 +25,10 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
-from .constrained_abc import TokenGrammar, TuneLogitsProcessor
+from .export_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
+from .grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
 from .header_abc import FIRST_BAR, Line, header_lines
 from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE
-from .relay_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
 
 TASK = "abc-music"
 WISHES = ("meter", "key", "tempo", "instruments", "prompt")

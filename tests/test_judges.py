@@ -21,7 +21,7 @@ from evaluation import judge_process, judges
 from evaluation.judge_filter import refused
 from evaluation.judge_measures import agreement, read_by_us, without_continued
 from evaluation.judges import Jury, judge_all, judge_texts, read_texts
-from modeling.relay_abc import export_tune, tie_lengths
+from modeling.export_abc import export_tune, tie_lengths
 
 ROOT = Path(__file__).parent.parent
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"

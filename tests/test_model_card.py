@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,20 +32,9 @@ WEIGHTS_AND_TEXT = {
     "tokenizer_config.json",
 }
 PIPELINE = {
-    f"{name}_abc.py"
-    for name in (
-        "relay",
-        "header",
-        "constrained",
-        "grammar",
-        "bar_grammar",
-        "header_grammar",
-        "limits",
-        "notation",
-        "spelling",
-        "voices_grammar",
-    )
-} | {"pipeline_abc_music.py"}
+    *("pipeline_abc_music.py", "header_abc.py", "export_abc.py", "notation_abc.py"),
+    *(path.name for path in Path(modeling.__file__).parent.glob("grammar_abc_*.py")),
+}
 
 
 def record(model_type: str = "abc_gpt") -> dict:
@@ -132,7 +122,7 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
-    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, bar_grammar_abc.py")
+    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, config.json")
     config = json.loads((run / "publish/generation_config.json").read_text())
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     assert config.items() >= sampling.items()

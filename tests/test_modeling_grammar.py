@@ -14,12 +14,11 @@ from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
-from modeling.constrained_abc import TokenGrammar, TuneLogitsProcessor
-from modeling.grammar_abc import TuneGrammar
-from modeling.header_grammar_abc import MARK
-from modeling.limits_abc import DIALECT, GENERATION
-from modeling.relay_abc import to_voices
-from modeling.voices_grammar_abc import VoicesGrammar
+from modeling.export_abc import to_voices
+from modeling.grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
+from modeling.grammar_abc_header import MARK
+from modeling.grammar_abc_limits import DIALECT, GENERATION
+from modeling.grammar_abc_tune import TuneGrammar
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -177,45 +176,23 @@ def test_silence_at_the_end_does_not_make_a_tune_longer():
     assert "]" in grammar.follow(both)
 
 
-LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_real_tunes_are_accepted(tune_files, chorale, layout):
-    grammar = LAYOUTS[layout](DIALECT)
+def test_real_tunes_are_accepted(tune_files, chorale):
+    grammar = TuneGrammar(DIALECT)
     for midi in [chorale, *(file.read_bytes() for file in tune_files)]:
-        assert grammar.read(midi_to_abc(midi, layout=layout)).is_end
+        assert grammar.read(midi_to_abc(midi)).is_end
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pieces())
 def test_all_that_the_converter_writes_is_accepted(midi):
-    for layout, grammar in LAYOUTS.items():
-        abc = midi_to_abc(midi, layout=layout)
-        if abc:
-            assert grammar(DIALECT).read(abc).is_end
+    abc = midi_to_abc(midi)
+    if abc:
+        assert TuneGrammar(DIALECT).read(abc).is_end
 
 
-def test_voices_repeat_the_bars_of_the_first():
-    one = "V:1\n%%MIDI program 40\nM:3/4\nL:1/16\nG4A4B4|G12|\nM:2/4\nL:1/16\nGABcGABc|G8-|G8|G8|\n"
-    one += "G8|G8|GABcGABc|]\n"
-    two = "V:2\n%%MIDI channel 10\n"
-    grammar = VoicesGrammar(GENERATION)
-    first = grammar.read(HEAD + one)
-    assert first.is_end
-    state = grammar.read(two, first)
-    assert grammar.closing(state) == (
-        "M:3/4\nL:1/16\nz12|z12|\nM:2/4\nL:1/16\nz8|z8|z8|z8|\nz8|z8|z8|]\n"
-    )
-    for text in ("G", "M:2", "M:3/4\nL:1/16\nG12|G12|]", "M:3/4\nL:1/16\nG12|\n"):
-        with pytest.raises(ValueError, match="expected"):
-            grammar.read(text, state)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("limits", "n"), [(GENERATION, 100), (DIALECT, 24)])
-def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
-    grammar = LAYOUTS[layout](limits)
+def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n):
+    grammar = TuneGrammar(limits)
     for seed in range(n):
         state, text = walk(grammar, seed, n_characters=(0, 20, 60, 120, 200, 400)[seed % 6])
         closing = grammar.closing(state)
@@ -226,8 +203,7 @@ def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
             played = Score.from_midi(abc_to_midi(text + closing)).to("second")
             ends = [note.end for track in played.tracks for note in track.notes]
             assert max(ends) >= 4.0
-        if layout == "bars":
-            assert to_voices(text + closing) == print_tune(tune, "voices")
+        assert to_voices(text + closing) == print_tune(tune, "voices")
 
 
 def test_second_change_of_a_bar_under_way_can_be_brought_to_its_end():
@@ -238,9 +214,8 @@ def test_second_change_of_a_bar_under_way_can_be_brought_to_its_end():
     assert grammar.closing(state).startswith("Q:")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
-    grammar = LAYOUTS[layout](GENERATION)
+def test_way_to_the_end_stays_the_same_as_it_is_gone():
+    grammar = TuneGrammar(GENERATION)
     for seed in range(40):
         state, _ = walk(grammar, seed, n_characters=90)
         closing = grammar.closing(state)
@@ -250,9 +225,8 @@ def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
         assert state.is_end
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer, layout):
-    tokens = TokenGrammar.of(tokenizer, layout=layout)
+def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer):
+    tokens = TokenGrammar.of(tokenizer)
     grammar, n_in_bars = tokens.grammar, 0
     for seed in range(40):
         _, text = walk(grammar, seed, n_characters=250)
@@ -325,18 +299,6 @@ def test_model_that_knows_nothing_writes_whole_tunes(tokenizer, model_type):
         for ids in out:
             check_tune(tokenizer, ids)
         assert processor.counts.n_steps > processor.counts.n_replaced > 0
-
-
-def test_model_writes_whole_tunes_in_the_other_layout(tokenizer):
-    model, tokens = make_model(tokenizer), TokenGrammar.of(tokenizer, layout="voices")
-    for seed, n_new in enumerate((160, 400)):
-        out, _ = generate(model, tokenizer, tokens, ["", ""], n_new, seed)
-        for ids in out:
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            assert VoicesGrammar(GENERATION).read(text).is_end
-            assert not read_bars(parse_tune(text))[1]
-    with pytest.raises(ValueError, match="layout 'lines', expected one of bars, voices"):
-        TokenGrammar.of(tokenizer, layout="lines")
 
 
 @pytest.mark.parametrize("model_type", ["abc_gpt", "abc_lstm"])

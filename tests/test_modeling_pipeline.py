@@ -20,8 +20,7 @@ from data_prep.notation import ALPHABET
 from data_prep.tokens import TOKENIZERS, TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
-from modeling.header_abc import INSTRUMENTS
-from modeling.relay_abc import (
+from modeling.export_abc import (
     check_beginning,
     cut_after_end,
     cut_to_whole_bars,
@@ -29,6 +28,7 @@ from modeling.relay_abc import (
     tie_lengths,
     to_voices,
 )  # fmt: skip
+from modeling.header_abc import INSTRUMENTS
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -434,6 +434,6 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
         assert not read_bars(parse_tune(seen["whole"]["abc"]))[1]
         assert seen["error"].startswith("key 'H', expected")
         assert [text[: len("X:1")] for text in seen["texts"]] == ["X:1", "X:1"]
-        own = ("pipeline_abc_music", "relay_abc", "header_abc", "grammar_abc", "notation_abc")
+        own = ("pipeline_abc_music", "export_abc", "grammar_abc_decoding", "notation_abc")
         for kind in (*own, f"modeling_{model_type}"):
             assert (tmp_path / f"{model_type}_again" / f"{kind}.py").is_file()

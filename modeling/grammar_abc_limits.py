@@ -29,8 +29,7 @@ class Limits:
             rest.
         silent_bars: Most bars in a row in which all voices rest.
         rest_share: Most of the voices' bars that may be rests, up to every bar line. The default
-            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py. In
-            the layout `bars`, where a voice that rests is left out.
+            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py.
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
         seconds: Least time to the end of the last bar that ends with a sound. Readers round.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-from .limits_abc import Limits
+from .grammar_abc_limits import Limits
 from .notation_abc import (
     CHORD_ATTACK_LINE,
     DEFAULT_METER,
@@ -147,21 +147,3 @@ def meter_changes(limits: Limits, meter: str) -> Mapping[str, str]:
 def tempo_changes(limits: Limits) -> Mapping[str, str]:
     """Changes at the beginning of a bar to a tempo."""
     return _tree(f"[Q:{tempo}]" for tempo in _tempos(limits))
-
-
-@functools.lru_cache(maxsize=256)
-def meter_lines(limits: Limits, meter: str, is_same: bool) -> Mapping[str, str]:
-    """Lines that say this metre again, or that change it to another one."""
-    return _tree((f"M:{m}" for m in _meters(limits) if (m == meter) == is_same), "\n")
-
-
-@functools.lru_cache(maxsize=4)
-def tempo_lines(limits: Limits) -> Mapping[str, str]:
-    """Lines that set a tempo."""
-    return _tree((f"Q:{tempo}" for tempo in _tempos(limits)), "\n")
-
-
-@functools.lru_cache(maxsize=4)
-def line_ends(text: str) -> Mapping[str, str]:
-    """One line."""
-    return _tree([text], "\n")
