@@ -136,7 +136,8 @@ def instruments(tune: Tune) -> dict[str, Any]:
     }
 
 
-def _tempo_line(quarters_per_minute: Fraction) -> str:
+def tempo_line(quarters_per_minute: Fraction) -> str:
+    """Returns the field `Q:1/4=120` of a tempo."""
     return f"Q:{tempo_text(int(quarters_per_minute * 4))}"
 
 
@@ -149,7 +150,7 @@ def print_tune(tune: Tune, layout: str = "bars") -> str:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    head = [FIRST_LINE, f"M:{tune.meters[0]}", UNIT_LINE, _tempo_line(tune.tempos[0])]
+    head = [FIRST_LINE, f"M:{tune.meters[0]}", UNIT_LINE, tempo_line(tune.tempos[0])]
     head += [CHORD_ATTACK_LINE, f"K:{tune.key}"]
     body = _print_bars(tune) if layout == "bars" else _print_voices(tune)
     return "\n".join(head + body) + "\n"
@@ -169,7 +170,7 @@ def _print_bars(tune: Tune) -> list[str]:
     names = [f"[V:{number}]" for number in range(1, len(tune.voices) + 1)]
     for bar, ticks in enumerate(tune.bar_ticks()):
         meter = f"[M:{tune.meters[bar]}]" if bar and bar in tune.meters else ""
-        tempo = f"[{_tempo_line(tune.tempos[bar])}]" if bar and bar in tune.tempos else ""
+        tempo = f"[{tempo_line(tune.tempos[bar])}]" if bar and bar in tune.tempos else ""
         line = []
         for name, voice in zip(names, tune.voices, strict=True):
             if text := voice.bars[bar]:
@@ -193,7 +194,7 @@ def _print_voices(tune: Tune) -> list[str]:
         if bar in tune.meters and len(tune.meters) > 1:
             lines.append(f"M:{tune.meters[bar]}")
         if bar in tune.tempos and (bar or len(tune.tempos) > 1):
-            lines.append(_tempo_line(tune.tempos[bar]))
+            lines.append(tempo_line(tune.tempos[bar]))
         if lines:
             lines.append(UNIT_LINE)
     breaks = [*(bar for bar, lines in fields.items() if lines and bar), tune.n_bars]

@@ -22,9 +22,10 @@ from .notation import (
     VOICE_LINE,
     VOICE_MARK,
     AbcError,
+    plain_text,
     read_tempo,
 )
-from .tune import Meter, Tune, Voice
+from .tune import Meter, Tune, Voice, tempo_line
 
 MAX_VOICE_BARS = 4_000_000  # more than what `midi_file.Limits` let be written
 
@@ -34,10 +35,11 @@ _BAR_LINE = re.compile(r"\|\]|\|")
 def parse_tune(abc: str) -> Tune:
     """Reads a tune of our dialect in either layout.
 
-    Bars are kept as text here; `read_bars` reads their notes.
+    Bars are kept as text here; `read_bars` reads their notes. Lines may end as on any machine.
 
     Raises:
-        AbcError: With line and column, where the text leaves the dialect.
+        AbcError: With line and column, where the text leaves the dialect, or voices disagree on the
+            metre or tempo of a bar.
     """
     return _Parser(abc).tune()
 
@@ -46,7 +48,7 @@ class _Parser:
     """Reads line by line; the state is the voice and the bar that the next bar text belongs to."""
 
     def __init__(self, abc: str) -> None:
-        self.lines = abc.split("\n")
+        self.lines = plain_text(abc).split("\n")
         self.key: str | None = None
         self.meters: dict[int, Meter] = {}
         self.tempos: dict[int, Fraction] = {}
@@ -108,13 +110,20 @@ class _Parser:
         if text[0] == "L":
             _check_unit(value, number)
         elif text[0] == "Q":
-            self.tempos[bar] = _parse_tempo(value, number, 3)
+            self._change_tempo(bar, _parse_tempo(value, number, 3), number, 1)
         else:
             self._change_meter(bar, Meter.parse(value, number, 3), number, 1)
 
     def _change_meter(self, bar: int, meter: Meter, number: int, column: int) -> None:
-        if self.meters.setdefault(bar, meter) != meter:
-            raise AbcError("voices disagree on the metre of the bar", number, column)
+        before = self.meters.setdefault(bar, meter)
+        if before != meter:
+            raise _disagreement("metre", bar, f"M:{before}", f"M:{meter}", number, column)
+
+    def _change_tempo(self, bar: int, tempo: Fraction, number: int, column: int) -> None:
+        before = self.tempos.setdefault(bar, tempo)
+        if before != tempo:
+            texts = tempo_line(before), tempo_line(tempo)
+            raise _disagreement("tempo", bar, *texts, number, column)
 
     def _pickup(self, voices: list[Voice]) -> int | None:
         """Returns the length of a short first bar on which all voices agree."""
@@ -208,7 +217,8 @@ class _Parser:
                 meter = Meter.parse(match[2], number, start + 4)
                 self._change_meter(bar, meter, number, start + 1)
             elif match[1] == "Q":
-                self.tempos[bar] = _parse_tempo(match[2], number, start + 4)
+                tempo = _parse_tempo(match[2], number, start + 4)
+                self._change_tempo(bar, tempo, number, start + 1)
             else:
                 raise AbcError("[V:] inside a bar", number, start + 1)
             start = match.end()
@@ -221,6 +231,11 @@ class _Parser:
             body = ""
         bars.append(body)
         self.origins[voice_id - 1, bar] = (number, start + 1)
+
+
+def _disagreement(name: str, bar: int, before: str, found: str, line: int, column: int) -> AbcError:
+    message = f"voices disagree on the {name} of bar {bar + 1}: {found}, after {before}"
+    return AbcError(message, line, column)
 
 
 def _check_unit(value: str, line: int) -> None:

@@ -32,6 +32,7 @@ from .notation_abc import (
     length_ticks,
     meter_ticks,
     note_names,
+    plain_text,
     read_meter,
     read_tempo,
     rest_text,
@@ -86,7 +87,7 @@ def _with_tied_lengths(bars: str) -> str:
             n_in_tuplet -= n_in_tuplet > 0
             return match[0]
         left = length_ticks(match["rest_length"] if match["rest"] else match["length"])
-        if left % SHORTEST_TICKS or left in _DRAWN:
+        if not left or left % SHORTEST_TICKS or left in _DRAWN:
             return match[0]
         pieces = []
         while left:
@@ -106,7 +107,7 @@ def to_voices(abc: str) -> str:
         ValueError: With the line, where the text is not in the dialect or not in that layout.
     """
     reader = _Reader()
-    for line in abc.split("\n"):
+    for line in plain_text(abc).split("\n"):
         reader.read_line(line)
     return "\n".join(reader.voices_lines()) + "\n"
 
@@ -117,7 +118,7 @@ def check_beginning(abc: str) -> None:
     Raises:
         ValueError: With the line, where it does not.
     """
-    *lines, rest = abc.split("\n")
+    *lines, rest = plain_text(abc).split("\n")
     reader = _Reader()
     for line in lines:
         reader.read_line(line)
@@ -250,7 +251,9 @@ class _Reader:
             if match[1] == "V":
                 raise self.error(text, "a bar line before the next voice")
             if match[1] == "Q":
-                self.tempos[self.n_bars] = self._tempo(match[2])
+                tempo = self._tempo(match[2])
+                if self.tempos.setdefault(self.n_bars, tempo) != tempo:
+                    raise self.error(text, "one tempo in all voices of the bar")
             else:
                 meter = self._meter(match[2])
                 if self.meters.setdefault(self.n_bars, meter) != meter:

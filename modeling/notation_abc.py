@@ -98,6 +98,11 @@ class Segment(NamedTuple):
     tied: bool = False
 
 
+def plain_text(text: str) -> str:
+    """Returns text without byte order mark and carriage returns: lines end in a newline."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
 @lru_cache(maxsize=8192)
 def length_text(ticks: int) -> str:
     """Returns a length in units, halves or quarters of a unit: ``, `5`, `/`, `7/2`, `3/4`.

@@ -28,7 +28,7 @@ from transformers.pipelines.base import PipelineRegistry
 from .export_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
 from .grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
 from .header_abc import FIRST_BAR, Line, header_lines
-from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE
+from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE, plain_text
 
 TASK = "abc-music"
 WISHES = ("meter", "key", "tempo", "instruments", "prompt")
@@ -191,6 +191,7 @@ class AbcMusicPipeline(Pipeline):
     def _encode_prompt(self, prompt: str) -> list[int]:
         if not isinstance(prompt, str):
             raise ValueError(f"prompt is {prompt!r}, expected ABC text")
+        prompt = plain_text(prompt)
         try:
             check_beginning(prompt)
         except ValueError as error:

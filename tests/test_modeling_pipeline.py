@@ -84,6 +84,7 @@ def test_voices_of_any_music_are_laid_as_data_prep_lays_them(midi):
 def test_export_plays_the_same_in_lengths_that_one_note_can_show(tune_files, chorale):
     tied = "^C4-^C^C2-^C/-|^C2-^C/z8z2(3C5D5E5[CE]5|z16z4|]"
     assert tie_lengths("V:1\n^C5^C5/2-|^C5/2z10(3C5D5E5[CE]5|z20|]\n") == f"V:1\n{tied}\n"
+    assert tie_lengths("C/8C/0") == "C/8C/0"  # no whole ticks: left to the readers
     drawn = {str(v) for v in (1, 2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28)}
     for midi in [chorale, *(file.read_bytes() for file in tune_files)]:
         abc = midi_to_abc(midi, layout="bars")
