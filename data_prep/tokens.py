@@ -1,13 +1,4 @@
-"""Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code.
-
-`char`  one token per character of the dialect: lossless, since the alphabet is the dialect's own.
-`char64` the most frequent characters of the train split, 64 tokens in all: study A's vocabulary.
-        What is beyond becomes `<unk>`, and is counted; not lossless on text of other dialects.
-`note`  one token per note name with accidental and octave, length, voice mark, header field (study
-        B's idea), lossless: what is rare falls back to characters.
-`bpe`   byte-pair merges, learned from the train split only, never across a bar line or line end.
-`model` none of its own: that of a trained model, for fine-tuning; see model_tokens.py.
-"""
+"""Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code."""
 
 from __future__ import annotations
 
@@ -24,8 +15,38 @@ from .notation import ALPHABET
 
 PAD, UNK, END = "<pad>", "<unk>", "<|endoftext|>"
 SPECIAL_TOKENS = (PAD, UNK, END)
-TOKENIZERS = ("char", "char64", "bpe", "note")
-OF_MODEL = "model"
+
+
+@dataclass(frozen=True)
+class TokenizerKind:
+    """A tokenizer that can be had.
+
+    Attributes:
+        name: As `tokens.tokenizer` of a data preset has it.
+        label: In figures.
+        about: What it is, in a line.
+    """
+
+    name: str
+    label: str
+    about: str
+
+
+# The one table of them; `train_tokenizer` makes them.
+TOKENIZERS = {
+    kind.name: kind
+    for kind in (
+        # lossless, since the alphabet is the dialect's own
+        TokenizerKind("char", "characters", "one token per character of the dialect"),
+        # study A's vocabulary; what is beyond becomes `<unk>`, and is counted
+        TokenizerKind("char64", "64 characters", "the most frequent characters, 64 tokens in all"),
+        # study B's idea; lossless, since what is rare falls back to characters
+        TokenizerKind("note", "notes", "one token per note name, length, voice mark, header field"),
+        # learned from the train split only, never across a bar line or line end
+        TokenizerKind("bpe", "byte pairs", "byte-pair merges within a bar"),
+    )
+}
+OF_MODEL = "model"  # none of its own: that of a trained model, for fine-tuning; see model_tokens.py
 _CHAR64_SIZE = 64
 # What `note` keeps whole: header fields, voice marks, notes with accidental and octave, lengths.
 NOTE_UNITS = (
@@ -58,9 +79,12 @@ class TokenSettings:
 
     def __post_init__(self, folder: Path | None) -> None:
         object.__setattr__(self, "folder", folder)
-        known = (*TOKENIZERS, OF_MODEL)
-        if self.tokenizer not in known:
-            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of {known}")
+        if self.tokenizer not in (*TOKENIZERS, OF_MODEL):
+            known = "; ".join(f"{kind.name} ({kind.about})" for kind in TOKENIZERS.values())
+            raise ValueError(
+                f"tokenizer is {self.tokenizer!r}, expected one of: {known}; {OF_MODEL} (that of a "
+                "trained model)"
+            )
         smallest = len(SPECIAL_TOKENS) + len(ALPHABET) + 1
         if self.tokenizer == "bpe" and not smallest <= self.vocab_size <= 2**16:
             raise ValueError(
