@@ -242,6 +242,9 @@ def sample(
             if not is_plain or is_last or not end_ids.isdisjoint(tokens.tolist()):
                 is_open = is_open & ~stopping_criteria(input_ids, None)
                 all_open = bool(is_open.all())
+                if ends:  # a row that has stopped is filled up, not chosen
+                    rows = zip(states, is_open.tolist(), strict=False)
+                    states = [state if still_open else None for state, still_open in rows]
             if streamer is not None:
                 streamer.put(tokens.cpu())
             if not all_open and not is_open.any():

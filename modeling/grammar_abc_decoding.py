@@ -319,7 +319,7 @@ class TuneLogitsProcessor(LogitsProcessor):
         nought, the greatest are asked in turn until one is legal.
 
         Args:
-            states: Of the rows; None of one that has ended. Changed in place.
+            states: Of the rows; None of one that has ended or stopped. Changed in place.
             scores: (B, V).
             noise: (B, V), exponential; None takes the greatest score.
             n_tokens: Of each row so far.

@@ -275,10 +275,9 @@ def generate(model, tokenizer, tokens, prompts=None, n_new=200, seed=1, **more):
     out = model.generate(
         **inputs,
         max_new_tokens=n_new,
-        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         logits_processor=[processor],
-        **sampling,
+        **{"eos_token_id": tokenizer.eos_token_id} | sampling,
     )
     return out, processor
 
@@ -317,6 +316,21 @@ def test_asking_for_single_tokens_gives_what_the_mask_gives(tokenizer, model_typ
             **more,
         )
         assert torch.equal(fast, slow)
+
+
+def test_rows_that_have_stopped_are_chosen_no_more(tokenizer):
+    model, tokens = make_model(tokenizer), TokenGrammar.of(tokenizer)
+    texts = tokens.texts
+    stops = [token for token, text in enumerate(texts) if "G" in text or "]" in text]
+    ends = [tokenizer.eos_token_id, *stops]
+    out, processor = generate(
+        model, tokenizer, tokens, [HEAD, HEAD + VOICES], 200, eos_token_id=ends
+    )
+    n_prompt = len(tokenizer(HEAD + VOICES)["input_ids"]) + 1
+    written = out[:, n_prompt:]
+    n_written = int((written != tokenizer.pad_token_id).sum())
+    assert n_written < written.numel()
+    assert processor.counts.n_steps == n_written
 
 
 def test_beams_top_k_and_top_p_stay_in_the_dialect(tokenizer):
