@@ -66,9 +66,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("results/grammar_corpus.json"))
     options = parser.parse_args()
     content = measure(options.folder)
+    if not content.get("tunes"):
+        print(f"error: {options.folder}/1_abc holds no tune, expected the shards of a conversion")
+        return 2
     options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     print(json.dumps(content, indent=1))
-    return 1 if content["refused"] or not content.get("tunes") else 0
+    return 1 if content["refused"] else 0
 
 
 if __name__ == "__main__":
