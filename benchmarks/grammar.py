@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from evaluation.grammar_overhead import speed
 from evaluation.models import find_model, load_model
-from modeling.constrained_abc import TokenGrammar
+from modeling.grammar_abc_decoding import TokenGrammar
 
 
 def measure(name: str, batch_sizes: list[int], rounds: int, n_new: int) -> dict[str, Any]:

@@ -30,9 +30,10 @@ from .notation import (
     ALTERATIONS,
     KEY_NAMES,
     KEYS,
-    LETTER_PITCH_CLASS,
+    NOTE,
     SIGNS,
     key_alterations,
+    natural_pitch,
     spell,
 )
 from .tune import Tune, print_tune
@@ -46,8 +47,6 @@ _PIANO = (21, 108)  # its lowest and highest key, as MIDI pitches
 # What MIDI and `Q:` can both say, as in `timeline`; tests hold the two equal by fixed points.
 _MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
 _SLOWEST, _FASTEST = 15, 96_000  # quarters of a beat a minute
-
-_NOTE = re.compile(r"([_=^]{0,2})(([A-Ga-g])[,']*)")
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ class _Respeller:
         known = self._known.get(text)
         if known is None:
             self._read, self._written = {}, set()
-            known = self._known[text] = _NOTE.sub(self._note, text)
+            known = self._known[text] = NOTE.sub(self._note, text)
         return known
 
     def _note(self, match: re.Match[str]) -> str:
@@ -229,19 +228,12 @@ class _Respeller:
         if sign:
             self._read[letter] = ALTERATIONS[sign]
         alteration = self._read.get(letter, self._signature[letter])
-        pitch = _natural_pitch(name) + alteration + self._semitones
+        pitch = natural_pitch(name) + alteration + self._semitones
         letter, bare, marked, in_key = self._spellings[pitch]
         if in_key:
             return marked if letter in self._written else bare
         self._written.add(letter)
         return marked
-
-
-@lru_cache(maxsize=1024)
-def _natural_pitch(name: str) -> int:
-    """Returns the MIDI pitch of a letter with octave marks, without any accidental."""
-    octave = name.count("'") - name.count(",") + name[0].islower()
-    return 60 + 12 * octave + LETTER_PITCH_CLASS[name[0].upper()]
 
 
 @lru_cache(maxsize=len(KEYS))

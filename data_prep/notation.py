@@ -1,4 +1,8 @@
-"""What bars are made of: ticks, lengths, the spelling of pitches.
+"""The facts of the ABC dialect: ticks, lengths, the spelling of pitches, what text may hold.
+
+This file stands twice, byte for byte: as data_prep/notation.py, and as modeling/notation_abc.py,
+which travels with the models. So it imports nothing but the standard library; a test holds the two
+equal.
 
 Time is counted in ticks of 1/48 quarter note, so that 1/64 notes (3 ticks) and triplets of 1/32
 notes (4 ticks) are whole numbers; the ABC unit `L:1/16` is 12 ticks. Behind each rule of what is
@@ -10,6 +14,7 @@ Source: ABC standard v2.1, sections 4.2 (accidentals), 4.3 (lengths), 4.11 (ties
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
@@ -32,6 +37,41 @@ SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 ALTERATIONS = {sign: alteration for alteration, sign in SIGNS.items()}
 
 SHORTEST_TICKS = 3  # a quarter of the unit: `/4`
+
+FIRST_LINE = "X:1"
+UNIT_LINE = "L:1/16"
+# Without it abc2midi plays each chord as an arpeggio and a very short one shifts the whole voice.
+CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
+DRUM_CHANNEL = 10
+BARS_PER_LINE = 4  # of the layout `voices`
+DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)  # of metres
+MAX_NUMERATOR = 255  # a byte in MIDI
+DEFAULT_METER = (4, 4)
+DEFAULT_TEMPO = 480  # in quarters of a beat a minute: 120 quarters
+# All characters that a tune can have. A test holds it against the converter's output.
+ALPHABET = "".join(
+    sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
+)
+
+VOICE_ID = re.compile(r"[0-9]{1,3}")
+VOICE_LINE = re.compile(r"V:([0-9]{1,3})")
+MIDI_LINE = re.compile(r"%%MIDI (program|channel) ([0-9]{1,3})")
+MIDI_RANGES = {"program": (0, 127), "channel": (1, 16)}
+VOICE_MARK = re.compile(r"\[V:([^\]\n]*)\]")
+INLINE_FIELD = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
+SILENCE = re.compile(r"(z[0-9/]*)*")
+NOTE = re.compile(r"([_=^]{0,2})(([A-Ga-g])[,']*)")
+ELEMENT = re.compile(
+    r"""(?P<tuplet>\(\d(?::\d?)?(?::\d?)?)
+      | (?P<rest>z)(?P<rest_length>\d{0,5}(?:/\d{0,5})?)
+      | (?:\[(?P<chord>(?:[_=^]{0,2}[A-Ga-g][,']{0,6}){1,128})\]
+          |(?P<note>[_=^]{0,2}[A-Ga-g][,']{0,6}))
+        (?P<length>\d{0,5}(?:/\d{0,5})?)(?P<tie>-?)""",
+    re.VERBOSE | re.ASCII,
+)
+_TUPLET = re.compile(r"\(3(?::2?)?(?::(\d?))?", re.ASCII)
+_METER = re.compile(rf"([0-9]{{1,3}})/({'|'.join(map(str, DENOMINATORS))})")
+_TEMPO = re.compile(r"1/(4|16)=([0-9]{1,5})")
 
 
 class AbcError(ValueError):
@@ -61,6 +101,11 @@ class Segment(NamedTuple):
     tied: bool = False
 
 
+def plain_text(text: str) -> str:
+    """Returns text without byte order mark and carriage returns: lines end in a newline."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
 @lru_cache(maxsize=8192)
 def length_text(ticks: int) -> str:
     """Returns a length in units, halves or quarters of a unit: ``, `5`, `/`, `7/2`, `3/4`.
@@ -75,6 +120,24 @@ def length_text(ticks: int) -> str:
     if share.denominator == 1:
         return number
     return "/" if share == Fraction(1, 2) else f"{number}/{share.denominator}"
+
+
+@lru_cache(maxsize=4096)
+def length_ticks(length: str, in_tuplet: bool = False) -> int:
+    """Returns the ticks of a length such as `3/2`; 0 where it is not a whole number of ticks."""
+    number, slash, divisor = length.partition("/")
+    unit = TICKS_PER_TUPLET_UNIT if in_tuplet else TICKS_PER_UNIT
+    below = int(divisor or 2) if slash else 1
+    if below == 0:
+        return 0
+    ticks, remainder = divmod(int(number or 1) * unit, below)
+    return 0 if remainder else ticks
+
+
+def tuplet_items(text: str) -> int:
+    """Returns how many elements `(3` or `(3:2:4` holds; 0 if it is no tuplet of ours."""
+    match = _TUPLET.fullmatch(text)
+    return int(match[1] or 3) if match else 0
 
 
 def rest_text(ticks: int) -> str:
@@ -106,3 +169,50 @@ def spell(pitch: int, sharps: int) -> tuple[str, int, str]:
     octave = (pitch - alteration - LETTER_PITCH_CLASS[letter]) // 12 - 5  # C = MIDI 60 = octave 0
     name = letter + "," * -octave if octave <= 0 else letter.lower() + "'" * (octave - 1)
     return letter, alteration, name
+
+
+@lru_cache(maxsize=8192)
+def note_names(text: str) -> tuple[tuple[str, str, int], ...]:
+    """Splits names of notes into (accidental, letter, MIDI pitch without any accidental)."""
+    return tuple(
+        (sign, letter.upper(), natural_pitch(name)) for sign, name, letter in NOTE.findall(text)
+    )
+
+
+@lru_cache(maxsize=1024)
+def natural_pitch(name: str) -> int:
+    """Returns the MIDI pitch of a letter with octave marks, such as `c'`, without accidental."""
+    letter = name[0].upper()
+    octave = name.count("'") - name.count(",") + (name[0] != letter)
+    return 60 + 12 * octave + LETTER_PITCH_CLASS[letter]
+
+
+def read_meter(text: str) -> tuple[int, int] | None:
+    """Returns numerator and denominator of `3/4`; None if it is no metre of the dialect."""
+    match = _METER.fullmatch(text)
+    if not match or not 1 <= int(match[1]) <= MAX_NUMERATOR:
+        return None
+    return int(match[1]), int(match[2])
+
+
+def meter_ticks(numerator: int, denominator: int) -> int:
+    """Returns the length of a full bar."""
+    return numerator * TICKS_PER_WHOLE // denominator
+
+
+def read_tempo(text: str) -> int:
+    """Returns the quarters of a beat a minute of `1/4=120` or `1/16=483`, or 0."""
+    match = _TEMPO.fullmatch(text)
+    return int(match[2]) * (4 if match[1] == "4" else 1) if match else 0
+
+
+def tempo_text(quarters_of_a_beat: int) -> str:
+    """Returns what `Q:` says: beats of a quarter, or of a sixteenth where that gives a fraction.
+
+    abc2midi and abcjs floor a fraction of a beat a minute; in sixteenths all three read it.
+
+    Args:
+        quarters_of_a_beat: Tempo in quarters of a beat a minute: 480 is `1/4=120`.
+    """
+    beats, rest = divmod(quarters_of_a_beat, 4)
+    return f"1/16={quarters_of_a_beat}" if rest else f"1/4={beats}"

@@ -62,13 +62,13 @@ def _run_stages(
     from .corpus import CorpusStages
 
     datasets.disable_caching()
-    layout = settings.convert.layout
+    conversion = Conversion()
     _link_shards(folder)
     converted = convert_collection(
-        [source], folder / "1_abc", conversion=Conversion(layout), workers=workers
+        [source], folder / "1_abc", conversion=conversion, workers=workers
     )
-    conversion = write_summary(folder / "1_abc", converted, layout)
-    corpus = CorpusStages(settings, folder, converted.shards, conversion, workers)
+    summary = write_summary(folder / "1_abc", converted, conversion.layout)
+    corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
     if converted.n_files:
         corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
     stages = corpus.run()

@@ -19,17 +19,9 @@ from .tokens import TokenSettings
 
 
 @dataclass(frozen=True)
-class ConvertSettings:
-    """Stage 1; the layout of its text is one of `tune.LAYOUTS`."""
-
-    layout: str = "bars"
-
-
-@dataclass(frozen=True)
 class DataSettings:
     """All settings of a data preset, as configs/data_*.yaml has them."""
 
-    convert: ConvertSettings = field(default_factory=ConvertSettings)
     clean: CleanSettings = field(default_factory=CleanSettings)
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
     filter: FilterSettings = field(default_factory=FilterSettings)

@@ -10,8 +10,8 @@ from symusic.core import ScoreTick
 
 from .drop_reasons import DropReason
 from .midi_file import Limits, MidiError
-from .notation import SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
-from .tune import DENOMINATORS, Meter
+from .notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
+from .tune import Meter
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not

@@ -1,13 +1,4 @@
-"""Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code.
-
-`char`  one token per character of the dialect: lossless, since the alphabet is the dialect's own.
-`char64` the most frequent characters of the train split, 64 tokens in all: study A's vocabulary.
-        What is beyond becomes `<unk>`, and is counted; not lossless on text of other dialects.
-`note`  one token per note name with accidental and octave, length, voice mark, header field (study
-        B's idea), lossless: what is rare falls back to characters.
-`bpe`   byte-pair merges, learned from the train split only, never across a bar line or line end.
-`model` none of its own: that of a trained model, for fine-tuning; see model_tokens.py.
-"""
+"""Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code."""
 
 from __future__ import annotations
 
@@ -20,14 +11,42 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from .notation import ALPHABET
+
 PAD, UNK, END = "<pad>", "<unk>", "<|endoftext|>"
 SPECIAL_TOKENS = (PAD, UNK, END)
-# All that `tune.print_tune` can write. A test holds it against the converter's output.
-DIALECT_ALPHABET = "".join(
-    sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
-)
-TOKENIZERS = ("char", "char64", "bpe", "note")
-OF_MODEL = "model"
+
+
+@dataclass(frozen=True)
+class TokenizerKind:
+    """A tokenizer that can be had.
+
+    Attributes:
+        name: As `tokens.tokenizer` of a data preset has it.
+        label: In figures.
+        about: What it is, in a line.
+    """
+
+    name: str
+    label: str
+    about: str
+
+
+# The one table of them; `train_tokenizer` makes them.
+TOKENIZERS = {
+    kind.name: kind
+    for kind in (
+        # lossless, since the alphabet is the dialect's own
+        TokenizerKind("char", "characters", "one token per character of the dialect"),
+        # study A's vocabulary; what is beyond becomes `<unk>`, and is counted
+        TokenizerKind("char64", "64 characters", "the most frequent characters, 64 tokens in all"),
+        # study B's idea; lossless, since what is rare falls back to characters
+        TokenizerKind("note", "notes", "one token per note name, length, voice mark, header field"),
+        # learned from the train split only, never across a bar line or line end
+        TokenizerKind("bpe", "byte pairs", "byte-pair merges within a bar"),
+    )
+}
+OF_MODEL = "model"  # none of its own: that of a trained model, for fine-tuning; see model_tokens.py
 _CHAR64_SIZE = 64
 # What `note` keeps whole: header fields, voice marks, notes with accidental and octave, lengths.
 NOTE_UNITS = (
@@ -60,10 +79,13 @@ class TokenSettings:
 
     def __post_init__(self, folder: Path | None) -> None:
         object.__setattr__(self, "folder", folder)
-        known = (*TOKENIZERS, OF_MODEL)
-        if self.tokenizer not in known:
-            raise ValueError(f"tokenizer is {self.tokenizer!r}, expected one of {known}")
-        smallest = len(SPECIAL_TOKENS) + len(DIALECT_ALPHABET) + 1
+        if self.tokenizer not in (*TOKENIZERS, OF_MODEL):
+            known = "; ".join(f"{kind.name} ({kind.about})" for kind in TOKENIZERS.values())
+            raise ValueError(
+                f"tokenizer is {self.tokenizer!r}, expected one of: {known}; {OF_MODEL} (that of a "
+                "trained model)"
+            )
+        smallest = len(SPECIAL_TOKENS) + len(ALPHABET) + 1
         if self.tokenizer == "bpe" and not smallest <= self.vocab_size <= 2**16:
             raise ValueError(
                 f"vocab_size is {self.vocab_size}, expected {smallest} to 65536 for tokenizer bpe"
@@ -82,7 +104,7 @@ def train_tokenizer(
     """
     if settings.tokenizer == OF_MODEL:
         return _load_tokenizer(settings.folder, context_length)
-    alphabet = DIALECT_ALPHABET
+    alphabet = ALPHABET
     if settings.tokenizer == "char64":
         alphabet = _most_frequent(texts, _CHAR64_SIZE - len(SPECIAL_TOKENS))
     vocab = {token: i for i, token in enumerate([*SPECIAL_TOKENS, *alphabet])}
@@ -104,7 +126,7 @@ def train_tokenizer(
         trainer = trainers.BpeTrainer(
             vocab_size=settings.vocab_size,
             special_tokens=list(SPECIAL_TOKENS),
-            initial_alphabet=list(DIALECT_ALPHABET),
+            initial_alphabet=list(ALPHABET),
             show_progress=False,
         )
         backend.train_from_iterator(texts, trainer)

@@ -6,29 +6,34 @@ Two layouts of the same tune are read and written, and converted into each other
 `bars`    one line per bar, `[V:1]...|[V:2]...|`; voices that rest in the bar are left out. Models
           train on it: a short context then sees all voices at once.
 
-Bars stay text here, so that re-laying cannot lose anything; `read_bars` reads their notes.
+Bars stay text here, so that neither layout can lose anything; `read_bars` reads their notes.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from .bar_reader import BarReader
-from .notation import TICKS_PER_WHOLE, AbcError, Segment, rest_text
+from .notation import (
+    BARS_PER_LINE,
+    CHORD_ATTACK_LINE,
+    DENOMINATORS,
+    DRUM_CHANNEL,
+    FIRST_LINE,
+    MAX_NUMERATOR,
+    TICKS_PER_WHOLE,
+    UNIT_LINE,
+    AbcError,
+    Segment,
+    meter_ticks,
+    read_meter,
+    rest_text,
+    tempo_text,
+)
 
 LAYOUTS = ("bars", "voices")
-BARS_PER_LINE = 4  # of the voices layout
-FIRST_LINE = "X:1"
-UNIT_LINE = "L:1/16"
-# Without it abc2midi plays each chord as an arpeggio and a very short one shifts the whole voice.
-CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
-
-DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
-_METER = re.compile(rf"([0-9]{{1,3}})/({'|'.join(map(str, DENOMINATORS))})")
-MAX_NUMERATOR = 255  # a byte in MIDI
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Meter:
     @property
     def ticks(self) -> int:
         """Length of a full bar in ticks (`notation.TICKS_PER_QUARTER` a quarter note)."""
-        return self.numerator * TICKS_PER_WHOLE // self.denominator
+        return meter_ticks(self.numerator, self.denominator)
 
     def __str__(self) -> str:
         return f"{self.numerator}/{self.denominator}"
@@ -59,11 +64,11 @@ class Meter:
     @classmethod
     def parse(cls, text: str, line: int = 1, column: int = 1) -> Meter:
         """Reads `3/4`; raises `AbcError` for anything else."""
-        match = _METER.fullmatch(text)
-        if not match or not 1 <= int(match[1]) <= MAX_NUMERATOR:
+        found = read_meter(text)
+        if not found:
             expected = f"expected one such as 4/4, of at most {MAX_NUMERATOR} beats"
             raise AbcError(f"metre {text!r}, {expected}", line, column)
-        return cls(int(match[1]), int(match[2]))
+        return cls(*found)
 
 
 @dataclass
@@ -83,7 +88,7 @@ class Voice:
     @property
     def is_drums(self) -> bool:
         """Whether the voice is the drum kit."""
-        return self.channel == 10
+        return self.channel == DRUM_CHANNEL
 
 
 @dataclass
@@ -131,11 +136,9 @@ def instruments(tune: Tune) -> dict[str, Any]:
     }
 
 
-def _tempo_text(quarters_per_minute: Fraction) -> str:
-    if quarters_per_minute.denominator == 1:
-        return f"1/4={quarters_per_minute}"
-    # abc2midi and abcjs floor a fraction of a beat a minute; in sixteenths all three read it.
-    return f"1/16={int(quarters_per_minute * 4)}"
+def tempo_line(quarters_per_minute: Fraction) -> str:
+    """Returns the field `Q:1/4=120` of a tempo."""
+    return f"Q:{tempo_text(int(quarters_per_minute * 4))}"
 
 
 def print_tune(tune: Tune, layout: str = "bars") -> str:
@@ -147,7 +150,7 @@ def print_tune(tune: Tune, layout: str = "bars") -> str:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    head = [FIRST_LINE, f"M:{tune.meters[0]}", UNIT_LINE, f"Q:{_tempo_text(tune.tempos[0])}"]
+    head = [FIRST_LINE, f"M:{tune.meters[0]}", UNIT_LINE, tempo_line(tune.tempos[0])]
     head += [CHORD_ATTACK_LINE, f"K:{tune.key}"]
     body = _print_bars(tune) if layout == "bars" else _print_voices(tune)
     return "\n".join(head + body) + "\n"
@@ -167,7 +170,7 @@ def _print_bars(tune: Tune) -> list[str]:
     names = [f"[V:{number}]" for number in range(1, len(tune.voices) + 1)]
     for bar, ticks in enumerate(tune.bar_ticks()):
         meter = f"[M:{tune.meters[bar]}]" if bar and bar in tune.meters else ""
-        tempo = f"[Q:{_tempo_text(tune.tempos[bar])}]" if bar and bar in tune.tempos else ""
+        tempo = f"[{tempo_line(tune.tempos[bar])}]" if bar and bar in tune.tempos else ""
         line = []
         for name, voice in zip(names, tune.voices, strict=True):
             if text := voice.bars[bar]:
@@ -191,7 +194,7 @@ def _print_voices(tune: Tune) -> list[str]:
         if bar in tune.meters and len(tune.meters) > 1:
             lines.append(f"M:{tune.meters[bar]}")
         if bar in tune.tempos and (bar or len(tune.tempos) > 1):
-            lines.append(f"Q:{_tempo_text(tune.tempos[bar])}")
+            lines.append(tempo_line(tune.tempos[bar]))
         if lines:
             lines.append(UNIT_LINE)
     breaks = [*(bar for bar, lines in fields.items() if lines and bar), tune.n_bars]

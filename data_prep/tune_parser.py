@@ -6,29 +6,40 @@ import re
 from fractions import Fraction
 
 from .bar_reader import BarReader
-from .notation import KEYS, SHORTEST_TICKS, AbcError
-from .tune import CHORD_ATTACK_LINE, UNIT_LINE, Meter, Tune, Voice
+from .notation import (
+    CHORD_ATTACK_LINE,
+    DEFAULT_METER,
+    DEFAULT_TEMPO,
+    DRUM_CHANNEL,
+    INLINE_FIELD,
+    KEYS,
+    MIDI_LINE,
+    MIDI_RANGES,
+    SHORTEST_TICKS,
+    SILENCE,
+    UNIT_LINE,
+    VOICE_ID,
+    VOICE_LINE,
+    VOICE_MARK,
+    AbcError,
+    plain_text,
+    read_tempo,
+)
+from .tune import Meter, Tune, Voice, tempo_line
 
-DEFAULT_QUARTERS_PER_MINUTE = Fraction(120)
 MAX_VOICE_BARS = 4_000_000  # more than what `midi_file.Limits` let be written
 
-_TEMPO = re.compile(r"1/(4|16)=([0-9]{1,5})")
-_VOICE_ID = re.compile(r"[0-9]{1,3}")
-_VOICE_LINE = re.compile(r"V:([0-9]{1,3})")
-_MIDI_LINE = re.compile(r"%%MIDI (program|channel) ([0-9]{1,3})")
 _BAR_LINE = re.compile(r"\|\]|\|")
-_SILENCE = re.compile(r"(z[0-9/]*)*")
-_VOICE_MARK = re.compile(r"\[V:([^\]\n]*)\]")
-_INLINE = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
 
 
 def parse_tune(abc: str) -> Tune:
     """Reads a tune of our dialect in either layout.
 
-    Bars are kept as text here; `read_bars` reads their notes.
+    Bars are kept as text here; `read_bars` reads their notes. Lines may end as on any machine.
 
     Raises:
-        AbcError: With line and column, where the text leaves the dialect.
+        AbcError: With line and column, where the text leaves the dialect, or voices disagree on the
+            metre or tempo of a bar.
     """
     return _Parser(abc).tune()
 
@@ -37,7 +48,7 @@ class _Parser:
     """Reads line by line; the state is the voice and the bar that the next bar text belongs to."""
 
     def __init__(self, abc: str) -> None:
-        self.lines = abc.split("\n")
+        self.lines = plain_text(abc).split("\n")
         self.key: str | None = None
         self.meters: dict[int, Meter] = {}
         self.tempos: dict[int, Fraction] = {}
@@ -54,9 +65,9 @@ class _Parser:
                 continue
             if self.key is None:
                 self._header_line(text, number)
-            elif (match := _VOICE_LINE.fullmatch(text)) and not self.bars_layout:
+            elif (match := VOICE_LINE.fullmatch(text)) and not self.bars_layout:
                 self._open_voice(int(match[1]), number)
-            elif match := _MIDI_LINE.fullmatch(text):
+            elif match := MIDI_LINE.fullmatch(text):
                 self._midi_line(match, number)
             elif text[:2] in ("M:", "Q:", "L:") and not self.bars_layout:
                 self._field_line(text, number)
@@ -71,8 +82,8 @@ class _Parser:
         self._check_size(len(self.lines))
         for voice in self.voices.values():
             voice.bars += [""] * (n_bars - len(voice.bars))
-        self.meters.setdefault(0, Meter(4, 4))
-        self.tempos.setdefault(0, DEFAULT_QUARTERS_PER_MINUTE)
+        self.meters.setdefault(0, Meter(*DEFAULT_METER))
+        self.tempos.setdefault(0, Fraction(DEFAULT_TEMPO, 4))
         voices = list(self.voices.values())
         return Tune(self.key, self.meters, self.tempos, voices, self._pickup(voices), self.origins)
 
@@ -99,13 +110,20 @@ class _Parser:
         if text[0] == "L":
             _check_unit(value, number)
         elif text[0] == "Q":
-            self.tempos[bar] = _parse_tempo(value, number, 3)
+            self._change_tempo(bar, _parse_tempo(value, number, 3), number, 1)
         else:
             self._change_meter(bar, Meter.parse(value, number, 3), number, 1)
 
     def _change_meter(self, bar: int, meter: Meter, number: int, column: int) -> None:
-        if self.meters.setdefault(bar, meter) != meter:
-            raise AbcError("voices disagree on the metre of the bar", number, column)
+        before = self.meters.setdefault(bar, meter)
+        if before != meter:
+            raise _disagreement("metre", bar, f"M:{before}", f"M:{meter}", number, column)
+
+    def _change_tempo(self, bar: int, tempo: Fraction, number: int, column: int) -> None:
+        before = self.tempos.setdefault(bar, tempo)
+        if before != tempo:
+            texts = tempo_line(before), tempo_line(tempo)
+            raise _disagreement("tempo", bar, *texts, number, column)
 
     def _pickup(self, voices: list[Voice]) -> int | None:
         """Returns the length of a short first bar on which all voices agree."""
@@ -131,7 +149,8 @@ class _Parser:
         value, program = int(match[2]), match[1] == "program"
         if self.voice is None or self.bars_layout:
             raise AbcError("%%MIDI program or channel outside a voice's head", number)
-        if not (0 <= value <= 127 if program else 1 <= value <= 16):
+        low, high = MIDI_RANGES[match[1]]
+        if not low <= value <= high:
             raise AbcError(f"{match[0]!r}: program is 0-127, channel 1-16", number)
         if program:
             self.voice.program = value
@@ -139,7 +158,7 @@ class _Parser:
             raise AbcError(f"{match[0]!r}: the voice has channel {self.voice.channel}", number)
         else:
             self.voice.channel = value
-            self.voice.program = None if value == 10 else self.voice.program
+            self.voice.program = None if value == DRUM_CHANNEL else self.voice.program
 
     def _bars_line(self, text: str, number: int) -> None:
         """Reads one bar of the bars layout: the voices it names; the others rest."""
@@ -150,11 +169,11 @@ class _Parser:
         position = 0
         while position < len(text):
             column = position + 1
-            match = _VOICE_MARK.match(text, position)
+            match = VOICE_MARK.match(text, position)
             if not match:
                 raise AbcError("expected [V:n] at the start of a voice's bar", number, column)
             name = match[1]
-            voice = self.voices.get(int(name)) if _VOICE_ID.fullmatch(name) else None
+            voice = self.voices.get(int(name)) if VOICE_ID.fullmatch(name) else None
             if voice is None:
                 raise AbcError(f"voice {name!r} was not declared", number, column)
             if len(voice.bars) > bar:
@@ -193,17 +212,18 @@ class _Parser:
         bars = self.voices[voice_id].bars
         bar = len(bars)
         # asked first, since nearly no bar begins so
-        while text.startswith("[", start) and (match := _INLINE.match(text, start, stop)):
+        while text.startswith("[", start) and (match := INLINE_FIELD.match(text, start, stop)):
             if match[1] == "M":
                 meter = Meter.parse(match[2], number, start + 4)
                 self._change_meter(bar, meter, number, start + 1)
             elif match[1] == "Q":
-                self.tempos[bar] = _parse_tempo(match[2], number, start + 4)
+                tempo = _parse_tempo(match[2], number, start + 4)
+                self._change_tempo(bar, tempo, number, start + 1)
             else:
                 raise AbcError("[V:] inside a bar", number, start + 1)
             start = match.end()
         body = text[start:stop]
-        if body[:1] in ("", "z") and _SILENCE.fullmatch(body):
+        if body[:1] in ("", "z") and SILENCE.fullmatch(body):
             if not bar and body:
                 self.first_rests.update(
                     s.end for s in BarReader(self.key).read(body, number, start + 1)[-1:]
@@ -213,13 +233,18 @@ class _Parser:
         self.origins[voice_id - 1, bar] = (number, start + 1)
 
 
+def _disagreement(name: str, bar: int, before: str, found: str, line: int, column: int) -> AbcError:
+    message = f"voices disagree on the {name} of bar {bar + 1}: {found}, after {before}"
+    return AbcError(message, line, column)
+
+
 def _check_unit(value: str, line: int) -> None:
     if value != UNIT_LINE[2:]:
         raise AbcError(f"unit {value!r}, expected {UNIT_LINE[2:]}", line, 3)
 
 
 def _parse_tempo(text: str, line: int, column: int) -> Fraction:
-    match = _TEMPO.fullmatch(text)
-    if not match or int(match[2]) == 0:
+    tempo = read_tempo(text)
+    if not tempo:
         raise AbcError(f"tempo {text!r}, expected 1/4=120 or 1/16=483", line, column)
-    return Fraction(int(match[2])) * (1 if match[1] == "4" else Fraction(1, 4))
+    return Fraction(tempo, 4)

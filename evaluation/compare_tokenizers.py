@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.explain import explain
+from data_prep.tokens import TOKENIZERS
 
 from .finished_run import FinishedRun, interval, open_runs, ratio_interval, song_draws
 
@@ -59,10 +60,12 @@ def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
                 drawn[id(row)] = (draws @ bits) / (draws @ count)
         logger.info("%s: %.4f bits a note", row["run"], row["bits_per_note"]["value"])
         rows.append(row)
+    used = {row["tokenizer"] for row in rows}
     return {
         "split": SPLIT,
         "seed": SEED,
         "n_songs": len(digests),
+        "labels": {kind.name: kind.label for kind in TOKENIZERS.values() if kind.name in used},
         "runs": rows,
         "differences": [
             _difference(row, other, drawn)

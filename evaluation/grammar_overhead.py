@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from modeling.constrained_abc import TokenGrammar, TuneLogitsProcessor
+from modeling.grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
 
 from .metrics import mean_interval
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from modeling.constrained_abc import TokenGrammar
-from modeling.grammar_abc import TuneGrammar
-from modeling.relay_abc import cut_to_whole_bars, export_tune
+from modeling.export_abc import cut_to_whole_bars, export_tune
+from modeling.grammar_abc_decoding import TokenGrammar
+from modeling.grammar_abc_tune import TuneGrammar
 
 from .prompts import beginning
 

@@ -174,7 +174,8 @@ def draw(scores: torch.Tensor) -> torch.Tensor:
 def chooser(processors: LogitsProcessorList) -> Any:
     """The processor that can be asked token by token, if what else there is cuts nothing off.
 
-    Such a one has `begin`, which gives the states of the rows, and `choose`: constrained_abc.py.
+    Such a one has `begin`, which gives the states of the rows, and `choose`: see
+    grammar_abc_decoding.py.
     """
     asked = [each for each in processors if hasattr(each, "choose")]
     others = {type(each) for each in processors if not hasattr(each, "choose")}
@@ -241,6 +242,9 @@ def sample(
             if not is_plain or is_last or not end_ids.isdisjoint(tokens.tolist()):
                 is_open = is_open & ~stopping_criteria(input_ids, None)
                 all_open = bool(is_open.all())
+                if ends:  # a row that has stopped is filled up, not chosen
+                    rows = zip(states, is_open.tolist(), strict=False)
+                    states = [state if still_open else None for state, still_open in rows]
             if streamer is not None:
                 streamer.put(tokens.cpu())
             if not all_open and not is_open.any():

@@ -4,13 +4,13 @@ import difflib
 import math
 from dataclasses import dataclass
 
-from .relay_abc import (
+from .export_abc import check_meter
+from .notation_abc import (
     CHORD_ATTACK_LINE,
     DRUM_CHANNEL,
     FIRST_LINE,
     KEYS,
     UNIT_LINE,
-    check_meter,
     tempo_text,
 )
 

@@ -25,17 +25,10 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
-from .constrained_abc import TokenGrammar, TuneLogitsProcessor
-from .grammar_abc import ALPHABET
+from .export_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
+from .grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
 from .header_abc import FIRST_BAR, Line, header_lines
-from .relay_abc import (
-    CHORD_ATTACK_LINE,
-    FIRST_LINE,
-    check_beginning,
-    cut_after_end,
-    cut_to_whole_bars,
-    export_tune,
-)
+from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE, plain_text
 
 TASK = "abc-music"
 WISHES = ("meter", "key", "tempo", "instruments", "prompt")
@@ -198,6 +191,7 @@ class AbcMusicPipeline(Pipeline):
     def _encode_prompt(self, prompt: str) -> list[int]:
         if not isinstance(prompt, str):
             raise ValueError(f"prompt is {prompt!r}, expected ABC text")
+        prompt = plain_text(prompt)
         try:
             check_beginning(prompt)
         except ValueError as error:
@@ -224,7 +218,7 @@ class AbcMusicPipeline(Pipeline):
     @property
     def has_grammar(self) -> bool:
         """Whether the tokenizer has all characters of the dialect, which the grammar needs."""
-        return set(self._token_texts) >= ALPHABET
+        return set(self._token_texts) >= set(ALPHABET)
 
     @functools.cached_property
     def grammar(self) -> TokenGrammar:

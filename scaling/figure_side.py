@@ -11,7 +11,6 @@ from .figure_style import family_style, set_log_ticks, short_count
 from .runs_table import TableError
 
 GROUPS = {"copied": ("a copy in train", "^"), "clean": ("no copy in train", "o")}
-TOKENIZER_NAMES = {"char": "characters", "note": "notes", "bpe": "byte pairs"}
 
 
 def draw_leakage(content: dict) -> Figure:
@@ -90,7 +89,10 @@ def draw_tokenizers(content: dict) -> Figure:
     if not runs:
         raise TableError("tokenizers.json has no run; run evaluation.compare_tokenizers again")
     archs = sorted({run["arch"] for run in runs})
-    names = [name for name in TOKENIZER_NAMES if any(run["tokenizer"] == name for run in runs)]
+    # in the order of their table, whose labels the file repeats; a name that it lacks is its label
+    given = content.get("labels", {})
+    names = list(dict.fromkeys([*given, *(run["tokenizer"] for run in runs)]))
+    labels = {name: given.get(name, name) for name in names}
     seeds = sorted({run["seed"] for run in runs})
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -105,7 +107,7 @@ def draw_tokenizers(content: dict) -> Figure:
             _mark(axes, place, bits["value"], bits["interval_95"], *look)
         handle = {"color": style.colour, "marker": style.marker, "mfc": style.fill, "ls": "none"}
         axes.add_line(Line2D([], [], label=f"{style.name}: {_shapes(runs, arch)}", **handle))
-    axes.set_xticks(range(len(names)), [_tick(runs, name) for name in names])
+    axes.set_xticks(range(len(names)), [_tick(runs, name, labels[name]) for name in names])
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.grid(visible=False, axis="x")
     axes.set_ylabel("Validation loss (bits per note)")
@@ -116,7 +118,7 @@ def draw_tokenizers(content: dict) -> Figure:
             f"{content['n_songs']} {content['split']} songs, the same for all; each run read about "
             f"{short_count(runs[0]['n_chars_seen'])} characters of text. Bars: 95 % over songs; a "
             "mark a seed. Of byte pairs an upper bound: one way to cut the text is scored.",
-            *_difference_notes(content["differences"]),
+            *_difference_notes(content["differences"], labels),
         ],
     )
     return figure
@@ -126,15 +128,14 @@ def _shapes(runs: Sequence[dict], arch: str) -> str:
     return ", ".join(sorted({run["size"] for run in runs if run["arch"] == arch}))
 
 
-def _tick(runs: Sequence[dict], name: str) -> str:
+def _tick(runs: Sequence[dict], name: str, label: str) -> str:
     run = next(run for run in runs if run["tokenizer"] == name)
     return (
-        f"{TOKENIZER_NAMES[name]}\nvocabulary {run['vocab_size']:,}\n"
-        f"context {run['context_chars']:,.0f} characters"
+        f"{label}\nvocabulary {run['vocab_size']:,}\ncontext {run['context_chars']:,.0f} characters"
     )
 
 
-def _difference_notes(differences: Sequence[dict]) -> list[str]:
+def _difference_notes(differences: Sequence[dict], labels: dict[str, str]) -> list[str]:
     """One sentence: each tokenizer less characters, a value a seed."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in differences:
@@ -142,7 +143,7 @@ def _difference_notes(differences: Sequence[dict]) -> list[str]:
         text = f"{entry['bits_per_note']:+.2f} [{low:+.2f}, {high:+.2f}]"
         found.setdefault((entry["arch"], entry["tokenizer"]), []).append(text)
     parts = [
-        f"{family_style(arch, 0).name}, {TOKENIZER_NAMES[name]} {' and '.join(values)}"
+        f"{family_style(arch, 0).name}, {labels[name]} {' and '.join(values)}"
         for (arch, name), values in sorted(found.items())
     ]
     return [f"Less characters, paired, a value a seed: {'; '.join(parts)}."] if parts else []

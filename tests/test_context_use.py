@@ -198,6 +198,7 @@ def test_tokenizers_are_compared_on_the_same_songs_by_notes(runs, work):
     assert bits["value"] == pytest.approx(expected, rel=1e-4)
     assert bits["interval_95"][0] < bits["value"] < bits["interval_95"][1]
     assert content["differences"] == []
+    assert content["labels"] == {"char": "characters"}
 
 
 @pytest.mark.parametrize("command", [context_use, leakage, compare_tokenizers])

@@ -30,10 +30,11 @@ from data_prep.convert_file import convert_file
 from data_prep.corpus import CorpusStages
 from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.midi_to_abc import MidiError, midi_to_abc
+from data_prep.notation import ALPHABET
 from data_prep.settings import load_settings
 from data_prep.sources import SourceError, open_source
 from data_prep.split import SPLITS, SplitSettings, split_of
-from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from data_prep.tokens import TokenSettings, train_tokenizer
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
 from data_prep.tune_rows import clean_row, clean_rows, filter_rows
@@ -103,8 +104,8 @@ def test_tokens_decode_to_the_same_abc(made):
 def test_alphabet_is_what_the_converter_can_write_and_no_more_than_it_needs(made):
     root, _ = made
     used = {c for split in SPLITS for row in rows(root, "4_split", split) for c in row["abc"]}
-    assert used <= set(DIALECT_ALPHABET)
-    assert len(DIALECT_ALPHABET) < 64
+    assert used <= set(ALPHABET)
+    assert len(ALPHABET) < 64
 
 
 def test_blocks_hold_every_song_from_its_beginning(tmp_path):

@@ -29,7 +29,7 @@ from evaluation.judges import Jury, judge_all, judge_texts, read_texts
 from evaluation.model_report import verdicts_of
 from evaluation.sandbox import SYSTEM_PATHS
 from evaluation.tables import validity_table
-from modeling.relay_abc import export_tune, tie_lengths
+from modeling.export_abc import export_tune, tie_lengths
 
 ROOT = Path(__file__).parent.parent
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"

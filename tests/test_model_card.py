@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from test_modeling_hub import FAMILIES
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import modeling
-from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from data_prep.notation import ALPHABET
+from data_prep.tokens import TokenSettings, train_tokenizer
 from model_cards.publish import check_files, main, publish
 from scaling.tables import fill, laws_table, notes_list, sizes_table
 from training.checkpoints import write_manifest
@@ -30,19 +32,9 @@ WEIGHTS_AND_TEXT = {
     "tokenizer_config.json",
 }
 PIPELINE = {
-    f"{name}_abc.py"
-    for name in (
-        "relay",
-        "header",
-        "constrained",
-        "grammar",
-        "bar_grammar",
-        "header_grammar",
-        "limits",
-        "spelling",
-        "voices_grammar",
-    )
-} | {"pipeline_abc_music.py"}
+    *("pipeline_abc_music.py", "header_abc.py", "export_abc.py", "notation_abc.py"),
+    *(path.name for path in Path(modeling.__file__).parent.glob("grammar_abc_*.py")),
+}
 
 
 def record(model_type: str = "abc_gpt") -> dict:
@@ -90,7 +82,7 @@ def metrics(run) -> dict:
 
 def make_run(folder, model_type="abc_gpt", **changes):
     """A finished run with random weights, as training leaves it, and a pickle of the Trainer."""
-    tokenizer = train_tokenizer([TUNE, *DIALECT_ALPHABET], TokenSettings("char"), 256)
+    tokenizer = train_tokenizer([TUNE, *ALPHABET], TokenSettings("char"), 256)
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
     ids["pad_token_id"] = tokenizer.pad_token_id
     shape = {"vocab_size": len(tokenizer), **FAMILIES[model_type], **ids, **changes}
@@ -130,7 +122,7 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
-    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, bar_grammar_abc.py")
+    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, config.json")
     config = json.loads((run / "publish/generation_config.json").read_text())
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     assert config.items() >= sampling.items()

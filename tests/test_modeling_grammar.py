@@ -9,19 +9,16 @@ from test_converter_properties import pieces
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, set_seed
 
 import modeling  # noqa: F401  (registers our own families)
-from data_prep import notation
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc import midi_to_abc
-from data_prep.tokens import DIALECT_ALPHABET, TokenSettings, train_tokenizer
+from data_prep.tokens import TokenSettings, train_tokenizer
 from data_prep.tune import print_tune, read_bars
 from data_prep.tune_parser import parse_tune
-from modeling.constrained_abc import TokenGrammar, TuneLogitsProcessor
-from modeling.grammar_abc import ALPHABET, TuneGrammar
-from modeling.header_grammar_abc import MARK
-from modeling.limits_abc import DIALECT, GENERATION
-from modeling.relay_abc import to_voices
-from modeling.spelling_abc import length_text, spell
-from modeling.voices_grammar_abc import VoicesGrammar
+from modeling.export_abc import to_voices
+from modeling.grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
+from modeling.grammar_abc_header import MARK
+from modeling.grammar_abc_limits import DIALECT, GENERATION
+from modeling.grammar_abc_tune import TuneGrammar
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -179,45 +176,23 @@ def test_silence_at_the_end_does_not_make_a_tune_longer():
     assert "]" in grammar.follow(both)
 
 
-LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_real_tunes_are_accepted(tune_files, chorale, layout):
-    grammar = LAYOUTS[layout](DIALECT)
+def test_real_tunes_are_accepted(tune_files, chorale):
+    grammar = TuneGrammar(DIALECT)
     for midi in [chorale, *(file.read_bytes() for file in tune_files)]:
-        assert grammar.read(midi_to_abc(midi, layout=layout)).is_end
+        assert grammar.read(midi_to_abc(midi)).is_end
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(pieces())
 def test_all_that_the_converter_writes_is_accepted(midi):
-    for layout, grammar in LAYOUTS.items():
-        abc = midi_to_abc(midi, layout=layout)
-        if abc:
-            assert grammar(DIALECT).read(abc).is_end
+    abc = midi_to_abc(midi)
+    if abc:
+        assert TuneGrammar(DIALECT).read(abc).is_end
 
 
-def test_voices_repeat_the_bars_of_the_first():
-    one = "V:1\n%%MIDI program 40\nM:3/4\nL:1/16\nG4A4B4|G12|\nM:2/4\nL:1/16\nGABcGABc|G8-|G8|G8|\n"
-    one += "G8|G8|GABcGABc|]\n"
-    two = "V:2\n%%MIDI channel 10\n"
-    grammar = VoicesGrammar(GENERATION)
-    first = grammar.read(HEAD + one)
-    assert first.is_end
-    state = grammar.read(two, first)
-    assert grammar.closing(state) == (
-        "M:3/4\nL:1/16\nz12|z12|\nM:2/4\nL:1/16\nz8|z8|z8|z8|\nz8|z8|z8|]\n"
-    )
-    for text in ("G", "M:2", "M:3/4\nL:1/16\nG12|G12|]", "M:3/4\nL:1/16\nG12|\n"):
-        with pytest.raises(ValueError, match="expected"):
-            grammar.read(text, state)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("limits", "n"), [(GENERATION, 100), (DIALECT, 24)])
-def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
-    grammar = LAYOUTS[layout](limits)
+def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n):
+    grammar = TuneGrammar(limits)
     for seed in range(n):
         state, text = walk(grammar, seed, n_characters=(0, 20, 60, 120, 200, 400)[seed % 6])
         closing = grammar.closing(state)
@@ -228,13 +203,19 @@ def test_no_state_is_a_dead_end_and_all_ends_are_tunes(limits, n, layout):
             played = Score.from_midi(abc_to_midi(text + closing)).to("second")
             ends = [note.end for track in played.tracks for note in track.notes]
             assert max(ends) >= 4.0
-        if layout == "bars":
-            assert to_voices(text + closing) == print_tune(tune, "voices")
+        assert to_voices(text + closing) == print_tune(tune, "voices")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
-    grammar = LAYOUTS[layout](GENERATION)
+def test_second_change_of_a_bar_under_way_can_be_brought_to_its_end():
+    grammar = TuneGrammar(DIALECT)
+    # a single note sounds on, so that the bracket is no chord
+    state = grammar.read(HEAD + VOICES + "[V:1]G12-|\n[V:1][M:2/4][")
+    assert grammar.follow(state) == {"Q"}
+    assert grammar.closing(state).startswith("Q:")
+
+
+def test_way_to_the_end_stays_the_same_as_it_is_gone():
+    grammar = TuneGrammar(GENERATION)
     for seed in range(40):
         state, _ = walk(grammar, seed, n_characters=90)
         closing = grammar.closing(state)
@@ -244,9 +225,8 @@ def test_way_to_the_end_stays_the_same_as_it_is_gone(layout):
         assert state.is_end
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer, layout):
-    tokens = TokenGrammar.of(tokenizer, layout=layout)
+def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer):
+    tokens = TokenGrammar.of(tokenizer)
     grammar, n_in_bars = tokens.grammar, 0
     for seed in range(40):
         _, text = walk(grammar, seed, n_characters=250)
@@ -261,14 +241,6 @@ def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer, layout):
                 bound = grammar.bar_end_bound(state) + tokens.n_closing_tokens(behind)
                 assert n_tokens <= bound
     assert n_in_bars > 1000
-
-
-def test_spelling_and_lengths_are_those_of_data_prep():
-    for sharps in range(-6, 7):
-        assert [spell(p, sharps) for p in range(128)] == [
-            notation.spell(p, sharps) for p in range(128)
-        ]
-    assert all(length_text(t) == notation.length_text(t) for t in range(3, 600, 3))
 
 
 @pytest.fixture(scope="module", params=["char", "bpe", "note"])
@@ -303,10 +275,9 @@ def generate(model, tokenizer, tokens, prompts=None, n_new=200, seed=1, **more):
     out = model.generate(
         **inputs,
         max_new_tokens=n_new,
-        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         logits_processor=[processor],
-        **sampling,
+        **{"eos_token_id": tokenizer.eos_token_id} | sampling,
     )
     return out, processor
 
@@ -329,18 +300,6 @@ def test_model_that_knows_nothing_writes_whole_tunes(tokenizer, model_type):
         assert processor.counts.n_steps > processor.counts.n_replaced > 0
 
 
-def test_model_writes_whole_tunes_in_the_other_layout(tokenizer):
-    model, tokens = make_model(tokenizer), TokenGrammar.of(tokenizer, layout="voices")
-    for seed, n_new in enumerate((160, 400)):
-        out, _ = generate(model, tokenizer, tokens, ["", ""], n_new, seed)
-        for ids in out:
-            text = tokenizer.decode(ids, skip_special_tokens=True)
-            assert VoicesGrammar(GENERATION).read(text).is_end
-            assert not read_bars(parse_tune(text))[1]
-    with pytest.raises(ValueError, match="layout 'lines', expected one of bars, voices"):
-        TokenGrammar.of(tokenizer, layout="lines")
-
-
 @pytest.mark.parametrize("model_type", ["abc_gpt", "abc_lstm"])
 def test_asking_for_single_tokens_gives_what_the_mask_gives(tokenizer, model_type):
     model, tokens = make_model(tokenizer, model_type), TokenGrammar.of(tokenizer)
@@ -357,6 +316,21 @@ def test_asking_for_single_tokens_gives_what_the_mask_gives(tokenizer, model_typ
             **more,
         )
         assert torch.equal(fast, slow)
+
+
+def test_rows_that_have_stopped_are_chosen_no_more(tokenizer):
+    model, tokens = make_model(tokenizer), TokenGrammar.of(tokenizer)
+    texts = tokens.texts
+    stops = [token for token, text in enumerate(texts) if "G" in text or "]" in text]
+    ends = [tokenizer.eos_token_id, *stops]
+    out, processor = generate(
+        model, tokenizer, tokens, [HEAD, HEAD + VOICES], 200, eos_token_id=ends
+    )
+    n_prompt = len(tokenizer(HEAD + VOICES)["input_ids"]) + 1
+    written = out[:, n_prompt:]
+    n_written = int((written != tokenizer.pad_token_id).sum())
+    assert n_written < written.numel()
+    assert processor.counts.n_steps == n_written
 
 
 def test_beams_top_k_and_top_p_stay_in_the_dialect(tokenizer):
@@ -381,7 +355,6 @@ def test_prompt_is_gone_on_with_even_where_models_would_not_write_it(tokenizer):
 
 
 def test_tokenizer_without_all_characters_is_one_clear_error():
-    assert set(DIALECT_ALPHABET) == ALPHABET
     few = train_tokenizer(["X:1\nM:4/4\n"], TokenSettings("char64"), 64)
     with pytest.raises(
         ValueError, match=r"no tokens for the characters .* '#' '%' .* of the dialect"

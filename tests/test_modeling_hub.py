@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from transformers import (
     TrainingArguments,
     pipeline,
 )
+from transformers.dynamic_module_utils import get_relative_import_files
 
 import modeling
 
@@ -185,6 +187,13 @@ def test_padded_and_single_prompts_give_the_same_pipeline_text(model_type):
     batch = [texts[0]["generated_text"] for texts in write(prompts, batch_size=2, **options)]
     assert batch == alone
     assert all(text.startswith(p) for text, p in zip(batch, prompts, strict=True))
+
+
+def test_pipeline_is_saved_with_all_files_that_it_imports():
+    folder = Path(modeling.__file__).parent
+    copied = {Path(f).name for f in get_relative_import_files(folder / "pipeline_abc_music.py")}
+    grammar = {path.name for path in folder.glob("grammar_abc_*.py")}
+    assert copied == {"header_abc.py", "export_abc.py", "notation_abc.py"} | grammar
 
 
 STRANGER = """

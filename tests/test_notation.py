@@ -6,6 +6,8 @@ import pytest
 from data_prep.bar_reader import BarReader
 from data_prep.bar_writer import BarWriter
 from data_prep.notation import KEYS, AbcError, Segment, length_text, rest_text
+from data_prep.tune_parser import parse_tune
+from modeling.export_abc import check_beginning, export_tune
 
 
 def random_bar(rng: random.Random) -> list[Segment]:
@@ -110,3 +112,37 @@ def test_text_outside_the_dialect_is_named_with_its_place(text, message):
         BarReader("C").read(text, line=7, column=3)
     assert caught.value.line == 7
     assert caught.value.column >= 3
+
+
+HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\n"
+DUET = HEAD + "V:1\n%%MIDI program 0\nV:2\n%%MIDI program 1\n[V:1]C16|[V:2]E16|\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [("metre", "[M:3/4]", "[M:2/4]"), ("tempo", "[Q:1/4=90]", "[Q:1/4=60]")],
+)
+def test_voices_that_disagree_on_a_bar_are_refused_with_what_they_say(name, first, second):
+    abc = f"{DUET}[V:1]{first}C8|[V:2]{second}E8|]\n"
+    found = rf"line 12, .* disagree on the {name} of bar 2: {second[1:-1]}, after {first[1:-1]}"
+    with pytest.raises(AbcError, match=found):
+        parse_tune(abc)
+    with pytest.raises(ValueError, match=f"line 12: .* one {name} in all voices of the bar"):
+        export_tune(abc)
+    assert parse_tune(abc.replace(second, first)).n_bars == 2
+
+
+def test_voice_after_voice_they_may_not_disagree_on_the_tempo_either():
+    voices = [f"V:{n}\n%%MIDI program 0\nC16|\nQ:1/4=90\nL:1/16\nC16|]\n" for n in (1, 2)]
+    assert parse_tune(HEAD + "".join(voices)).tempos == {0: 120, 1: 90}
+    with pytest.raises(AbcError, match=r"line 16, .* tempo of bar 2: Q:1/4=60, after Q:1/4=90"):
+        parse_tune(HEAD + voices[0] + voices[1].replace("=90", "=60"))
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_line_ends_of_other_machines_and_byte_order_marks_are_read_as_nothing(newline):
+    abc = DUET + "[V:1]C16|[V:2]E16|]\n"
+    foreign = "\ufeff" + abc.replace("\n", newline)
+    assert parse_tune(foreign) == parse_tune(abc)
+    assert export_tune(foreign) == export_tune(abc)
+    check_beginning(foreign[: -len("16|]") - len(newline)])

@@ -72,6 +72,15 @@ def test_files_that_travel_to_the_hub_import_only_what_is_there():
             )
 
 
+def test_facts_of_the_dialect_are_one_file_that_stands_twice():
+    source, twin = ROOT / "data_prep/notation.py", ROOT / "modeling/notation_abc.py"
+    assert source.read_bytes() == twin.read_bytes(), f"cp {source} {twin}"
+    assert {name.split(".")[0] for name in imports(source)} <= {
+        "__future__",
+        *sys.stdlib_module_names,
+    }
+
+
 def test_optional_imports_stand_in_a_try():
     for name, module in OPTIONAL_IMPORTS.items():
         tree = ast.parse((ROOT / "modeling" / name).read_text("utf-8"))

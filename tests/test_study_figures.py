@@ -10,6 +10,7 @@ import pytest
 from run_notebook import execute
 from study_results import LAWS, SEEDS, SIZES, TOKENS, loss_of, make_results
 
+from data_prep.tokens import TOKENIZERS
 from scaling import fit, loss_curves, plots
 from scaling.families import FAMILIES
 from scaling.figure_style import family_style, rank_marker, shade_of_rank
@@ -64,6 +65,18 @@ def test_a_file_that_is_something_else_is_one_clear_line(results, name, text):
     with pytest.raises(TableError, match=rf"{name}\.json") as error:
         plots.draw_figure(name, results)
     assert "\n" not in str(error.value)
+
+
+def test_any_tokenizer_is_drawn_by_its_label_or_its_name(results):
+    file = results / "tokenizers.json"
+    content = json.loads(file.read_text())
+    content["labels"] = {"char64": TOKENIZERS["char64"].label}
+    for run, name in zip(content["runs"], ("unheard of", "char64"), strict=False):
+        run["tokenizer"] = name
+    file.write_text(json.dumps(content))
+    figure = plots.draw_figure("tokenizers", results)
+    labels = [text.get_text().splitlines()[0] for text in figure.axes[0].get_xticklabels()]
+    assert labels[:2] == ["64 characters", "unheard of"]
 
 
 def test_a_broken_file_ends_the_command_with_one_line(results, capsys):

@@ -152,7 +152,7 @@ def test_saved_model_comes_with_its_pipeline(finished):
     config = json.loads((finished / "checkpoint/config.json").read_text())
     implementation = config["custom_pipelines"]["abc-music"]["impl"]
     assert implementation == "pipeline_abc_music.AbcMusicPipeline"
-    for name in ("pipeline_abc_music.py", "header_abc.py", "relay_abc.py"):
+    for name in ("pipeline_abc_music.py", "header_abc.py", "export_abc.py"):
         assert (finished / "checkpoint" / name).is_file()
 
 

@@ -22,11 +22,10 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
-from .grammar_abc import ALPHABET, State, TuneGrammar
-from .limits_abc import DIALECT, GENERATION, Limits
-from .voices_grammar_abc import VoicesGrammar
+from .grammar_abc_limits import DIALECT, GENERATION, Limits
+from .grammar_abc_tune import State, TuneGrammar
+from .notation_abc import ALPHABET
 
-LAYOUTS = {"bars": TuneGrammar, "voices": VoicesGrammar}
 _END = "\0"  # stands for the end token
 UNKNOWN = "\ufffd"  # what stands for a character that the tokenizer has not; in no tune
 _MOST_KEPT = 100_000
@@ -54,7 +53,6 @@ class TokenGrammar:
         texts: The text of each token, "" of special ones: (V,).
         end_id: The end token.
         limits: What may be written.
-        layout: `bars` or `voices`: that of the music that the model was trained on.
 
     Raises:
         ValueError: If a character of the dialect has no token of its own.
@@ -65,22 +63,19 @@ class TokenGrammar:
         texts: Sequence[str],
         end_id: int,
         limits: Limits = GENERATION,
-        layout: str = "bars",
     ) -> None:
         self.texts = list(texts)
-        if missing := ALPHABET - set(self.texts):
+        if missing := set(ALPHABET) - set(self.texts):
             raise ValueError(
                 f"no tokens for the characters {' '.join(sorted(map(repr, missing)))} of the "
                 "dialect: with this tokenizer no tune is sure to come to an end; use one that has "
                 "all of them, as char does"
             )
         self.end_id = end_id
-        if layout not in LAYOUTS:
-            raise ValueError(f"layout {layout!r}, expected one of {', '.join(LAYOUTS)}")
-        self.grammar = LAYOUTS[layout](limits)
+        self.grammar = TuneGrammar(limits)
         # what the prompt may hold; notes and seconds count as the limits say
         counted = {name: getattr(limits, name) for name in ("n_notes", "n_pitches", "seconds")}
-        self._prompt_grammar = LAYOUTS[layout](replace(DIALECT, **counted))
+        self._prompt_grammar = TuneGrammar(replace(DIALECT, **counted))
         self._tree: dict[str, Any] = {}
         for token, text in enumerate(self.texts):
             branch = self._tree
@@ -101,14 +96,12 @@ class TokenGrammar:
         cls,
         tokenizer: PreTrainedTokenizerBase,
         limits: Limits = GENERATION,
-        layout: str = "bars",
     ) -> TokenGrammar:
         """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
 
         Args:
             tokenizer: One of data_prep/tokens.py.
             limits: What may be written.
-            layout: That of the music that the model was trained on.
         """
         special = set(tokenizer.all_special_ids)
         texts = [
@@ -116,7 +109,7 @@ class TokenGrammar:
         ]
         if tokenizer.unk_token_id is not None:
             texts[tokenizer.unk_token_id] = UNKNOWN
-        return cls(texts, tokenizer.eos_token_id, limits, layout)
+        return cls(texts, tokenizer.eos_token_id, limits)
 
     def read_prompt(self, text: str) -> State:
         """The state after a prompt, which may hold all that the dialect has.
@@ -326,7 +319,7 @@ class TuneLogitsProcessor(LogitsProcessor):
         nought, the greatest are asked in turn until one is legal.
 
         Args:
-            states: Of the rows; None of one that has ended. Changed in place.
+            states: Of the rows; None of one that has ended or stopped. Changed in place.
             scores: (B, V).
             noise: (B, V), exponential; None takes the greatest score.
             n_tokens: Of each row so far.

@@ -1,41 +1,29 @@
-"""The ABC dialect as an automaton over characters, in the layout `bars`: what may come next.
+"""What may follow in a tune of the ABC dialect, in the layout `bars`, character by character.
 
-Header line by line, then one line a bar, `[V:1]...|[V:2]...|`, a voice's bar by `bar_grammar_abc`;
+Header line by line, then one line a bar, `[V:1]...|[V:2]...|`, a voice's bar by `grammar_abc_bar`;
 counters see to what no grammar can: bars that are exact, ties that find their note, a least number
-of notes, and an end within a given number of characters (`closing`). No state is a dead end.
+of notes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from .bar_grammar_abc import NOTE, NOTES, SOUND, BarGrammar, Key, Node, Pitches
-from .header_grammar_abc import (
+from .grammar_abc_bar import BarGrammar, Node
+from .grammar_abc_bar_rules import Key, Pitches
+from .grammar_abc_header import (
     DRUMS,
-    LONGEST_HEAD,
     MARK,
     NEXT_LINE,
-    TICKS_PER_QUARTER,
+    full_bar_ticks,
     header_lines_tree,
     meter_changes,
-    meter_ticks,
     quarters_a_minute,
-    rest_of_line,
-    shortest_way,
     tempo_changes,
 )
-from .limits_abc import GENERATION, Limits
-from .spelling_abc import TICKS_PER_UNIT
-
-# all characters of the dialect
-ALPHABET = frozenset(
-    "\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"
-)
-# upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests hold walks at random to
-# them
-LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
+from .grammar_abc_limits import GENERATION, Limits
+from .notation_abc import TICKS_PER_QUARTER
 
 
 class Stage(NamedTuple):
@@ -106,8 +94,8 @@ class State(NamedTuple):
         return self.stage.phase == "end"
 
 
-class TuneGrammar:
-    """The automaton of whole tunes.
+class TuneRules:
+    """What may follow in whole tunes.
 
     Args:
         limits: What may be written; `DIALECT` takes all that the converter writes.
@@ -245,11 +233,8 @@ class TuneGrammar:
         is_drums = stage.text == DRUMS
         if stage.text.startswith("%%MIDI channel") and not is_drums:
             return stage._replace(text="", line="program")
-        return self._begin_bars(stage._replace(text="", is_drums=(*stage.is_drums, is_drums)))
-
-    def _begin_bars(self, stage: Stage) -> Stage:
-        """What comes behind the head of a voice: another head, or the first bar."""
-        return stage._replace(line="head")
+        # behind the head of a voice comes another head, or the first bar
+        return stage._replace(text="", line="head", is_drums=(*stage.is_drums, is_drums))
 
     # -- between bars -------------------------------------------------------------------------
 
@@ -292,6 +277,9 @@ class TuneGrammar:
         """Whether `]` may follow: behind the last voice of a line."""
         is_tied = any(state.stage.tied_out)
         return not is_tied and not self._wants_notes(state) and self._is_heard_enough(state.stage)
+
+    def _wants_notes(self, state: State) -> bool:
+        return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
 
     def _is_heard_enough(self, stage: Stage) -> bool:
         return self._heard(stage) >= self.limits.seconds
@@ -339,7 +327,7 @@ class TuneGrammar:
         return frozenset(found)
 
     def _follow_field(self, stage: Stage) -> frozenset[str]:
-        part = _part(stage)
+        part = field_under_way(stage)
         found = set(self._fields_after(stage, part))
         if part == "[" and (chord := self._bar_start(stage).step("[")):
             found |= chord[0].follow
@@ -347,7 +335,7 @@ class TuneGrammar:
 
     def _fields_after(self, stage: Stage, part: str) -> str:
         """Characters that may follow this beginning of a change; "" where none may stand."""
-        written = _written(stage)
+        written = written_fields(stage)
         if stage.fields is not None or not stage.n_bars or "[Q:" in written:
             return ""
         found = "" if "[M:" in written else meter_changes(self.limits, stage.meter).get(part, "")
@@ -360,7 +348,7 @@ class TuneGrammar:
         may_be_silent = stage.voice == 1 and not any(stage.tied_in)
         may_be_silent &= self._n_rests_left(stage) >= len(stage.is_drums)
         return self.bar_grammar(stage, stage.voice).start(
-            stage.bar_ticks or meter_ticks(stage.meter),
+            stage.bar_ticks or full_bar_ticks(stage.meter),
             stage.tied_in[stage.voice - 1],
             is_open=not stage.n_bars and not stage.bar_ticks,
             may_be_silent=may_be_silent and stage.n_silent < self.limits.silent_bars,
@@ -369,7 +357,7 @@ class TuneGrammar:
     def _start_step(self, state: State, character: str) -> State:
         """A character before or at the beginning of a bar's music; `[` may be either."""
         stage = state.stage
-        part = _part(stage)
+        part = field_under_way(stage)
         if stage.phase == "start":
             if stage.fields is not None and stage.text != stage.fields:
                 return state._replace(stage=stage._replace(text=stage.text + character))
@@ -391,11 +379,11 @@ class TuneGrammar:
         stage = state.stage
         node = self._bar_start(stage)
         if stage.fields is None:  # the other voices repeat the metre alone
-            meter, closed, _ = _written(stage).partition("]")
+            meter, closed, _ = written_fields(stage).partition("]")
             fields = meter + closed if meter.startswith("[M:") else ""
             stage = stage._replace(fields=fields)
         if stage.n_bars and not stage.bar_ticks:
-            stage = stage._replace(bar_ticks=meter_ticks(stage.meter))
+            stage = stage._replace(bar_ticks=full_bar_ticks(stage.meter))
         state = state._replace(stage=stage._replace(phase="bar", text=""), node=node)
         for character in music:
             state = self.step(state, character)
@@ -408,7 +396,7 @@ class TuneGrammar:
         ties[stage.voice - 1] = key.tied
         stage = stage._replace(
             phase="mark",
-            bar_ticks=stage.bar_ticks or meter_ticks(stage.meter) - key.left,
+            bar_ticks=stage.bar_ticks or full_bar_ticks(stage.meter) - key.left,
             tied_out=tuple(ties),
             is_silent=key.is_silent,
             is_heard=stage.is_heard or bool(key.pitches or key.tied),
@@ -416,161 +404,12 @@ class TuneGrammar:
         state = state._replace(stage=stage, node=None)
         return self._sounded(state, new) if new else state
 
-    # -- a short way to the end ----------------------------------------------------------------
 
-    def closing(self, state: State) -> str:
-        """A short text that makes a whole tune of the text so far.
-
-        As it is gone, character by character, the way to the end stays the same.
-        """
-        out = []
-        while not state.is_end:
-            text, state = self.closing_piece(state)
-            out.append(text)
-        return "".join(out)
-
-    def closing_piece(self, state: State) -> tuple[str, State]:
-        """The beginning of `closing`, and the state behind it.
-
-        It ends with the next bar line or newline, or in the header with the mark of the first bar.
-        """
-        out = ""
-        while not out.endswith(("|", "\n")):
-            text, state = self._closing_part(state)
-            out += text
-            if out.endswith(MARK):
-                break
-        return out, state
-
-    def poorest_bar_end(self, state: State) -> State | None:
-        """The state behind the bar under way if nothing that counts came in the rest of it.
-
-        No way to the end is longer from where the bar ends in truth, so that one number serves
-        nearly all of its states, those of the same stage and notes. None where the end may be
-        worse: after a tie, in a pick-up or in silence.
-        """
-        key = state.node.key
-        is_silent = key.is_silent or (key.may_be_silent and key.phase == "l" and not key.pitches)
-        is_tied_out = key.tied and not key.is_tied_in
-        if is_silent or is_tied_out or key.is_open:
-            return None
-        return self._bar_end(state, Key(0), ())
-
-    def bar_end_bound(self, state: State) -> int:
-        """No way to the end of the bar under way is longer, in characters."""
-        key = state.node.key
-        in_tuplet = key.tuplet is not None or key.phase == "("
-        notes = TIED_NOTE * len(key.tied) + 2 * (self.limits.n_notes - state.n_notes)
-        return (LONGEST_TUPLET_END if in_tuplet else LONGEST_BAR_END) + notes
-
-    def closing_bound(self, state: State) -> int:
-        """No `closing` of this state is longer; quick, and seldom near."""
-        stage = state.stage
-        tied = [*stage.tied_in[stage.voice :], *stage.tied_out]
-        return self._bound_of_needs(state, tied) + LONGEST_TUPLET_END
-
-    def _bound_of_needs(self, state: State, tied: Iterable[Pitches]) -> int:
-        """Characters for the rest of the header, for ties, and for the notes and seconds to come.
-
-        Args:
-            state: Of a text so far.
-            tied: Pitches that sound on, of each voice.
-        """
-        stage, limits = state.stage, self.limits
-        seconds = limits.seconds - stage.seconds
-        n_bars = 0
-        if stage.heard < limits.seconds or self._wants_notes(state):
-            shortest, fastest = limits.bar_ticks[0], limits.quarters_per_minute[1]
-            ticks = meter_ticks(stage.meter) if stage.meter else shortest
-            quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
-            n_notes = limits.n_notes - state.n_notes + 2
-            n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
-            n_bars = max(n_bars, 0) + 1  # one that sounds, where this one ends with a rest
-        n_bars = self._n_voice_bars(stage, n_bars)
-        key = state.node.key if state.node is not None else None
-        ties = [*tied, *((key.tied, key.pitches) if key else ())]
-        n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
-        head = LONGEST_HEAD if stage.phase == "line" else 0
-        notes = 2 * (limits.n_notes - state.n_notes)
-        return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes
-
-    def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
-        """Bars of single voices in so many bars to come and the rest of this one."""
-        if self.limits.rest_share >= 1:
-            return n_bars
-        n_voices = max(1, len(stage.is_drums))
-        n_lines = stage.n_bars + 1 + n_bars
-        n_rests = int(self.limits.rest_share * n_voices * n_lines) - stage.n_rests
-        n_left = n_voices * (n_bars + 1) - stage.voice - max(0, n_rests)
-        return max(n_bars, n_left) + 1
-
-    def _closing_part(self, state: State) -> tuple[str, State]:
-        """The next characters of it, and the state behind them."""
-        if state.node is not None:
-            text, end = state.node.closing(self._fill(state))
-            if self._wants_notes(state):  # each note may be the last one wanted
-                return text[0], self.step(state, text[0])
-            return text, self._bar_end(state, end, ())
-        if state.stage.phase == "line":
-            return self._closing_line(state.stage)
-        return self._closing_between(state)
-
-    def _closing_between(self, state: State) -> tuple[str, State]:
-        """Of `_closing_part` what is between bars."""
-        stage = state.stage
-        match stage.phase:
-            case "mark":
-                text = self._closing_mark(state)
-                stage = stage._replace(text=stage.text + text[:-1])
-                return text, state._replace(stage=self._mark_step(stage, text[-1]))
-            case "start":
-                fields = stage.text if stage.fields is None else stage.fields
-                begun = self._begin_bar(state._replace(stage=stage._replace(text=fields)), "")
-                return fields[len(stage.text) :], begun
-            case "field":
-                text = self._closing_field(state)
-                return text, self._start_step(state, text)
-        return "\n", self._step(state, "\n")
-
-    def _fill(self, state: State) -> str:
-        """What the tune needs in a bar that is brought to its end."""
-        if self._wants_notes(state):
-            return NOTES
-        return NOTE if self._is_heard_enough(state.stage) else SOUND
-
-    def _wants_notes(self, state: State) -> bool:
-        return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
-
-    def _closing_line(self, stage: Stage) -> tuple[str, State]:
-        text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
-        before = stage._replace(text=stage.text + text[:-1])
-        return text, State(self._line_step(before, text[-1]))
-
-    def _closing_mark(self, state: State) -> str:
-        stage = state.stage
-        if not stage.text and stage.voice and self._may_end_line(stage):
-            return "]" if self.may_end(state) else "\n"
-        marks = [mark for mark in self._marks(stage) if mark.startswith(stage.text)]
-        return (marks[-1] if stage.voice else marks[0])[len(stage.text) :]
-
-    def _closing_field(self, state: State) -> str:
-        part = _part(state.stage)
-        chord = self._bar_start(state.stage).step("[") if part == "[" else None
-        if chord:
-            return chord[0].closing(self._fill(state))[0][0]
-        # a change of tempo has its own short way, one of the metre another
-        is_meter = not part.startswith("[Q")
-        limits, meter = self.limits, state.stage.meter
-        return shortest_way(
-            meter_changes(limits, meter) if is_meter else tempo_changes(limits), part
-        )
-
-
-def _written(stage: Stage) -> str:
+def written_fields(stage: Stage) -> str:
     """Whole fields at the beginning of the bar."""
     return stage.text[: stage.text.rfind("]") + 1]
 
 
-def _part(stage: Stage) -> str:
+def field_under_way(stage: Stage) -> str:
     """The field under way."""
     return stage.text[stage.text.rfind("]") + 1 :]

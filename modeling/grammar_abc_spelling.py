@@ -1,38 +1,27 @@
-"""How pitches and lengths are written: one name and one text for each, and what either begins with.
-
-Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note.
-"""
+"""How pitches and lengths are written: one name and text for each, and how they begin."""
 
 from __future__ import annotations
 
 import functools
-from fractions import Fraction
 from typing import NamedTuple
 
-TICKS_PER_UNIT = 12
-TICKS_PER_TUPLET_UNIT = 8
-SHORTEST_TICKS = 3
-LETTERS = "CDEFGAB"
-SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
-_PITCH_CLASS = dict(zip(LETTERS, (0, 2, 4, 5, 7, 9, 11), strict=True))
-_FIFTHS = "FCGDAEB"
-
-
-def spell(pitch: int, sharps: int) -> tuple[str, int, str]:
-    """Letter, alteration and name with octave of a MIDI pitch, as data_prep spells it in a key."""
-    position = (pitch * 7 - sharps + 3) % 12 + sharps - 3
-    position += 12 * ((position < -7) - (position > 12))
-    letter, alteration = _FIFTHS[(position + 1) % 7], (position + 1) // 7
-    octave = (pitch - alteration - _PITCH_CLASS[letter]) // 12 - 5
-    name = letter + "," * -octave if octave <= 0 else letter.lower() + "'" * (octave - 1)
-    return letter, alteration, name
+from .notation_abc import (
+    LETTERS,
+    SHORTEST_TICKS,
+    SIGNS,
+    TICKS_PER_TUPLET_UNIT,
+    TICKS_PER_UNIT,
+    key_alterations,
+    length_text,
+    spell,
+)
 
 
 @functools.cache
 def name_of(pitch: int, sharps: int, altered: int) -> str:
     """The name of a pitch where these letters are altered, one bit each."""
     letter, alteration, name = spell(pitch, sharps)
-    if alteration != _signature(sharps, letter) or altered & _bit(letter):
+    if alteration != key_alterations(sharps)[letter] or altered & _bit(letter):
         return SIGNS[alteration] + name
     return name
 
@@ -41,21 +30,7 @@ def name_of(pitch: int, sharps: int, altered: int) -> str:
 def alteration_bit(pitch: int, sharps: int) -> int:
     """The bit of its letter if the pitch lies outside the key, else 0."""
     letter, alteration, _ = spell(pitch, sharps)
-    return _bit(letter) if alteration != _signature(sharps, letter) else 0
-
-
-def length_text(ticks: int) -> str:
-    """A length in units, halves or quarters of a unit: `5`, `/`, `7/2`, `3/4`; "" is one unit."""
-    share = Fraction(ticks, TICKS_PER_UNIT)
-    number = "" if share.numerator == 1 else str(share.numerator)
-    if share.denominator == 1:
-        return number
-    return "/" if share == Fraction(1, 2) else f"{number}/{share.denominator}"
-
-
-def _signature(sharps: int, letter: str) -> int:
-    in_key = _FIFTHS[:sharps] if sharps >= 0 else _FIFTHS[sharps:]
-    return ((sharps > 0) - (sharps < 0)) * (letter in in_key)
+    return _bit(letter) if alteration != key_alterations(sharps)[letter] else 0
 
 
 def _bit(letter: str) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .notation_abc import DENOMINATORS, MAX_NUMERATOR, SHORTEST_TICKS, meter_ticks
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -27,8 +29,7 @@ class Limits:
             rest.
         silent_bars: Most bars in a row in which all voices rest.
         rest_share: Most of the voices' bars that may be rests, up to every bar line. The default
-            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py. In
-            the layout `bars`, where a voice that rests is left out.
+            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py.
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
         seconds: Least time to the end of the last bar that ends with a sound. Readers round.
@@ -57,8 +58,8 @@ DIALECT = Limits(
     pitches=(0, 127),
     drum_pitches=(0, 127),
     chord_notes=128,
-    bar_ticks=(3, 255 * 192),
-    beats=255,  # a byte in MIDI
+    bar_ticks=(SHORTEST_TICKS, meter_ticks(MAX_NUMERATOR, 1)),
+    beats=MAX_NUMERATOR,
     quarters_per_minute=(3.75, 24_999),
     is_plain=False,
     silent_bars=10**9,
@@ -66,5 +67,5 @@ DIALECT = Limits(
     n_notes=0,
     n_pitches=0,
     seconds=0.0,
-    meter_units=(1, 2, 4, 8, 16, 32, 64),
+    meter_units=DENOMINATORS,
 )

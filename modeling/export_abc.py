@@ -3,45 +3,53 @@
 Models write `bars`, one line a bar: `[V:1]C16|[V:2]z8E8|`. Other programs read `voices`, one block
 a voice, its silent bars written out; `export_tune` writes it so that they can also draw it. Nothing
 but the standard library is used here.
-
-Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note.
 """
 
 import re
 from dataclasses import dataclass, field
 
-FIRST_LINE = "X:1"
-UNIT_LINE = "L:1/16"
-CHORD_ATTACK_LINE = "%%MIDI chordattack 0"
-DRUM_CHANNEL = 10
-KEYS = {  # of the major key: sharps (+) or flats (-)
-    "Gb": -6, "Db": -5, "Ab": -4, "Eb": -3, "Bb": -2, "F": -1, "C": 0,
-    "G": 1, "D": 2, "A": 3, "E": 4, "B": 5, "F#": 6,
-}  # fmt: skip
-
-_TICKS_PER_WHOLE, _TICKS_PER_UNIT, _TICKS_PER_TUPLET_UNIT = 192, 12, 8
-_BARS_PER_LINE = 4
-_METER = re.compile(r"([0-9]{1,3})/(1|2|4|8|16|32|64)")
-_TEMPO = re.compile(r"1/(4|16)=([0-9]{1,5})")
-_VOICE_LINE = re.compile(r"V:([0-9]{1,3})")
-_MIDI_LINE = re.compile(r"%%MIDI (program|channel) ([0-9]{1,3})")
-_VOICE_MARK = re.compile(r"\[V:([0-9]{1,3})\]")
-_INLINE_FIELD = re.compile(r"\[([VMQ]):([^\]\n]*)\]")
-_SILENCE = re.compile(r"(z[0-9/]*)*")
-_ELEMENT = re.compile(
-    r"""(?P<tuplet>\(3(?::2?)?(?::(?P<items>[1-9]?))?)
-      | (?P<sound>z|\[(?:[_=^]{0,2}[A-Ga-g][,']{0,6}){1,128}\]|[_=^]{0,2}[A-Ga-g][,']{0,6})
-        (?P<number>\d{0,5})(?:(?P<slash>/)(?P<divisor>\d{0,5}))?(?P<tie>-?)""",
-    re.VERBOSE | re.ASCII,
+from .notation_abc import (
+    ALTERATIONS,
+    BARS_PER_LINE,
+    CHORD_ATTACK_LINE,
+    DEFAULT_METER,
+    DEFAULT_TEMPO,
+    DRUM_CHANNEL,
+    ELEMENT,
+    FIRST_LINE,
+    INLINE_FIELD,
+    KEYS,
+    MIDI_LINE,
+    MIDI_RANGES,
+    SHORTEST_TICKS,
+    SILENCE,
+    UNIT_LINE,
+    VOICE_ID,
+    VOICE_LINE,
+    VOICE_MARK,
+    key_alterations,
+    length_text,
+    length_ticks,
+    meter_ticks,
+    note_names,
+    plain_text,
+    read_meter,
+    read_tempo,
+    rest_text,
+    tempo_text,
+    tuplet_items,
 )
-_NOTE = re.compile(r"([_=^]*)([A-Ga-g])([,']*)")
+
 _NO_MUSIC = re.compile(r"\w:|%%")
-_SIGNS = {"__": -2, "_": -1, "=": 0, "^": 1, "^^": 2}
-_PITCH_CLASS = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 _LINE_STARTS = ("X:", "M:", UNIT_LINE, "Q:", CHORD_ATTACK_LINE, "K:", "V:", "%%MIDI ", "[V:")
-# lengths that one note shows, with no, one or two dots, in quarters of a unit: 1/64 to 7/4
+# lengths that one note shows, with no, one or two dots, in ticks: 1/64 to 7/4
 _DRAWN = sorted(
-    (v * dots // 4 for v in (1, 2, 4, 8, 16, 32, 64) for dots in (4, 6, 7) if v * dots % 4 == 0),
+    (
+        SHORTEST_TICKS * v * dots // 4
+        for v in (1, 2, 4, 8, 16, 32, 64)
+        for dots in (4, 6, 7)
+        if v * dots % 4 == 0
+    ),
     reverse=True,
 )
 _UNFINISHED_BAR = re.compile(r"\[V:[0-9A-Ga-gz/,'_=^()\[\]:|\-MQV]*")
@@ -73,24 +81,23 @@ def _with_tied_lengths(bars: str) -> str:
     def tie(match: re.Match) -> str:
         nonlocal n_in_tuplet
         if match["tuplet"]:
-            n_in_tuplet = int(match["items"] or 3)
+            n_in_tuplet = tuplet_items(match[0])
             return match[0]
-        if n_in_tuplet or match["sound"].startswith("["):
+        if n_in_tuplet or match["chord"]:
             n_in_tuplet -= n_in_tuplet > 0
             return match[0]
-        below = int(match["divisor"] or 2) if match["slash"] else 1
-        left, rest = divmod(4 * int(match["number"] or 1), below)
-        if rest or left in _DRAWN:
+        left = length_ticks(match["rest_length"] if match["rest"] else match["length"])
+        if not left or left % SHORTEST_TICKS or left in _DRAWN:
             return match[0]
         pieces = []
         while left:
             pieces.append(next(length for length in _DRAWN if length <= left))
             left -= pieces[-1]
-        joint = "" if match["sound"] == "z" else "-"
-        texts = [match["sound"] + _length_text(length) for length in pieces]
-        return joint.join(texts) + match["tie"]
+        if match["rest"]:
+            return "".join(rest_text(length) for length in pieces)
+        return "-".join(match["note"] + length_text(length) for length in pieces) + match["tie"]
 
-    return _ELEMENT.sub(tie, bars)
+    return ELEMENT.sub(tie, bars)
 
 
 def to_voices(abc: str) -> str:
@@ -100,7 +107,7 @@ def to_voices(abc: str) -> str:
         ValueError: With the line, where the text is not in the dialect or not in that layout.
     """
     reader = _Reader()
-    for line in abc.split("\n"):
+    for line in plain_text(abc).split("\n"):
         reader.read_line(line)
     return "\n".join(reader.voices_lines()) + "\n"
 
@@ -111,7 +118,7 @@ def check_beginning(abc: str) -> None:
     Raises:
         ValueError: With the line, where it does not.
     """
-    *lines, rest = abc.split("\n")
+    *lines, rest = plain_text(abc).split("\n")
     reader = _Reader()
     for line in lines:
         reader.read_line(line)
@@ -138,20 +145,10 @@ def cut_to_whole_bars(abc: str) -> str:
 
 def check_meter(text: str) -> tuple[int, int]:
     """Returns numerator and denominator of `3/4`; ValueError if it is no metre of the dialect."""
-    match = _METER.fullmatch(text)
-    if not match or not 1 <= int(match[1]) <= 255:
+    meter = read_meter(text)
+    if not meter:
         raise ValueError(f"metre {text!r}, expected one such as 4/4, 6/8 or 2/2")
-    return int(match[1]), int(match[2])
-
-
-def tempo_text(quarters_per_sixteen_minutes: int) -> str:
-    """Returns what `Q:` says: beats of a quarter, or of a sixteenth where that gives a fraction.
-
-    Args:
-        quarters_per_sixteen_minutes: Tempo in quarters of a beat a minute: 480 is `1/4=120`.
-    """
-    beats, rest = divmod(quarters_per_sixteen_minutes, 4)
-    return f"1/16={quarters_per_sixteen_minutes}" if rest else f"1/4={beats}"
+    return meter
 
 
 @dataclass
@@ -214,21 +211,21 @@ class _Reader:
             raise ValueError(f"line {self.n_lines}: {error}") from None
 
     def _tempo(self, text: str) -> int:
-        match = _TEMPO.fullmatch(text)
-        if not match or not int(match[2]):
+        tempo = read_tempo(text)
+        if not tempo:
             raise self.error(text, "a tempo such as 1/4=120 or 1/16=483")
-        return int(match[2]) * (4 if match[1] == "4" else 1)
+        return tempo
 
     def _read_voice_head(self, text: str) -> None:
-        if match := _VOICE_LINE.fullmatch(text):
+        if match := VOICE_LINE.fullmatch(text):
             if int(match[1]) != len(self.voices) + 1:
                 raise self.error(text, f"V:{len(self.voices) + 1}")
             self.voices.append(_Voice())
             return
-        match = _MIDI_LINE.fullmatch(text)
+        match = MIDI_LINE.fullmatch(text)
         if not match or not self.voices:
             raise self.error(text, "V:n, its %%MIDI lines, or a bar [V:1]...|")
-        low, high = (0, 127) if match[1] == "program" else (1, 16)
+        low, high = MIDI_RANGES[match[1]]
         if not low <= int(match[2]) <= high:
             raise self.error(text, f"a {match[1]} from {low} to {high}")
         setattr(self.voices[-1], match[1], int(match[2]))
@@ -236,8 +233,8 @@ class _Reader:
     def _read_bars(self, text: str) -> None:
         position = 0
         while position < len(text):
-            mark = _VOICE_MARK.match(text, position)
-            number = int(mark[1]) if mark else 0
+            mark = VOICE_MARK.match(text, position)
+            number = int(mark[1]) if mark and VOICE_ID.fullmatch(mark[1]) else 0
             if not 1 <= number <= len(self.voices):
                 raise self.error(text[position:], "[V:n] of a voice that the header declares")
             if self.n_bars in self.voices[number - 1].bars:
@@ -250,17 +247,19 @@ class _Reader:
 
     def _bar(self, text: str) -> str:
         """Takes the changes off the head of a bar; returns its music, "" if that is silence."""
-        while match := _INLINE_FIELD.match(text):
+        while match := INLINE_FIELD.match(text):
             if match[1] == "V":
                 raise self.error(text, "a bar line before the next voice")
             if match[1] == "Q":
-                self.tempos[self.n_bars] = self._tempo(match[2])
+                tempo = self._tempo(match[2])
+                if self.tempos.setdefault(self.n_bars, tempo) != tempo:
+                    raise self.error(text, "one tempo in all voices of the bar")
             else:
                 meter = self._meter(match[2])
                 if self.meters.setdefault(self.n_bars, meter) != meter:
                     raise self.error(text, "one metre in all voices of the bar")
             text = text[match.end() :]
-        is_silent = bool(_SILENCE.fullmatch(text))
+        is_silent = bool(SILENCE.fullmatch(text))
         if text and (not is_silent or not self.n_bars):
             ticks = self._ticks(text)
             if not self.n_bars:
@@ -272,49 +271,44 @@ class _Reader:
         ticks = position = tuplet_left = 0
         altered: dict[str, int] = {}
         while position < len(text):
-            match = _ELEMENT.match(text, position)
-            if not match or (match["sound"] == "z" and match["tie"]):
+            match = ELEMENT.match(text, position)
+            n_items = tuplet_items(match[0]) if match else 0
+            if not match or (match["tuplet"] and not n_items):
                 raise self.error(text[position:], "a note, chord, rest or tuplet")
             if match["tuplet"]:
                 if tuplet_left:
                     raise self.error(text[position:], "no tuplet inside a tuplet")
-                tuplet_left = int(match["items"] or 3)
+                tuplet_left = n_items
             else:
-                unit = _TICKS_PER_TUPLET_UNIT if tuplet_left else _TICKS_PER_UNIT
-                below = int(match["divisor"] or 2) if match["slash"] else 1
-                length, rest = divmod(int(match["number"] or 1) * unit, below or 1)
-                if not length or rest or not below:
+                length = match["rest_length"] if match["rest"] else match["length"]
+                element_ticks = length_ticks(length, tuplet_left > 0)
+                if not element_ticks:
                     raise self.error(text[position:], "a length in whole ticks, such as 3/2")
                 tuplet_left -= tuplet_left > 0
-                ticks += length
-                self._check_pitches(match["sound"], altered)
+                ticks += element_ticks
+                self._check_pitches(match["chord"] or match["note"] or "", altered)
             position = match.end()
         if tuplet_left:
             raise self.error(text, f"{tuplet_left} more in its last tuplet")
         return ticks
 
-    def _check_pitches(self, sound: str, altered: dict[str, int]) -> None:
+    def _check_pitches(self, names: str, altered: dict[str, int]) -> None:
         """Checks that MIDI has all notes; `altered` are the accidentals of the bar so far."""
-        sharps = KEYS[self.key]
-        in_key = "FCGDAEB"[:sharps] if sharps >= 0 else "BEADGCF"[:-sharps]
-        for sign, letter, marks in _NOTE.findall(sound):
-            upper = letter.upper()
-            if sign and sign not in _SIGNS:
+        signature = key_alterations(KEYS[self.key])
+        for sign, letter, natural_pitch in note_names(names):
+            if sign and sign not in ALTERATIONS:
                 raise self.error(sign + letter, "one accidental of ^^ ^ = _ __")
             if sign:
-                altered[upper] = _SIGNS[sign]
-            octave = (letter != upper) + marks.count("'") - marks.count(",")
-            signature = ((sharps > 0) - (sharps < 0)) * (upper in in_key)
-            pitch = 60 + 12 * octave + _PITCH_CLASS[upper] + altered.get(upper, signature)
-            if not 0 <= pitch <= 127:
-                raise self.error(sign + letter + marks, "a pitch that MIDI has, 0 to 127")
+                altered[letter] = ALTERATIONS[sign]
+            if not 0 <= natural_pitch + altered.get(letter, signature[letter]) <= 127:
+                raise self.error(names, "pitches that MIDI has, 0 to 127")
 
     def voices_lines(self) -> list[str]:
         """Returns the lines of the layout `voices`; ValueError if there is no tune."""
         if self.key is None or not self.n_bars:
             raise self.error("", "more: a header that ends in K:, voices, and bars")
-        self.meters.setdefault(0, (4, 4))
-        self.tempos.setdefault(0, 480)
+        self.meters.setdefault(0, DEFAULT_METER)
+        self.tempos.setdefault(0, DEFAULT_TEMPO)
         rests = self._rests()
         changes = self._changes()
         lines = [FIRST_LINE, f"M:{_meter_text(self.meters[0])}", UNIT_LINE]
@@ -330,8 +324,8 @@ class _Reader:
             stops = [*(bar for bar in changes if bar), self.n_bars]
             for start, stop in zip([0, *stops[:-1]], stops, strict=True):
                 lines += changes.get(start, [])
-                firsts = range(start, stop, _BARS_PER_LINE)
-                lines += ["".join(texts[n : min(n + _BARS_PER_LINE, stop)]) for n in firsts]
+                firsts = range(start, stop, BARS_PER_LINE)
+                lines += ["".join(texts[n : min(n + BARS_PER_LINE, stop)]) for n in firsts]
         return lines
 
     def _rests(self) -> list[str]:
@@ -339,18 +333,13 @@ class _Reader:
         ticks, rests = 0, []
         for bar in range(self.n_bars):
             if bar in self.meters:
-                numerator, denominator = self.meters[bar]
-                ticks = numerator * _TICKS_PER_WHOLE // denominator
+                ticks = meter_ticks(*self.meters[bar])
             first = self._first_bar_ticks if not bar else ()
-            pickup = len(first) == 1 and min(first) < ticks
-            rests.append(self._rest_text(min(first) if pickup else ticks))
+            pickup = min(first) if len(first) == 1 and min(first) < ticks else None
+            if pickup is not None and pickup % SHORTEST_TICKS:
+                raise ValueError(f"bar 1 of {pickup} ticks of 1/192, expected a multiple of 3")
+            rests.append(rest_text(ticks if pickup is None else pickup))
         return rests
-
-    def _rest_text(self, ticks: int) -> str:
-        quarters_of_unit, remainder = divmod(4 * ticks, _TICKS_PER_UNIT)
-        if remainder:
-            raise ValueError(f"bar 1 of {ticks} ticks of 1/192, expected a multiple of 3")
-        return "z" + _length_text(quarters_of_unit)
 
     def _changes(self) -> dict[int, list[str]]:
         """Returns the field lines that stand before a bar, in every voice."""
@@ -368,13 +357,3 @@ class _Reader:
 
 def _meter_text(meter: tuple[int, int]) -> str:
     return f"{meter[0]}/{meter[1]}"
-
-
-def _length_text(quarters_of_unit: int) -> str:
-    """Returns a length as it is written behind a note: 20 is `5`, 2 is `/`, 3 is `3/4`."""
-    divisor = 1 if quarters_of_unit % 4 == 0 else 2 if quarters_of_unit % 2 == 0 else 4
-    number = quarters_of_unit * divisor // 4
-    text = "" if number == 1 else str(number)
-    if divisor == 1:
-        return text
-    return "/" if (number, divisor) == (1, 2) else f"{text}/{divisor}"

@@ -1,57 +1,27 @@
-"""One bar of one voice as an automaton over characters: which may come next, and what was written.
+"""What may follow in one bar of one voice, character by character, and what was written.
 
-A state says all that the rest of the bar depends on: the ticks that are left, the letters altered
-so far, the element under way. States are made when first reached and kept, so a step is mostly one
-look-up. No state is a dead end: a character is legal only if some ending of the bar follows it.
+A `Key` says all that the rest of the bar depends on: the ticks that are left, the letters altered
+so far, the element under way. The states of `grammar_abc_bar` are made of it.
 
-Time is counted in ticks: 12 a unit (L:1/16), 192 a whole note. Source of the rules:
-data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
+Source of the rules: data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from .limits_abc import Limits
-from .relay_abc import KEYS
-from .spelling_abc import (
-    SHORTEST_TICKS,
-    TICKS_PER_TUPLET_UNIT,
-    TICKS_PER_UNIT,
-    Lengths,
-    Names,
-    alteration_bit,
-    lengths_of,
-    name_of,
-    plain_lengths,
-    spell,
+from .grammar_abc_limits import Limits
+from .grammar_abc_spelling import Lengths, Names, alteration_bit, lengths_of, name_of, plain_lengths
+from .grammar_abc_tuplets import (
+    SHORTEST_TUPLET_TICKS,
+    UNEQUAL_ITEMS,
+    Tuplet,
+    item_lengths,
+    unequal_fits,
 )
-
-_MOST_STATES = 100_000  # of one key; then they are made anew: some 200 MB
-# of `(3:2:n`: how many items, which lengths in units, and what they come to
-_UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
-_EQUAL_UNITS = (1, 2, 4)
+from .notation_abc import KEYS, SHORTEST_TICKS, TICKS_PER_TUPLET_UNIT, spell
 
 Pitches = tuple[int, ...]
-# with what a short way to the end fills a bar: many notes; a note and a sound to its end; a note
-# and rests; a rest
-NOTES, SOUND, NOTE, REST = "notes", "sound", "note", "rest"
-
-
-class Tuplet(NamedTuple):
-    """A tuplet under way.
-
-    Attributes:
-        n_left: Items to come.
-        units: Length of each item, 0 before the first; of an unequal one, what there was so far.
-        is_unequal: Whether it is written `(3:2:n`.
-        has_chords: Whether the items so far are chords.
-    """
-
-    n_left: int
-    units: int
-    is_unequal: bool
-    has_chords: bool = False
 
 
 class Key(NamedTuple):
@@ -71,7 +41,6 @@ class Key(NamedTuple):
         is_silent: Whether all of the bar is one rest.
         is_open: Whether the bar may end before its metre is full: a pick-up.
         may_be_silent: Whether all of it may be one rest.
-        is_last: Whether nothing may sound on out of it.
     """
 
     left: int
@@ -86,52 +55,10 @@ class Key(NamedTuple):
     is_silent: bool = False
     is_open: bool = False
     may_be_silent: bool = False
-    is_last: bool = False
 
 
-class Node:
-    """A state of a bar, which finds out what follows when it is asked.
-
-    Attributes:
-        key: What it is.
-    """
-
-    __slots__ = ("_follow", "_grammar", "_steps", "key")
-
-    def __init__(self, grammar: BarGrammar, key: Key) -> None:
-        self._grammar = grammar
-        self.key = key
-        self._follow: frozenset[str] | None = None
-        self._steps: dict[str, tuple[Node, Pitches] | None] = {}
-
-    @property
-    def follow(self) -> frozenset[str]:
-        """Legal characters, `|` for the end of the bar."""
-        if self._follow is None:
-            self._follow = frozenset(self._grammar.follow(self.key))
-        return self._follow
-
-    def step(self, character: str) -> tuple[Node, Pitches] | None:
-        """The next state, and the pitches that begin to sound; None if it is illegal.
-
-        At the bar line the next state is None as well; see `BarGrammar.follow`.
-        """
-        if character not in self._steps:
-            legal = character in self.follow and character != "|"
-            self._steps[character] = self._grammar.step(self.key, character) if legal else None
-        return self._steps[character]
-
-    def end(self) -> tuple[Key, Pitches]:
-        """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
-        return self._grammar.end(self.key)
-
-    def closing(self, fill: str) -> tuple[str, Key]:
-        """As `BarGrammar.closing`, of this state."""
-        return self._grammar.closing(self.key, fill)
-
-
-class BarGrammar:
-    """The automaton for one key signature, melodic or drums.
+class BarRules:
+    """What may follow in one key signature, melodic or drums.
 
     Args:
         key: One of KEYS.
@@ -143,39 +70,7 @@ class BarGrammar:
         self.sharps = KEYS[key]
         self.range = limits.drum_pitches if is_drums else limits.pitches
         self.limits = limits
-        self._nodes: dict[Key, Node] = {}
-        self._closings: dict[tuple[Key, str], tuple[str, Key]] = {}
         self._names: dict[int, Names] = {}
-
-    def start(
-        self,
-        ticks: int,
-        tied: Pitches = (),
-        *,
-        is_open: bool = False,
-        may_be_silent: bool = False,
-        is_last: bool = False,
-    ) -> Node:
-        """The state at the beginning of a bar.
-
-        Args:
-            ticks: Its length.
-            tied: Pitches that sound on into it, or ().
-            is_open: Whether it may be shorter.
-            may_be_silent: Whether it may be nothing but one rest.
-            is_last: Whether no note may be tied out of it.
-        """
-        flags = {"is_open": is_open, "may_be_silent": may_be_silent, "is_last": is_last}
-        return self.node(Key(ticks, 0, tied, bool(tied), **flags))
-
-    def node(self, key: Key) -> Node:
-        """The state of this description, made if it is new."""
-        node = self._nodes.get(key)
-        if node is None:
-            if len(self._nodes) >= _MOST_STATES:
-                self._nodes.clear()
-            node = self._nodes[key] = Node(self, key)
-        return node
 
     def names(self, altered: int) -> Names:
         """Names where these letters are altered."""
@@ -198,13 +93,11 @@ class BarGrammar:
                 return self._follow_length(key)
         return self._follow_boundary(key)
 
-    def step(self, key: Key, character: str) -> tuple[Node, Pitches]:
-        """The state after a legal character, and the pitches that begin to sound with it."""
-        key, new = self._stepped(key, character)
-        return self.node(key), new
+    def stepped(self, key: Key, character: str) -> tuple[Key, Pitches]:
+        """What follows after a legal character, and the pitches that begin to sound with it.
 
-    def _stepped(self, key: Key, character: str) -> tuple[Key, Pitches]:
-        """As `step`. A length ends where something else begins, so notes count from there."""
+        A length ends where something else begins, so notes count from there.
+        """
         new: Pitches = ()
         if key.phase == "n" and key.text + character not in self.names(key.altered).reach:
             key = self._named(key)
@@ -245,111 +138,6 @@ class BarGrammar:
         if key.phase == "[":
             return self._chord_extended(key, character)
         return key._replace(text=key.text + character)
-
-    # -- a short way to the end ----------------------------------------------------------------
-
-    def closing(self, key: Key, fill: str) -> tuple[str, Key]:
-        """A short way to the end of the bar, its line included, and the bar at that end.
-
-        Args:
-            key: Of the state where it begins.
-            fill: With what, NOTES, SOUND, NOTE or REST.
-        """
-        passed = []
-        if len(self._closings) >= _MOST_STATES:
-            self._closings.clear()
-        while (key, fill) not in self._closings:
-            part = self._closing_part(key, fill)
-            if part == "|":
-                self._closings[key, fill] = part, self.end(key)[0]
-                break
-            passed.append((key, part))
-            for character in part:
-                key, _ = self._stepped(key, character)
-        text, end = self._closings[key, fill]
-        for key, part in reversed(passed):
-            text = part + text
-            self._closings[key, fill] = text, end
-        return text, end
-
-    def _closing_part(self, key: Key, fill: str) -> str:
-        """The next characters of it."""
-        match key.phase:
-            case "t":
-                return self._tied_text(key)[len(key.text) :]
-            case "(":
-                return self._closing_tuplet(key, fill)
-            case "n" if key.text not in self.names(key.altered).pitch_of:
-                return self._closing_name(key, -1)
-            case "n":
-                return self._closing_length(self._named(key), fill, key.text)
-            case "[":
-                return self._closing_chord(key)
-            case "l":
-                return self._closing_length(key, fill)
-        return self._closing_boundary(key, fill)
-
-    def _closing_boundary(self, key: Key, fill: str, before: str = "") -> str:
-        """Between elements; `before` is the name of a note that should not come again."""
-        more = fill == NOTES and key.left > 0 and not key.is_silent
-        if self._may_end(key) and not (more and not key.is_open):
-            return "|"
-        if key.tied:
-            return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)
-        if not self._item_kinds(key)[1]:
-            return "["
-        is_silence = fill == REST and key.may_be_silent
-        may_rest = (key.sounds or is_silence) and not more and fill != SOUND
-        if may_rest and self._rest_lengths(key):
-            return "z"
-        names = self._shortest_names(key.altered)
-        return names[0] if names[0] != before else names[1]
-
-    def _shortest_names(self, altered: int, start: str = "", above: int = -1) -> list[str]:
-        """Names that begin so, of pitches above, the shortest first."""
-        names = self.names(altered)
-        if not start and above < 0:
-            return names.shortest
-        return [n for n in names.shortest if n.startswith(start) and names.pitch_of[n] > above]
-
-    def _closing_name(self, key: Key, above: int) -> str:
-        return self._shortest_names(key.altered, key.text, above)[0][len(key.text) :]
-
-    def _closing_tuplet(self, key: Key, fill: str) -> str:
-        if key.text == "(3":
-            item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
-            return self._closing_boundary(item, fill)
-        return min(self._follow_tuplet_head(key))
-
-    def _closing_chord(self, key: Key) -> str:
-        names = self.names(key.altered)
-        last = key.pitches[-1] if key.pitches else -1
-        pitch = names.pitch_of.get(key.text)
-        if pitch is None or pitch <= last or (not key.pitches and pitch == names.top):
-            if key.pitches:
-                return self._closing_name(key, last)
-            short = self._shortest_names(key.altered, key.text)
-            return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text) :]
-        if key.pitches:
-            return "]"
-        after = key._replace(altered=key.altered | alteration_bit(pitch, self.sharps), text="")
-        return self._closing_name(after, pitch)
-
-    def _closing_length(self, key: Key, fill: str, name: str = "") -> str:
-        lengths = self._lengths(key)
-        goes_on = fill == NOTES and key.pitches and key.left > TICKS_PER_UNIT
-        whole = None if key.tuplet or goes_on else lengths.text_of.get(key.left)
-        if whole is not None and whole.startswith(key.text):
-            text = whole
-        elif key.text in lengths.ticks_of:
-            text = key.text
-        else:
-            fitting = [text for text in lengths.ticks_of if text.startswith(key.text)]
-            text = min(fitting, key=lambda text: (len(text), text))
-        if text != key.text:
-            return text[len(key.text) :]
-        ended = self._ended(key)
-        return self._closing_boundary(ended._replace(pitches=()), fill, name)
 
     # -- between elements ---------------------------------------------------------------------
 
@@ -399,8 +187,7 @@ class BarGrammar:
         return tuplet.has_chords, not tuplet.has_chords
 
     def _may_begin_tuplet(self, key: Key) -> bool:
-        room = key.left // TICKS_PER_TUPLET_UNIT >= min(_TUPLET_UNITS)
-        return room and not (self.limits.is_plain and key.tied)
+        return key.left >= SHORTEST_TUPLET_TICKS and not (self.limits.is_plain and key.tied)
 
     def _follow_tuplet_head(self, key: Key) -> set[str]:
         if key.text == "(":
@@ -410,7 +197,7 @@ class BarGrammar:
             return self._follow_boundary(item) | ({":"} if not self.limits.is_plain else set())
         if key.text in ("(3:", "(3:2"):
             return {"2:"[len(key.text) - 3]}
-        return {str(n_items) for n_items in _UNEQUAL_ITEMS if self._unequal_fits(key, n_items, 0)}
+        return {str(n_items) for n_items in UNEQUAL_ITEMS if unequal_fits(key.left, n_items, 0)}
 
     def _tuplet_extended(self, key: Key, character: str) -> Key:
         text = key.text + character
@@ -420,14 +207,6 @@ class BarGrammar:
         if key.text == "(3":
             return self._extended(item._replace(tuplet=Tuplet(3, 0, False)), character)
         return item._replace(tuplet=Tuplet(int(character), 0, True))
-
-    def _unequal_fits(self, key: Key, n_left: int, units: int) -> bool:
-        """Whether a tuplet with so many items left, of which some units are written, can end."""
-        return any(
-            units + n_left * min(_ITEM_UNITS) <= total <= units + n_left * max(_ITEM_UNITS)
-            and total * TICKS_PER_TUPLET_UNIT <= key.left + units * TICKS_PER_TUPLET_UNIT
-            for total in _TUPLET_UNITS
-        )
 
     # -- names --------------------------------------------------------------------------------
 
@@ -506,41 +285,17 @@ class BarGrammar:
         return self._sound_lengths(key) if key.pitches else self._rest_lengths(key)
 
     def _sound_lengths(self, key: Key) -> Lengths:
-        return plain_lengths(key.left) if key.tuplet is None else self._item_lengths(key)
+        return plain_lengths(key.left) if key.tuplet is None else item_lengths(key.tuplet, key.left)
 
     def _rest_lengths(self, key: Key) -> Lengths:
         """As those of notes, but a bar needs a note, or is nothing but one rest."""
         if key.tuplet is None:
             is_free = key.sounds or key.may_be_silent
             return plain_lengths(key.left if is_free else key.left - SHORTEST_TICKS)
-        items = self._item_lengths(key)
+        items = item_lengths(key.tuplet, key.left)
         if key.sounds or key.tuplet.n_left > 1:
             return items
         return lengths_of(tuple(t for t in items.ticks_of.values() if t < key.left), True)
-
-    def _item_lengths(self, key: Key) -> Lengths:
-        n_left, units, is_unequal, _ = key.tuplet
-        if is_unequal:
-            fitting = [
-                item
-                for item in _ITEM_UNITS
-                if item * TICKS_PER_TUPLET_UNIT <= key.left
-                and (
-                    self._unequal_fits(
-                        key._replace(left=key.left - item * TICKS_PER_TUPLET_UNIT),
-                        n_left - 1,
-                        units + item,
-                    )
-                    if n_left > 1
-                    else units + item in _TUPLET_UNITS
-                )
-            ]
-        elif units:
-            fitting = [units]
-        else:
-            room = key.left // (3 * TICKS_PER_TUPLET_UNIT)
-            fitting = [item for item in _EQUAL_UNITS if item <= room]
-        return lengths_of(tuple(item * TICKS_PER_TUPLET_UNIT for item in fitting), in_tuplet=True)
 
     def _ended(self, key: Key) -> Key:
         """The state between elements after one whose length is complete; keeps its pitches."""
@@ -567,11 +322,9 @@ class BarGrammar:
 
     def _may_tie(self, ended: Key) -> bool:
         """Whether the element that just ended may be tied to the next."""
-        if ended.is_last and not ended.left:
-            return False
         if not self.limits.is_plain:
             return bool(ended.left) or self._may_end(ended)
-        if ended.is_last or ended.tuplet is not None or not self._may_end(ended):
+        if ended.tuplet is not None or not self._may_end(ended):
             return False
         # in the next bar no letter is altered; there the text must be the same
         own = 0

@@ -8,18 +8,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 
-from .limits_abc import Limits
-from .relay_abc import (
+from .grammar_abc_limits import Limits
+from .notation_abc import (
     CHORD_ATTACK_LINE,
+    DEFAULT_METER,
+    DEFAULT_TEMPO,
     DRUM_CHANNEL,
     FIRST_LINE,
     KEYS,
     UNIT_LINE,
+    meter_ticks,
+    read_meter,
+    read_tempo,
     tempo_text,
 )
 
-TICKS_PER_WHOLE = 192
-TICKS_PER_QUARTER = 48
 LONGEST_HEAD = 130  # characters: no shortest way through the header is longer
 MARK, DRUMS, PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
 # the line that follows; that behind a voice's MIDI lines depends on them
@@ -30,8 +33,8 @@ NEXT_LINE = {
 
 # where a header is to be short
 DEFAULT_LINES = {
-    "M": "M:4/4",
-    "Q": "Q:1/4=120",
+    "M": "M:{}/{}".format(*DEFAULT_METER),
+    "Q": f"Q:{tempo_text(DEFAULT_TEMPO)}",
     "K": "K:C",
     "head": MARK,
     "MIDI": f"{PROGRAM}0",
@@ -40,16 +43,14 @@ DEFAULT_LINES = {
 
 
 @functools.lru_cache(maxsize=1024)
-def meter_ticks(meter: str) -> int:
+def full_bar_ticks(meter: str) -> int:
     """Length of a full bar of `3/4`."""
-    numerator, _, denominator = meter.partition("/")
-    return int(numerator) * TICKS_PER_WHOLE // int(denominator)
+    return meter_ticks(*read_meter(meter))
 
 
 def quarters_a_minute(tempo: str) -> float:
     """Quarters a minute of `1/4=120` or `1/16=483`."""
-    beat, _, number = tempo.partition("=")
-    return int(number) / (4 if beat == "1/16" else 1)
+    return read_tempo(tempo) / 4
 
 
 def _tree(texts: Iterable[str], end: str = "") -> Mapping[str, str]:
@@ -89,7 +90,7 @@ def _meters(limits: Limits) -> list[str]:
         f"{n}/{d}"
         for d in limits.meter_units
         for n in range(1, limits.beats + 1)
-        if shortest <= n * TICKS_PER_WHOLE // d <= longest
+        if shortest <= meter_ticks(n, d) <= longest
     ]
 
 
@@ -146,21 +147,3 @@ def meter_changes(limits: Limits, meter: str) -> Mapping[str, str]:
 def tempo_changes(limits: Limits) -> Mapping[str, str]:
     """Changes at the beginning of a bar to a tempo."""
     return _tree(f"[Q:{tempo}]" for tempo in _tempos(limits))
-
-
-@functools.lru_cache(maxsize=256)
-def meter_lines(limits: Limits, meter: str, is_same: bool) -> Mapping[str, str]:
-    """Lines that say this metre again, or that change it to another one."""
-    return _tree((f"M:{m}" for m in _meters(limits) if (m == meter) == is_same), "\n")
-
-
-@functools.lru_cache(maxsize=4)
-def tempo_lines(limits: Limits) -> Mapping[str, str]:
-    """Lines that set a tempo."""
-    return _tree((f"Q:{tempo}" for tempo in _tempos(limits)), "\n")
-
-
-@functools.lru_cache(maxsize=4)
-def line_ends(text: str) -> Mapping[str, str]:
-    """One line."""
-    return _tree([text], "\n")

@@ -1,0 +1,205 @@
+"""One bar of one voice as an automaton over characters: its states, and short ways to its end.
+
+States are made when first reached and kept, so a step is mostly one look-up. No state is a dead
+end: a character is legal only if some ending of the bar follows it.
+"""
+
+from __future__ import annotations
+
+from .grammar_abc_bar_rules import BarRules, Key, Pitches
+from .grammar_abc_limits import Limits
+from .grammar_abc_spelling import alteration_bit
+from .grammar_abc_tuplets import Tuplet
+from .notation_abc import TICKS_PER_UNIT
+
+_MOST_STATES = 100_000  # of one key; then they are made anew: some 200 MB
+# with what a short way to the end fills a bar: many notes; a note and a sound to its end; a note
+# and rests
+NOTES, SOUND, NOTE = "notes", "sound", "note"
+
+
+class Node:
+    """A state of a bar, which finds out what follows when it is asked.
+
+    Attributes:
+        key: What it is.
+    """
+
+    __slots__ = ("_follow", "_grammar", "_steps", "key")
+
+    def __init__(self, grammar: BarGrammar, key: Key) -> None:
+        self._grammar = grammar
+        self.key = key
+        self._follow: frozenset[str] | None = None
+        self._steps: dict[str, tuple[Node, Pitches] | None] = {}
+
+    @property
+    def follow(self) -> frozenset[str]:
+        """Legal characters, `|` for the end of the bar."""
+        if self._follow is None:
+            self._follow = frozenset(self._grammar.follow(self.key))
+        return self._follow
+
+    def step(self, character: str) -> tuple[Node, Pitches] | None:
+        """The next state, and the pitches that begin to sound; None if it is illegal.
+
+        At the bar line the next state is None as well; see `BarGrammar.follow`.
+        """
+        if character not in self._steps:
+            legal = character in self.follow and character != "|"
+            self._steps[character] = self._grammar.step(self.key, character) if legal else None
+        return self._steps[character]
+
+    def end(self) -> tuple[Key, Pitches]:
+        """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
+        return self._grammar.end(self.key)
+
+    def closing(self, fill: str) -> tuple[str, Key]:
+        """As `BarGrammar.closing`, of this state."""
+        return self._grammar.closing(self.key, fill)
+
+
+class BarGrammar(BarRules):
+    """The automaton for one key signature, melodic or drums; arguments as `BarRules`."""
+
+    def __init__(self, key: str, is_drums: bool, limits: Limits) -> None:
+        super().__init__(key, is_drums, limits)
+        self._nodes: dict[Key, Node] = {}
+        self._closings: dict[tuple[Key, str], tuple[str, Key]] = {}
+
+    def start(
+        self,
+        ticks: int,
+        tied: Pitches = (),
+        *,
+        is_open: bool = False,
+        may_be_silent: bool = False,
+    ) -> Node:
+        """The state at the beginning of a bar.
+
+        Args:
+            ticks: Its length.
+            tied: Pitches that sound on into it, or ().
+            is_open: Whether it may be shorter.
+            may_be_silent: Whether it may be nothing but one rest.
+        """
+        flags = {"is_open": is_open, "may_be_silent": may_be_silent}
+        return self.node(Key(ticks, 0, tied, bool(tied), **flags))
+
+    def node(self, key: Key) -> Node:
+        """The state of this description, made if it is new."""
+        node = self._nodes.get(key)
+        if node is None:
+            if len(self._nodes) >= _MOST_STATES:
+                self._nodes.clear()
+            node = self._nodes[key] = Node(self, key)
+        return node
+
+    def step(self, key: Key, character: str) -> tuple[Node, Pitches]:
+        """The state after a legal character, and the pitches that begin to sound with it."""
+        key, new = self.stepped(key, character)
+        return self.node(key), new
+
+    # -- a short way to the end ----------------------------------------------------------------
+
+    def closing(self, key: Key, fill: str) -> tuple[str, Key]:
+        """A short way to the end of the bar, its line included, and the bar at that end.
+
+        Args:
+            key: Of the state where it begins.
+            fill: With what, NOTES, SOUND or NOTE.
+        """
+        passed = []
+        if len(self._closings) >= _MOST_STATES:
+            self._closings.clear()
+        while (key, fill) not in self._closings:
+            part = self._closing_part(key, fill)
+            if part == "|":
+                self._closings[key, fill] = part, self.end(key)[0]
+                break
+            passed.append((key, part))
+            for character in part:
+                key, _ = self.stepped(key, character)
+        text, end = self._closings[key, fill]
+        for key, part in reversed(passed):
+            text = part + text
+            self._closings[key, fill] = text, end
+        return text, end
+
+    def _closing_part(self, key: Key, fill: str) -> str:
+        """The next characters of it."""
+        match key.phase:
+            case "t":
+                return self._tied_text(key)[len(key.text) :]
+            case "(":
+                return self._closing_tuplet(key, fill)
+            case "n" if key.text not in self.names(key.altered).pitch_of:
+                return self._closing_name(key, -1)
+            case "n":
+                return self._closing_length(self._named(key), fill, key.text)
+            case "[":
+                return self._closing_chord(key)
+            case "l":
+                return self._closing_length(key, fill)
+        return self._closing_boundary(key, fill)
+
+    def _closing_boundary(self, key: Key, fill: str, before: str = "") -> str:
+        """Between elements; `before` is the name of a note that should not come again."""
+        more = fill == NOTES and key.left > 0 and not key.is_silent
+        if self._may_end(key) and not (more and not key.is_open):
+            return "|"
+        if key.tied:
+            return "|" if not key.is_tied_in and self.limits.is_plain else self._tied_text(key)
+        if not self._item_kinds(key)[1]:
+            return "["
+        may_rest = key.sounds and not more and fill != SOUND
+        if may_rest and self._rest_lengths(key):
+            return "z"
+        names = self._shortest_names(key.altered)
+        return names[0] if names[0] != before else names[1]
+
+    def _shortest_names(self, altered: int, start: str = "", above: int = -1) -> list[str]:
+        """Names that begin so, of pitches above, the shortest first."""
+        names = self.names(altered)
+        if not start and above < 0:
+            return names.shortest
+        return [n for n in names.shortest if n.startswith(start) and names.pitch_of[n] > above]
+
+    def _closing_name(self, key: Key, above: int) -> str:
+        return self._shortest_names(key.altered, key.text, above)[0][len(key.text) :]
+
+    def _closing_tuplet(self, key: Key, fill: str) -> str:
+        if key.text == "(3":
+            item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
+            return self._closing_boundary(item, fill)
+        return min(self._follow_tuplet_head(key))
+
+    def _closing_chord(self, key: Key) -> str:
+        names = self.names(key.altered)
+        last = key.pitches[-1] if key.pitches else -1
+        pitch = names.pitch_of.get(key.text)
+        if pitch is None or pitch <= last or (not key.pitches and pitch == names.top):
+            if key.pitches:
+                return self._closing_name(key, last)
+            short = self._shortest_names(key.altered, key.text)
+            return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text) :]
+        if key.pitches:
+            return "]"
+        after = key._replace(altered=key.altered | alteration_bit(pitch, self.sharps), text="")
+        return self._closing_name(after, pitch)
+
+    def _closing_length(self, key: Key, fill: str, name: str = "") -> str:
+        lengths = self._lengths(key)
+        goes_on = fill == NOTES and key.pitches and key.left > TICKS_PER_UNIT
+        whole = None if key.tuplet or goes_on else lengths.text_of.get(key.left)
+        if whole is not None and whole.startswith(key.text):
+            text = whole
+        elif key.text in lengths.ticks_of:
+            text = key.text
+        else:
+            fitting = [text for text in lengths.ticks_of if text.startswith(key.text)]
+            text = min(fitting, key=lambda text: (len(text), text))
+        if text != key.text:
+            return text[len(key.text) :]
+        ended = self._ended(key)
+        return self._closing_boundary(ended._replace(pitches=()), fill, name)

@@ -1,0 +1,176 @@
+"""The ABC dialect as an automaton over characters: whole tunes, and a short way to their end.
+
+No state is a dead end: whatever stands there can be brought to an end (`closing`), and within how
+many characters is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from .grammar_abc_bar import NOTE, NOTES, SOUND
+from .grammar_abc_bar_rules import Key, Pitches
+from .grammar_abc_header import (
+    LONGEST_HEAD,
+    MARK,
+    full_bar_ticks,
+    meter_changes,
+    rest_of_line,
+    shortest_way,
+    tempo_changes,
+)
+from .grammar_abc_tune_rules import Stage, State, TuneRules, field_under_way, written_fields
+from .notation_abc import TICKS_PER_QUARTER, TICKS_PER_UNIT
+
+# upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests hold walks at random to
+# them
+LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
+
+
+class TuneGrammar(TuneRules):
+    """The automaton of whole tunes; arguments as `TuneRules`."""
+
+    def closing(self, state: State) -> str:
+        """A short text that makes a whole tune of the text so far.
+
+        As it is gone, character by character, the way to the end stays the same.
+        """
+        out = []
+        while not state.is_end:
+            text, state = self.closing_piece(state)
+            out.append(text)
+        return "".join(out)
+
+    def closing_piece(self, state: State) -> tuple[str, State]:
+        """The beginning of `closing`, and the state behind it.
+
+        It ends with the next bar line or newline, or in the header with the mark of the first bar.
+        """
+        out = ""
+        while not out.endswith(("|", "\n")):
+            text, state = self._closing_part(state)
+            out += text
+            if out.endswith(MARK):
+                break
+        return out, state
+
+    def poorest_bar_end(self, state: State) -> State | None:
+        """The state behind the bar under way if nothing that counts came in the rest of it.
+
+        No way to the end is longer from where the bar ends in truth, so that one number serves
+        nearly all of its states, those of the same stage and notes. None where the end may be
+        worse: after a tie, in a pick-up or in silence.
+        """
+        key = state.node.key
+        is_silent = key.is_silent or (key.may_be_silent and key.phase == "l" and not key.pitches)
+        is_tied_out = key.tied and not key.is_tied_in
+        if is_silent or is_tied_out or key.is_open:
+            return None
+        return self._bar_end(state, Key(0), ())
+
+    def bar_end_bound(self, state: State) -> int:
+        """No way to the end of the bar under way is longer, in characters."""
+        key = state.node.key
+        in_tuplet = key.tuplet is not None or key.phase == "("
+        notes = TIED_NOTE * len(key.tied) + 2 * (self.limits.n_notes - state.n_notes)
+        return (LONGEST_TUPLET_END if in_tuplet else LONGEST_BAR_END) + notes
+
+    def closing_bound(self, state: State) -> int:
+        """No `closing` of this state is longer; quick, and seldom near."""
+        stage = state.stage
+        tied = [*stage.tied_in[stage.voice :], *stage.tied_out]
+        return self._bound_of_needs(state, tied) + LONGEST_TUPLET_END
+
+    def _bound_of_needs(self, state: State, tied: Iterable[Pitches]) -> int:
+        """Characters for the rest of the header, for ties, and for the notes and seconds to come.
+
+        Args:
+            state: Of a text so far.
+            tied: Pitches that sound on, of each voice.
+        """
+        stage, limits = state.stage, self.limits
+        seconds = limits.seconds - stage.seconds
+        n_bars = 0
+        if stage.heard < limits.seconds or self._wants_notes(state):
+            shortest, fastest = limits.bar_ticks[0], limits.quarters_per_minute[1]
+            ticks = full_bar_ticks(stage.meter) if stage.meter else shortest
+            quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
+            n_notes = limits.n_notes - state.n_notes + 2
+            n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
+            n_bars = max(n_bars, 0) + 1  # one that sounds, where this one ends with a rest
+        n_bars = self._n_voice_bars(stage, n_bars)
+        key = state.node.key if state.node is not None else None
+        ties = [*tied, *((key.tied, key.pitches) if key else ())]
+        n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
+        head = LONGEST_HEAD if stage.phase == "line" else 0
+        notes = 2 * (limits.n_notes - state.n_notes)
+        return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes
+
+    def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
+        """Bars of single voices in so many bars to come and the rest of this one."""
+        if self.limits.rest_share >= 1:
+            return n_bars
+        n_voices = max(1, len(stage.is_drums))
+        n_lines = stage.n_bars + 1 + n_bars
+        n_rests = int(self.limits.rest_share * n_voices * n_lines) - stage.n_rests
+        n_left = n_voices * (n_bars + 1) - stage.voice - max(0, n_rests)
+        return max(n_bars, n_left) + 1
+
+    def _closing_part(self, state: State) -> tuple[str, State]:
+        """The next characters of it, and the state behind them."""
+        if state.node is not None:
+            text, end = state.node.closing(self._fill(state))
+            if self._wants_notes(state):  # each note may be the last one wanted
+                return text[0], self.step(state, text[0])
+            return text, self._bar_end(state, end, ())
+        if state.stage.phase == "line":
+            return self._closing_line(state.stage)
+        return self._closing_between(state)
+
+    def _closing_between(self, state: State) -> tuple[str, State]:
+        """Of `_closing_part` what is between bars."""
+        stage = state.stage
+        match stage.phase:
+            case "mark":
+                text = self._closing_mark(state)
+                stage = stage._replace(text=stage.text + text[:-1])
+                return text, state._replace(stage=self._mark_step(stage, text[-1]))
+            case "start":
+                fields = stage.text if stage.fields is None else stage.fields
+                begun = self._begin_bar(state._replace(stage=stage._replace(text=fields)), "")
+                return fields[len(stage.text) :], begun
+            case "field":
+                text = self._closing_field(state)
+                return text, self._start_step(state, text)
+        return "\n", self._step(state, "\n")
+
+    def _fill(self, state: State) -> str:
+        """What the tune needs in a bar that is brought to its end."""
+        if self._wants_notes(state):
+            return NOTES
+        return NOTE if self._is_heard_enough(state.stage) else SOUND
+
+    def _closing_line(self, stage: Stage) -> tuple[str, State]:
+        text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
+        before = stage._replace(text=stage.text + text[:-1])
+        return text, State(self._line_step(before, text[-1]))
+
+    def _closing_mark(self, state: State) -> str:
+        stage = state.stage
+        if not stage.text and stage.voice and self._may_end_line(stage):
+            return "]" if self.may_end(state) else "\n"
+        marks = [mark for mark in self._marks(stage) if mark.startswith(stage.text)]
+        return (marks[-1] if stage.voice else marks[0])[len(stage.text) :]
+
+    def _closing_field(self, state: State) -> str:
+        part = field_under_way(state.stage)
+        chord = self._bar_start(state.stage).step("[") if part == "[" else None
+        if chord:
+            return chord[0].closing(self._fill(state))[0][0]
+        # a change of tempo has its own short way, one of the metre another, which comes first
+        is_meter = not part.startswith("[Q") and "[M:" not in written_fields(state.stage)
+        limits, meter = self.limits, state.stage.meter
+        return shortest_way(
+            meter_changes(limits, meter) if is_meter else tempo_changes(limits), part
+        )

@@ -1,0 +1,66 @@
+"""A tuplet under way: which lengths its next item may have so that it can still end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .grammar_abc_spelling import Lengths, lengths_of
+from .notation_abc import TICKS_PER_TUPLET_UNIT
+
+# of `(3:2:n`: how many items, which lengths in units, and what they come to
+UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
+SHORTEST_TUPLET_TICKS = min(_TUPLET_UNITS) * TICKS_PER_TUPLET_UNIT
+_EQUAL_UNITS = (1, 2, 4)
+
+
+class Tuplet(NamedTuple):
+    """A tuplet under way.
+
+    Attributes:
+        n_left: Items to come.
+        units: Length of each item, 0 before the first; of an unequal one, what there was so far.
+        is_unequal: Whether it is written `(3:2:n`.
+        has_chords: Whether the items so far are chords.
+    """
+
+    n_left: int
+    units: int
+    is_unequal: bool
+    has_chords: bool = False
+
+
+def unequal_fits(ticks: int, n_left: int, units: int) -> bool:
+    """Whether an unequal tuplet can end within the bar.
+
+    Args:
+        ticks: To the end of the bar.
+        n_left: Items to come.
+        units: Of those that are written.
+    """
+    return any(
+        units + n_left * min(_ITEM_UNITS) <= total <= units + n_left * max(_ITEM_UNITS)
+        and total * TICKS_PER_TUPLET_UNIT <= ticks + units * TICKS_PER_TUPLET_UNIT
+        for total in _TUPLET_UNITS
+    )
+
+
+def item_lengths(tuplet: Tuplet, ticks: int) -> Lengths:
+    """Lengths of the next item, with so many ticks to the end of the bar."""
+    n_left, units, is_unequal, _ = tuplet
+    if is_unequal:
+        fitting = [
+            item
+            for item in _ITEM_UNITS
+            if item * TICKS_PER_TUPLET_UNIT <= ticks
+            and (
+                unequal_fits(ticks - item * TICKS_PER_TUPLET_UNIT, n_left - 1, units + item)
+                if n_left > 1
+                else units + item in _TUPLET_UNITS
+            )
+        ]
+    elif units:
+        fitting = [units]
+    else:
+        room = ticks // (3 * TICKS_PER_TUPLET_UNIT)
+        fitting = [item for item in _EQUAL_UNITS if item <= room]
+    return lengths_of(tuple(item * TICKS_PER_TUPLET_UNIT for item in fitting), in_tuplet=True)
