@@ -78,8 +78,11 @@ class AbcError(ValueError):
     """Text that is not in the dialect. Names the line and column (both from 1) where it stops."""
 
     def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(f"line {line}, column {column}: {message}")
+        super().__init__(message, line, column)  # as given: pickle makes it anew from these
         self.message, self.line, self.column = message, line, column
+
+    def __str__(self) -> str:
+        return f"line {self.line}, column {self.column}: {self.message}"
 
 
 class Segment(NamedTuple):
