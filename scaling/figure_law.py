@@ -27,15 +27,6 @@ N_LABELS = {
     "n_params": "Non-embedding parameters $N$",
     "n_params_total": "Parameters $N$, embeddings counted",
 }
-# no space inside the formulas: the notes are wrapped at spaces
-LAW_LABELS = {
-    "power": r"$L=C\,N^{-\alpha}$",
-    "power_floor": r"$L=a\,N^{-\alpha}+c$",
-    "chinchilla": r"$L=E+A/N^{\alpha}+B/D^{\beta}$",
-    "chinchilla_tied": r"$L=E+A/N^{\alpha}+B/D^{\alpha}$",
-    "muennighoff": r"$L=E+A/N'^{\alpha}+B/D'^{\alpha}$",
-    "sms": "SMS$(N,D,U)$",
-}
 CROSSOVERS_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time": "time"}
 LOSS_LABEL = "Validation loss $L$ (nats per token)"
 Y_MARGIN = 1.05
@@ -109,7 +100,7 @@ def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
     law = _chosen(laws)
     label = f"{style.name}: no law fitted"
     if law:
-        label = f"{style.name}: {LAW_LABELS[laws['chosen']]}, {_exponent(law, 'alpha')}"
+        label = f"{style.name}: {LAWS[laws['chosen']].label}, {_exponents(laws)}"
         _draw_curve(axes, law["curve"], style.colour, style.line)
     for run in runs:
         left_out = bool(law) and run.n_tokens != law["n_tokens"]
@@ -155,9 +146,7 @@ def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
     )
     title = f"{style.name}: no law fitted"
     if law:
-        powers = [name for name in ("alpha", "beta") if name in law["params"]]
-        text = ", ".join(_exponent(law, name) for name in powers)
-        title = f"{style.name}: {LAW_LABELS[laws['chosen']]}\n{text}"
+        title = f"{style.name}: {LAWS[laws['chosen']].label}\n{_exponents(laws)}"
     axes.set_title(title, fontsize=10)
 
 
@@ -167,8 +156,14 @@ def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
     axes.plot(curve["n_params"], curve["loss"], color=colour, ls=line, lw=1.6)
 
 
+def _exponents(laws: dict) -> str:
+    """Those of the family's chosen law, with their intervals."""
+    return ", ".join(_exponent(_chosen(laws), name) for name in LAWS[laws["chosen"]].exponents)
+
+
 def _exponent(law: dict, name: str) -> str:
-    text = rf"$\{name}$ = {law['params'][name]:.3f}"
+    symbol = name if len(name) == 1 else rf"\{name}"
+    text = f"${symbol}$ = {law['params'][name]:.3f}"
     ends = law["interval_95"][name]
     return text + (" (no interval)" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]")
 
@@ -195,7 +190,7 @@ def _law_notes(fits: dict) -> list[str]:
         for law in fits["settings"]["laws"]:
             # what a table of one token count refuses by its nature needs no note
             if LAWS[law].is_at_one_budget and "refused" in laws[law]:
-                reason = f"{LAW_LABELS[law]} not fitted: {laws[law]['refused'].split(':')[0]}"
+                reason = f"{LAWS[law].label} not fitted: {laws[law]['refused'].split(':')[0]}"
                 refusals.setdefault(reason, []).append(name)
     for (tokens, at_one), names in budgets.items():
         if tokens is None:

@@ -74,12 +74,15 @@ class Law:
     """One form of L(N, D) or L(N, D, U).
 
     Attributes:
-        kinds: kind of each parameter by name, in the order of theta.
+        label: the formula as figures print it: TeX without spaces, at which notes are wrapped.
+        kinds: kind of each parameter by name, in the order of theta. An exponent that tables and
+            figures print is named by one letter or by TeX's name of a Greek one.
         floor: name of the loss that no size or budget goes below, if the law has one.
     """
 
     name: str
     formula: str
+    label: str
     kinds: dict[str, Kind]
     needs: Needs
     floor: str | None = None
@@ -88,6 +91,11 @@ class Law:
     def parameters(self) -> tuple[str, ...]:
         """Names in the order of theta."""
         return tuple(self.kinds)
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """Names of the parameters that say how the loss falls."""
+        return tuple(name for name, kind in self.kinds.items() if kind == "exponent")
 
     @property
     def is_at_one_budget(self) -> bool:

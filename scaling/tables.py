@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .laws import LAWS
+
 Row = dict[str, str]
-# parameters that say how the loss falls, and what it falls to; the others are its scale
-EXPONENTS, FLOORS = ("alpha", "beta"), ("E", "c")
 COMPARED_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time": "seconds"}
 
 
@@ -59,7 +59,8 @@ def laws_table(fits: dict[str, Any]) -> list[str]:
             if law is None or "refused" in law:
                 continue
             mark = "**" if name == laws["chosen"] else ""
-            exponents, floor = (_parameters(law, names) for names in (EXPONENTS, FLOORS))
+            exponents = _parameters(law, LAWS[name].exponents)
+            floor = _parameters(law, (LAWS[name].floor,) if LAWS[name].floor else ())
             error = law["holdout_error"]
             held_out = "" if error is None else f"{100 * error:.1f} %"
             lines.append(f"| {family} | {mark}{name}{mark} | {exponents} | {floor} | {held_out} |")
@@ -92,7 +93,7 @@ def _mean(rows: Sequence[Row], column: str) -> float:
 def _parameters(law: dict[str, Any], names: Sequence[str]) -> str:
     """`alpha 0.36 [0.35, 0.38], beta 0.35 [0.27, 0.44]`."""
     texts = []
-    for name in [name for name in names if name in law["params"]]:
+    for name in names:
         ends = law["interval_95"][name]
         between = "not identified" if ends is None else f"{ends[0]:.3f}, {ends[1]:.3f}"
         texts.append(f"{name} {law['params'][name]:.3f} [{between}]")
