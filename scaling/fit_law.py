@@ -22,7 +22,6 @@ from .intervals import (
 )
 from .law import Law, Points
 from .minimise import Objective, Problem, fit_law, objective_value
-from .projection import fit_by_projection
 from .runs_table import Run
 
 CURVE_POINTS = 41
@@ -43,7 +42,7 @@ def fit_one_law(
         rng: source of the draws.
     """
     problem = problem_of(runs)
-    theta, check = _fit(law, problem, objective)
+    theta = fit_law(law, problem, objective)
     curve = _Curve.over(runs, law)
     spread = _spread(law, runs, problem, theta, curve, objective, bootstrap, rng)
     flat = flat_parameters(law, theta, problem)
@@ -77,8 +76,6 @@ def fit_one_law(
             "band_95": None if spread.band is None else np.exp(spread.band).tolist(),
         },
     }
-    if check is not None:
-        entry["cross_check"] = check
     if report is not None:
         rest = problem.subset(~far)
         report["holdout_error_without"] = holdout_error(law, rest, objective)
@@ -120,22 +117,6 @@ def problem_of(runs: Sequence[Run]) -> Problem:
     """The runs as arrays, each with weight 1."""
     fields = ("n_params", "n_tokens", "loss", "unique_tokens")
     return Problem.of(*(np.array([getattr(run, f) for run in runs], dtype=float) for f in fields))
-
-
-def _fit(
-    law: Law, problem: Problem, objective: Objective
-) -> tuple[np.ndarray, dict[str, float] | None]:
-    """Theta, and how a second method does on the same sum, for the laws it knows."""
-    projected = fit_by_projection(law, problem, objective)
-    if projected is None:
-        return fit_law(law, problem, objective), None
-    theta = fit_law(law, problem, objective)
-    value, other = (objective_value(law, t, problem, objective) for t in (theta, projected))
-    polished = fit_law(law, problem, objective, warm=projected)
-    if objective_value(law, polished, problem, objective) < value:
-        theta = polished
-    method = "variable projection"
-    return theta, {"method": method, "objective_value": other, "params": law.values(projected)}
 
 
 @dataclass(frozen=True)
