@@ -28,7 +28,10 @@ Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Points:
-    """Where a law is asked for its loss: log N, log D and log U, each (n,); U at most D."""
+    """Where a law is asked for its loss: log N, log D and log U, each (n,).
+
+    Where U is D or more, no token is seen twice.
+    """
 
     log_n: np.ndarray
     log_d: np.ndarray

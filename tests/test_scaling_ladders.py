@@ -16,6 +16,7 @@ from scaling.intervals import bootstrap_thetas, jackknife_spread, percentile_int
 from scaling.law import Points
 from scaling.laws import LAWS
 from scaling.minimise import Problem, fit_law, objective_value
+from scaling.refusals import carries
 
 DATA = Path(__file__).parent / "data" / "scaling"
 TRUTH = {"E": 0.62, "A": 18.0, "B": 60.0, "alpha": 0.36, "beta": 0.35}
@@ -233,6 +234,17 @@ def test_muennighoff_law_is_recovered_and_chosen(tmp_path):
     for name in ("E", "alpha", "RD", "RN"):
         low, high = laws["muennighoff"]["interval_95"][name]
         assert low < params[name] < high
+
+
+def test_draws_keep_the_repeated_runs_that_a_law_of_repetition_needs():
+    n, d, u, loss = repeated_rows("chinchilla", TRUTH, 0.0)
+    runs = Problem.of(n, d, loss, u)
+    once, of_one_amount = runs.subset(u == d), runs.subset(u == 1e6)
+    assert carries(LAWS["chinchilla"], once)
+    assert carries(LAWS["muennighoff"], of_one_amount)
+    for name, drawn in (("muennighoff", once), ("sms", once), ("sms", of_one_amount)):
+        assert carries(LAWS[name], runs)
+        assert not carries(LAWS[name], drawn)
 
 
 def test_sms_law_is_recovered_without_noise():
