@@ -12,96 +12,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from scaling.tables import fill
+from scaling.blocks import fill_blocks
 
 from .model_report import build_page
 from .tune_view import need
 
-VERDICTS = {
-    "valid3": "valid3",
-    "validity_music21": "music21 parses",
-    "midi_success_music21": "and writes MIDI",
-    "raw_validity_music21": "raw text parses",
-    "raw_midi_success_music21": "and to MIDI",
-    "abc2midi_clean": "abc2midi clean",
-    "abcjs_clean": "abcjs clean",
-}
-RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
-ORDERS = {
-    "constrained / free / real": ("constrained", "free", "real"),
-    "the same from prompts": ("prompted", "prompted_free", "real_begun"),
-}
 EXAMPLE = "example_tunes.html"
-
-Metrics = dict[str, Any]
-
-
-def validity_table(models: dict[str, Metrics]) -> list[str]:
-    """Markdown: one line a model and set of samples; shares in %, valid3 with its interval."""
-    lines = [
-        f"| model | samples | tunes | {' | '.join(VERDICTS.values())} |",
-        "|---|---|---:|" + "---:|" * len(VERDICTS),
-    ]
-    for name, metrics in models.items():
-        for kind, own in metrics["sets"].items():
-            cells = [_percent(own["validity"].get(verdict)) for verdict in VERDICTS]
-            if rate := own["validity"].get("valid3"):
-                low, high = (100 * end for end in rate["interval_95"])
-                cells[0] += f" [{low:.1f}, {high:.1f}]"
-            label = kind.replace("_", " ")
-            lines.append(f"| {name} | {label} | {own['n']:,} | {' | '.join(cells)} |")
-    return lines
-
-
-def price_table(models: dict[str, Metrics]) -> list[str]:
-    """Markdown: one line a model, what the grammar takes away and changes."""
-    rests = [f"{label}: {order}" for label in RESTS.values() for order in ORDERS]
-    lines = [
-        "| model | illegal mass a step, mean (p95) | drawn anew | forced | time, 1 tune (8) "
-        f"| distance to real: constrained / free / real to real | {' | '.join(rests)} |",
-        "|---|---:|---:|---:|---:|---:|" + "---:|" * len(rests),
-    ]
-    for name, metrics in models.items():
-        price, sets = metrics["price"], metrics["sets"]
-        if price is None:
-            continue
-        mass, speeds = price["mass"], price["speed"]
-        cells = [
-            f"{_share(mass['illegal_mass_per_step']['mean'])} "
-            f"({_share(mass['illegal_mass_percentiles']['p95'])})",
-            _share(speeds[-1]["replaced_share"]),
-            _share(mass["forced_share"]["mean"]),
-            f"{_share(speeds[0]['cost_share'])} ({_share(speeds[-1]['cost_share'])})",
-            _distances(sets),
-        ]
-        for statistic in RESTS:
-            for kinds in ORDERS.values():
-                means = [_mean(sets.get(kind), statistic) for kind in kinds]
-                cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
-
-
-def _distances(sets: dict[str, Any]) -> str:
-    found = [sets[kind].get("distance") for kind in ("constrained", "free")]
-    values = [each and each["frechet"]["frechet_distance"] for each in found]
-    texts = [f"{each['value']['mean']:.2f}" if each else "–" for each in values]
-    floor = next((f"{each['floor']['mean']:.2f}" for each in values if each), "–")
-    return " / ".join([*texts, floor])
-
-
-def _mean(own: dict[str, Any] | None, statistic: str) -> float | None:
-    return own["statistics"].get(statistic, {}).get("mean") if own else None
-
-
-def _percent(rate: dict[str, Any] | None) -> str:
-    return "–" if rate is None else f"{100 * rate['rate']:.1f}"
-
-
-def _share(value: float) -> str:
-    return f"{100 * value:.1f} %"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         for name, metrics in models.items():
             (folder / f"{name}.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-        tables = [*validity_table(models), "", *price_table(models)]
-        text = fill(options.readme.read_text("utf-8"), tables, "evaluation")
-        options.readme.write_text(text, "utf-8")
+        fill_blocks(options.results, options.readme, ["evaluation"])
         page = build_page(options.runs[0], options.results / EXAMPLE)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,9 +15,9 @@ from .figure_style import (
     family_style,
     rank_marker,
     shade_of_rank,
-    short_count,
 )
 from .runs_table import TableError
+from .wording import quantity, short_count
 
 LOSS = "Loss $l(t)$ (nats per token)"
 WHOLE_WAY = {"gpt": "stride", "lstm": "carried"}
@@ -156,8 +156,7 @@ def _t90(curve: dict, with_interval: bool = True) -> str:
     value, ends = curve["t90"]["value"], curve["t90"]["interval_95"]
     if value is None:
         return "no T90"
-    text = f"T90 {value:.0f}"
-    return text + (f" [{ends[0]:.0f}, {ends[1]:.0f}]" if ends and with_interval else "")
+    return f"T90 {quantity(value, ends if with_interval else None, '.0f', '')}"
 
 
 def _stop(curve: dict) -> str:

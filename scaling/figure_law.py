@@ -18,16 +18,15 @@ from .figure_style import (
     rank_marker,
     set_log_ticks,
     shade_of_rank,
-    short_count,
 )
 from .laws import LAWS
 from .runs_table import Run, RunsTable
+from .wording import crossover_in_figure, quantity, short_count
 
 N_LABELS = {
     "n_params": "Non-embedding parameters $N$",
     "n_params_total": "Parameters $N$, embeddings counted",
 }
-CROSSOVERS_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time": "time"}
 LOSS_LABEL = "Validation loss $L$ (nats per token)"
 Y_MARGIN = 1.05
 Y_BAND = 1.1
@@ -163,9 +162,8 @@ def _exponents(laws: dict) -> str:
 
 def _exponent(law: dict, name: str) -> str:
     symbol = name if len(name) == 1 else rf"\{name}"
-    text = f"${symbol}$ = {law['params'][name]:.3f}"
-    ends = law["interval_95"][name]
-    return text + (" (no interval)" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]")
+    value, ends = law["params"][name], law["interval_95"][name]
+    return f"${symbol}$ = {quantity(value, ends, '.3f', '(no interval)')}"
 
 
 def _law_notes(fits: dict) -> list[str]:
@@ -213,11 +211,5 @@ def _crossover_notes(crossovers: Sequence[dict], drawn_tokens: set[float]) -> li
         if not is_drawn and any(other["n_tokens"] in drawn_tokens for other in crossovers):
             continue
         pair = " and ".join(family_style(arch, i).name for i, arch in enumerate(entry["archs"]))
-        place = "none in the measured range"
-        if entry["n_params"] is not None:
-            place = f"at $N$ = {short_count(entry['n_params'])}"
-            if entry["interval_95"] is not None:
-                ends = " to ".join(short_count(end) for end in entry["interval_95"])
-                place += f" (95 % interval {ends})"
-        found.setdefault(pair, []).append(f"at equal {CROSSOVERS_AT[entry['at']]} {place}")
+        found.setdefault(pair, []).append(crossover_in_figure(entry))
     return [f"Crossover of {pair}: {'; '.join(places)}." for pair, places in found.items()]

@@ -28,6 +28,7 @@ from .laws import LAWS
 from .minimise import HUBER_DELTA
 from .records import write_text
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
+from .wording import crossover, parameter
 
 MIN_BOOTSTRAP = 100
 SIGNIFICANT_DIGITS = 8
@@ -121,31 +122,17 @@ def _summary(fits: dict) -> list[str]:
             if "refused" in law:
                 lines.append(f"{arch} {name}: refused: {law['refused']}")
                 continue
-            parts = []
-            for parameter, value in law["params"].items():
-                ends = law["interval_95"][parameter]
-                text = "no interval" if ends is None else f"[{ends[0]:.4g}, {ends[1]:.4g}]"
-                parts.append(f"{parameter} {value:.4g} {text}")
+            parts = [parameter(law, each, ".4g", "no interval") for each in law["params"]]
             lines.append(f"{arch} {name}: " + ", ".join(parts))
             lines += [f"  warning: {warning}" for warning in law["warnings"]]
         lines.append(f"{arch}: chosen {laws['chosen']}: {laws['chosen_reason']}")
-    lines += [_crossover_line(entry) for entry in fits["crossovers"]]
+    lines += [crossover(entry) for entry in fits["crossovers"]]
     for arch, frontier in fits["frontier"].items():
         if "refused" not in frontier:
             exponent = frontier["n_opt_exponent_6nd"]
             text = "no closed form" if exponent is None else f"N_opt ~ C^{exponent:.3f}"
             lines.append(f"{arch} frontier: {text}")
     return lines
-
-
-def _crossover_line(entry: dict) -> str:
-    found = "none" if entry["n_params"] is None else f"{entry['n_params']:.4g} parameters"
-    ends = entry["interval_95"]
-    if ends is not None:
-        found += f" [{ends[0]:.4g}, {ends[1]:.4g}]"
-    tokens = "" if entry["n_tokens"] is None else f", {entry['n_tokens']:.4g} tokens"
-    note = f" ({entry['note']})" if entry["note"] else ""
-    return f"crossover {' / '.join(entry['archs'])} at {entry['at']}{tokens}: {found}{note}"
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -29,6 +29,7 @@ from .intervals import is_degenerate, percentile_interval
 from .laws import LAWS
 from .records import ARCHS
 from .runs_table import TableError
+from .wording import quantity
 
 # share of the peak that training of middling models reaches; estimates, --mfu takes a measured one
 USUAL_SHARE = {arch: USUAL_SHARES[name][-1][1] for name, arch in ARCHS.items()}
@@ -154,9 +155,7 @@ def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list
     answers = ask(fitted, question)
 
     def text(name: str) -> str:
-        value, ends = answers[name]
-        between = "" if ends is None else f" [{ends[0]:.4g}, {ends[1]:.4g}]"
-        return f"{value:.4g}{between}"
+        return quantity(*answers[name], ".4g", missing="")
 
     lines = [
         f"{fitted.arch} ({fitted.law.name}): loss {text('loss')} nats a token at "

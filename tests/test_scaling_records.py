@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from scaling import fit, loss_curves, plots, records
-from scaling.figure_style import STYLES, log_ticks, short_count
+from scaling.figure_style import STYLES, log_ticks
+from scaling.wording import short_count
 
 GPT = {3_100: 2.347, 14_000: 2.106, 39_000: 1.954, 99_000: 1.824, 332_000: 1.731}
 LSTM = {4_200: 2.21, 12_500: 2.07, 41_000: 1.95, 105_000: 1.87, 310_000: 1.80}
