@@ -18,6 +18,8 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from scaling.wording import crossover, parameter
+
 from .model_report import N_TUNES, PAGE, page_template, verdicts_of
 from .model_report import headlines as model_headlines
 from .tune_view import need, tune_views
@@ -60,24 +62,21 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
     """Returns the results in a few lines of plain words."""
     lines = []
     for family, laws in fits["laws"].items():
-        power = laws["power"]
-        if "refused" in power:
-            lines.append(f"{family.upper()}: no power law: {power['refused']}")
+        law, name = laws.get(laws["chosen"]), family.upper()
+        if law is None:
+            reason = laws.get("power", {}).get("refused", laws["chosen_reason"])
+            lines.append(f"{name}: no law fitted: {reason}")
             continue
-        alpha = power["params"]["alpha"]
-        interval = power["interval_95"]["alpha"]
-        between = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        lines.append(f"{family.upper()}: loss falls as N^-{alpha:.3f}{between}")
+        values = ", ".join(parameter(law, each, ".3g", "(no interval)") for each in law["params"])
+        lines.append(f"{name}: {law['formula']} with {values}")
         floor = laws.get("power_floor", {})
         if "refused" in floor:
-            lines.append(f"{family.upper()}: no floor term: {floor['refused']}")
-    for crossing in fits["crossovers"]:
-        if crossing["at"] != "equal_params" or crossing["n_tokens"] is None:
-            continue
-        where = crossing["n_params"]
-        found = f"{where:,.0f} parameters" if where else "none in the measured range"
-        at = f"equal parameters and {crossing['n_tokens']:,.0f} tokens"
-        lines.append(f"GPT and LSTM cross at {at}: {found}")
+            lines.append(f"{name}: no floor term: {floor['refused']}")
+    lines += [
+        crossover(entry)
+        for entry in fits["crossovers"]
+        if entry["at"] == "equal_params" and entry["n_tokens"] is not None
+    ]
     return lines + model_headlines(metrics)
 
 

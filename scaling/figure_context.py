@@ -204,7 +204,7 @@ def draw_context_length(content: dict) -> Figure:
         runs.sort(key=lambda run: run["context_length"])
         for rank, run in enumerate(runs):
             colour = shade_of_rank(style, rank + 1, len(runs) + 1)
-            line = (style.line, "-.", ":")[0] if rank else (0, (1, 1))
+            line = style.line if rank else (0, (1, 1))
             curve = _behind_header(run["ways"][WHOLE_WAY[arch]])
             _draw_curve(left, curve, colour, line)
             look = {"color": colour, "ls": line, "lw": 1.6}

@@ -91,7 +91,7 @@ def draw_tokenizers(content: dict) -> Figure:
     if not runs:
         raise TableError("tokenizers.json has no run; run evaluation.compare_tokenizers again")
     archs = sorted({run["arch"] for run in runs})
-    names = [name for name in TOKENIZER_NAMES if any(run["tokenizer"] == name for run in runs)]
+    names = sorted({run["tokenizer"] for run in runs}, key=_place_of_tokenizer)
     seeds = sorted({run["seed"] for run in runs})
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -123,6 +123,12 @@ def draw_tokenizers(content: dict) -> Figure:
     return figure
 
 
+def _place_of_tokenizer(name: str) -> tuple[int, str]:
+    """Those that have a name in words first, then the others by their own."""
+    known = list(TOKENIZER_NAMES)
+    return (known.index(name) if name in known else len(known), name)
+
+
 def _shapes(runs: Sequence[dict], arch: str) -> str:
     return ", ".join(sorted({run["size"] for run in runs if run["arch"] == arch}))
 
@@ -130,7 +136,7 @@ def _shapes(runs: Sequence[dict], arch: str) -> str:
 def _tick(runs: Sequence[dict], name: str) -> str:
     run = next(run for run in runs if run["tokenizer"] == name)
     return (
-        f"{TOKENIZER_NAMES[name]}\nvocabulary {run['vocab_size']:,}\n"
+        f"{TOKENIZER_NAMES.get(name, name)}\nvocabulary {run['vocab_size']:,}\n"
         f"context {run['context_chars']:,.0f} characters"
     )
 
@@ -142,7 +148,7 @@ def _difference_notes(differences: Sequence[dict]) -> list[str]:
         text = quantity(entry["bits_per_note"], entry["interval_95"], "+.2f")
         found.setdefault((entry["arch"], entry["tokenizer"]), []).append(text)
     parts = [
-        f"{family_style(arch, 0).name}, {TOKENIZER_NAMES[name]} {' and '.join(values)}"
+        f"{family_style(arch, 0).name}, {TOKENIZER_NAMES.get(name, name)} {' and '.join(values)}"
         for (arch, name), values in sorted(found.items())
     ]
     return [f"Less characters, paired, a value a seed: {'; '.join(parts)}."] if parts else []

@@ -115,7 +115,10 @@ def _rounded(value: object) -> object:
 
 def _summary(fits: dict) -> list[str]:
     """One line a law and family for the terminal."""
-    lines = []
+    lines = [
+        f"left out, row {row['row']} ({row['run'] or 'no name'}): {row['reason']}"
+        for row in fits["input"]["dropped"]
+    ]
     for arch, laws in fits["laws"].items():
         for name in fits["settings"]["laws"]:
             law = laws[name]

@@ -49,6 +49,9 @@ def fit_one_law(
     intervals, interval_warnings = named_intervals(law, spread.ends, problem, flat)
     far = outliers(law, theta, problem)
     report = outlier_report(law, theta, problem, runs, far, objective)
+    warnings = [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)]
+    if reason := law.not_falling(theta, None if spread.ends is None else spread.ends[0]):
+        warnings.insert(0, reason)
     entry = {
         "formula": law.formula,
         "params": law.values(theta),
@@ -66,7 +69,7 @@ def fit_one_law(
         "n_tokens": curve.n_tokens,
         "n_tokens_range": [min(r.n_tokens for r in runs), max(r.n_tokens for r in runs)],
         "n_params_range": [runs[0].n_params, runs[-1].n_params],
-        "warnings": [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)],
+        "warnings": warnings,
         "outliers": report,
         "jackknife_by_size": jackknife_by_size(law, theta, problem, objective),
         "identification": identification(law, theta, problem),

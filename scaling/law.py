@@ -100,6 +100,22 @@ class Law:
         """Names of the parameters that say how the loss falls."""
         return tuple(name for name, kind in self.kinds.items() if kind == "exponent")
 
+    def not_falling(self, theta: np.ndarray, low: np.ndarray | None = None) -> str | None:
+        """Why a fit is no scaling law: an exponent, or its interval, reaches 0 or below; else None.
+
+        theta: (k,); low: lower ends of its intervals, (k,), where there are some.
+        """
+        for what, at in (("", theta), ("the lower end of the interval of ", low)):
+            values = {} if at is None else self.values(at)
+            wrong = [name for name in self.exponents if values.get(name, 1) <= 0]
+            if wrong:
+                found = " and ".join(f"{name} is {values[name]:.3g}" for name in wrong)
+                return (
+                    f"{what}{found}, expected above 0: the runs do not show that the loss falls "
+                    "with more parameters or tokens, so no size is best"
+                )
+        return None
+
     @property
     def is_at_one_budget(self) -> bool:
         """Whether D plays no part, so that all runs must share one."""

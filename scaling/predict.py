@@ -100,7 +100,17 @@ def ask(fitted: FittedLaw, question: Question) -> dict[str, tuple[float, list[fl
     Raises:
         TableError: if the law cannot answer.
     """
+    is_choice = list(vars(question).values()).count(None) == 2 and fitted.n_tokens is None
+    if is_choice and (reason := fitted.not_falling):
+        raise TableError(f"{fitted.arch}: {reason}")
     centre = np.exp(_answer(fitted, fitted.theta, question))
+    _, n_params, n_tokens, _ = centre
+    if min(n_params, n_tokens) < 1:
+        raise TableError(
+            f"{fitted.arch}: the answer is {n_params:.3g} parameters and {n_tokens:.3g} tokens, "
+            "expected 1 or more of each; ask nearer to the runs, which have "
+            f"{fitted.sizes[0]:g} to {fitted.sizes[1]:g} parameters"
+        )
     ends = None
     if fitted.draws is not None:
         drawn = np.array([_answer(fitted, theta, question) for theta in fitted.draws])

@@ -18,6 +18,8 @@ LOCKSTEP = 0.99
 def refusal(law: Law, runs: Sequence[Run]) -> str | None:
     """Why the law is not fitted to these runs; None if it can be."""
     needs = law.needs
+    if len({run.loss for run in runs}) == 1:
+        return f"all {len(runs)} runs have the loss {runs[0].loss:g}: there is nothing to fit"
     budgets = len({run.n_tokens for run in runs})
     if law.is_at_one_budget:
         counted = [(len({run.n_params for run in runs}), needs.sizes, "sizes")]

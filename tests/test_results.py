@@ -11,6 +11,7 @@ from study_results import make_results
 
 from data_prep import digest_list
 from data_prep.split import SPLITS
+from evaluation import report
 from scaling import blocks, findings
 from scaling.blocks import BLOCKS, fill_blocks
 
@@ -67,6 +68,16 @@ def test_use_of_the_context_is_told_for_each_family_and_seed(tmp_path):
     *differences, _ = findings.context_length_lines(length)
     seeds = {(item["size"], item["seed"]) for item in length["context_differences"]}
     assert len(differences) == len(seeds) > 0
+
+
+def test_a_report_needs_no_power_law_among_those_that_were_fitted():
+    fits = json.loads((PROJECT / "results" / "fits.json").read_text())
+    fits["laws"]["lstm"]["chosen"] = None
+    for laws in fits["laws"].values():
+        del laws["power"], laws["power_floor"]
+    first, second, *_ = report.headlines(fits, {"sets": {}, "judges": {}, "test": None})
+    assert first.startswith("GPT: L = E + A / N^alpha + B / D^beta with E 0.619 [0.573, 0.665], A")
+    assert second.startswith("LSTM: no law fitted: ")
 
 
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):

@@ -282,6 +282,19 @@ def test_unusable_losses_are_dropped_and_listed(tmp_path):
     assert fits["laws"]["gpt"]["power"]["n_runs"] == 5
 
 
+def test_rows_left_out_are_told_on_the_terminal(tmp_path, capsys):
+    fitted(tmp_path, [*power_rows(), *rows_of([5_000], ["nan"])], "--law", "power")
+    line = "left out, row 7 (gpt_5000_100000000_0): loss is not a finite number"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_losses_that_are_all_one_are_refused_and_drawn_without_a_law(tmp_path):
+    laws = fitted(tmp_path, rows_of(SIZES_8, [1.5] * 8))["laws"]["gpt"]
+    assert laws["chosen"] is None
+    assert "all 8 runs have the loss 1.5" in laws["power"]["refused"]
+    assert plots.main([str(tmp_path)]) == 0
+
+
 def test_other_column_names_are_mapped(tmp_path):
     rows = [{"N": r["n_params"], "D": r["n_tokens"], "L": r["loss"]} for r in power_rows()]
     fits = fitted(tmp_path, rows, "--columns", "n_params=N,n_tokens=D,loss=L")
@@ -314,6 +327,12 @@ def test_bad_tables_are_one_clear_line(tmp_path, capsys, text, message):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     assert message in error_of(capsys, path)
+
+
+def test_a_table_with_semicolons_says_so(tmp_path, capsys):
+    path = tmp_path / "runs.csv"
+    path.write_text("arch;n_params;n_tokens;loss\ngpt;1000;5000;1,5\n")
+    assert "separated by ';', expected commas" in error_of(capsys, path)
 
 
 def test_bad_arguments_are_one_clear_line(tmp_path, capsys):

@@ -203,6 +203,32 @@ def test_laws_in_n_and_d_are_refused_below_their_needs(tmp_path):
     assert "no run repeats" in fitted(tmp_path, once)["laws"]["gpt"]["sms"]["refused"]
 
 
+def test_losses_that_do_not_fall_with_size_have_a_warning_and_no_best_size(tmp_path, capsys):
+    # as of large models that were not trained to the end
+    rows = [row | {"loss": row["loss"] + 0.01 * row["n_params"] ** 0.3} for row in ladder()]
+    fits = fitted(tmp_path, rows, "--law", "chinchilla")
+    why = "expected above 0: the runs do not show that the loss falls"
+    assert why in fits["laws"]["gpt"]["chinchilla"]["warnings"][0]
+    assert why in fits["frontier"]["gpt"]["refused"]
+    assert fits["laws"]["gpt"]["chinchilla"]["isoflop"] == []
+    capsys.readouterr()
+    assert predict.main([str(tmp_path / "fits.json"), "--flops", "1e15"]) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_an_exponent_whose_interval_reaches_below_zero_has_no_best_size():
+    law, falls = LAWS["chinchilla"], LAWS["chinchilla"].theta(TRUTH)
+    low = law.theta(TRUTH | {"beta": -0.1})
+    assert law.not_falling(falls, falls) is None
+    assert law.not_falling(falls, low).startswith("the lower end of the interval of beta is -0.1")
+
+
+def test_answers_below_one_token_are_refused(synthetic, capsys):
+    assert predict.main([str(synthetic), "--flops", "1e12", "--params", "1e12"]) == 2
+    message = capsys.readouterr().err
+    assert "1e+12 parameters and 0.167 tokens, expected 1 or more of each" in message
+
+
 def test_a_floor_that_the_budgets_do_not_fix_is_called_so(tmp_path):
     rows = ladder(truth=TRUTH | {"E": 1e-4}, noise=0.02, seeds=2)
     law = fitted(tmp_path, rows, "--law", "chinchilla")["laws"]["gpt"]["chinchilla"]

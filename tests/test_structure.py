@@ -25,6 +25,7 @@ ALLOWED = {
         "training.data_files",
         "training.validation",
         "scaling.blocks",  # which fills the README
+        "scaling.wording",
     },
 }
 MODELING_MAY_IMPORT = {"torch", "transformers", *sys.stdlib_module_names}

@@ -90,6 +90,14 @@ def test_the_chosen_law_is_drawn_at_each_token_count_with_its_band(results):
         assert r"\beta" in axes.get_title()
 
 
+def test_a_tokenizer_of_another_name_is_drawn_under_that_name(results):
+    path = results / "tokenizers.json"
+    path.write_text(path.read_text().replace('"note"', '"char64"'))
+    (axes,) = plots.draw_figure("tokenizers", results).axes
+    labels = [label.get_text().splitlines()[0] for label in axes.get_xticklabels()]
+    assert labels == ["characters", "byte pairs", "char64"]
+
+
 def test_isoflop_points_are_of_equal_flops_and_never_extrapolated(results):
     for arch in LAWS:
         entries = law_of(results, arch)["isoflop"]
