@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from scaling.files import write_json
+
 from .finished_run import FinishedRun, interval, open_runs, ratio_interval, song_draws
 
 logger = logging.getLogger(__name__)
@@ -116,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         content = compare(open_runs(options.runs))
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_json(options.out, content)
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

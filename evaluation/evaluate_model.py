@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from scaling.files import write_json
 
 from .distance import MIN_PIECES, compare_sets
 from .finished_run import FinishedRun, split_tunes
@@ -108,7 +109,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "price": _price(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    write_json(folder / "metrics.json", metrics)
     return metrics
 
 

@@ -43,6 +43,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from scaling.files import write_atomically, write_json
+
 from .judge_filter import refused
 from .judge_measures import OwnVerdict, read_by_us
 from .judge_process import READERS, Answer, Reader, ReaderFailedError
@@ -248,10 +250,10 @@ def main(arguments: list[str] | None = None) -> int:
             json.dumps({"name": row["name"]} | verdict) + "\n"
             for row, verdict in zip(rows, verdicts, strict=True)
         ]
-        options.out.write_text("".join(lines), "utf-8")
+        write_atomically(options.out, "".join(lines))
         result = summary(verdicts, about)
         about_file = options.out.with_name(options.out.stem + "_summary.json")
-        about_file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+        write_json(about_file, result)
     except (ValueError, KeyError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

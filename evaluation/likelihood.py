@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import logging
 import lzma
 import math
@@ -32,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from scaling.files import write_json
 from training.blocks import DENOMINATORS
 from training.validation import SongLoss
 
@@ -290,8 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = ContextSettings(split=options.split, positions=options.positions)
         content = measure(open_runs(options.runs), settings)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_json(options.out, content)
     except (ValueError, OSError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2

@@ -15,6 +15,8 @@ from typing import Any
 
 import jinja2
 
+from scaling.files import write_atomically
+
 from .tune_view import need, tune_views
 
 N_TUNES = 6
@@ -66,9 +68,7 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
         kinds=kinds,
         pairs=list(zip(*views, strict=True)),
     )
-    part = out.with_suffix(".part")
-    part.write_text(html, "utf-8")
-    part.rename(out)
+    write_atomically(out, html)
     return out
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from scaling.files import write_atomically
 from scaling.wording import crossover, parameter
 
 from .model_report import N_TUNES, PAGE, page_template, verdicts_of
@@ -52,9 +53,7 @@ def build_report(study: Path) -> Path:
         page=PAGE,
         headlines=headlines(fits, metrics),
     )
-    part = out.with_suffix(".part")
-    part.write_text(html, "utf-8")
-    part.rename(out)
+    write_atomically(out, html)
     return out
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling.blocks import fill_blocks
+from scaling.files import write_json
 
 from .model_report import build_page
 from .tune_view import need
@@ -34,9 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file = need(run / "metrics.json", f"make evaluate MODEL={run}")
             models[run.name] = json.loads(file.read_text("utf-8"))
         folder = options.results / "evaluation"
-        folder.mkdir(parents=True, exist_ok=True)
         for name, metrics in models.items():
-            (folder / f"{name}.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+            write_json(folder / f"{name}.json", metrics)
         fill_blocks(options.results, options.readme, ["evaluation"])
         page = build_page(options.runs[0], options.results / EXAMPLE)
     except (ValueError, OSError) as error:

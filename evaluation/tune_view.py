@@ -13,6 +13,7 @@ from markupsafe import Markup
 from tqdm import tqdm
 
 from data_prep.abc_to_midi import abc_to_midi
+from scaling.files import write_atomically
 
 from .audio import SAMPLE_RATES, encode, render_midi
 from .engraving import engrave_all
@@ -57,7 +58,7 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     pictures = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     if pictures.get("key") != key:
         pictures = {"key": key, "svg": engrave_all(texts)}
-        kept.write_text(json.dumps(pictures), "utf-8")
+        write_atomically(kept, json.dumps(pictures))
     sounds = play_all(texts)
     return [
         sample

@@ -16,6 +16,7 @@ from typing import Any
 
 from .benchmark_tables import conversion_table, sampling_table, training_speed_table
 from .corpus import corpus_table
+from .files import write_atomically
 from .findings import findings
 from .markdown import fill
 from .samples import price_table, validity_table
@@ -88,7 +89,7 @@ def fill_blocks(results: Path, readme: Path, names: Sequence[str] = tuple(BLOCKS
     for name in filled:
         block = BLOCKS[name]
         page = results / "README.md" if block.in_results else readme
-        page.write_text(fill(page.read_text("utf-8"), block.lines(results), name), "utf-8")
+        write_atomically(page, fill(page.read_text("utf-8"), block.lines(results), name))
     return filled
 
 

@@ -21,12 +21,12 @@ import numpy as np
 
 from .crossover import find_crossovers
 from .family import fit_family
+from .files import write_atomically
 from .fitted import FittedLaw
 from .frontier import describe_frontier
 from .intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
 from .laws import LAWS
 from .minimise import HUBER_DELTA
-from .records import write_text
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
 from .wording import crossover, parameter
 
@@ -99,7 +99,7 @@ def _costs(law: FittedLaw) -> dict[str, object]:
 def write_fits(fits: dict[str, object], path: Path) -> None:
     """Writes fits.json whole or not at all, with the same bytes for the same fits."""
     text = json.dumps(_rounded(fits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text), path)
+    write_atomically(path, NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text))
 
 
 def _rounded(value: object) -> object:

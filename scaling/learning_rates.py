@@ -12,7 +12,6 @@ costs.
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .records import ARCHS, write_text
+from .files import write_json
+from .records import ARCHS
 from .runs_table import TableError
 
 FORMULA = "learning_rate = exp(c) * n_params ** -g"
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
         digest = sha256(arguments.runs.read_bytes()).hexdigest()
         content = {"sweep": {"digest": digest}, "families": families}
-        write_text(json.dumps(content, indent=1) + "\n", arguments.out)
+        write_json(arguments.out, content)
     except (TableError, OSError) as err:
         print(f"error: {err}", file=sys.stderr)
         return 2

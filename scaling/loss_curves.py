@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .records import write_text
+from .files import write_atomically
 from .runs_table import TableError
 
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
@@ -106,7 +106,7 @@ def write_curves(rows: Sequence[dict[str, str | float]], path: Path) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(text.getvalue(), path)
+    write_atomically(path, text.getvalue())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,11 +14,12 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from .files import write_atomically
 
 ARCHS = {"abc_gpt": "gpt", "abc_lstm": "lstm"}
 # column of runs.csv -> path of the field in record.json
@@ -142,15 +143,7 @@ def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> N
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(text.getvalue(), path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    os.replace(unfinished, path)
+    write_atomically(path, text.getvalue())
 
 
 def _planned_names(path: Path) -> list[str]:

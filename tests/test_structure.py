@@ -16,7 +16,7 @@ ALLOWED = {
     "data_prep": set(),
     "modeling": set(),
     "scaling": set(),
-    "training": {"modeling", "scaling.counts"},
+    "training": {"modeling", "scaling.counts", "scaling.files"},
     "model_cards": {"modeling"},
     "evaluation": {
         "data_prep",
@@ -25,6 +25,7 @@ ALLOWED = {
         "training.data_files",
         "training.validation",
         "scaling.blocks",  # which fills the README
+        "scaling.files",
         "scaling.wording",
     },
 }
