@@ -43,6 +43,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from scaling.commands import command
 from scaling.files import write_atomically, write_json
 
 from .judge_filter import refused
@@ -233,6 +234,7 @@ def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
     return rows
 
 
+@command(ValueError, KeyError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.judges", description=__doc__)
@@ -240,23 +242,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, help="three processes each; default: cores")
     options = parser.parse_args(arguments)
-    try:
-        rows = read_texts(options.files)
-        if not rows:
-            raise ValueError("no texts in these files")
-        texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
-        verdicts, about = judge_texts(texts, raw, options.workers)
-        lines = [
-            json.dumps({"name": row["name"]} | verdict) + "\n"
-            for row, verdict in zip(rows, verdicts, strict=True)
-        ]
-        write_atomically(options.out, "".join(lines))
-        result = summary(verdicts, about)
-        about_file = options.out.with_name(options.out.stem + "_summary.json")
-        write_json(about_file, result)
-    except (ValueError, KeyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows = read_texts(options.files)
+    if not rows:
+        raise ValueError("no texts in these files")
+    texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
+    verdicts, about = judge_texts(texts, raw, options.workers)
+    lines = [
+        json.dumps({"name": row["name"]} | verdict) + "\n"
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+    write_atomically(options.out, "".join(lines))
+    result = summary(verdicts, about)
+    about_file = options.out.with_name(options.out.stem + "_summary.json")
+    write_json(about_file, result)
     print(table(result))
     return 0
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 
+from scaling.commands import command
 from scaling.files import write_atomically
 
 from .tune_view import need, tune_views
@@ -107,17 +108,14 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.model_report", description=__doc__)
     parser.add_argument("model", type=Path, help="an evaluated run, as runs/single/gpt_tiny")
     parser.add_argument("--out", type=Path, help=f"default: {PAGE} in its folder")
     options = parser.parse_args(arguments)
-    try:
-        print(f"page: {build_page(options.model, options.out)}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(f"page: {build_page(options.model, options.out)}")
     return 0
 
 

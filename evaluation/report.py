@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from scaling.commands import command
 from scaling.files import write_atomically
 from scaling.wording import crossover, parameter
 
@@ -106,18 +107,15 @@ def _data_stages(study: Path, run: str) -> dict[str, Any]:
     return {"folder": str(folder), "stages": stages}
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.report", description=__doc__)
     parser.add_argument("study", type=Path, help="e.g. runs/demo")
     options = parser.parse_args(arguments)
-    try:
-        out = build_report(options.study)
-        fits = json.loads((options.study / "fits.json").read_text("utf-8"))
-        metrics = json.loads((options.study / "metrics.json").read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    out = build_report(options.study)
+    fits = json.loads((options.study / "fits.json").read_text("utf-8"))
+    metrics = json.loads((options.study / "metrics.json").read_text("utf-8"))
     print("\n".join(headlines(fits, metrics)))
     print(f"report: {out}")
     return 0

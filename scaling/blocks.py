@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .benchmark_tables import conversion_table, sampling_table, training_speed_table
+from .commands import command
 from .corpus import corpus_table
 from .files import write_atomically
 from .findings import findings
@@ -93,6 +94,7 @@ def fill_blocks(results: Path, readme: Path, names: Sequence[str] = tuple(BLOCKS
     return filled
 
 
+@command(ValueError, KeyError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m scaling.blocks", description=__doc__)
@@ -101,13 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("readme", type=Path)
     parser.add_argument("--only", nargs="+", choices=list(BLOCKS), default=list(BLOCKS))
     arguments = parser.parse_args(argv)
-    try:
-        filled = fill_blocks(arguments.results, arguments.readme, arguments.only)
-        if not filled:
-            raise ValueError(f"{arguments.results}: no file of a block; run make fit, make results")
-    except (ValueError, KeyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    filled = fill_blocks(arguments.results, arguments.readme, arguments.only)
+    if not filled:
+        raise ValueError(f"{arguments.results}: no file of a block; run make fit, make results")
     print(f"filled: {', '.join(filled)}")
     return 0
 

@@ -14,6 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .commands import command
 from .figure_style import RC, STYLES
 from .plots import save_figure
 
@@ -67,18 +68,15 @@ def _draw_token_frequency(axes: Axes, frequency: dict[str, Any]) -> None:
     axes.set(xlabel="rank of the token", ylabel="share of the train split, %")
 
 
+@command(ValueError, KeyError, OSError)
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
     results = parser.parse_args(argv).results
-    try:
-        with rc_context(RC):
-            corpus = json.loads((results / "corpus.json").read_text("utf-8"))
-            save_figure(draw_corpus(corpus), results / "figures", "corpus")
-    except (ValueError, KeyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with rc_context(RC):
+        corpus = json.loads((results / "corpus.json").read_text("utf-8"))
+        save_figure(draw_corpus(corpus), results / "figures", "corpus")
     return 0
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .commands import command
 from .crossover import find_crossovers
 from .family import fit_family
 from .files import write_atomically
@@ -151,30 +152,27 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads, fits, writes and prints a line a law; 2 on an error that the user can mend."""
     arguments = _parse_arguments(argv)
-    try:
-        if arguments.bootstrap < MIN_BOOTSTRAP:
-            raise TableError(
-                f"--bootstrap is {arguments.bootstrap}, expected {MIN_BOOTSTRAP} or more: "
-                "fewer refits give no percentiles"
-            )
-        if arguments.seed < 0:
-            raise TableError(f"--seed is {arguments.seed}, expected 0 or more")
-        settings = Settings(
-            laws=tuple(name for name in LAWS if name in arguments.law),
-            objective=arguments.objective,
-            bootstrap=arguments.bootstrap,
-            seed=arguments.seed,
-            columns=parse_columns(arguments.columns),
+    if arguments.bootstrap < MIN_BOOTSTRAP:
+        raise TableError(
+            f"--bootstrap is {arguments.bootstrap}, expected {MIN_BOOTSTRAP} or more: "
+            "fewer refits give no percentiles"
         )
-        fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
-        out = arguments.out or arguments.runs.parent / "fits.json"
-        write_fits(fits, out)
-    except (TableError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    if arguments.seed < 0:
+        raise TableError(f"--seed is {arguments.seed}, expected 0 or more")
+    settings = Settings(
+        laws=tuple(name for name in LAWS if name in arguments.law),
+        objective=arguments.objective,
+        bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
+        columns=parse_columns(arguments.columns),
+    )
+    fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
+    out = arguments.out or arguments.runs.parent / "fits.json"
+    write_fits(fits, out)
     print("\n".join([*_summary(fits), f"-> {out}"]))
     return 0
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .commands import command
 from .files import write_json
 from .records import ARCHS
 from .runs_table import TableError
@@ -159,6 +160,7 @@ def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
     }
 
 
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the rules; 2 on an error that the user can mend."""
     parser = argparse.ArgumentParser(
@@ -169,16 +171,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, help="runs.csv of the sweep")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    try:
-        sweep = read_sweep(arguments.runs)
-        model_types = {arch: model_type for model_type, arch in ARCHS.items()}
-        families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
-        digest = sha256(arguments.runs.read_bytes()).hexdigest()
-        content = {"sweep": {"digest": digest}, "families": families}
-        write_json(arguments.out, content)
-    except (TableError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    sweep = read_sweep(arguments.runs)
+    model_types = {arch: model_type for model_type, arch in ARCHS.items()}
+    families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
+    digest = sha256(arguments.runs.read_bytes()).hexdigest()
+    content = {"sweep": {"digest": digest}, "families": families}
+    write_json(arguments.out, content)
     for name, family in families.items():
         rule = family["rule"]
         print(f"{name}: learning rate = {np.exp(rule['c']):.3g} N^-{rule['g']:.3f}")

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .commands import command
 from .files import write_atomically
 
 ARCHS = {"abc_gpt": "gpt", "abc_lstm": "lstm"}
@@ -199,6 +200,7 @@ def _number(path: Path, record: Mapping[str, object], field: str) -> int | float
     return value
 
 
+@command(RecordError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
     parser = argparse.ArgumentParser(
@@ -210,12 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"
-    try:
-        study = read_study(arguments.study)
-        write_runs(study.rows, out)
-    except (RecordError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    study = read_study(arguments.study)
+    write_runs(study.rows, out)
     if study.unfinished:
         print(f"not finished, left out: {', '.join(study.unfinished)}")
     print(f"{len(study.rows)} runs -> {out}")

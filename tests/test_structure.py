@@ -25,6 +25,7 @@ ALLOWED = {
         "training.data_files",
         "training.validation",
         "scaling.blocks",  # which fills the README
+        "scaling.commands",
         "scaling.files",
         "scaling.wording",
     },
