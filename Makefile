@@ -106,8 +106,7 @@ results: $(STAMP)  ## [STUDY=configs/study_demo.yaml]: fill results/ from a stud
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
 	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
 	$(PY) -m scaling.plots results && \
-	$(PY) -m scaling.findings results && \
-	$(PY) -m scaling.tables results README.md
+	$(PY) -m scaling.blocks results README.md
 
 side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu_note: their files in results/
 	$(PY) -m evaluation.context_use runs/cpu/*_t12M_s1/ --out results/context_use.json
@@ -128,7 +127,8 @@ corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figu
 	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
 	$(PY) -m data_prep.describe "$(DATASET)" results
 	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
-	$(PY) -m scaling.corpus results README.md
+	$(PY) -m scaling.figure_corpus results
+	$(PY) -m scaling.blocks results README.md --only corpus
 
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1] [STOCK=1] [REVISIONS=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }

@@ -50,7 +50,7 @@ from data_prep.sources import Source, open_source
 from data_prep.stages import worker_pool
 from data_prep.tune import print_tune
 from data_prep.tune_parser import parse_tune
-from scaling.tables import fill
+from scaling.blocks import fill_blocks
 
 BINARIES = Path(symusic.__file__).parent / "bin"
 TIMEOUT_SECONDS = 60
@@ -275,23 +275,6 @@ COLUMNS = (
 )
 
 
-README_ROWS = {
-    "uu_on16i": ("notes that come back (F1, onset within a sixteenth, right instrument)", "{:.4f}"),
-    "uu_on16i_share_at_least_0.98": ("files with 98 % of them or more", "{:.1%}"),
-    "raw_on16i": ("the same, doubled notes counted", "{:.4f}"),
-    "uu_on64i": ("onset within a sixty-fourth", "{:.4f}"),
-    "uu_on50i": ("onset within 50 ms", "{:.4f}"),
-    "uu_off16i": ("onset and release", "{:.4f}"),
-    "programs": ("instruments kept", "{:.4f}"),
-    "tempo_ok": ("first tempo within 1 %", "{:.1%}"),
-    "duration_error": ("error of the duration", "{:.2%}"),
-    "files_with_abc_errors": ("files in which abc2midi finds errors", "{:.0f}"),
-    "bytes_per_note": ("bytes a note, median file", "{:.2f}"),
-    "files_per_cpu_second": ("files a second on one core", "{:.0f}"),
-    "notes_per_cpu_second": ("notes a second on one core", "{:,.0f}"),
-}
-
-
 def sample(sources: list[str], count: int, seed: int) -> list[tuple[Source, Any]]:
     """Draws files over all sources, the same for one seed."""
     found = [open_source(source, Path("data")) for source in sources]
@@ -337,23 +320,7 @@ def main(arguments: list[str] | None = None) -> None:
     _write_json(options.out, about | {"rows": rows})
     if options.results:
         _write_json(options.results / "conversion.json", about)
-        readme = options.results.parent / "README.md"
-        text = fill(readme.read_text("utf-8"), markdown_table(about), "conversion")
-        readme.write_text(text, "utf-8")
-
-
-def markdown_table(about: dict[str, Any]) -> list[str]:
-    """Returns the lines of the README's table: one line a figure, one column a converter."""
-    converters = list(about["summary"])
-    lines = [
-        f"| {about['files']} files, seed {about['seed']} | " + " | ".join(converters) + " |",
-        "|---|" + "---:|" * len(converters),
-    ]
-    for column, (label, pattern) in README_ROWS.items():
-        cells = [about["summary"][name].get(column) for name in converters]
-        texts = ["" if cell is None else pattern.format(cell) for cell in cells]
-        lines.append(f"| {label} | " + " | ".join(texts) + " |")
-    return lines
+        fill_blocks(options.results, options.results.parent / "README.md", ["conversion"])
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

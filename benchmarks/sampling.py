@@ -36,8 +36,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import modeling  # noqa: F401 - registers our own families with the Auto classes
+from scaling.blocks import fill_blocks
 from scaling.families import FAMILIES
-from scaling.tables import fill
 from training.config import load_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -164,25 +164,6 @@ def print_case(case: dict[str, Any]) -> None:
         print(f"{name:20} {columns} {ratio['of_bests']:>8.1f} {rounds:>12}", flush=True)
 
 
-def markdown_table(result: dict[str, Any]) -> list[str]:
-    """Returns the lines of the README's table: one a case and family."""
-    lines = [
-        "| tokens of context, batch | family | ours, CPU ms a step | the library's loop | nanoGPT "
-        "| times as fast as nanoGPT |",
-        "|---|---|---:|---:|---:|---:|",
-    ]
-    for case in result["cases"]:
-        best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
-        for family, ratio in case["speed_ratio_to_nanogpt"].items():
-            times = (best[family], best[f"{family}_library"], best["nanogpt"])
-            cells = " | ".join(f"{value:.2f}" for value in times)
-            lines.append(
-                f"| {case['context']:,}, {case['batch_size']} | {family} | {cells} "
-                f"| {ratio['of_bests']:.1f} |"
-            )
-    return lines
-
-
 def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -211,9 +192,7 @@ def main() -> None:
     print(f"-> {options.out}")
     if options.results:
         shutil.copy(options.out, options.results / "sampling.json")
-        readme = options.results.parent / "README.md"
-        text = fill(readme.read_text("utf-8"), markdown_table(result), "sampling")
-        readme.write_text(text, "utf-8")
+        fill_blocks(options.results, options.results.parent / "README.md", ["sampling"])
 
 
 if __name__ == "__main__":

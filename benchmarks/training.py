@@ -56,8 +56,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import training.trainer
 from benchmarks import loader
 from benchmarks.sampling import load_nanogpt
+from scaling.benchmark_tables import training_speed_table
+from scaling.blocks import fill_blocks
 from scaling.counts import Attention, ModelShape, train_flops_per_token
-from scaling.tables import fill
 from training.blocks import Songs, TrainingData
 from training.budget import RunPlan, accumulation_steps, plan_run
 from training.config import load_config
@@ -297,26 +298,6 @@ def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
     return {"median": float(np.median(ratios)), "low": float(low), "high": float(high)}
 
 
-def markdown_table(cases: list[dict[str, Any]]) -> list[str]:
-    """Returns the lines of the README's table: one a size and number of threads."""
-    lines = [
-        "| size, threads | ours, tokens/s | nanoGPT | ratio [95 % interval] "
-        "| share of the matrix-multiply peak: ours | nanoGPT | waiting for data |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for case in cases:
-        speed, against = case["tokens_per_second"], case["speed_ratio_to_nanogpt"]
-        share = case["share_of_matmul_peak"]["full"]
-        lines.append(
-            f"| {case['size']}, {case['n_threads']} | {speed['ours']:,.0f} "
-            f"| {speed['nanogpt']:,.0f} "
-            f"| {against['median']:.3f} [{against['low']:.3f}, {against['high']:.3f}] "
-            f"| {share['ours']:.0%} | {share['nanogpt']:.0%} "
-            f"| {case['loading_share_of_time']['ours']:.2%} |"
-        )
-    return lines
-
-
 def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -336,7 +317,8 @@ def main() -> None:
             for n_threads in threads:
                 torch.set_num_threads(n_threads)
                 cases.append({"size": size, **measure(options.nanogpt, config, Path(folder))})
-                print("\n".join(markdown_table(cases[-1:])[bool(cases[1:]) * 2 :]), flush=True)
+                table = training_speed_table({"cases": cases[-1:]})
+                print("\n".join(table[bool(cases[1:]) * 2 :]), flush=True)
     versions = {"python": sys.version.split()[0], "torch": torch.__version__}
     versions["transformers"] = transformers.__version__
     result = {"vocab_size": VOCAB_SIZE, "cases": cases, "versions": versions}
@@ -345,9 +327,7 @@ def main() -> None:
     print(f"-> {options.out}")
     if options.results:
         shutil.copy(options.out, options.results / "training_speed.json")
-        readme = options.results.parent / "README.md"
-        text = fill(readme.read_text("utf-8"), markdown_table(cases), "training_speed")
-        readme.write_text(text, "utf-8")
+        fill_blocks(options.results, options.results.parent / "README.md", ["training_speed"])
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.midi_file import MIDI_SUFFIXES, find_header
+from scaling.commands import command
 
 from .midi_player import INSTALL, cached_player, optional, read_events
 
@@ -173,6 +174,7 @@ def _render_file(path: Path, soundfont: Path, out: Path) -> None:
     out.write_bytes(encode(render_midi(midi, soundfont, SAMPLE_RATES[format]), format))
 
 
+@command(OSError, ImportError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code: 2 if a file was not rendered."""
     parser = argparse.ArgumentParser(prog="evaluation.audio", description=__doc__)
@@ -182,14 +184,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--format", choices=[*SAMPLE_RATES], default="wav")
     options = parser.parse_args(arguments)
     failed, written = False, set()
-    try:
-        soundfont = options.soundfont or find_soundfont()
-        for package in INSTALL if options.format in CODECS else ["tinysoundfont"]:
-            optional(package)
-        options.out.mkdir(parents=True, exist_ok=True)
-    except (OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    soundfont = options.soundfont or find_soundfont()
+    for package in INSTALL if options.format in CODECS else ["tinysoundfont"]:
+        optional(package)
+    options.out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(options.files, "audio", unit="file", disable=len(options.files) < 2):
         out = options.out / f"{path.stem}.{options.format}"
         try:

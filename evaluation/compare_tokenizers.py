@@ -23,6 +23,7 @@ import numpy as np
 
 from data_prep.explain import explain
 from data_prep.tokens import TOKENIZERS
+from scaling.files import write_json
 
 from .finished_run import FinishedRun, interval, open_runs, ratio_interval, song_draws
 
@@ -121,8 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         content = compare(open_runs(options.runs))
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_json(options.out, content)
     except (ValueError, OSError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

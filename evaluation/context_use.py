@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import logging
 import sys
 import time
@@ -39,6 +38,7 @@ import numpy as np
 
 from data_prep.explain import explain
 from scaling.families import FAMILIES
+from scaling.files import write_json
 
 from .finished_run import FinishedRun, interval, open_runs, song_draws, window_nll
 from .position_curve import describe_curve, log_bins, paired_differences, range_means
@@ -210,8 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folders, out = options.pop("runs"), options.pop("out")
         content = measure(open_runs(folders), ContextSettings(**options))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(content) + "\n", "utf-8")
+        write_json(out, content, indent=None)
     except (ValueError, OSError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

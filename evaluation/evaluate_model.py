@@ -31,6 +31,7 @@ from typing import Any
 
 from data_prep.explain import explain
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from scaling.files import write_json
 
 from .distance import MIN_PIECES, compare_sets
 from .finished_run import FinishedRun, split_tunes
@@ -110,15 +111,8 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "price": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
-    write_metrics(metrics, folder)
+    write_json(folder / "metrics.json", metrics)
     return metrics
-
-
-def write_metrics(metrics: dict[str, Any], folder: Path) -> None:
-    """Writes metrics.json, whole or not at all: cards and tables are made of it."""
-    part = folder / "metrics.json.part"
-    part.write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-    part.replace(folder / "metrics.json")
 
 
 def _statistics(rows: Rows) -> Rows:

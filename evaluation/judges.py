@@ -38,6 +38,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from scaling.commands import command
+from scaling.files import write_atomically, write_json
+
 from .judge_filter import refused
 from .judge_measures import OwnVerdict, read_by_us
 from .judge_process import Reader, ReaderFailedError
@@ -228,6 +231,7 @@ def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
     return rows
 
 
+@command(ValueError, KeyError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.judges", description=__doc__)
@@ -235,23 +239,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, help="a process for each reader; default: cores")
     options = parser.parse_args(arguments)
-    try:
-        rows = read_texts(options.files)
-        if not rows:
-            raise ValueError("no texts in these files")
-        texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
-        verdicts, about = judge_texts(texts, raw, options.workers)
-        lines = [
-            json.dumps({"name": row["name"]} | verdict) + "\n"
-            for row, verdict in zip(rows, verdicts, strict=True)
-        ]
-        options.out.write_text("".join(lines), "utf-8")
-        result = summary(verdicts, about)
-        about_file = options.out.with_name(options.out.stem + "_summary.json")
-        about_file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    except (ValueError, KeyError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    rows = read_texts(options.files)
+    if not rows:
+        raise ValueError("no texts in these files")
+    texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
+    verdicts, about = judge_texts(texts, raw, options.workers)
+    lines = [
+        json.dumps({"name": row["name"]} | verdict) + "\n"
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+    write_atomically(options.out, "".join(lines))
+    result = summary(verdicts, about)
+    about_file = options.out.with_name(options.out.stem + "_summary.json")
+    write_json(about_file, result)
     print(table(result))
     return 0
 

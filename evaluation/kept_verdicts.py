@@ -10,6 +10,7 @@ from typing import Any
 
 from data_prep.code_identity import code_digest
 from data_prep.stages import is_fresh
+from scaling.files import write_atomically, write_json
 
 from .judge_table import JUDGES
 from .judge_worker import main as judge_worker
@@ -51,8 +52,8 @@ def judge_sets(
         place = iter(verdicts)
         for kind, own in new.items():
             lines = (json.dumps({"sample": row["sample"]} | next(place)) + "\n" for row in own)
-            files[kind][0].write_text("".join(lines), "utf-8")
-            files[kind][1].write_text(json.dumps({"key": keys[kind], "judges": judges}) + "\n")
+            write_atomically(files[kind][0], "".join(lines))
+            write_json(files[kind][1], {"key": keys[kind], "judges": judges}, indent=None)
     judged = {
         kind: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         for kind, (path, _) in files.items()

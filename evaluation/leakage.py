@@ -12,7 +12,6 @@ drawn with replacement, the same draws on both sides of a difference.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from data_prep.explain import explain
+from scaling.files import write_json
 
 from .finished_run import FinishedRun, interval, open_runs, song_draws
 
@@ -100,8 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gap = rows[-1]["gap_nats_per_token"]["clean_less_all"]
             logger.info("%s: %.4f %s", run.facts["run"], gap["gap"], gap["interval_95"])
         content = {"split": SPLIT, "seed": SEED, "runs": rows}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_json(options.out, content)
     except (ValueError, OSError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

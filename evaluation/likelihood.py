@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import logging
 import lzma
 import math
@@ -33,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.explain import explain
+from scaling.files import write_json
 from training.blocks import DENOMINATORS
 from training.validation import SongLoss
 
@@ -203,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = ContextSettings(split=options.split, positions=options.positions)
         content = measure(open_runs(options.runs), settings)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        write_json(options.out, content)
     except (ValueError, OSError) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2

@@ -8,19 +8,18 @@ enter no rate and no mean.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 N_DRAWS = 1000
 SEED = 1
 
 
-def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Returns the Wilson score interval of a rate.
+def wilson_interval(successes: int, n: int) -> tuple[float, float]:
+    """Returns the Wilson score interval of a rate, at 95 %.
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4.
 
@@ -29,11 +28,8 @@ def wilson_interval(successes: int, n: int, level: float = 0.95) -> tuple[float,
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n}, expected 0 <= successes <= n, n >= 1")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    p = successes / n
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = binomtest(successes, n).proportion_ci(0.95, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def rate(outcomes: Sequence[bool]) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from typing import Any
 
 import jinja2
 
+from scaling.commands import command
+from scaling.files import write_atomically
+
 from .judge_table import VALID, field_label, shown_fields
 from .tune_view import need, tune_views
 
@@ -62,9 +65,7 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
         kinds=kinds,
         pairs=list(zip(*views, strict=True)),
     )
-    part = out.with_suffix(".part")
-    part.write_text(html, "utf-8")
-    part.rename(out)
+    write_atomically(out, html)
     return out
 
 
@@ -106,17 +107,14 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.model_report", description=__doc__)
     parser.add_argument("model", type=Path, help="an evaluated run, as runs/single/gpt_tiny")
     parser.add_argument("--out", type=Path, help=f"default: {PAGE} in its folder")
     options = parser.parse_args(arguments)
-    try:
-        print(f"page: {build_page(options.model, options.out)}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(f"page: {build_page(options.model, options.out)}")
     return 0
 
 

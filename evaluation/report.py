@@ -18,7 +18,10 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
+from scaling.commands import command
 from scaling.families import label_of
+from scaling.files import write_atomically
+from scaling.wording import crossover, parameter
 
 from .model_report import N_TUNES, PAGE, page_template, verdicts_of
 from .model_report import headlines as model_headlines
@@ -52,9 +55,7 @@ def build_report(study: Path) -> Path:
         page=PAGE,
         headlines=headlines(fits, metrics),
     )
-    part = out.with_suffix(".part")
-    part.write_text(html, "utf-8")
-    part.rename(out)
+    write_atomically(out, html)
     return out
 
 
@@ -62,24 +63,21 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
     """Returns the results in a few lines of plain words."""
     lines = []
     for family, laws in fits["laws"].items():
-        power = laws["power"]
-        if "refused" in power:
-            lines.append(f"{label_of(family)}: no power law: {power['refused']}")
+        law, name = laws.get(laws["chosen"]), label_of(family)
+        if law is None:
+            reason = laws.get("power", {}).get("refused", laws["chosen_reason"])
+            lines.append(f"{name}: no law fitted: {reason}")
             continue
-        alpha = power["params"]["alpha"]
-        interval = power["interval_95"]["alpha"]
-        between = f", 95 % interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        lines.append(f"{label_of(family)}: loss falls as N^-{alpha:.3f}{between}")
+        values = ", ".join(parameter(law, each, ".3g", "(no interval)") for each in law["params"])
+        lines.append(f"{name}: {law['formula']} with {values}")
         floor = laws.get("power_floor", {})
         if "refused" in floor:
-            lines.append(f"{label_of(family)}: no floor term: {floor['refused']}")
-    for crossing in fits["crossovers"]:
-        if crossing["at"] != "equal_params" or crossing["n_tokens"] is None:
-            continue
-        where = crossing["n_params"]
-        found = f"{where:,.0f} parameters" if where else "none in the measured range"
-        at = f"equal parameters and {crossing['n_tokens']:,.0f} tokens"
-        lines.append(f"{' and '.join(map(label_of, crossing['archs']))} cross at {at}: {found}")
+            lines.append(f"{name}: no floor term: {floor['refused']}")
+    lines += [
+        crossover(entry)
+        for entry in fits["crossovers"]
+        if entry["at"] == "equal_params" and entry["n_tokens"] is not None
+    ]
     return lines + model_headlines(metrics)
 
 
@@ -110,18 +108,15 @@ def _data_stages(study: Path, run: str) -> dict[str, Any]:
     return {"folder": str(folder), "stages": stages}
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.report", description=__doc__)
     parser.add_argument("study", type=Path, help="e.g. runs/demo")
     options = parser.parse_args(arguments)
-    try:
-        out = build_report(options.study)
-        fits = json.loads((options.study / "fits.json").read_text("utf-8"))
-        metrics = json.loads((options.study / "metrics.json").read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    out = build_report(options.study)
+    fits = json.loads((options.study / "fits.json").read_text("utf-8"))
+    metrics = json.loads((options.study / "metrics.json").read_text("utf-8"))
     print("\n".join(headlines(fits, metrics)))
     print(f"report: {out}")
     return 0

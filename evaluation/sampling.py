@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import modeling  # registers our own families with the Auto classes
 from data_prep.abc_to_midi import abc_to_midi
-from data_prep.code_identity import code_digest
+from data_prep.code_identity import code_digest, digest_of
 from data_prep.explain import explain
 from data_prep.stages import is_fresh
 from modeling.pipeline_abc_music import AbcMusicPipeline
@@ -179,7 +179,7 @@ def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 def _code() -> str:
     """Digest of what writes a tune, the models included: `from_pretrained` finds them by name."""
     models = [getattr(modeling, name) for name in modeling.__all__]
-    return code_digest(make_samples, *models)
+    return code_digest(load_writer, *models) + digest_of({(__spec__.name, "sample_batches")})
 
 
 def _wish(options: argparse.Namespace) -> Wish:

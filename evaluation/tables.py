@@ -14,18 +14,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.tables import fill
+from scaling.blocks import Block, fill_blocks
+from scaling.commands import command
+from scaling.files import write_json
+from scaling.markdown import markdown_table
+from scaling.wording import bracket
 
 from .judge_table import VALID, field_label, shown_fields
 from .model_report import build_page
 from .tune_view import need
 
+EXAMPLE = "example_tunes.html"
 RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
 ORDERS = {
     "constrained / free / real": ("constrained", "free", "real"),
     "the same from prompts": ("prompted", "prompted_free", "real_begun"),
 }
-EXAMPLE = "example_tunes.html"
 
 Metrics = dict[str, Any]
 
@@ -33,29 +37,24 @@ Metrics = dict[str, Any]
 def validity_table(models: dict[str, Metrics]) -> list[str]:
     """Markdown: one line a model and set of samples; shares in %, valid with its interval."""
     verdicts = {VALID: field_label(VALID)} | shown_fields()
-    lines = [
-        f"| model | samples | tunes | {' | '.join(verdicts.values())} |",
-        "|---|---|---:|" + "---:|" * len(verdicts),
-    ]
+    rows = []
     for name, metrics in models.items():
         for kind, own in metrics["sets"].items():
             cells = [_percent(own["validity"].get(verdict)) for verdict in verdicts]
             if rate := own["validity"].get(VALID):
-                low, high = (100 * end for end in rate["interval_95"])
-                cells[0] += f" [{low:.1f}, {high:.1f}]"
-            label = kind.replace("_", " ")
-            lines.append(f"| {name} | {label} | {own['n']:,} | {' | '.join(cells)} |")
-    return lines
+                cells[0] += f" {bracket([100 * end for end in rate['interval_95']], '.1f')}"
+            rows.append((name, kind.replace("_", " "), f"{own['n']:,}", *cells))
+    return markdown_table(("model", "samples", "tunes", *verdicts.values()), rows, left=2)
 
 
 def price_table(models: dict[str, Metrics]) -> list[str]:
     """Markdown: one line a model, what the grammar takes away and changes."""
-    rests = [f"{label}: {order}" for label in RESTS.values() for order in ORDERS]
-    lines = [
-        "| model | illegal mass a step, mean (p95) | drawn anew | forced | time, 1 tune (8) "
-        f"| distance to real: constrained / free / real to real | {' | '.join(rests)} |",
-        "|---|---:|---:|---:|---:|---:|" + "---:|" * len(rests),
-    ]
+    header = (
+        *("model", "illegal mass a step, mean (p95)", "drawn anew", "forced"),
+        *("time, 1 tune (8)", "distance to real: constrained / free / real to real"),
+        *(f"{label}: {order}" for label in RESTS.values() for order in ORDERS),
+    )
+    rows = []
     for name, metrics in models.items():
         price, sets = metrics["price"], metrics["sets"]
         if price is None:
@@ -73,8 +72,8 @@ def price_table(models: dict[str, Metrics]) -> list[str]:
             for kinds in ORDERS.values():
                 means = [_mean(sets.get(kind), statistic) for kind in kinds]
                 cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+        rows.append((name, *cells))
+    return markdown_table(header, rows)
 
 
 def _distances(sets: dict[str, Any]) -> str:
@@ -97,6 +96,21 @@ def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def _evaluation(folder: Path) -> list[str]:
+    models = {
+        file.stem: json.loads(file.read_text("utf-8"))
+        for file in (folder / "evaluation").glob("*.json")
+    }
+    # study by study, as their runs lie in runs/
+    models = dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
+    return [*validity_table(models), "", *price_table(models)]
+
+
+# Beside those of scaling.blocks, since the judges are this package's.
+BLOCKS = {"evaluation": Block("evaluation", _evaluation)}
+
+
+@command(ValueError, OSError)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.tables", description=__doc__)
@@ -104,22 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args(arguments)
-    try:
-        models = {}
-        for run in options.runs:
-            file = need(run / "metrics.json", f"make evaluate MODEL={run}")
-            models[run.name] = json.loads(file.read_text("utf-8"))
-        folder = options.results / "evaluation"
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, metrics in models.items():
-            (folder / f"{name}.json").write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
-        tables = [*validity_table(models), "", *price_table(models)]
-        text = fill(options.readme.read_text("utf-8"), tables, "evaluation")
-        options.readme.write_text(text, "utf-8")
-        page = build_page(options.runs[0], options.results / EXAMPLE)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    models = {}
+    for run in options.runs:
+        file = need(run / "metrics.json", f"make evaluate MODEL={run}")
+        models[run.name] = json.loads(file.read_text("utf-8"))
+    folder = options.results / "evaluation"
+    for name, metrics in models.items():
+        write_json(folder / f"{name}.json", metrics)
+    fill_blocks(options.results, options.readme, blocks=BLOCKS)
+    page = build_page(options.runs[0], options.results / EXAMPLE)
     print(f"{len(models)} models -> {folder}, {options.readme}, {page}")
     return 0
 

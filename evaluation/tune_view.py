@@ -15,6 +15,7 @@ from tqdm import tqdm
 from data_prep.abc_to_midi import abc_to_midi
 from data_prep.explain import explain
 from data_prep.stages import is_fresh
+from scaling.files import write_atomically
 
 from .audio import SAMPLE_RATES, encode, render_midi
 from .engraving import engrave_all, engraver_key
@@ -59,7 +60,7 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     key = hashlib.sha256(json.dumps([engraver_key(), texts]).encode()).hexdigest()
     kept = folder / "pictures.json"
     if not is_fresh(kept, {"key": key}):
-        kept.write_text(json.dumps({"key": key, "svg": engrave_all(texts)}), "utf-8")
+        write_atomically(kept, json.dumps({"key": key, "svg": engrave_all(texts)}))
     pictures = json.loads(kept.read_text("utf-8"))
     sounds = play_all(texts)
     return [

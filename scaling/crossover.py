@@ -170,6 +170,9 @@ def _at_budget(
 def _at_best(first: FittedLaw, second: FittedLaw) -> dict:
     """The entry at equal FLOPs with each family at its own best size and token count."""
     entry = _empty(first, second, "equal_flops", None)
+    for fitted in (first, second):
+        if reason := fitted.not_falling:
+            return entry | {"note": f"{fitted.arch}: {reason}"}
     measured = (first.flops is None) == (second.flops is None)
     if not measured:
         return entry | {"note": NO_DATA["equal_flops"]}

@@ -37,7 +37,7 @@ def holdout_error(law: Law, problem: Problem, objective: Objective) -> float | N
     log_n = problem.points.log_n
     largest = log_n == log_n.max()
     rest = problem.subset(~largest)
-    if len(np.unique(log_n)) < MIN_SIZES_FOR_HOLDOUT or not carries(law, rest.points):
+    if len(np.unique(log_n)) < MIN_SIZES_FOR_HOLDOUT or not carries(law, rest):
         return None
     theta = fit_law(law, rest, objective)
     missed = float(np.mean(problem.subset(largest).residuals(law, theta)))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .fit_law import fit_one_law, runs_at_one_budget
 from .fitted import FittedLaw
 from .law_curves import lines_at_flops, lines_at_tokens
-from .law_entry import fit_one_law, runs_at_one_budget
 from .laws import LAWS
 from .minimise import Objective
 from .refusals import refusal

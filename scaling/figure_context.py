@@ -16,9 +16,9 @@ from .figure_style import (
     family_style,
     rank_marker,
     shade_of_rank,
-    short_count,
 )
 from .runs_table import TableError
+from .wording import quantity, short_count
 
 LOSS = "Loss $l(t)$ (nats per token)"
 # each run is read in one of these ways from the song's start to its end, as its family can
@@ -161,8 +161,7 @@ def _t90(curve: dict, with_interval: bool = True) -> str:
     value, ends = curve["t90"]["value"], curve["t90"]["interval_95"]
     if value is None:
         return "no T90"
-    text = f"T90 {value:.0f}"
-    return text + (f" [{ends[0]:.0f}, {ends[1]:.0f}]" if ends and with_interval else "")
+    return f"T90 {quantity(value, ends if with_interval else None, '.0f', '')}"
 
 
 def _stop(curve: dict) -> str:
@@ -210,7 +209,7 @@ def draw_context_length(content: dict) -> Figure:
         runs.sort(key=lambda run: run["context_length"])
         for rank, run in enumerate(runs):
             colour = shade_of_rank(style, rank + 1, len(runs) + 1)
-            line = (style.line, "-.", ":")[0] if rank else (0, (1, 1))
+            line = style.line if rank else (0, (1, 1))
             curve = _behind_header(run["ways"][_whole_way(run["ways"])])
             _draw_curve(left, curve, colour, line)
             look = {"color": colour, "ls": line, "lw": 1.6}

@@ -12,10 +12,10 @@ from .figure_style import (
     rank_marker,
     set_log_ticks,
     shade_of_rank,
-    short_count,
 )
 from .loss_curves import TRAIN_FIELD, VALIDATION_FIELD
 from .runs_table import TableError
+from .wording import short_count
 
 MOST_RUNS = 12  # in all panels; of more, those of one seed are drawn
 

@@ -11,9 +11,9 @@ from .figure_style import (
     rank_marker,
     set_log_ticks,
     shade_of_rank,
-    short_count,
 )
 from .runs_table import TableError
+from .wording import short_count
 
 MARGIN = 1.03
 

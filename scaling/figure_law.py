@@ -18,25 +18,15 @@ from .figure_style import (
     rank_marker,
     set_log_ticks,
     shade_of_rank,
-    short_count,
 )
 from .laws import LAWS
 from .runs_table import Run, RunsTable
+from .wording import crossover_in_figure, quantity, short_count
 
 N_LABELS = {
     "n_params": "Non-embedding parameters $N$",
     "n_params_total": "Parameters $N$, embeddings counted",
 }
-# no space inside the formulas: the notes are wrapped at spaces
-LAW_LABELS = {
-    "power": r"$L=C\,N^{-\alpha}$",
-    "power_floor": r"$L=a\,N^{-\alpha}+c$",
-    "chinchilla": r"$L=E+A/N^{\alpha}+B/D^{\beta}$",
-    "chinchilla_tied": r"$L=E+A/N^{\alpha}+B/D^{\alpha}$",
-    "muennighoff": r"$L=E+A/N'^{\alpha}+B/D'^{\alpha}$",
-    "sms": "SMS$(N,D,U)$",
-}
-CROSSOVERS_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time": "time"}
 LOSS_LABEL = "Validation loss $L$ (nats per token)"
 Y_MARGIN = 1.05
 Y_BAND = 1.1
@@ -109,7 +99,7 @@ def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
     law = _chosen(laws)
     label = f"{style.name}: no law fitted"
     if law:
-        label = f"{style.name}: {LAW_LABELS[laws['chosen']]}, {_exponent(law, 'alpha')}"
+        label = f"{style.name}: {LAWS[laws['chosen']].label}, {_exponents(laws)}"
         _draw_curve(axes, law["curve"], style.colour, style.line)
     for run in runs:
         left_out = bool(law) and run.n_tokens != law["n_tokens"]
@@ -155,9 +145,7 @@ def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
     )
     title = f"{style.name}: no law fitted"
     if law:
-        powers = [name for name in ("alpha", "beta") if name in law["params"]]
-        text = ", ".join(_exponent(law, name) for name in powers)
-        title = f"{style.name}: {LAW_LABELS[laws['chosen']]}\n{text}"
+        title = f"{style.name}: {LAWS[laws['chosen']].label}\n{_exponents(laws)}"
     axes.set_title(title, fontsize=10)
 
 
@@ -167,10 +155,15 @@ def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
     axes.plot(curve["n_params"], curve["loss"], color=colour, ls=line, lw=1.6)
 
 
+def _exponents(laws: dict) -> str:
+    """Those of the family's chosen law, with their intervals."""
+    return ", ".join(_exponent(_chosen(laws), name) for name in LAWS[laws["chosen"]].exponents)
+
+
 def _exponent(law: dict, name: str) -> str:
-    text = rf"$\{name}$ = {law['params'][name]:.3f}"
-    ends = law["interval_95"][name]
-    return text + (" (no interval)" if ends is None else f" [{ends[0]:.3f}, {ends[1]:.3f}]")
+    symbol = name if len(name) == 1 else rf"\{name}"
+    value, ends = law["params"][name], law["interval_95"][name]
+    return f"${symbol}$ = {quantity(value, ends, '.3f', '(no interval)')}"
 
 
 def _law_notes(fits: dict) -> list[str]:
@@ -195,7 +188,7 @@ def _law_notes(fits: dict) -> list[str]:
         for law in fits["settings"]["laws"]:
             # what a table of one token count refuses by its nature needs no note
             if LAWS[law].is_at_one_budget and "refused" in laws[law]:
-                reason = f"{LAW_LABELS[law]} not fitted: {laws[law]['refused'].split(':')[0]}"
+                reason = f"{LAWS[law].label} not fitted: {laws[law]['refused'].split(':')[0]}"
                 refusals.setdefault(reason, []).append(name)
     for (tokens, at_one), names in budgets.items():
         if tokens is None:
@@ -218,11 +211,5 @@ def _crossover_notes(crossovers: Sequence[dict], drawn_tokens: set[float]) -> li
         if not is_drawn and any(other["n_tokens"] in drawn_tokens for other in crossovers):
             continue
         pair = " and ".join(family_style(arch, i).name for i, arch in enumerate(entry["archs"]))
-        place = "none in the measured range"
-        if entry["n_params"] is not None:
-            place = f"at $N$ = {short_count(entry['n_params'])}"
-            if entry["interval_95"] is not None:
-                ends = " to ".join(short_count(end) for end in entry["interval_95"])
-                place += f" (95 % interval {ends})"
-        found.setdefault(pair, []).append(f"at equal {CROSSOVERS_AT[entry['at']]} {place}")
+        found.setdefault(pair, []).append(crossover_in_figure(entry))
     return [f"Crossover of {pair}: {'; '.join(places)}." for pair, places in found.items()]

@@ -12,9 +12,9 @@ from .figure_style import (
     family_style,
     rank_marker,
     shade_of_rank,
-    short_count,
 )
 from .runs_table import TableError
+from .wording import short_count
 
 GREY = "#444444"
 

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .figure_law import add_notes
-from .figure_style import family_style, set_log_ticks, short_count
+from .figure_style import family_style, set_log_ticks
 from .runs_table import TableError
+from .wording import quantity, short_count
 
 GROUPS = {"copied": ("a copy in train", "^"), "clean": ("no copy in train", "o")}
 
@@ -139,8 +140,7 @@ def _difference_notes(differences: Sequence[dict], labels: dict[str, str]) -> li
     """One sentence: each tokenizer less characters, a value a seed."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in differences:
-        low, high = entry["interval_95"]
-        text = f"{entry['bits_per_note']:+.2f} [{low:+.2f}, {high:+.2f}]"
+        text = quantity(entry["bits_per_note"], entry["interval_95"], "+.2f")
         found.setdefault((entry["arch"], entry["tokenizer"]), []).append(text)
     parts = [
         f"{family_style(arch, 0).name}, {labels[name]} {' and '.join(values)}"

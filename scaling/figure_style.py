@@ -111,11 +111,3 @@ def set_log_ticks(
         FuncFormatter(lambda value, _: label(value) if label else f"{value:.{decimals}f}")
     )
     axis.set_minor_locator(NullLocator())
-
-
-def short_count(number: float) -> str:
-    """A count as in 950, 3.1k, 16M, to three digits."""
-    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if float(f"{number:.3g}") >= unit:
-            return f"{float(f'{number / unit:.3g}'):g}{name}"
-    return f"{number:.3g}"

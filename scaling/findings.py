@@ -1,23 +1,19 @@
-"""results/ -> what was found, in plain words, between two marks of results/README.md.
-
-    python -m scaling.findings results
+"""results/ -> what was found, in plain words: the block of results/README.md.
 
 Every number comes from a file of the folder: fits.json and runs.csv, learning_rates.json, the
 published losses in published/ as our fitter fits them, and the side studies where they are there.
 """
 
-import argparse
 import csv
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .families import FAMILIES, in_order, label_of, name_of
 from .figure_context import WHOLE_WAYS
-from .figure_style import short_count
-from .tables import fill, laws_table, notes_list, sizes_table
+from .tables import laws_table, notes_list, sizes_table
+from .wording import bracket, parameter, short_count
 
 
 def study_lines(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -46,7 +42,7 @@ def law_lines(fits: dict[str, Any]) -> list[str]:
         if law is None:
             lines.append(f"- {name}: no law could be fitted.")
             continue
-        values = ", ".join(_with_interval(law, parameter) for parameter in law["params"])
+        values = ", ".join(parameter(law, each, ".3g") for each in law["params"])
         lines.append(
             f"- {name}: {law['formula']} with {values}. Chosen since {laws['chosen_reason']}. "
             "Fitted without its largest size, it misses that size's loss by "
@@ -56,10 +52,10 @@ def law_lines(fits: dict[str, Any]) -> list[str]:
         frontier = fits["frontier"].get(arch, {})
         if frontier.get("n_opt_exponent_6nd") is not None:
             ends = frontier["n_opt_exponent_6nd_interval_95"]
-            between = f" [{ends[0]:.2f}, {ends[1]:.2f}]" if ends else f" ({frontier['note']})"
+            between = bracket(ends, ".2f", f"({frontier.get('note')})")
             lines.append(
                 f"  - Best size for a budget: N grows as C^{frontier['n_opt_exponent_6nd']:.2f}"
-                f"{between}, with C = 6ND."
+                f" {between}, with C = 6ND."
             )
     return lines
 
@@ -73,7 +69,7 @@ def one_budget_lines(fits: dict[str, Any]) -> list[str]:
             law = laws.get(name, {})
             if "params" in law:
                 tokens = short_count(law["n_tokens"])
-                parts.append(f"{name} at {tokens} tokens: {_with_interval(law, 'alpha')}")
+                parts.append(f"{name} at {tokens} tokens: {parameter(law, 'alpha', '.3g')}")
             elif "refused" in law:
                 parts.append(f"{name} refused: {law['refused']}")
         lines.append(f"- {label_of(arch)}: {'; '.join(parts)}.")
@@ -126,13 +122,13 @@ def published_lines(stated: dict[str, Any], fits: dict[str, Any]) -> list[str]:
         line = f"- {name} states alpha {claim['alpha']}{error} ({claim['law']}; {claim['source']})"
         laws = fits["laws"].get(name)
         if laws:
-            line += f". Its losses give {_with_interval(laws['power'], 'alpha')} for a power law"
+            line += f". Its losses give {parameter(laws['power'], 'alpha', '.3g')} for a power law"
             if "refused" in laws["power_floor"]:
                 line += f"; with a floor: refused, {laws['power_floor']['refused']}"
         lines.append(line + ".")
     for name in [name for name in fits["laws"] if name not in stated]:
         power = fits["laws"][name]["power"]
-        line = f"- {name}: its losses give {_with_interval(power, 'alpha')} for a power law"
+        line = f"- {name}: its losses give {parameter(power, 'alpha', '.3g')} for a power law"
         lines.append("; ".join([line, *power["warnings"]]) + ".")
     for entry in fits["crossovers"]:
         if entry["at"] == "equal_params" and entry["n_tokens"] is not None:
@@ -147,7 +143,7 @@ def context_lines(use: dict[str, Any]) -> list[str]:
         runs = sorted((r for r in use["runs"] if r["arch"] == arch), key=lambda r: r["n_params"])
         curves = {short_count(run["n_params"]): run["ways"]["crops"] for run in runs}
         used = ", ".join(
-            f"{size} {curve['t90']['value']:.0f} {_ends(curve['t90']['interval_95'], 0)}"
+            f"{size} {curve['t90']['value']:.0f} {bracket(curve['t90']['interval_95'], '.0f')}"
             for size, curve in curves.items()
             if curve["t90"]["value"] is not None
         )
@@ -170,7 +166,7 @@ def context_length_lines(length: dict[str, Any]) -> list[str]:
     lines = [
         f"- {item['size']}, seed {item['seed']}: {item['difference']:+.4f} nats a token with a "
         f"context of {item['contexts'][1]:,} in place of {item['contexts'][0]:,} "
-        f"{_ends(item['interval_95'], 4)}, positions 1 to {most:,}."
+        f"{bracket(item['interval_95'], '.4f')}, positions 1 to {most:,}."
         for item in length["context_differences"]
         if (item["from"], item["to"]) == (1, most) and item["way"] in WHOLE_WAYS
     ]
@@ -195,7 +191,7 @@ def leakage_lines(leakage: dict[str, Any]) -> list[str]:
     return [
         f"- {run['run']}: validation songs without a copy in train cost "
         f"{run['gap_nats_per_token']['clean_less_all']['gap']:+.4f} nats a token more than all "
-        f"{_ends(run['gap_nats_per_token']['clean_less_all']['interval_95'], 4)}."
+        f"{bracket(run['gap_nats_per_token']['clean_less_all']['interval_95'], '.4f')}."
         for run in leakage["runs"]
     ]
 
@@ -204,11 +200,11 @@ def tokenizer_lines(tokenizers: dict[str, Any]) -> list[str]:
     """Bits a note by tokenizer."""
     return [
         f"- {run['run']} ({run['tokenizer']}): {run['bits_per_note']['value']:.3f} bits a note "
-        f"{_ends(run['bits_per_note']['interval_95'], 3)}."
+        f"{bracket(run['bits_per_note']['interval_95'], '.3f')}."
         for run in tokenizers["runs"]
     ] + [
         f"- {item['run']} less {item['less']}: {item['bits_per_note']:+.3f} bits a note "
-        f"{_ends(item['interval_95'], 3)}."
+        f"{bracket(item['interval_95'], '.3f')}."
         for item in tokenizers["differences"]
     ]
 
@@ -248,36 +244,5 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _with_interval(law: dict[str, Any], parameter: str) -> str:
-    ends = law["interval_95"][parameter]
-    between = " [not identified]" if ends is None else f" [{ends[0]:.3g}, {ends[1]:.3g}]"
-    return f"{parameter} {law['params'][parameter]:.3g}{between}"
-
-
 def _percent(share: float | None) -> str:
     return "an unknown share" if share is None else f"{100 * share:.1f} %"
-
-
-def _ends(ends: Sequence[float], digits: int) -> str:
-    return f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path)
-    arguments = parser.parse_args(argv)
-    readme = arguments.results / "README.md"
-    try:
-        lines = findings(arguments.results)
-        text = fill(readme.read_text(encoding="utf-8"), lines, "findings")
-        readme.write_text(text, encoding="utf-8")
-    except (ValueError, KeyError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
-    print(f"-> {readme}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,16 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
+from .commands import command
 from .crossover import find_crossovers
 from .family import fit_family
+from .files import write_atomically
 from .fit_options import OBJECTIVES, read_fit
 from .fitted import FittedLaw
 from .frontier import describe_frontier
 from .intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
 from .laws import LAWS
 from .minimise import HUBER_DELTA
-from .records import write_text
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
+from .wording import crossover, parameter
 
 MIN_BOOTSTRAP = 100
 SIGNIFICANT_DIGITS = 8
@@ -100,7 +102,7 @@ def _costs(law: FittedLaw) -> dict[str, object]:
 def write_fits(fits: dict[str, object], path: Path) -> None:
     """Writes fits.json whole or not at all, with the same bytes for the same fits."""
     text = json.dumps(_rounded(fits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text), path)
+    write_atomically(path, NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text))
 
 
 def _rounded(value: object) -> object:
@@ -116,38 +118,27 @@ def _rounded(value: object) -> object:
 
 def _summary(fits: dict) -> list[str]:
     """One line a law and family for the terminal."""
-    lines = []
+    lines = [
+        f"left out, row {row['row']} ({row['run'] or 'no name'}): {row['reason']}"
+        for row in fits["input"]["dropped"]
+    ]
     for arch, laws in fits["laws"].items():
         for name in fits["settings"]["laws"]:
             law = laws[name]
             if "refused" in law:
                 lines.append(f"{arch} {name}: refused: {law['refused']}")
                 continue
-            parts = []
-            for parameter, value in law["params"].items():
-                ends = law["interval_95"][parameter]
-                text = "no interval" if ends is None else f"[{ends[0]:.4g}, {ends[1]:.4g}]"
-                parts.append(f"{parameter} {value:.4g} {text}")
+            parts = [parameter(law, each, ".4g", "no interval") for each in law["params"]]
             lines.append(f"{arch} {name}: " + ", ".join(parts))
             lines += [f"  warning: {warning}" for warning in law["warnings"]]
         lines.append(f"{arch}: chosen {laws['chosen']}: {laws['chosen_reason']}")
-    lines += [_crossover_line(entry) for entry in fits["crossovers"]]
+    lines += [crossover(entry) for entry in fits["crossovers"]]
     for arch, frontier in fits["frontier"].items():
         if "refused" not in frontier:
             exponent = frontier["n_opt_exponent_6nd"]
             text = "no closed form" if exponent is None else f"N_opt ~ C^{exponent:.3f}"
             lines.append(f"{arch} frontier: {text}")
     return lines
-
-
-def _crossover_line(entry: dict) -> str:
-    found = "none" if entry["n_params"] is None else f"{entry['n_params']:.4g} parameters"
-    ends = entry["interval_95"]
-    if ends is not None:
-        found += f" [{ends[0]:.4g}, {ends[1]:.4g}]"
-    tokens = "" if entry["n_tokens"] is None else f", {entry['n_tokens']:.4g} tokens"
-    note = f" ({entry['note']})" if entry["note"] else ""
-    return f"crossover {' / '.join(entry['archs'])} at {entry['at']}{tokens}: {found}{note}"
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -167,31 +158,28 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads, fits, writes and prints a line a law; 2 on an error that the user can mend."""
     arguments = _parse_arguments(argv)
-    try:
-        if arguments.bootstrap < MIN_BOOTSTRAP:
-            raise TableError(
-                f"--bootstrap is {arguments.bootstrap}, expected {MIN_BOOTSTRAP} or more: "
-                "fewer refits give no percentiles"
-            )
-        if arguments.seed < 0:
-            raise TableError(f"--seed is {arguments.seed}, expected 0 or more")
-        study = read_fit(arguments.runs.parent)
-        settings = Settings(
-            laws=tuple(name for name in LAWS if name in arguments.law),
-            objective=arguments.objective or study.get("objective", OBJECTIVES[0]),
-            bootstrap=arguments.bootstrap,
-            seed=arguments.seed,
-            columns=parse_columns(arguments.columns) or study.get("columns", {}),
+    if arguments.bootstrap < MIN_BOOTSTRAP:
+        raise TableError(
+            f"--bootstrap is {arguments.bootstrap}, expected {MIN_BOOTSTRAP} or more: "
+            "fewer refits give no percentiles"
         )
-        fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
-        out = arguments.out or arguments.runs.parent / "fits.json"
-        write_fits(fits, out)
-    except (TableError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    if arguments.seed < 0:
+        raise TableError(f"--seed is {arguments.seed}, expected 0 or more")
+    study = read_fit(arguments.runs.parent)
+    settings = Settings(
+        laws=tuple(name for name in LAWS if name in arguments.law),
+        objective=arguments.objective or study.get("objective", OBJECTIVES[0]),
+        bootstrap=arguments.bootstrap,
+        seed=arguments.seed,
+        columns=parse_columns(arguments.columns) or study.get("columns", {}),
+    )
+    fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
+    out = arguments.out or arguments.runs.parent / "fits.json"
+    write_fits(fits, out)
     print("\n".join([*_summary(fits), f"-> {out}"]))
     return 0
 

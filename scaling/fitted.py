@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .costs import CostCurve
+from .intervals import percentile_interval
 from .law import Law, Points
 from .runs_table import Run
 
@@ -67,6 +68,12 @@ class FittedLaw:
         """The same, with the costs of a token over all of the family's runs."""
         flops, seconds = (CostCurve.through(runs, name) for name in ("flops", "train_seconds"))
         return replace(self, flops=flops, seconds=seconds)
+
+    @property
+    def not_falling(self) -> str | None:
+        """Why no size is best for a budget; None if the law falls, and its draws do."""
+        low = None if self.draws is None else percentile_interval(self.draws)[0]
+        return self.law.not_falling(self.theta, low)
 
     @property
     def cost(self) -> CostCurve:

@@ -27,6 +27,8 @@ def describe_frontier(fitted: FittedLaw) -> dict[str, object]:
             "refused": f"the chosen law, {fitted.law.name}, is in N alone: how a budget is best "
             "shared between N and D needs a law in both"
         }
+    if reason := fitted.not_falling:
+        return {"refused": reason}
     low, high = budget_range(fitted)
     log_c = np.concatenate(
         [np.linspace(low, high, BUDGETS_MEASURED), high + np.log(BUDGETS_BEYOND)]

@@ -26,7 +26,7 @@ def outliers(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
     deviation = MAD_TO_DEVIATION * float(np.median(np.abs(residual - np.median(residual))))
     far = np.abs(residual) > OUTLIER_DEVIATIONS * max(deviation, SMALLEST_DEVIATION)
     # a tenth of the runs is no longer a few bad ones: the law itself is wrong
-    return far if far.mean() <= 0.1 and carries(law, problem.points.at(~far)) else far & False
+    return far if far.mean() <= 0.1 and carries(law, problem.subset(~far)) else far & False
 
 
 def outlier_report(
@@ -75,7 +75,7 @@ def jackknife_by_size(
     fits: dict[float, np.ndarray] = {}
     for log_n in np.unique(problem.points.log_n):
         rest = problem.subset(problem.points.log_n != log_n)
-        if not carries(law, rest.points):
+        if not carries(law, rest):
             return None
         fits[float(np.exp(log_n))] = fit_law(law, rest, objective, warm=theta)
     moved = np.array(list(fits.values()))  # (S, k)

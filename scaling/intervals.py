@@ -110,7 +110,7 @@ def bootstrap_thetas(
         times_drawn = np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)
         weights = times_drawn[cluster_index].astype(float)
         drawn = problem.weighted(weights)
-        if not carries(law, drawn.points):
+        if not carries(law, drawn):
             continue
         refits[done] = fit_law(law, drawn, objective, warm=theta)
         done += 1
@@ -135,7 +135,7 @@ def jackknife_spread(
     fits = []
     for name in np.unique(clusters):
         rest = problem.subset(clusters != name)
-        if not carries(law, rest.points):
+        if not carries(law, rest):
             return None
         fits.append(fit_law(law, rest, objective, warm=theta))
     moved = np.array(fits) - theta  # (G, k)

@@ -28,7 +28,10 @@ Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Points:
-    """Where a law is asked for its loss: log N, log D and log U, each (n,); U at most D."""
+    """Where a law is asked for its loss: log N, log D and log U, each (n,).
+
+    Where U is D or more, no token is seen twice.
+    """
 
     log_n: np.ndarray
     log_d: np.ndarray
@@ -74,12 +77,15 @@ class Law:
     """One form of L(N, D) or L(N, D, U).
 
     Attributes:
-        kinds: kind of each parameter by name, in the order of theta.
+        label: the formula as figures print it: TeX without spaces, at which notes are wrapped.
+        kinds: kind of each parameter by name, in the order of theta. An exponent that tables and
+            figures print is named by one letter or by TeX's name of a Greek one.
         floor: name of the loss that no size or budget goes below, if the law has one.
     """
 
     name: str
     formula: str
+    label: str
     kinds: dict[str, Kind]
     needs: Needs
     floor: str | None = None
@@ -88,6 +94,27 @@ class Law:
     def parameters(self) -> tuple[str, ...]:
         """Names in the order of theta."""
         return tuple(self.kinds)
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """Names of the parameters that say how the loss falls."""
+        return tuple(name for name, kind in self.kinds.items() if kind == "exponent")
+
+    def not_falling(self, theta: np.ndarray, low: np.ndarray | None = None) -> str | None:
+        """Why a fit is no scaling law: an exponent, or its interval, reaches 0 or below; else None.
+
+        theta: (k,); low: lower ends of its intervals, (k,), where there are some.
+        """
+        for what, at in (("", theta), ("the lower end of the interval of ", low)):
+            values = {} if at is None else self.values(at)
+            wrong = [name for name in self.exponents if values.get(name, 1) <= 0]
+            if wrong:
+                found = " and ".join(f"{name} is {values[name]:.3g}" for name in wrong)
+                return (
+                    f"{what}{found}, expected above 0: the runs do not show that the loss falls "
+                    "with more parameters or tokens, so no size is best"
+                )
+        return None
 
     @property
     def is_at_one_budget(self) -> bool:

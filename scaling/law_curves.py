@@ -35,12 +35,15 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
     """Loss over N at several C: runs, the law's line, and the best N.
 
     A size's loss at C is interpolated between its own token counts, in log-log, the mean over its
-    seeds; never extrapolated. A C with fewer than two sizes is left out.
+    seeds; never extrapolated. A C with fewer than two sizes is left out, and all of them where the
+    law does not fall.
 
     Args:
         fitted: a law in N and D.
         runs: of its family.
     """
+    if fitted.not_falling:
+        return []
     low, high = budget_range(fitted)
     ladders = _ladders(runs)
     found = []

@@ -12,7 +12,6 @@ costs.
 
 import argparse
 import csv
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .commands import command
 from .families import FAMILIES
-from .records import write_text
+from .files import write_json
 from .runs_table import TableError
 
 FORMULA = "learning_rate = exp(c) * n_params ** -g"
@@ -160,6 +160,7 @@ def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
     }
 
 
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the rules; 2 on an error that the user can mend."""
     parser = argparse.ArgumentParser(
@@ -170,16 +171,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", type=Path, help="runs.csv of the sweep")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    try:
-        sweep = read_sweep(arguments.runs)
-        model_types = {arch: family.model_type for arch, family in FAMILIES.items()}
-        families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
-        digest = sha256(arguments.runs.read_bytes()).hexdigest()
-        content = {"sweep": {"digest": digest}, "families": families}
-        write_text(json.dumps(content, indent=1) + "\n", arguments.out)
-    except (TableError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    sweep = read_sweep(arguments.runs)
+    model_types = {arch: family.model_type for arch, family in FAMILIES.items()}
+    families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
+    digest = sha256(arguments.runs.read_bytes()).hexdigest()
+    content = {"sweep": {"digest": digest}, "families": families}
+    write_json(arguments.out, content)
     for name, family in families.items():
         rule = family["rule"]
         print(f"{name}: learning rate = {np.exp(rule['c']):.3g} N^-{rule['g']:.3f}")

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .records import write_text
+from .commands import command
+from .files import write_atomically
 from .runs_table import TableError
 
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
@@ -106,9 +107,10 @@ def write_curves(rows: Sequence[dict[str, str | float]], path: Path) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(text.getvalue(), path)
+    write_atomically(path, text.getvalue())
 
 
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads the logs of a study and writes curves.csv; 2 on an error that the user can mend."""
     parser = argparse.ArgumentParser(
@@ -120,12 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: curves.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "curves.csv"
-    try:
-        rows, missing = read_curves(arguments.study)
-        write_curves(rows, out)
-    except (TableError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    rows, missing = read_curves(arguments.study)
+    write_curves(rows, out)
     if missing:
         print(f"no log.jsonl, left out: {', '.join(missing)}")
     print(f"{len({row['run'] for row in rows})} runs, {len(rows)} points -> {out}")

@@ -48,7 +48,7 @@ class Problem:
         log_u = log_d
         if unique_tokens is not None:
             unique = np.asarray(unique_tokens, dtype=float)
-            log_u = np.where(np.isnan(unique), log_d, np.minimum(np.log(unique), log_d))
+            log_u = np.where(np.isnan(unique), log_d, np.log(unique))
         points = Points(np.log(np.asarray(n_params, dtype=float)), log_d, log_u)
         return cls(points, np.log(np.asarray(loss, dtype=float)), np.ones(len(log_d)))
 

@@ -19,6 +19,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from .commands import command
 from .figure_context import draw_context_length, draw_context_use
 from .figure_curves import draw_loss_curves
 from .figure_isoflop import draw_isoflop
@@ -153,6 +154,7 @@ def draw_study(folder: Path) -> tuple[list[Path], list[str]]:
     return written, left_out
 
 
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws a study's figures; 2 on an error that the user can mend."""
     parser = argparse.ArgumentParser(
@@ -162,11 +164,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("study", type=Path, help="folder with runs.csv, fits.json and more")
     arguments = parser.parse_args(argv)
-    try:
-        written, left_out = draw_study(arguments.study)
-    except (TableError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    written, left_out = draw_study(arguments.study)
     print("\n".join([*left_out, *(f"-> {path}" for path in written)]))
     return 0
 

@@ -114,6 +114,7 @@ def log_sum(log_terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 POWER = PowerSum(
     name="power",
     formula="L = C * N^-alpha",
+    label=r"$L=C\,N^{-\alpha}$",
     kinds={"C": "scale", "alpha": "exponent"},
     needs=Needs(3, "two sizes fix the line exactly and leave nothing to judge it by"),
     terms=(Term("C", n_exponent="alpha"),),
@@ -121,6 +122,7 @@ POWER = PowerSum(
 POWER_FLOOR = PowerSum(
     name="power_floor",
     formula="L = a * N^-alpha + c",
+    label=r"$L=a\,N^{-\alpha}+c$",
     kinds={"a": "scale", "alpha": "exponent", "c": "scale"},
     needs=Needs(
         6,
@@ -134,6 +136,7 @@ POWER_FLOOR = PowerSum(
 CHINCHILLA = PowerSum(
     name="chinchilla",
     formula="L = E + A / N^alpha + B / D^beta",
+    label=r"$L=E+A/N^{\alpha}+B/D^{\beta}$",
     kinds={"E": "scale", "A": "scale", "B": "scale", "alpha": "exponent", "beta": "exponent"},
     needs=Needs(
         4, "below that, five parameters have nothing left to be judged by", runs=12, budgets=3
@@ -145,6 +148,7 @@ CHINCHILLA = PowerSum(
 CHINCHILLA_TIED = PowerSum(
     name="chinchilla_tied",
     formula="L = E + A / N^alpha + B / D^alpha",
+    label=r"$L=E+A/N^{\alpha}+B/D^{\alpha}$",
     kinds={"E": "scale", "A": "scale", "B": "scale", "alpha": "exponent"},
     needs=Needs(
         4, "below that, four parameters have nothing left to be judged by", runs=12, budgets=3

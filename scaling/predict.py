@@ -29,6 +29,7 @@ from .frontier import best_log_loss, budget_range
 from .intervals import is_degenerate, percentile_interval
 from .laws import LAWS
 from .runs_table import TableError
+from .wording import quantity
 
 # width and context of a middling model, whose estimated share of the peak stands for all of its
 # family; --mfu takes a measured one
@@ -100,7 +101,17 @@ def ask(fitted: FittedLaw, question: Question) -> dict[str, tuple[float, list[fl
     Raises:
         TableError: if the law cannot answer.
     """
+    is_choice = list(vars(question).values()).count(None) == 2 and fitted.n_tokens is None
+    if is_choice and (reason := fitted.not_falling):
+        raise TableError(f"{fitted.arch}: {reason}")
     centre = np.exp(_answer(fitted, fitted.theta, question))
+    _, n_params, n_tokens, _ = centre
+    if min(n_params, n_tokens) < 1:
+        raise TableError(
+            f"{fitted.arch}: the answer is {n_params:.3g} parameters and {n_tokens:.3g} tokens, "
+            "expected 1 or more of each; ask nearer to the runs, which have "
+            f"{fitted.sizes[0]:g} to {fitted.sizes[1]:g} parameters"
+        )
     ends = None
     if fitted.draws is not None:
         drawn = np.array([_answer(fitted, theta, question) for theta in fitted.draws])
@@ -155,9 +166,7 @@ def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list
     answers = ask(fitted, question)
 
     def text(name: str) -> str:
-        value, ends = answers[name]
-        between = "" if ends is None else f" [{ends[0]:.4g}, {ends[1]:.4g}]"
-        return f"{value:.4g}{between}"
+        return quantity(*answers[name], ".4g", missing="")
 
     lines = [
         f"{fitted.arch} ({fitted.law.name}): loss {text('loss')} nats a token at "

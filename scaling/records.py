@@ -14,13 +14,14 @@ import csv
 import io
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .commands import command
 from .families import family_of
+from .files import write_atomically
 
 # column of runs.csv -> path of the field in record.json
 TEXT_FIELDS = {
@@ -142,15 +143,7 @@ def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> N
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(text.getvalue(), path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(text, encoding="utf-8", newline="")
-    os.replace(unfinished, path)
+    write_atomically(path, text.getvalue())
 
 
 def _planned_names(path: Path) -> list[str]:
@@ -206,6 +199,7 @@ def _number(path: Path, record: Mapping[str, object], field: str) -> int | float
     return value
 
 
+@command(RecordError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
     parser = argparse.ArgumentParser(
@@ -217,12 +211,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"
-    try:
-        study = read_study(arguments.study)
-        write_runs(study.rows, out)
-    except (RecordError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    study = read_study(arguments.study)
+    write_runs(study.rows, out)
     if study.unfinished:
         print(f"not finished, left out: {', '.join(study.unfinished)}")
     print(f"{len(study.rows)} runs -> {out}")

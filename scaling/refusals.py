@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .law import Law, Points
+from .law import Law
+from .minimise import Problem
 from .runs_table import Run
 
 # correlation of log N and log D above which a fit cannot tell their effects apart
@@ -17,6 +18,8 @@ LOCKSTEP = 0.99
 def refusal(law: Law, runs: Sequence[Run]) -> str | None:
     """Why the law is not fitted to these runs; None if it can be."""
     needs = law.needs
+    if len({run.loss for run in runs}) == 1:
+        return f"all {len(runs)} runs have the loss {runs[0].loss:g}: there is nothing to fit"
     budgets = len({run.n_tokens for run in runs})
     if law.is_at_one_budget:
         counted = [(len({run.n_params for run in runs}), needs.sizes, "sizes")]
@@ -53,9 +56,17 @@ def _lockstep(runs: Sequence[Run]) -> str | None:
     )
 
 
-def carries(law: Law, points: Points) -> bool:
-    """Whether a part of the runs, left by a draw or a holdout, still fixes all parameters."""
-    sizes, budgets = (len(np.unique(axis)) for axis in (points.log_n, points.log_d))
+def carries(law: Law, problem: Problem) -> bool:
+    """Whether a part of the runs, left by a draw or a holdout, still fixes all parameters.
+
+    A run that was drawn twice counts twice among those that repeat their data.
+    """
+    points, needs = problem.points, law.needs
+    axes = (points.log_n, points.log_d, points.log_u)
+    sizes, budgets, amounts = (len(np.unique(axis)) for axis in axes)
     if law.is_at_one_budget:
         return sizes > len(law.parameters)
-    return sizes >= law.needs.sizes and budgets >= law.needs.budgets
+    if sizes < needs.sizes or budgets < needs.budgets:
+        return False
+    repeated = problem.weights[points.log_u < points.log_d].sum()
+    return not needs.repeated or (repeated >= needs.repeated and amounts >= needs.unique)

@@ -178,6 +178,7 @@ def _gelu(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 MUENNIGHOFF = Muennighoff(
     name="muennighoff",
     formula="L = E + A / N'^alpha + B / D'^alpha, D' = U + U RD (1 - exp(-(D/U - 1) / RD))",
+    label=r"$L=E+A/N'^{\alpha}+B/D'^{\alpha}$",
     kinds={
         "E": "scale",
         "A": "scale",
@@ -199,6 +200,7 @@ SMS = Sms(
     name="sms",
     formula="L = d / (N^alpha D''^beta) + A / N^alpha + B / D''^beta + E "
     "+ GELU(kd D + kn ln N - ku ln U - kin), D'' = U (1 - k^(D/U)) / (1 - k)",
+    label="SMS$(N,D,U)$",
     kinds={
         "E": "scale",
         "A": "scale",

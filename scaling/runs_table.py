@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,6 +132,11 @@ def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[
     if not numbered:
         raise TableError(f"{path}: the file is empty, expected a header row and one row a run")
     header = [name.strip() for name in numbered[0][1]]
+    if len(header) == 1 and (other := re.search(r"[;\t|]", header[0])):
+        raise TableError(
+            f"{path}: the columns are separated by {other[0]!r}, expected commas, with points in "
+            "the numbers; export it as CSV with commas"
+        )
     if len(numbered) == 1:
         raise TableError(f"{path}: only a header row, expected one row a run below it")
     for number, cells in numbered[1:]:

@@ -10,12 +10,13 @@ import torch
 import modeling
 from data_prep.midi_to_abc import midi_to_abc
 from data_prep.tokens import TokenSettings, train_tokenizer
-from evaluation import evaluate_model, sampling
+from evaluation import sampling
 from evaluation.engraving import engrave
 from evaluation.judge_table import VALID
 from evaluation.metrics import rate, validity, wilson_interval
 from evaluation.prompts import beginning, read_prompt
 from evaluation.tune_view import tune_views
+from scaling.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +173,8 @@ def test_picture_of_another_engraver_is_made_anew(tmp_path):
 
 
 def test_metrics_are_written_whole(tmp_path):
-    evaluate_model.write_metrics({"n": 1}, tmp_path)
+    write_json(tmp_path / "metrics.json", {"n": 1})
     os.link(tmp_path / "metrics.json", tmp_path / "read")
-    evaluate_model.write_metrics({"n": 2}, tmp_path)  # not into the file that someone reads
+    write_json(tmp_path / "metrics.json", {"n": 2})  # not into the file that someone reads
     assert json.loads((tmp_path / "read").read_text()) == {"n": 1}
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"n": 2}

@@ -124,12 +124,18 @@ def test_stock_family_learns_and_gets_a_law_and_figures(study, run):
     figure = (run.parent / "figures" / "scaling_law.svg").read_text()
     assert "GPT-NeoX" in figure
     assert NEOX.look.colour.lower() in figure
-    meeting = {"at": "equal_params", "archs": ["gpt", "neox"], "n_tokens": 9, "n_params": None}
+    meeting = {
+        "at": "equal_params",
+        "archs": ["gpt", "neox"],
+        "n_tokens": 9,
+        "n_params": None,
+        "note": "",
+    }
     lines = report.headlines(
         fits | {"crossovers": [meeting]}, {"sets": {}, "judges": {}, "test": None}
     )
-    assert lines[0].startswith("GPT-NeoX: loss falls as")
-    assert any(line.startswith("GPT and GPT-NeoX cross at") for line in lines)
+    assert lines[0].startswith("GPT-NeoX: L = C * N^-alpha with C ")
+    assert any(line.startswith("crossover of gpt and neox at equal") for line in lines)
 
 
 def test_checkpoint_of_a_stock_family_needs_no_code_of_ours(run):

@@ -17,7 +17,8 @@ import modeling
 from data_prep.notation import ALPHABET
 from data_prep.tokens import TokenSettings, train_tokenizer
 from model_cards.publish import check_files, main, publish
-from scaling.tables import fill, laws_table, notes_list, sizes_table
+from scaling.markdown import fill
+from scaling.tables import laws_table, notes_list, sizes_table
 from training.checkpoints import write_manifest
 
 TUNE = (
@@ -366,8 +367,8 @@ def test_readme_tables_come_from_the_files():
         "[22,000, 28,000]",
         "- gpt, power: few points",
     ]
-    filled = fill("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb", table)
-    assert filled == fill(filled, table)
+    filled = fill("a\n<!-- results:begin -->\nold\n<!-- results:end -->\nb", table, "results")
+    assert filled == fill(filled, table, "results")
     assert "old" not in filled
 
 

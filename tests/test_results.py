@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import re
 import shutil
@@ -11,29 +12,37 @@ from study_results import make_results
 
 from data_prep import digest_list
 from data_prep.split import SPLITS
-from scaling import findings, tables
+from evaluation import report, tables
+from scaling import blocks, findings
+from scaling.blocks import BLOCKS, fill_blocks
 from scaling.families import FAMILIES, label_of
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
-def copy_of(path, folder):
-    copy = folder / path.name
-    copy.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-    return copy
+def test_every_block_of_the_pages_is_what_its_files_say(tmp_path):
+    results = Path(shutil.copytree(PROJECT / "results", tmp_path / "results"))
+    pages = {
+        Path(shutil.copy(PROJECT / "README.md", tmp_path)): PROJECT / "README.md",
+        results / "README.md": PROJECT / "results" / "README.md",
+    }
+    marked = [re.findall(r"<!-- (\w+):begin -->\n(?!<!--)", page.read_text()) for page in pages]
+    assert sorted(itertools.chain(*marked)) == sorted([*BLOCKS, *tables.BLOCKS])
+    for page in pages:
+        page.write_text(re.sub(r"(?s)(:begin -->\n).*?(<!-- \w+:end)", r"\1\2", page.read_text()))
+    assert blocks.main([str(results), str(tmp_path / "README.md")]) == 0
+    fill_blocks(results, tmp_path / "README.md", blocks=tables.BLOCKS)
+    for page, original in pages.items():
+        assert page.read_text() == original.read_text()
 
 
-def test_results_in_words_are_what_the_files_say():
-    lines = findings.findings(PROJECT / "results")
-    text = (PROJECT / "results" / "README.md").read_text(encoding="utf-8")
-    assert text == tables.fill(text, lines, "findings")
-    assert any("The two studies, refitted" in line for line in lines)
-
-
-def test_tables_of_the_readme_are_what_the_files_say(tmp_path):
-    readme = copy_of(PROJECT / "README.md", tmp_path)
-    assert tables.main([str(PROJECT / "results"), str(readme)]) == 0
-    assert readme.read_text() == (PROJECT / "README.md").read_text()
+def test_blocks_without_their_file_stay_as_they_are(tmp_path):
+    shutil.copy(PROJECT / "results" / "sampling.json", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- sampling:begin -->\n<!-- sampling:end -->\n<!-- corpus:begin -->\n")
+    assert fill_blocks(tmp_path, readme) == ["sampling"]
+    assert readme.read_text().count("| 256, 1 | gpt |") == 1
+    assert readme.read_text().endswith("<!-- corpus:begin -->\n")
 
 
 def test_side_studies_are_told_where_they_are_there(tmp_path):
@@ -79,9 +88,7 @@ def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tm
     use = json.loads((folder / "context_use.json").read_text())
     use["runs"] = [run for run in use["runs"] if run["arch"] == family]
     (folder / "context_use.json").write_text(json.dumps(use))
-    readme = copy_of(PROJECT / "README.md", tmp_path)
-    assert findings.main([str(folder)]) == 0
-    assert tables.main([str(folder), str(readme)]) == 0
+    assert blocks.main([str(folder), str(shutil.copy(PROJECT / "README.md", tmp_path))]) == 0
     text = (folder / "README.md").read_text()
     for title in ("What was trained", "How much context is used"):
         section = text.split(f"### {title}")[1].split("###")[0]
@@ -89,8 +96,18 @@ def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tm
             assert (f"- {label_of(name)}: " in section) == (name == family)
 
 
+def test_a_report_needs_no_power_law_among_those_that_were_fitted():
+    fits = json.loads((PROJECT / "results" / "fits.json").read_text())
+    fits["laws"]["lstm"]["chosen"] = None
+    for laws in fits["laws"].values():
+        del laws["power"], laws["power_floor"]
+    first, second, *_ = report.headlines(fits, {"sets": {}, "judges": {}, "test": None})
+    assert first.startswith("GPT: L = E + A / N^alpha + B / D^beta with E 0.619 [0.573, 0.665], A")
+    assert second.startswith("LSTM: no law fitted: ")
+
+
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):
-    assert findings.main([str(tmp_path)]) == 2
+    assert blocks.main([str(tmp_path), str(tmp_path / "README.md")]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 

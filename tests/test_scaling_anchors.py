@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from variable_projection import fit_by_projection
 
 from scaling.family import fit_family
 from scaling.intervals import bootstrap_thetas
@@ -12,7 +13,6 @@ from scaling.isoflop import optimum_exponent, parabola_optimum
 from scaling.law import Points
 from scaling.laws import LAWS
 from scaling.minimise import Problem, fit_law, objective_value
-from scaling.projection import fit_by_projection
 from scaling.runs_table import Run
 
 PUBLISHED = Path(__file__).parent.parent.parent / "shared" / "data" / "scaling"

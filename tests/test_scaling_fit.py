@@ -4,11 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from scaling import fit
+from scaling import fit, plots, predict, tables
 from scaling.intervals import LogLine
 from scaling.law import Needs, Points
 from scaling.laws import LAWS
-from scaling.minimise import Problem, fit_law, objective_value
 from scaling.power_sums import PowerSum, Term
 
 SIZES_5 = (3_100, 14_000, 39_000, 99_000, 332_000)
@@ -90,21 +89,28 @@ def test_floor_intervals_cover_the_truth_with_enough_runs(tmp_path):
     assert "24 runs drawn with replacement" in law["interval_method"]
 
 
-def test_a_further_sum_of_powers_fits_without_new_code():
+def test_a_further_law_is_one_entry_and_then_fitted_drawn_and_printed(tmp_path, monkeypatch):
     law = PowerSum(
-        "additive_without_floor",
-        "L = A / N^alpha + B / D^beta",
-        {"A": "scale", "B": "scale", "alpha": "exponent", "beta": "exponent"},
-        Needs(4, "", budgets=3),
-        terms=(Term("A", n_exponent="alpha"), Term("B", d_exponent="beta")),
+        name="additive_without_floor",
+        formula="L = A / N^alpha + B / D^gamma",
+        label=r"$L=A/N^{\alpha}+B/D^{\gamma}$",
+        kinds={"A": "scale", "B": "scale", "alpha": "exponent", "gamma": "exponent"},
+        needs=Needs(4, "", budgets=3),
+        terms=(Term("A", n_exponent="alpha"), Term("B", d_exponent="gamma")),
     )
-    n, d = (a.ravel() for a in np.meshgrid(SIZES_8, np.geomspace(2e6, 1.6e7, 4)))
-    theta = law.theta({"A": 18.0, "B": 60.0, "alpha": 0.36, "beta": 0.35})
-    loss = np.exp(law.log_loss(theta, Points.once(np.log(n), np.log(d))))
-    problem = Problem.of(n, d, loss)
-    found = fit_law(law, problem)
-    assert objective_value(law, found, problem, "huber_log") < 1e-12
-    assert found == pytest.approx(theta, rel=1e-4)
+    monkeypatch.setitem(LAWS, law.name, law)
+    n, d = (a.ravel() for a in np.meshgrid(SIZES_8, np.geomspace(2e6, 1.6e7, 4).round()))
+    truth = {"A": 18.0, "B": 60.0, "alpha": 0.36, "gamma": 0.35}
+    loss = np.exp(law.log_loss(law.theta(truth), Points.once(np.log(n), np.log(d))))
+    rows = [rows_of([x], [y], n_tokens=z)[0] for x, y, z in zip(n, loss, d, strict=True)]
+    fits = fitted(tmp_path, rows, "--law", law.name)
+    assert fits["laws"]["gpt"][law.name]["params"] == pytest.approx(truth, rel=1e-3)
+    assert plots.main([str(tmp_path)]) == 0
+    figure = (tmp_path / "figures" / "scaling_law.svg").read_text()
+    assert all(f"{text} -->" in figure for text in (law.label, r"$\gamma$ = 0.350 (no interval)"))
+    (line,) = [line for line in tables.laws_table(fits) if law.name in line]
+    assert "alpha 0.360 [not identified], gamma 0.350 [not identified] |  |" in line
+    assert list(predict.read_fits(tmp_path / "fits.json")) == ["gpt"]
 
 
 def test_student_interval_covers_the_truth_in_95_of_100_ladders():
@@ -276,6 +282,19 @@ def test_unusable_losses_are_dropped_and_listed(tmp_path):
     assert fits["laws"]["gpt"]["power"]["n_runs"] == 5
 
 
+def test_rows_left_out_are_told_on_the_terminal(tmp_path, capsys):
+    fitted(tmp_path, [*power_rows(), *rows_of([5_000], ["nan"])], "--law", "power")
+    line = "left out, row 7 (gpt_5000_100000000_0): loss is not a finite number"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_losses_that_are_all_one_are_refused_and_drawn_without_a_law(tmp_path):
+    laws = fitted(tmp_path, rows_of(SIZES_8, [1.5] * 8))["laws"]["gpt"]
+    assert laws["chosen"] is None
+    assert "all 8 runs have the loss 1.5" in laws["power"]["refused"]
+    assert plots.main([str(tmp_path)]) == 0
+
+
 def test_other_column_names_are_mapped(tmp_path):
     rows = [{"N": r["n_params"], "D": r["n_tokens"], "L": r["loss"]} for r in power_rows()]
     fits = fitted(tmp_path, rows, "--columns", "n_params=N,n_tokens=D,loss=L")
@@ -320,6 +339,12 @@ def test_bad_tables_are_one_clear_line(tmp_path, capsys, text, message):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     assert message in error_of(capsys, path)
+
+
+def test_a_table_with_semicolons_says_so(tmp_path, capsys):
+    path = tmp_path / "runs.csv"
+    path.write_text("arch;n_params;n_tokens;loss\ngpt;1000;5000;1,5\n")
+    assert "separated by ';', expected commas" in error_of(capsys, path)
 
 
 def test_bad_arguments_are_one_clear_line(tmp_path, capsys):

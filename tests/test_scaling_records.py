@@ -7,7 +7,9 @@ import pytest
 
 from scaling import fit, loss_curves, plots, records
 from scaling.families import FAMILIES
-from scaling.figure_style import family_style, log_ticks, short_count
+from scaling.figure_style import family_style, log_ticks
+from scaling.files import write_atomically
+from scaling.wording import short_count
 
 GPT = {3_100: 2.347, 14_000: 2.106, 39_000: 1.954, 99_000: 1.824, 332_000: 1.731}
 LSTM = {4_200: 2.21, 12_500: 2.07, 41_000: 1.95, 105_000: 1.87, 310_000: 1.80}
@@ -132,6 +134,14 @@ def test_same_records_give_the_same_bytes(study):
     records.main([str(study), "--out", str(study / "again" / "runs.csv")])
     assert (study / "again" / "runs.csv").read_bytes() == first
     assert b"\r" not in first
+
+
+def test_a_file_whose_writing_breaks_off_keeps_its_old_content(tmp_path):
+    path = tmp_path / "kept.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new, up to here \ud800")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
 
 
 def test_unfinished_runs_are_named_and_left_out(study, capsys):

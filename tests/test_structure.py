@@ -16,7 +16,13 @@ ALLOWED = {
     "data_prep": set(),
     "modeling": set(),
     "scaling": set(),
-    "training": {"modeling", "scaling.counts", "scaling.families", "scaling.fit_options"},
+    "training": {
+        "modeling",
+        "scaling.counts",
+        "scaling.families",
+        "scaling.files",
+        "scaling.fit_options",
+    },
     "model_cards": {"modeling", "scaling.families"},
     "evaluation": {
         "data_prep",
@@ -24,8 +30,12 @@ ALLOWED = {
         "training.blocks",
         "training.data_files",
         "training.validation",
+        "scaling.blocks",  # which fills the README
+        "scaling.commands",
         "scaling.families",
-        "scaling.tables",  # which fills the README
+        "scaling.files",
+        "scaling.markdown",
+        "scaling.wording",
     },
 }
 MODELING_MAY_IMPORT = {"torch", "transformers", *sys.stdlib_module_names}

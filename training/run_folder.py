@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from scaling.files import write_atomically
+
 from .data_files import DataFiles
 from .pretrained import weights_digest
 
@@ -113,17 +115,6 @@ def choose_run_folder(config: dict[str, Any], data: DataFiles, runs: Path = RUNS
 def is_main_process() -> bool:
     """Whether this is the process that writes, also before torch has set up the others."""
     return os.environ.get("RANK", "0") == "0"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all, also if the process dies in between."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def difference(

@@ -22,7 +22,6 @@ from .intervals import (
 )
 from .law import Law, Points
 from .minimise import Objective, Problem, fit_law, objective_value
-from .projection import fit_by_projection
 from .runs_table import Run
 
 CURVE_POINTS = 41
@@ -43,13 +42,16 @@ def fit_one_law(
         rng: source of the draws.
     """
     problem = problem_of(runs)
-    theta, check = _fit(law, problem, objective)
+    theta = fit_law(law, problem, objective)
     curve = _Curve.over(runs, law)
     spread = _spread(law, runs, problem, theta, curve, objective, bootstrap, rng)
     flat = flat_parameters(law, theta, problem)
     intervals, interval_warnings = named_intervals(law, spread.ends, problem, flat)
     far = outliers(law, theta, problem)
     report = outlier_report(law, theta, problem, runs, far, objective)
+    warnings = [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)]
+    if reason := law.not_falling(theta, None if spread.ends is None else spread.ends[0]):
+        warnings.insert(0, reason)
     entry = {
         "formula": law.formula,
         "params": law.values(theta),
@@ -67,7 +69,7 @@ def fit_one_law(
         "n_tokens": curve.n_tokens,
         "n_tokens_range": [min(r.n_tokens for r in runs), max(r.n_tokens for r in runs)],
         "n_params_range": [runs[0].n_params, runs[-1].n_params],
-        "warnings": [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)],
+        "warnings": warnings,
         "outliers": report,
         "jackknife_by_size": jackknife_by_size(law, theta, problem, objective),
         "identification": identification(law, theta, problem),
@@ -77,8 +79,6 @@ def fit_one_law(
             "band_95": None if spread.band is None else np.exp(spread.band).tolist(),
         },
     }
-    if check is not None:
-        entry["cross_check"] = check
     if report is not None:
         rest = problem.subset(~far)
         report["holdout_error_without"] = holdout_error(law, rest, objective)
@@ -120,22 +120,6 @@ def problem_of(runs: Sequence[Run]) -> Problem:
     """The runs as arrays, each with weight 1."""
     fields = ("n_params", "n_tokens", "loss", "unique_tokens")
     return Problem.of(*(np.array([getattr(run, f) for run in runs], dtype=float) for f in fields))
-
-
-def _fit(
-    law: Law, problem: Problem, objective: Objective
-) -> tuple[np.ndarray, dict[str, float] | None]:
-    """Theta, and how a second method does on the same sum, for the laws it knows."""
-    projected = fit_by_projection(law, problem, objective)
-    if projected is None:
-        return fit_law(law, problem, objective), None
-    theta = fit_law(law, problem, objective)
-    value, other = (objective_value(law, t, problem, objective) for t in (theta, projected))
-    polished = fit_law(law, problem, objective, warm=projected)
-    if objective_value(law, polished, problem, objective) < value:
-        theta = polished
-    method = "variable projection"
-    return theta, {"method": method, "objective_value": other, "params": law.values(projected)}
 
 
 @dataclass(frozen=True)

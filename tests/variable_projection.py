@@ -11,19 +11,16 @@ import itertools
 import numpy as np
 from scipy.optimize import minimize, nnls
 
-from .law import Law
-from .minimise import HUBER_DELTA, Objective, Problem, objective_value
-from .power_sums import CHINCHILLA, CHINCHILLA_TIED
+from scaling.law import Law
+from scaling.minimise import HUBER_DELTA, Objective, Problem, objective_value
 
 EXPONENT_GRID = (0.15, 0.3, 0.45, 0.7, 1.0)
 REWEIGHTINGS = 12
 SMALLEST_SCALE = 1e-12  # what nnls sets to 0 has no logarithm
 
 
-def fit_by_projection(law: Law, problem: Problem, objective: Objective) -> np.ndarray | None:
-    """Theta, (k,), close to the least objective; None for laws that are not E + A/N^a + B/D^b."""
-    if law not in (CHINCHILLA, CHINCHILLA_TIED):
-        return None
+def fit_by_projection(law: Law, problem: Problem, objective: Objective) -> np.ndarray:
+    """Theta, (k,), close to the least objective of a law E + A/N^a + B/D^b, tied or not."""
     n_exponents = len(law.parameters) - 3
 
     def theta_at(exponents: np.ndarray) -> np.ndarray:

@@ -1,0 +1,24 @@
+"""What all command lines share: an error that the user can mend is one line, and exit code 2."""
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(*errors: type[Exception]) -> Callable[[Main], Main]:
+    """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2."""
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def run(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return main(arguments)
+            except errors as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 2
+
+        return run
+
+    return decorate
