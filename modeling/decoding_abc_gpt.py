@@ -42,10 +42,12 @@ from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengt
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
 
+from .arguments_abc import CACHE
+
 logger = logging.get_logger(__name__)
 
 PLAIN_MODULES = {nn.Dropout, nn.Embedding, nn.GELU, nn.LayerNorm, nn.Linear, nn.ModuleList}
-PLAIN_ARGUMENTS = {"attention_mask", "position_ids", "past_key_values", "use_cache"}
+PLAIN_ARGUMENTS = {"attention_mask", "position_ids", CACHE, "use_cache"}
 PLAIN_ARGUMENTS |= {"logits_to_keep", "tokenizer"}  # the latter is for stop strings
 PLAIN_WARPERS = {TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, MinPLogitsWarper}
 
@@ -66,7 +68,7 @@ def can_decode(
         generation_config: As `generate` has prepared it.
         model_kwargs: What `generate` would hand to `forward`.
     """
-    cache = model_kwargs.get("past_key_values")
+    cache = model_kwargs.get(CACHE)
     return (
         is_plain_request(generation_config, model_kwargs)
         and type(cache) is DynamicCache
@@ -81,7 +83,7 @@ def can_decode(
 def is_plain_request(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
     """Whether it is ids in, ids out, with a cache that `generate` made and nobody else sees."""
     arguments = {name: value for name, value in model_kwargs.items() if value is not None}
-    cache = arguments.get("past_key_values")
+    cache = arguments.get(CACHE)
     return (
         arguments.keys() <= PLAIN_ARGUMENTS
         and bool(arguments.get("use_cache"))
@@ -182,7 +184,7 @@ class AbcGPTDecoder:
         mask = None if bool(is_read.all()) else is_read
         output = self.model(input_ids, mask, use_cache=True, logits_to_keep=1)
         n_more = min(n_more, self.context - self.n_longest)
-        self._keep(output.past_key_values, mask, n_more)
+        self._keep(getattr(output, CACHE), mask, n_more)
         return output.logits[:, -1]
 
     def _window(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

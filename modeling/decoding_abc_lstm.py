@@ -33,8 +33,10 @@ from transformers import (
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from .arguments_abc import CACHE
+
 PLAIN_MODULES = {nn.Dropout, nn.Embedding, nn.LSTM, nn.Linear, nn.ModuleList}
-PLAIN_ARGUMENTS = {"attention_mask", "past_key_values", "use_cache"}
+PLAIN_ARGUMENTS = {"attention_mask", CACHE, "use_cache"}
 PLAIN_ARGUMENTS |= {"logits_to_keep", "tokenizer"}  # the latter is for stop strings
 PLAIN_WARPERS = {TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, MinPLogitsWarper}
 
@@ -69,7 +71,7 @@ def can_decode(
 def is_plain_request(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
     """Whether it is ids in, ids out, with a cache that `generate` made and nobody else sees."""
     arguments = {name: value for name, value in model_kwargs.items() if value is not None}
-    cache = arguments.get("past_key_values")
+    cache = arguments.get(CACHE)
     return (
         arguments.keys() <= PLAIN_ARGUMENTS
         and bool(arguments.get("use_cache"))
@@ -129,7 +131,7 @@ class AbcLSTMDecoder:
     def read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Read rows (B, T) from the start, by the modules; logits (B, V)."""
         output = self.model(input_ids, attention_mask, use_cache=True, logits_to_keep=1)
-        self.states = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
+        self.states = [(layer.keys, layer.values) for layer in getattr(output, CACHE).layers]
         return output.logits[:, -1]
 
     def step(self, input_ids: torch.Tensor) -> torch.Tensor:
