@@ -33,7 +33,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_gpt import AbcGPTConfig
-from .decoding_abc_gpt import AbcGPTDecoder, can_decode, sample
+from .decoding_abc import sample
+from .decoding_abc_gpt import decoder_for
 
 
 class AbcGPTMLP(nn.Module):
@@ -297,15 +298,15 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
         rules = (logits_processor, stopping_criteria, generation_config)
         own_modules = {AbcGPTForCausalLM, AbcGPTModel, AbcGPTBlock, AbcGPTAttention, AbcGPTMLP}
-        request = (own_modules, input_ids, generation_config, model_kwargs)
-        if synced_gpus or not can_decode(self, *request):
+        max_length = stopping_criteria.max_length or generation_config.max_length
+        request = (own_modules, input_ids, generation_config, model_kwargs, max_length)
+        decoder = None if synced_gpus else decoder_for(self, *request)
+        if decoder is None:
             return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
         mask = model_kwargs.get("attention_mask")
-        max_length = stopping_criteria.max_length or generation_config.max_length
         for each in stopping_criteria:
             if hasattr(each, "max_position_embeddings"):
                 each.max_position_embeddings = None  # the decoder says what it does beyond
-        decoder = AbcGPTDecoder(self, max_length)
         return sample(decoder, input_ids, mask, *rules, streamer)
 
     @can_return_tuple

@@ -27,7 +27,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_lstm import AbcLSTMConfig
-from .decoding_abc_lstm import AbcLSTMDecoder, can_decode, sample
+from .decoding_abc import sample
+from .decoding_abc_lstm import AbcLSTMDecoder, can_decode
 
 
 class AbcLSTMCacheLayer(DynamicLayer):

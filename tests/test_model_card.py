@@ -129,8 +129,9 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     run = make_run(tmp_path, model_type)
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
+    code |= {"arguments_abc.py", "decoding_abc.py"}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
-    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, bar_grammar_abc.py")
+    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     assert config.items() >= sampling.items()
@@ -293,6 +294,7 @@ for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
         "single": batches[0][0]["generated_text"],
         "seeded": batches[1] == batches[2],
         "batched": together == alone,
+        "greedy": alone[1],
         "tune": tune["abc"],
     }
 print(json.dumps(report))

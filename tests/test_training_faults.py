@@ -35,6 +35,7 @@ BRANCHES = f"budget.branches=[{4 * STEP}]"  # it leaves after step 3
 BRANCH = "run_t1024"
 FILES = (
     *("modeling_abc_{}.py", "configuration_abc_{}.py", "decoding_abc_{}.py"),
+    *("arguments_abc.py", "decoding_abc.py"),
     *("config.json", "generation_config.json", "manifest.json", "model.safetensors"),
     *("optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json", "training_args.bin"),
 )
