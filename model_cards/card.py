@@ -13,6 +13,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 import modeling
+from modeling.arguments_abc import TRIED_TRANSFORMERS
 
 TEMPLATE = Path(__file__).with_name("template.md")
 FAMILIES = {
@@ -106,6 +107,7 @@ def render_card(
         start=tokenizer["bos_token"],
         generation=generation,
         code=sorted(path.name for path in folder.glob("*.py")),
+        tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
     )
     ModelCard(card)  # raises ValueError where the Hub could not read its head

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -165,6 +166,7 @@ def test_card_has_the_results_of_the_runs_files(tmp_path):
     assert "| `free` | 8 | `own_reader` | 50.0 % | 21.5 to 78.5 % |" in card.text
     assert 'pipeline("abc-music", model="someone/tiny", trust_remote_code=True)' in card.text
     assert "temperature 1, no top-k" in card.text
+    assert "tried with transformers 5.20 to 5.24" in " ".join(card.text.split())
     generation = json.loads((folder / "generation_config.json").read_text())
     assert (generation["temperature"], generation["top_k"]) == (1.0, 0)
 
@@ -275,7 +277,7 @@ import json, logging, sys
 sys.modules["modeling"] = sys.modules["data_prep"] = None  # importing them fails
 from transformers import AutoModelForCausalLM, pipeline, set_seed
 report = {}
-for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
+for folder, trust in (("tiny/gpt", True), ("tiny/lstm", True), ("tiny/stock", False)):
     write = pipeline("text-generation", model=folder, trust_remote_code=trust, device="cpu")
     music = pipeline("abc-music", model=folder, trust_remote_code=True, device="cpu", grammar=False)
     prompts, options = [START, START + "X:1\\nM:6/8\\n"], {"max_new_tokens": 40}
@@ -283,7 +285,7 @@ for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
     for prompt in (prompts[1], prompts, prompts):
         set_seed(1)
         batches.append(write(prompt, batch_size=2, **options))
-    greedy = {"do_sample": False, **options}
+    greedy = {"do_sample": False, "suppress_tokens": write.tokenizer.all_special_ids, **options}
     alone = [write(prompt, **greedy)[0]["generated_text"] for prompt in prompts]
     together = [texts[0]["generated_text"] for texts in write(prompts, batch_size=2, **greedy)]
     tune = music(meter="3/4", key="G", instruments=[0], seed=1, max_new_tokens=9)[0]
@@ -297,26 +299,44 @@ for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
         "greedy": alone[1],
         "tune": tune["abc"],
     }
+EXAMPLES
 print(json.dumps(report))
 """
+# Of the models of `make_run`, in all releases of transformers that were tried.
+GPT_TUNE = "<|endoftext|>X:1\nM:6/8\nDzggrz===hKhDDzk(f4DzKhf4444444444444444"
+GREEDY_TUNES = {
+    "tiny/gpt": GPT_TUNE,
+    "tiny/lstm": "<|endoftext|>X:1\nM:6/8\n[[[[,,,,,Q,,,QQ,,,,,,,,,,,,,,,,,,F,,,,,,",
+    "tiny/stock": GPT_TUNE,
+}
+
+
+def examples(folder, name):
+    """The code of a card as it is printed, and what it wrote."""
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.S)
+    assert len(blocks) == 2
+    return "\n".join([*blocks, f'report["{name}"]["examples"] = tunes, texts'])
 
 
 def test_published_folders_load_and_sample_offline_where_this_project_is_absent(tmp_path):
-    for model_type in FAMILIES:
-        (folder,) = publish(make_run(tmp_path / "runs", model_type), "a/b", False, False, True)
-        folder.rename(tmp_path / model_type)
-    (folder,) = publish(tmp_path / "runs/abc_gpt", "a/b", True, False, True)
-    folder.rename(tmp_path / "stock")
+    (tmp_path / "tiny").mkdir()
+    kinds = (("gpt", "abc_gpt", False), ("lstm", "abc_lstm", False), ("stock", "abc_gpt", True))
+    printed = []
+    for name, model_type, is_stock in kinds:
+        run = make_run(tmp_path / "runs" / name, model_type)
+        (folder,) = publish(run, f"tiny/{name}", is_stock, False, True)
+        printed.append(examples(folder.rename(tmp_path / "tiny" / name), f"tiny/{name}"))
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
     env.pop("PYTHONPATH", None)
     code = STRANGER.replace("START", repr("<|endoftext|>"))
+    code = code.replace("EXAMPLES", "\n".join(printed))
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env=env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout.splitlines()[-1])
@@ -331,7 +351,12 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
         assert len(seen["default"]) > 120  # to the length that is set, within GPT-2's context
         assert seen["single"].startswith("<|endoftext|>X:1\nM:6/8\n")
         assert seen["tune"].startswith("X:1\nM:3/4\n")
-    assert report["stock"]["tune"] == report["abc_gpt"]["tune"]
+        tunes, texts = seen["examples"]
+        assert [tune["error"] for tune in tunes] == [None] * 4
+        assert all("M:3/4\n" in tune["abc"] and "K:G\n" in tune["abc"] for tune in tunes)
+        assert len(texts) == 4
+    assert report["tiny/stock"]["tune"] == report["tiny/gpt"]["tune"]
+    assert {name: seen["greedy"] for name, seen in report.items()} == GREEDY_TUNES
 
 
 def test_readme_tables_come_from_the_files():
