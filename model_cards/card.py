@@ -170,6 +170,7 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
                 EvalResult(
                     **place,
                     dataset_name=about,
+                    dataset_split=f"sampled_{kind}",  # the Hub puts together what has one split
                     metric_type="valid_rate",
                     metric_value=round(rate["rate"], 4),
                     metric_name=f"{name}, share of tunes; 95 % interval {low} to {high}",

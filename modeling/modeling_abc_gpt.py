@@ -7,6 +7,8 @@ D head width (C = H * D), V vocabulary.
 
 import math
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -35,6 +37,7 @@ from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_gpt import AbcGPTConfig
 from .decoding_abc import sample
 from .decoding_abc_gpt import decoder_for
+from .saving_abc import keep_promises
 
 
 class AbcGPTMLP(nn.Module):
@@ -163,12 +166,11 @@ class AbcGPTPreTrainedModel(PreTrainedModel):
             std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
             initialization.normal_(module.weight, std=std)
 
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as the library does, and let `AutoModel` find the remote code too."""
-        # The library lists only the class that is saved; the base model would stay unreachable.
-        auto_map = getattr(self.config, "auto_map", None) or {}
-        self.config.auto_map = {**auto_map, "AutoModel": "modeling_abc_gpt.AbcGPTModel"}
-        super().save_pretrained(*args, **kwargs)
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Save as the library does, with all code that config.json names."""
+        if kwargs.get("is_main_process", True):
+            keep_promises(self.config, "modeling_abc_gpt.AbcGPTModel", Path(save_directory))
+        super().save_pretrained(save_directory, **kwargs)
 
 
 class AbcGPTModel(AbcGPTPreTrainedModel):

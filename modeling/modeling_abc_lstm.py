@@ -4,6 +4,8 @@ Letters in shapes: B batch, T time (new tokens), S tokens seen so far plus T, C 
 """
 # ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
 
+from os import PathLike
+from pathlib import Path
 from typing import Any, NoReturn, Unpack
 
 import torch
@@ -29,6 +31,7 @@ from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_lstm import AbcLSTMConfig
 from .decoding_abc import sample
 from .decoding_abc_lstm import AbcLSTMDecoder, can_decode
+from .saving_abc import keep_promises
 
 
 class AbcLSTMCacheLayer(DynamicLayer):
@@ -165,12 +168,11 @@ class AbcLSTMPreTrainedModel(PreTrainedModel):
 
     gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
 
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as the library does, and let `AutoModel` find the remote code too."""
-        # The library lists only the class that is saved; the base model would stay unreachable.
-        auto_map = getattr(self.config, "auto_map", None) or {}
-        self.config.auto_map = {**auto_map, "AutoModel": "modeling_abc_lstm.AbcLSTMModel"}
-        super().save_pretrained(*args, **kwargs)
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Save as the library does, with all code that config.json names."""
+        if kwargs.get("is_main_process", True):
+            keep_promises(self.config, "modeling_abc_lstm.AbcLSTMModel", Path(save_directory))
+        super().save_pretrained(save_directory, **kwargs)
 
 
 class AbcLSTMModel(AbcLSTMPreTrainedModel):

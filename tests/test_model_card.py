@@ -130,7 +130,7 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     run = make_run(tmp_path, model_type)
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
-    code |= {"arguments_abc.py", "decoding_abc.py"}
+    code |= {"arguments_abc.py", "decoding_abc.py", "saving_abc.py"}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
     assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())
@@ -159,8 +159,8 @@ def test_card_has_the_results_of_the_runs_files(tmp_path):
         ("test", "loss", "nats per token, song by song"): 0.95,
         ("test", "bits_per_char", "bits per char"): 1.37,
         ("test", "bits_per_note", "bits per note"): 5.48,
-        (None, "valid_rate", f"own_reader, {rate}"): 0.5,
-        (None, "valid_rate", f"midi_success_music21, {rate}"): 0.5,
+        ("sampled_free", "valid_rate", f"own_reader, {rate}"): 0.5,
+        ("sampled_free", "valid_rate", f"midi_success_music21, {rate}"): 0.5,
     }
     assert "GPT of 828,544 parameters" in card.text
     assert "| `free` | 8 | `own_reader` | 50.0 % | 21.5 to 78.5 % |" in card.text
@@ -272,6 +272,20 @@ def test_unfinished_run_is_not_published(tmp_path, capsys):
     assert "record.json not found" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_models_saved_again_name_no_pipeline_without_its_code(model_type, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(make_run(tmp_path, model_type) / "checkpoint")
+    own = dict(model.config.custom_pipelines)
+    model.config.custom_pipelines["elsewhere"] = {"impl": "nowhere.Nothing", "pt": []}
+    model.save_pretrained(tmp_path / "again")
+    config = json.loads((tmp_path / "again/config.json").read_text())
+    assert config["custom_pipelines"].keys() == own.keys() == {"abc-music"}
+    assert names(tmp_path / "again") >= PIPELINE
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    loaded.save_pretrained(tmp_path / "again")
+    assert names(tmp_path / "again") >= PIPELINE
+
+
 STRANGER = """
 import json, logging, sys
 sys.modules["modeling"] = sys.modules["data_prep"] = None  # importing them fails
@@ -290,6 +304,8 @@ for folder, trust in (("tiny/gpt", True), ("tiny/lstm", True), ("tiny/stock", Fa
     together = [texts[0]["generated_text"] for texts in write(prompts, batch_size=2, **greedy)]
     tune = music(meter="3/4", key="G", instruments=[0], seed=1, max_new_tokens=9)[0]
     model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust)
+    if folder != "tiny/stock":
+        model.save_pretrained(folder + "_again")  # as whoever fine-tunes it
     report[folder] = {
         "module": type(model).__module__.split(".")[0],
         "default": write(START, eos_token_id=None)[0]["generated_text"],
@@ -355,6 +371,8 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
         assert [tune["error"] for tune in tunes] == [None] * 4
         assert all("M:3/4\n" in tune["abc"] and "K:G\n" in tune["abc"] for tune in tunes)
         assert len(texts) == 4
+    for name in ("gpt", "lstm"):
+        assert names(tmp_path / "tiny" / f"{name}_again") >= PIPELINE
     assert report["tiny/stock"]["tune"] == report["tiny/gpt"]["tune"]
     assert {name: seen["greedy"] for name, seen in report.items()} == GREEDY_TUNES
 

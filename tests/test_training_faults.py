@@ -33,7 +33,7 @@ SETTINGS = (
 )
 BRANCHES = f"budget.branches=[{4 * STEP}]"  # it leaves after step 3
 BRANCH = "run_t1024"
-SHARED_CODE = ("arguments_abc.py", "decoding_abc.py")
+SHARED_CODE = ("arguments_abc.py", "decoding_abc.py", "saving_abc.py")
 FILES = (
     *("modeling_abc_{}.py", "configuration_abc_{}.py", "decoding_abc_{}.py"),
     *SHARED_CODE,
