@@ -28,8 +28,22 @@ define fit_study
 	$(PY) -m scaling.plots "$$runs"
 endef
 
+# What depends on the release of transformers.
+MODEL_TESTS := $(wildcard tests/test_modeling_*.py) tests/test_model_card.py tests/test_stock_export.py
+
+# MODEL_TESTS in .venv-$(1), which has the packages of .venv, but of transformers what pip makes of $(2)
+define test_release
+	$(PY) -m venv .venv-$(1)
+	$(PY) -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+		> "$$(.venv-$(1)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	.venv-$(1)/bin/python -m pip install $(PIP_ARGS) --upgrade "$$($(PY) -c '$(2)')"
+	OMP_NUM_THREADS=1 .venv-$(1)/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(MODEL_TESTS) $(ARGS)
+endef
+NEWEST := from importlib.metadata import requires; print(*(each for each in requires("abc-scaling") if each.startswith("transformers")))
+LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate evaluation report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test mixins
+.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate evaluation report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test test-newest test-lowest mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -162,6 +176,12 @@ quality: $(STAMP)  ## format, lint
 
 test: $(STAMP)  ## the test suite [ARGS="-m slow" for the slow tests alone]
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+
+test-newest: $(STAMP)  ## the tests of models and cards with the newest transformers that pyproject.toml allows, in .venv-newest
+	$(call test_release,newest,$(NEWEST))
+
+test-lowest: $(STAMP)  ## the same with the lowest, in .venv-lowest
+	$(call test_release,lowest,$(LOWEST))
 
 mixins: $(STAMP)  ## TRANSFORMERS=<its source package, unpacked> GENERATION=<its checkout>: the library's own tests on both families
 	@test -n "$(TRANSFORMERS)" -a -n "$(GENERATION)" || { echo "error: expected make mixins TRANSFORMERS=<source package of transformers, unpacked> GENERATION=<checkout with tests/generation>" >&2; exit 2; }

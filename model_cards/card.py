@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from modeling.arguments_abc import TRIED_TRANSFORMERS
 from scaling.families import family_of
 
 TEMPLATE = Path(__file__).with_name("template.md")
@@ -104,6 +105,7 @@ def render_card(
         start=tokenizer["bos_token"],
         generation=generation,
         code=sorted(path.name for path in folder.glob("*.py")),
+        tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
     )
     ModelCard(card)  # raises ValueError where the Hub could not read its head
@@ -166,6 +168,7 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
                 EvalResult(
                     **place,
                     dataset_name=about,
+                    dataset_split=f"sampled_{kind}",  # the Hub puts together what has one split
                     metric_type="valid_rate",
                     metric_value=round(rate["rate"], 4),
                     metric_name=f"{name}, share of tunes; 95 % interval {low} to {high}",

@@ -142,6 +142,8 @@ def _set_tokenizer_config(file: Path, is_library_class: bool) -> None:
     kept = {name: value for name, value in content.items() if name not in LOCAL_FACTS}
     if is_library_class:
         kept["tokenizer_class"] = STOCK_TOKENIZER_CLASS
+        # By default that class gives token_type_ids too, which GPT-2 adds as further embeddings.
+        kept["model_input_names"] = ["input_ids", "attention_mask"]
     file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 
 

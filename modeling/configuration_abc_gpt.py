@@ -33,7 +33,7 @@ class AbcGPTConfig(PreTrainedConfig):
     """
 
     model_type = "abc_gpt"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
 
     vocab_size: int = 64
     hidden_size: int = 128

@@ -25,7 +25,7 @@ class AbcLSTMConfig(PreTrainedConfig):
     """
 
     model_type = "abc_lstm"
-    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values"]
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["past_key_values", "cache"]
 
     vocab_size: int = 64
     hidden_size: int = 256

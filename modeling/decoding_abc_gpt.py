@@ -2,8 +2,9 @@
 
 The modules spend most of a step on calls, masks and a cache that is copied in order to grow. Here
 the same operations run on the weights themselves, with keys and values in one block of memory, and
-the tokens are those of the library's loop. What is not plain (an adapter, a hook, scores wanted
-back, a cache of one's own) goes to that loop by itself, see `can_decode`; to have it in any case:
+the tokens are those of the library's loop. What is not plain (scores wanted back, a cache of one's
+own) goes to that loop by itself, and so does a model that is not (an adapter, a hook) within its
+context, see `decoder_for`; to have it in any case:
 `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
 Beyond the context of P = `max_position_embeddings` tokens, the last P // 2 are read anew, as a
@@ -13,51 +14,33 @@ read as if it had been generated, and going on from an output gives what one lon
 nanoGPT's `generate` moves a window of P tokens by one with each token and computes all of it anew;
 ours computes P // 2 tokens anew once in P - P // 2 + 1 steps and sees between P // 2 and P of them.
 
-The LSTM's file has the parts that are alike once more: a family shares no file with the other.
-
 Letters in shapes: B batch, T time (tokens so far), S keys (tokens in the cache), C width, H heads,
 D head width (C = H * D), L layers, V vocabulary.
 """
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    PreTrainedModel,
-    StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import GenerationConfig, PreTrainedModel
 from transformers.cache_utils import DynamicCache
-from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
-from transformers.generation.streamers import BaseStreamer
 from transformers.utils import logging
+
+from .arguments_abc import CACHE
+from .decoding_abc import is_plain_model, is_plain_request
 
 logger = logging.get_logger(__name__)
 
-PLAIN_MODULES = {nn.Dropout, nn.Embedding, nn.GELU, nn.LayerNorm, nn.Linear, nn.ModuleList}
-PLAIN_ARGUMENTS = {"attention_mask", "position_ids", "past_key_values", "use_cache"}
-PLAIN_ARGUMENTS |= {"logits_to_keep", "tokenizer"}  # the latter is for stop strings
-PLAIN_WARPERS = {TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, MinPLogitsWarper}
 
-
-def can_decode(
+def decoder_for(
     model: PreTrainedModel,
     own_modules: set[type],
     input_ids: torch.Tensor,
     generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
-) -> bool:
-    """Whether model and request are plain, so that reading the weights is running the modules.
+    max_length: int,
+) -> "AbcGPTDecoder | None":
+    """What decodes the request: the weights, else the modules beyond the context, else None.
 
     Args:
         model: What generates.
@@ -65,57 +48,36 @@ def can_decode(
         input_ids: (B, T) prompts.
         generation_config: As `generate` has prepared it.
         model_kwargs: What `generate` would hand to `forward`.
+        max_length: Longest row that will be asked for.
+
+    Returns:
+        None where the library's own loop is wanted, which ends at the context.
     """
-    cache = model_kwargs.get("past_key_values")
-    return (
+    cache = model_kwargs.get(CACHE)
+    if not (
         is_plain_request(generation_config, model_kwargs)
         and type(cache) is DynamicCache
         and not cache.offloading
-        and is_plain_model(model, own_modules, input_ids.device)
-        and model.dtype in (torch.float32, torch.bfloat16)
-        and model.config._attn_implementation == "sdpa"
         and _is_counted(input_ids, **model_kwargs)
-    )
+    ):
+        return None
+    if (
+        is_plain_model(model, own_modules, input_ids.device)
+        and model.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and model.config._attn_implementation == "sdpa"
+    ):
+        return AbcGPTFastDecoder(model, max_length)
+    if max_length <= model.config.max_position_embeddings or not _takes_ids(model):
+        return None
+    return AbcGPTDecoder(model, max_length)
 
 
-def is_plain_request(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
-    """Whether it is ids in, ids out, with a cache that `generate` made and nobody else sees."""
-    arguments = {name: value for name, value in model_kwargs.items() if value is not None}
-    cache = arguments.get("past_key_values")
-    return (
-        arguments.keys() <= PLAIN_ARGUMENTS
-        and bool(arguments.get("use_cache"))
-        and cache is not None
-        and cache.get_seq_length() == 0
-        and not getattr(cache, "_is_user_defined", False)
-        and not generation_config.return_dict_in_generate
-        and not generation_config.is_assistant
-        and generation_config.prefill_chunk_size is None
-        and generation_config.compile_config is None
-    )
-
-
-def is_plain_model(model: PreTrainedModel, own_modules: set[type], device: torch.device) -> bool:
-    """Whether each module does what its class says, on dense weights of one type on `device`.
-
-    A module of another class (an adapter, a quantised layer, a subclass), with a hook, with a
-    `forward` of its own or compiled does what nobody knows who only looks at its weights.
-    """
-    weights = list(model.parameters())
-    return (
-        all(
-            (type(module) in PLAIN_MODULES or type(module) in own_modules)
-            and not (module.training or module._forward_hooks or module._forward_pre_hooks)
-            and module._compiled_call_impl is None
-            and not {"forward", "prepare_inputs_for_generation"} & module.__dict__.keys()
-            and not isinstance(getattr(module, "bias", None), torch.Tensor)
-            for module in model.modules()
-        )
-        and {(type(weight), weight.dtype, weight.device) for weight in weights}
-        == {(nn.Parameter, model.dtype, device)}
-        and not torch.is_autocast_enabled(device.type)
-        and not torch.compiler.is_compiling()
-    )
+def _takes_ids(model: PreTrainedModel) -> bool:
+    """Whether `forward` with ids and a cache is all of a step: no learned prompt, and a cache."""
+    prepare = model.__dict__.get("prepare_inputs_for_generation")
+    adapter = getattr(getattr(prepare, "__self__", None), "active_peft_config", None)
+    is_own = prepare is None or (adapter is not None and not adapter.is_prompt_learning)
+    return is_own and not (model.training and model.is_gradient_checkpointing)
 
 
 def token_mask(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
@@ -146,34 +108,19 @@ def first_read(n_tokens: torch.Tensor, context: int) -> torch.Tensor:
 
 
 class AbcGPTDecoder:
-    """Reads rows of tokens and gives the logits of the next ones, with the weights of this moment.
+    """Reads rows of tokens and gives the logits of the next ones, by the modules as they are.
 
     Args:
-        model: A model for which `can_decode` holds.
+        model: A GPT, whatever adapters, hooks or types of weights it has.
         max_length: Longest row that will be asked for.
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int) -> None:
         self.model, self.max_length = model, max_length
         self.context = model.config.max_position_embeddings
-        self.epsilon = model.config.layer_norm_epsilon
-        base = model.model
-        self.tables = (base.embed_tokens.weight, base.embed_positions.weight)
-        self.layers = [
-            (
-                layer.input_layernorm.weight,
-                layer.attention.qkv_proj.weight.t(),
-                layer.attention.o_proj.weight.t(),
-                layer.post_attention_layernorm.weight,
-                layer.mlp.up_proj.weight.t(),
-                layer.mlp.down_proj.weight.t(),
-            )
-            for layer in base.layers
-        ]
-        self.head = (base.norm.weight, model.lm_head.weight.t())
 
     def read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Read rows (B, T) from the start, by the modules; logits (B, V)."""
+        """Read rows (B, T) from the start; logits (B, V)."""
         self.is_token = token_mask(input_ids, attention_mask)
         n_more = self.max_length - input_ids.shape[1]
         input_ids, is_read = self._window(input_ids)
@@ -182,7 +129,7 @@ class AbcGPTDecoder:
         mask = None if bool(is_read.all()) else is_read
         output = self.model(input_ids, mask, use_cache=True, logits_to_keep=1)
         n_more = min(n_more, self.context - self.n_longest)
-        self._keep(output.past_key_values, mask, n_more)
+        self._keep(getattr(output, CACHE), mask, n_more)
         return output.logits[:, -1]
 
     def _window(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,6 +145,54 @@ class AbcGPTDecoder:
         is_read = self.is_token & (self.is_token.cumsum(1) > start[:, None])
         first = int(is_read.any(0).nonzero()[0])
         return input_ids[:, first:], is_read[:, first:]
+
+    def step(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Read the last token of rows (B, T), whose others were read before; logits (B, V)."""
+        if self.n_longest < self.context:
+            return self._decode(input_ids[:, -1])
+        n_new = input_ids.shape[1] - self.is_token.shape[1]
+        return self.read(input_ids, functional.pad(self.is_token, (0, n_new), value=True))
+
+    def _keep(self, cache: DynamicCache, mask: torch.Tensor | None, n_more: int) -> None:
+        """Keep what the next step needs: the cache, and the mask (B, S) of its tokens."""
+        self.cache, self.mask = cache, mask
+
+    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (B,) to logits (B, V)."""
+        if self.mask is not None:
+            self.mask = functional.pad(self.mask, (0, 1), value=True)
+        state = {CACHE: self.cache, "use_cache": True, "logits_to_keep": 1}
+        output = self.model(tokens[:, None], self.mask, self.positions[:, None], **state)
+        self.positions += 1
+        self.n_longest += 1
+        return output.logits[:, -1]
+
+
+class AbcGPTFastDecoder(AbcGPTDecoder):
+    """The same from the weights of this moment, in less than half the time.
+
+    Args:
+        model: A plain model, see `decoder_for`.
+        max_length: Longest row that will be asked for.
+    """
+
+    def __init__(self, model: PreTrainedModel, max_length: int) -> None:
+        super().__init__(model, max_length)
+        self.epsilon = model.config.layer_norm_epsilon
+        base = model.model
+        self.tables = (base.embed_tokens.weight, base.embed_positions.weight)
+        self.layers = [
+            (
+                layer.input_layernorm.weight,
+                layer.attention.qkv_proj.weight.t(),
+                layer.attention.o_proj.weight.t(),
+                layer.post_attention_layernorm.weight,
+                layer.mlp.up_proj.weight.t(),
+                layer.mlp.down_proj.weight.t(),
+            )
+            for layer in base.layers
+        ]
+        self.head = (base.norm.weight, model.lm_head.weight.t())
 
     def _keep(self, cache: DynamicCache, mask: torch.Tensor | None, n_more: int) -> None:
         """Move keys and values to where there is room for `n_more` tokens; lay out buffers."""
@@ -216,13 +211,6 @@ class AbcGPTDecoder:
         parts = self.qkv.view(n_rows, 3, n_heads, 1, head_dim)
         self.query = parts[:, 0]  # (B, H, 1, D)
         self.new = parts[:, 1:, :, 0].transpose(0, 1)  # (2, B, H, D)
-
-    def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Read the last token of rows (B, T), whose others were read before; logits (B, V)."""
-        if self.n_longest < self.context:
-            return self._decode(input_ids[:, -1])
-        n_new = input_ids.shape[1] - self.is_token.shape[1]
-        return self.read(input_ids, functional.pad(self.is_token, (0, n_new), value=True))
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens (B,) to logits (B, V), the operations of the modules one by one."""
@@ -250,104 +238,3 @@ class AbcGPTDecoder:
             hidden = hidden + mm(inner, down)
         last_norm, head = self.head
         return mm(norm(hidden, width, last_norm, None, epsilon), head)
-
-
-def noise_for(scores: torch.Tensor) -> torch.Tensor:
-    """The random numbers that `torch.multinomial` would take for one draw a row: (B, V)."""
-    return torch.empty_like(scores).exponential_()
-
-
-def draw(scores: torch.Tensor) -> torch.Tensor:
-    """What `torch.multinomial` draws from the softmax of scores (B, V): (B,).
-
-    By the method of its own for one draw a row, from the same random numbers, without its checks.
-    """
-    chances = scores.softmax(-1)
-    largest, tokens = (chances / noise_for(chances)).max(-1)
-    if any(map(math.isnan, largest.tolist())):
-        return torch.multinomial(chances, 1).squeeze(1)  # says what is wrong
-    return tokens
-
-
-def chooser(processors: LogitsProcessorList) -> Any:
-    """The processor that can be asked token by token, if what else there is cuts nothing off.
-
-    Such a one has `begin`, which gives the states of the rows, and `choose`: see
-    grammar_abc_decoding.py.
-    """
-    asked = [each for each in processors if hasattr(each, "choose")]
-    others = {type(each) for each in processors if not hasattr(each, "choose")}
-    return asked[0] if len(asked) == 1 and others <= {TemperatureLogitsWarper} else None
-
-
-def without_checks(processor: LogitsProcessor) -> Callable[[torch.Tensor, torch.Tensor], Any]:
-    """The processor as a function; a list of them looks up each signature at each step."""
-    if type(processor) is TopKLogitsWarper:
-
-        def keep_top(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            lowest = scores.topk(min(processor.top_k, scores.shape[-1])).values[:, -1:]
-            return scores.masked_fill(scores < lowest, processor.filter_value)
-
-        return keep_top
-    return processor if type(processor) in PLAIN_WARPERS else LogitsProcessorList([processor])
-
-
-def sample(
-    decoder: AbcGPTDecoder,
-    input_ids: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    logits_processor: LogitsProcessorList,
-    stopping_criteria: StoppingCriteriaList,
-    generation_config: GenerationConfig,
-    streamer: BaseStreamer | None,
-) -> torch.Tensor:
-    """Continue rows (B, T) as the library's `_sample` does, by the same draws.
-
-    Returns:
-        (B, longer T); a row that has ended is filled with the padding token.
-    """
-    asked = chooser(logits_processor)
-    processors = [without_checks(each) for each in logits_processor if each is not asked]
-    # Criteria of these two classes have nothing new to say before an end token or the last step.
-    is_plain = {type(each) for each in stopping_criteria} <= {EosTokenCriteria, MaxLengthCriteria}
-    ends = [each.eos_token_id for each in stopping_criteria if hasattr(each, "eos_token_id")]
-    end_ids = {token for end in ends for token in end.tolist()} if is_plain else set()
-    max_length = stopping_criteria.max_length
-    pad = generation_config._pad_token_tensor
-    # A tenth faster, but what strangers are handed must be tensors that they can do anything with.
-    others = {type(each) for each in logits_processor if each is not asked}
-    is_private = is_plain and streamer is None and others <= PLAIN_WARPERS
-
-    with torch.inference_mode() if is_private else torch.no_grad():
-        is_open = torch.ones_like(input_ids[:, 0], dtype=torch.bool)  # (B,)
-        all_open = True
-        states = asked.begin(input_ids) if asked else []
-        logits = decoder.read(input_ids, attention_mask)
-        while True:
-            scores = logits.to(torch.float32, copy=True)  # (B, V)
-            for process in processors:
-                scores = process(input_ids, scores)
-            if asked:
-                noise = noise_for(scores) if generation_config.do_sample else None  # (B, V)
-                chosen = asked.choose(states, scores, noise, input_ids.shape[1])
-                tokens = input_ids.new_tensor(chosen)  # (B,)
-            else:
-                tokens = draw(scores) if generation_config.do_sample else scores.argmax(-1)
-            if ends and not all_open:
-                tokens = torch.where(is_open, tokens, pad)
-            input_ids = torch.cat([input_ids, tokens[:, None]], dim=1)
-            is_last = input_ids.shape[1] == max_length
-            if not is_plain or is_last or not end_ids.isdisjoint(tokens.tolist()):
-                is_open = is_open & ~stopping_criteria(input_ids, None)
-                all_open = bool(is_open.all())
-                if ends:  # a row that has stopped is filled up, not chosen
-                    rows = zip(states, is_open.tolist(), strict=False)
-                    states = [state if still_open else None for state, still_open in rows]
-            if streamer is not None:
-                streamer.put(tokens.cpu())
-            if not all_open and not is_open.any():
-                break
-            logits = decoder.step(input_ids)
-    if streamer is not None:
-        streamer.end()
-    return input_ids.clone() if is_private else input_ids

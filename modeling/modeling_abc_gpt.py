@@ -7,6 +7,8 @@ D head width (C = H * D), V vocabulary.
 
 import math
 from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -31,8 +33,11 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.import_utils import is_tracing
 from transformers.utils.output_capturing import capture_outputs
 
+from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_gpt import AbcGPTConfig
-from .decoding_abc_gpt import AbcGPTDecoder, can_decode, sample
+from .decoding_abc import sample
+from .decoding_abc_gpt import decoder_for
+from .saving_abc import keep_promises
 
 
 class AbcGPTMLP(nn.Module):
@@ -91,15 +96,16 @@ class AbcGPTAttention(nn.Module):
         self,
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Map (B, T, C) to (B, T, C) and, if the implementation has them, weights (B, H, T, S)."""
+        cache = kwargs.pop(CACHE, None)
         heads = (*hidden_states.shape[:-1], -1, self.head_dim)
         qkv = self.qkv_proj(hidden_states).chunk(3, dim=-1)  # three (B, T, C)
         query, key, value = (part.view(heads).transpose(1, 2) for part in qkv)  # (B, H, T, D)
-        if past_key_values is not None:
-            key, value = past_key_values.update(key, value, self.layer_idx)  # (B, H, S, D)
+        if cache is not None:
+            # That of `generate_batch` reads and changes the arguments of the attention.
+            key, value = cache.update(key, value, self.layer_idx, kwargs=kwargs)  # (B, H, S, D)
 
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, _eager_attention
@@ -142,7 +148,7 @@ class AbcGPTPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["AbcGPTBlock"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values", "cache"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -160,12 +166,11 @@ class AbcGPTPreTrainedModel(PreTrainedModel):
             std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
             initialization.normal_(module.weight, std=std)
 
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as the library does, and let `AutoModel` find the remote code too."""
-        # The library lists only the class that is saved; the base model would stay unreachable.
-        auto_map = getattr(self.config, "auto_map", None) or {}
-        self.config.auto_map = {**auto_map, "AutoModel": "modeling_abc_gpt.AbcGPTModel"}
-        super().save_pretrained(*args, **kwargs)
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Save as the library does, with all code that config.json names."""
+        if kwargs.get("is_main_process", True):
+            keep_promises(self.config, "modeling_abc_gpt.AbcGPTModel", Path(save_directory))
+        super().save_pretrained(save_directory, **kwargs)
 
 
 class AbcGPTModel(AbcGPTPreTrainedModel):
@@ -191,6 +196,7 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         """Run the blocks over T new tokens.
@@ -202,44 +208,46 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
             past_key_values: Keys and values of the S - T tokens before.
             inputs_embeds: (B, T, C) instead of `input_ids`.
             use_cache: Whether to return the cache for the next call.
+            cache: The same as `past_key_values`, which transformers calls so from 5.24 on.
             **kwargs: Passed on to the attention implementation.
 
         Returns:
             `last_hidden_state` (B, T, C) after the final norm, and the cache.
 
         Raises:
-            ValueError: If a position is not below `max_position_embeddings`.
+            ValueError: If a position is not below `max_position_embeddings`, or an argument is not
+                known here.
         """
+        cache, options = sort_arguments(type(self).__name__, past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("pass exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)  # (B, T, C)
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
 
         # Only positions that the caller gave can hold packed rows; our own need no search for them.
         causal_mask = create_causal_mask(
-            self.config, inputs_embeds, attention_mask, past_key_values, position_ids=position_ids
+            self.config, inputs_embeds, attention_mask, cache, position_ids=position_ids
         )
-        positions = self._positions(inputs_embeds, attention_mask, position_ids, past_key_values)
+        positions = self._positions(inputs_embeds, attention_mask, position_ids, cache)
         hidden_states = self.dropout(inputs_embeds + self.embed_positions(positions))
-        options = {"past_key_values": past_key_values, "use_cache": use_cache, **kwargs}
+        options |= {CACHE: cache, "use_cache": use_cache, "position_ids": position_ids}
         for layer in self.layers:
-            hidden_states = layer(
-                hidden_states, attention_mask=causal_mask, position_ids=position_ids, **options
-            )
-        return BaseModelOutputWithPast(self.norm(hidden_states), past_key_values)
+            hidden_states = layer(hidden_states, attention_mask=causal_mask, **options)
+        return BaseModelOutputWithPast(self.norm(hidden_states), cache)
 
     def _positions(
         self,
         inputs_embeds: torch.Tensor,
         attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
     ) -> torch.Tensor:
         """Positions of the new tokens, (B, T) or (1, T), checked against the position table."""
         n_new = inputs_embeds.shape[1]
-        n_past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        # Given positions need no count; the cache of `generate_batch` could not give one.
+        n_past = 0 if cache is None or position_ids is not None else cache.get_seq_length()
         n_seen = n_past + n_new  # a tensor with a static cache, whose masks are not looked at below
         is_counted = position_ids is None and isinstance(n_seen, int)
         if position_ids is not None:
@@ -270,6 +278,7 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
     what only the library's loop can do (beams, scores wanted back) refuse to leave it.
     """
 
+    goes_beyond_context = True  # when it generates; the pipeline asks
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: AbcGPTConfig) -> None:
@@ -291,15 +300,15 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
         rules = (logits_processor, stopping_criteria, generation_config)
         own_modules = {AbcGPTForCausalLM, AbcGPTModel, AbcGPTBlock, AbcGPTAttention, AbcGPTMLP}
-        request = (own_modules, input_ids, generation_config, model_kwargs)
-        if synced_gpus or not can_decode(self, *request):
+        max_length = stopping_criteria.max_length or generation_config.max_length
+        request = (own_modules, input_ids, generation_config, model_kwargs, max_length)
+        decoder = None if synced_gpus else decoder_for(self, *request)
+        if decoder is None:
             return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
         mask = model_kwargs.get("attention_mask")
-        max_length = stopping_criteria.max_length or generation_config.max_length
         for each in stopping_criteria:
             if hasattr(each, "max_position_embeddings"):
                 each.max_position_embeddings = None  # the decoder says what it does beyond
-        decoder = AbcGPTDecoder(self, max_length)
         return sample(decoder, input_ids, mask, *rules, streamer)
 
     @can_return_tuple
@@ -313,6 +322,7 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         """Predict the next token at each of T places.
@@ -324,7 +334,7 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         Returns:
             `logits` (B, T, V); with `labels`, also the mean `loss` in nats per predicted token.
         """
-        state = {"past_key_values": past_key_values, "use_cache": use_cache}
+        state = {"past_key_values": past_key_values, "cache": cache, "use_cache": use_cache}
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds=inputs_embeds, **state, **kwargs
         )
@@ -333,5 +343,5 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
-        rest = (outputs.past_key_values, outputs.hidden_states, outputs.attentions)
+        rest = (getattr(outputs, CACHE), outputs.hidden_states, outputs.attentions)
         return CausalLMOutputWithPast(loss, logits, *rest)

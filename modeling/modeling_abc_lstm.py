@@ -4,7 +4,9 @@ Letters in shapes: B batch, T time (new tokens), S tokens seen so far plus T, C 
 """
 # ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
 
-from typing import Any, NoReturn
+from os import PathLike
+from pathlib import Path
+from typing import Any, NoReturn, Unpack
 
 import torch
 from torch import nn
@@ -21,12 +23,15 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateNonBeamOutput
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.utils import can_return_tuple
+from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_lstm import AbcLSTMConfig
-from .decoding_abc_lstm import AbcLSTMDecoder, can_decode, sample
+from .decoding_abc import sample
+from .decoding_abc_lstm import AbcLSTMDecoder, can_decode
+from .saving_abc import keep_promises
 
 
 class AbcLSTMCacheLayer(DynamicLayer):
@@ -141,7 +146,7 @@ class AbcLSTMPreTrainedModel(PreTrainedModel):
     config_class = AbcLSTMConfig
     base_model_prefix = "model"
     _no_split_modules = ["AbcLSTMLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["past_key_values", "cache"]
     _is_stateful = True  # no assisted decoding: it takes tokens back, a recurrent state cannot
     _can_record_outputs = {"hidden_states": AbcLSTMLayer}
 
@@ -163,12 +168,11 @@ class AbcLSTMPreTrainedModel(PreTrainedModel):
 
     gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
 
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
-        """Save as the library does, and let `AutoModel` find the remote code too."""
-        # The library lists only the class that is saved; the base model would stay unreachable.
-        auto_map = getattr(self.config, "auto_map", None) or {}
-        self.config.auto_map = {**auto_map, "AutoModel": "modeling_abc_lstm.AbcLSTMModel"}
-        super().save_pretrained(*args, **kwargs)
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Save as the library does, with all code that config.json names."""
+        if kwargs.get("is_main_process", True):
+            keep_promises(self.config, "modeling_abc_lstm.AbcLSTMModel", Path(save_directory))
+        super().save_pretrained(save_directory, **kwargs)
 
 
 class AbcLSTMModel(AbcLSTMPreTrainedModel):
@@ -191,7 +195,8 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
         past_key_values: AbcLSTMCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs: Any,
+        cache: AbcLSTMCache | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
         """Run the layers over T new tokens.
 
@@ -201,31 +206,34 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
             past_key_values: State after the S - T tokens before, written on in place.
             inputs_embeds: (B, T, C) instead of `input_ids`.
             use_cache: Whether to return the state for the next call.
-            **kwargs: Arguments of other models (`position_ids`), without meaning here.
+            cache: The same as `past_key_values`, which transformers calls so from 5.24 on.
+            **kwargs: The library's arguments of other models (`position_ids`), unused here.
 
         Returns:
             `last_hidden_state` (B, T, C) of the last layer, and the state.
 
         Raises:
-            ValueError: If the cache or the mask is not of the kind that an LSTM takes.
+            ValueError: If the cache or the mask is not of the kind that an LSTM takes, or an
+                argument is not known here.
         """
+        cache, _ = sort_arguments(type(self).__name__, past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("pass exactly one of input_ids and inputs_embeds")
-        if past_key_values is not None and not isinstance(past_key_values, AbcLSTMCache):
+        if cache is not None and not isinstance(cache, AbcLSTMCache):
             raise ValueError(
-                f"past_key_values is a {type(past_key_values).__name__}, expected an AbcLSTMCache; "
+                f"the cache is a {type(cache).__name__}, expected an AbcLSTMCache; "
                 "pass the one that forward returned, or none"
             )
         hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
-        if use_cache and past_key_values is None:
-            past_key_values = AbcLSTMCache(self.config)
+        if use_cache and cache is None:
+            cache = AbcLSTMCache(self.config)
 
         is_token = self._is_token(hidden_states, attention_mask)
         for layer in self.layers:
             if layer.layer_idx > 0:
                 hidden_states = self.dropout(hidden_states)
-            hidden_states = layer(hidden_states, past_key_values, is_token)  # (B, T, C)
-        return BaseModelOutputWithPast(hidden_states, past_key_values)
+            hidden_states = layer(hidden_states, cache, is_token)  # (B, T, C)
+        return BaseModelOutputWithPast(hidden_states, cache)
 
     def _is_token(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
@@ -270,8 +278,8 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
                 "leave it out"
             )
         is_wanted = generation_config.use_cache is not False
-        if model_kwargs.get("past_key_values") is None and is_wanted:
-            model_kwargs["past_key_values"] = AbcLSTMCache(self.config)
+        if model_kwargs.get(CACHE) is None and is_wanted:
+            model_kwargs[CACHE] = AbcLSTMCache(self.config)
         else:
             super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
 
@@ -305,7 +313,8 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        **kwargs: Any,
+        cache: AbcLSTMCache | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
         """Predict the next token at each of T places.
 
@@ -316,7 +325,7 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
         Returns:
             `logits` (B, T, V); with `labels`, also the mean `loss` in nats per predicted token.
         """
-        state = {"past_key_values": past_key_values, "use_cache": use_cache}
+        state = {"past_key_values": past_key_values, "cache": cache, "use_cache": use_cache}
         outputs = self.model(
             input_ids, attention_mask, inputs_embeds=inputs_embeds, **state, **kwargs
         )
@@ -325,4 +334,4 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss, logits, outputs.past_key_values, outputs.hidden_states)
+        return CausalLMOutputWithPast(loss, logits, getattr(outputs, CACHE), outputs.hidden_states)

@@ -70,7 +70,8 @@ class AbcMusicPipeline(Pipeline):
 
         Args:
             wishes: A dict of the wishes below, or a prompt; or several of them.
-            batch_size: Tunes written side by side. Another size draws other tunes from a seed.
+            batch_size: Tunes written side by side. Another size draws other tunes from a seed. A
+                model that ends at its context writes them one by one.
             **kwargs: What holds for all tunes, here or where the pipeline is made:
                 meter: Such as "3/4".
                 key: The major key of the signature, such as "G" or "Bb"; for a minor key its
@@ -81,7 +82,8 @@ class AbcMusicPipeline(Pipeline):
                 num_return_sequences: Tunes for each wish.
                 seed: Repeats the same tunes on the same machine; leaves other random numbers be.
                 max_new_tokens: The most that the model writes of a tune; 1,500 if not given. Beyond
-                    its context a GPT goes on from its last half, see `generate` of its class.
+                    its context a GPT goes on from its last half, see `generate` of its class; a
+                    class of another library, such as GPT-2, ends there.
                 grammar: Whether the model may write whole tunes of the dialect only; by default
                     where its tokenizer has all characters of the dialect.
                 do_sample, temperature, top_k, ...: As `generate` has them (`GENERATION`). By
@@ -96,7 +98,7 @@ class AbcMusicPipeline(Pipeline):
 
         Raises:
             ValueError: If a wish is none that the dialect or this model can write, or within the
-                grammar `max_new_tokens` are too few for a whole tune.
+                grammar `max_new_tokens`, or the context, are too few for a whole tune.
         """
         one = wishes is None or isinstance(wishes, (dict, str))
         inputs = {
@@ -151,8 +153,10 @@ class AbcMusicPipeline(Pipeline):
         with torch.random.fork_rng(devices, enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            for start in range(0, len(rows), inputs["batch_size"]):
-                self._write(rows[start : start + inputs["batch_size"]], tokens, generation)
+            # Side by side, the longest beginning would take the room of all others.
+            n_rows = inputs["batch_size"] if self._context == math.inf else 1
+            for start in range(0, len(rows), n_rows):
+                self._write(rows[start : start + n_rows], tokens, generation)
         return {"rows": rows, "n": num_return_sequences}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
@@ -220,6 +224,13 @@ class AbcMusicPipeline(Pipeline):
         """Whether the tokenizer has all characters of the dialect, which the grammar needs."""
         return set(self._token_texts) >= set(ALPHABET)
 
+    @property
+    def _context(self) -> float:
+        """Tokens of the longest text that the model reads; inf where it goes on beyond."""
+        if getattr(self.model, "goes_beyond_context", False):
+            return math.inf
+        return getattr(self.model.config, "max_position_embeddings", math.inf)
+
     @functools.cached_property
     def grammar(self) -> TokenGrammar:
         """Of this tokenizer; kept, since it learns its states."""
@@ -278,8 +289,15 @@ class AbcMusicPipeline(Pipeline):
         """
         tokenizer = self.tokenizer
         prompts = [[tokenizer.bos_token_id, *row.ids] for row in rows]
+        longest = max(map(len, prompts), default=0)
+        left = [min(row.left, self._context - longest) for row in rows]
+        if rows and longest >= self._context:
+            raise ValueError(
+                f"a beginning of {longest:,} tokens, but this model reads {self._context:,} at "
+                "most; shorten the prompt, or ask for fewer instruments"
+            )
         room = min(
-            max((row.left for row in rows), default=0),
+            max(left, default=0),
             math.inf if starts is None or FIRST_BAR in starts else MAX_HEADER_LINE_TOKENS,
         )
         if room < 1:
@@ -296,14 +314,14 @@ class AbcMusicPipeline(Pipeline):
         )
         processors = [_LineStart(self._token_texts, starts, n_prompt)] if starts else []
         if tokens:
-            processors.append(TuneLogitsProcessor(tokens, [row.left for row in rows]))
+            processors.append(TuneLogitsProcessor(tokens, left))
         output = self.model.generate(
             **inputs.to(self.device),
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
         )
         new = output[:, n_prompt:].tolist()
-        return [ids[: row.left] for ids, row in zip(new, rows, strict=True)]
+        return [ids[:n_tokens] for ids, n_tokens in zip(new, left, strict=True)]
 
 
 class _LineStart(LogitsProcessor):

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -122,8 +123,9 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     run = make_run(tmp_path, model_type)
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
+    code |= {"arguments_abc.py", "decoding_abc.py", "saving_abc.py"}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
-    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, config.json")
+    assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     assert config.items() >= sampling.items()
@@ -150,13 +152,14 @@ def test_card_has_the_results_of_the_runs_files(tmp_path):
         ("test", "loss", "nats per token, song by song"): 0.95,
         ("test", "bits_per_char", "bits per char"): 1.37,
         ("test", "bits_per_note", "bits per note"): 5.48,
-        (None, "valid_rate", f"own_reader, {rate}"): 0.5,
-        (None, "valid_rate", f"midi_success_music21, {rate}"): 0.5,
+        ("sampled_free", "valid_rate", f"own_reader, {rate}"): 0.5,
+        ("sampled_free", "valid_rate", f"midi_success_music21, {rate}"): 0.5,
     }
     assert "GPT of 828,544 parameters" in card.text
     assert "| `free` | 8 | `own_reader` | 50.0 % | 21.5 to 78.5 % |" in card.text
     assert 'pipeline("abc-music", model="someone/tiny", trust_remote_code=True)' in card.text
     assert "temperature 1, no top-k" in card.text
+    assert "tried with transformers 5.20 to 5.24" in " ".join(card.text.split())
     generation = json.loads((folder / "generation_config.json").read_text())
     assert (generation["temperature"], generation["top_k"]) == (1.0, 0)
 
@@ -262,12 +265,26 @@ def test_unfinished_run_is_not_published(tmp_path, capsys):
     assert "record.json not found" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_models_saved_again_name_no_pipeline_without_its_code(model_type, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(make_run(tmp_path, model_type) / "checkpoint")
+    own = dict(model.config.custom_pipelines)
+    model.config.custom_pipelines["elsewhere"] = {"impl": "nowhere.Nothing", "pt": []}
+    model.save_pretrained(tmp_path / "again")
+    config = json.loads((tmp_path / "again/config.json").read_text())
+    assert config["custom_pipelines"].keys() == own.keys() == {"abc-music"}
+    assert names(tmp_path / "again") >= PIPELINE
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    loaded.save_pretrained(tmp_path / "again")
+    assert names(tmp_path / "again") >= PIPELINE
+
+
 STRANGER = """
 import json, logging, sys
 sys.modules["modeling"] = sys.modules["data_prep"] = None  # importing them fails
 from transformers import AutoModelForCausalLM, pipeline, set_seed
 report = {}
-for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
+for folder, trust in (("tiny/gpt", True), ("tiny/lstm", True), ("tiny/stock", False)):
     write = pipeline("text-generation", model=folder, trust_remote_code=trust, device="cpu")
     music = pipeline("abc-music", model=folder, trust_remote_code=True, device="cpu", grammar=False)
     prompts, options = [START, START + "X:1\\nM:6/8\\n"], {"max_new_tokens": 40}
@@ -275,39 +292,60 @@ for folder, trust in (("abc_gpt", True), ("abc_lstm", True), ("stock", False)):
     for prompt in (prompts[1], prompts, prompts):
         set_seed(1)
         batches.append(write(prompt, batch_size=2, **options))
-    greedy = {"do_sample": False, **options}
+    greedy = {"do_sample": False, "suppress_tokens": write.tokenizer.all_special_ids, **options}
     alone = [write(prompt, **greedy)[0]["generated_text"] for prompt in prompts]
     together = [texts[0]["generated_text"] for texts in write(prompts, batch_size=2, **greedy)]
     tune = music(meter="3/4", key="G", instruments=[0], seed=1, max_new_tokens=9)[0]
     model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust)
+    if folder != "tiny/stock":
+        model.save_pretrained(folder + "_again")  # as whoever fine-tunes it
     report[folder] = {
         "module": type(model).__module__.split(".")[0],
         "default": write(START, eos_token_id=None)[0]["generated_text"],
         "single": batches[0][0]["generated_text"],
         "seeded": batches[1] == batches[2],
         "batched": together == alone,
+        "greedy": alone[1],
         "tune": tune["abc"],
     }
+EXAMPLES
 print(json.dumps(report))
 """
+# Of the models of `make_run`, in all releases of transformers that were tried.
+GPT_TUNE = "<|endoftext|>X:1\nM:6/8\nDzggrz===hKhDDzk(f4DzKhf4444444444444444"
+GREEDY_TUNES = {
+    "tiny/gpt": GPT_TUNE,
+    "tiny/lstm": "<|endoftext|>X:1\nM:6/8\n[[[[,,,,,Q,,,QQ,,,,,,,,,,,,,,,,,,F,,,,,,",
+    "tiny/stock": GPT_TUNE,
+}
+
+
+def examples(folder, name):
+    """The code of a card as it is printed, and what it wrote."""
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.S)
+    assert len(blocks) == 2
+    return "\n".join([*blocks, f'report["{name}"]["examples"] = tunes, texts'])
 
 
 def test_published_folders_load_and_sample_offline_where_this_project_is_absent(tmp_path):
-    for model_type in FAMILIES:
-        (folder,) = publish(make_run(tmp_path / "runs", model_type), "a/b", False, False, True)
-        folder.rename(tmp_path / model_type)
-    (folder,) = publish(tmp_path / "runs/abc_gpt", "a/b", True, False, True)
-    folder.rename(tmp_path / "stock")
+    (tmp_path / "tiny").mkdir()
+    kinds = (("gpt", "abc_gpt", False), ("lstm", "abc_lstm", False), ("stock", "abc_gpt", True))
+    printed = []
+    for name, model_type, is_stock in kinds:
+        run = make_run(tmp_path / "runs" / name, model_type)
+        (folder,) = publish(run, f"tiny/{name}", is_stock, False, True)
+        printed.append(examples(folder.rename(tmp_path / "tiny" / name), f"tiny/{name}"))
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
     env.pop("PYTHONPATH", None)
     code = STRANGER.replace("START", repr("<|endoftext|>"))
+    code = code.replace("EXAMPLES", "\n".join(printed))
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env=env,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout.splitlines()[-1])
@@ -322,7 +360,14 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
         assert len(seen["default"]) > 120  # to the length that is set, within GPT-2's context
         assert seen["single"].startswith("<|endoftext|>X:1\nM:6/8\n")
         assert seen["tune"].startswith("X:1\nM:3/4\n")
-    assert report["stock"]["tune"] == report["abc_gpt"]["tune"]
+        tunes, texts = seen["examples"]
+        assert [tune["error"] for tune in tunes] == [None] * 4
+        assert all("M:3/4\n" in tune["abc"] and "K:G\n" in tune["abc"] for tune in tunes)
+        assert len(texts) == 4
+    for name in ("gpt", "lstm"):
+        assert names(tmp_path / "tiny" / f"{name}_again") >= PIPELINE
+    assert report["tiny/stock"]["tune"] == report["tiny/gpt"]["tune"]
+    assert {name: seen["greedy"] for name, seen in report.items()} == GREEDY_TUNES
 
 
 def test_readme_tables_come_from_the_files():

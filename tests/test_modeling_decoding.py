@@ -1,4 +1,3 @@
-import ast
 import copy
 import functools
 import inspect
@@ -23,8 +22,8 @@ from modeling import (
     AbcGPTForCausalLM,
     AbcLSTMConfig,
     AbcLSTMForCausalLM,
+    decoding_abc,
     decoding_abc_gpt,
-    decoding_abc_lstm,
 )
 
 FAMILIES = ("gpt", "lstm")
@@ -247,8 +246,9 @@ def test_weights_of_this_moment_are_used(family, runs):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bf16_weights_generate_what_the_library_generates(family, runs):
-    model = build(family).to(torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_weights_generate_what_the_library_generates(family, dtype, runs):
+    model = build(family).to(dtype)
     options = {**padded(9, 4, 6), "max_new_tokens": 50, **SAMPLED}
     output = generate(model, **options)
     assert runs == [{"gpt": "fast", "lstm": "library"}[family]]
@@ -320,11 +320,11 @@ def test_hooks_and_subclasses_are_seen(runs):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compiled_modules_are_left_to_the_compiler(family):
-    model, module = build(family), {"gpt": decoding_abc_gpt, "lstm": decoding_abc_lstm}[family]
+    model = build(family)
     own = {type(each) for each in model.modules()}
-    assert module.is_plain_model(model, own, model.device)
+    assert decoding_abc.is_plain_model(model, own, model.device)
     model.model.layers[0].compile(backend="eager")
-    assert not module.is_plain_model(model, own, model.device)
+    assert not decoding_abc.is_plain_model(model, own, model.device)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -443,22 +443,40 @@ def test_beyond_the_context_the_library_path_is_a_clear_error():
             model.generate(ids, max_new_tokens=20, **GREEDY, **options)
 
 
-def test_what_the_two_families_have_alike_stays_alike():
-    def functions(module):
-        tree = ast.parse(inspect.getsource(module))
-        return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+@pytest.mark.parametrize("family", FAMILIES)
+def test_hidden_states_wanted_once_do_not_slow_down_what_follows(family, runs):
+    """The library's hooks stay in the modules, and do nothing until they are wanted again."""
+    model, ids = build(family), tokens(2, 6)
+    before = generate(model, input_ids=ids, max_new_tokens=20, **GREEDY)
+    hidden = model(ids, output_hidden_states=True).hidden_states
+    assert torch.equal(generate(model, input_ids=ids, max_new_tokens=20, **GREEDY), before)
+    assert runs == ["fast"] * 2
+    again = model(ids, output_hidden_states=True).hidden_states
+    assert all(map(torch.equal, hidden, again))
 
-    gpt, lstm = functions(decoding_abc_gpt), functions(decoding_abc_lstm)
-    alike = (gpt.keys() & lstm.keys()) - {"can_decode"}
-    assert alike == {
-        "is_plain_request",
-        "is_plain_model",
-        "noise_for",
-        "draw",
-        "chooser",
-        "without_checks",
-        "sample",
-    }
-    for name in alike:
-        one, two = ast.unparse(gpt[name]), ast.unparse(lstm[name])
-        assert one.replace("AbcGPTDecoder", "AbcLSTMDecoder") == two
+
+def with_adapter(model):
+    peft = pytest.importorskip("peft")
+    return peft.get_peft_model(model, peft.LoraConfig(target_modules=["qkv_proj"])).eval()
+
+
+def with_hook(model):
+    model.model.norm.register_forward_hook(lambda module, args, output: output)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
+@pytest.mark.parametrize("change", [with_adapter, with_hook, torch.nn.Module.train])
+def test_beyond_the_context_the_modules_go_on_as_the_weights_do(change, runs):
+    """Adapters that do nothing yet, and what else has its modules run: the same tokens."""
+    options = {**padded(9, 4, 6), "max_new_tokens": 60, **GREEDY}
+    expected = generate(build("gpt", max_position_embeddings=16), **options)
+    model = change(build("gpt", max_position_embeddings=16))
+    assert torch.equal(generate(model, **options), expected)
+    assert runs == ["fast"] * 2
+
+
+def test_beyond_the_context_half_precision_goes_on():
+    model = build("gpt", max_position_embeddings=16).to(torch.float16)
+    output = generate(model, input_ids=tokens(2, 5), max_new_tokens=60, **GREEDY)
+    assert output.shape == (2, 65)

@@ -321,6 +321,54 @@ def test_wishes_that_cannot_be_met_are_one_clear_error(write_lstm, wishes, messa
             write_lstm([{}, wishes])
 
 
+def to_half(model):
+    return model.to(torch.float16)
+
+
+def to_adapted(model):
+    peft = pytest.importorskip("peft")
+    return peft.get_peft_model(model, peft.LoraConfig(target_modules=["qkv_proj"])).eval()
+
+
+def to_observed(model):
+    model(torch.tensor([[1, 2]]), output_hidden_states=True)
+    return model
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed in v6:FutureWarning")
+@pytest.mark.parametrize("change", [to_half, to_adapted, to_observed, torch.nn.Module.train])
+def test_whole_tunes_longer_than_the_context_are_written_by_a_model_in_any_state(change):
+    tokenizer = train_tokenizer([TUNE, *ALPHABET], TokenSettings("char"), 64)
+    torch.manual_seed(0)
+    shape = {**FAMILIES["abc_gpt"], "vocab_size": len(tokenizer), "max_position_embeddings": 64}
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("abc_gpt", **shape)).eval()
+    model = change(model)
+    write = pipeline("abc-music", model=model, tokenizer=tokenizer, device="cpu")
+    model.train(change is torch.nn.Module.train)  # the pipeline has set it to eval
+    (tune,) = write(key="G", instruments=[0], seed=1, max_new_tokens=180)
+    assert tune["n_tokens"] > 64
+    assert (tune["ended"], tune["error"]) == (True, None)
+
+
+@pytest.mark.parametrize("context", [256, 24])
+def test_a_model_that_ends_at_its_context_writes_whole_tunes_within_it(context):
+    tokenizer = train_tokenizer([TUNE, *ALPHABET], TokenSettings("char"), context)
+    torch.manual_seed(0)
+    shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": context}
+    shape |= {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
+    config = AutoConfig.for_model("gpt2", vocab_size=len(tokenizer), **shape)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    write = pipeline("abc-music", model=model, tokenizer=tokenizer, device="cpu")
+    if context == 24:
+        with pytest.raises(ValueError, match="tokens, but this model reads 24 at most; shorten"):
+            write(HEAD)
+        return
+    wishes = [{"key": "G", "instruments": [0]}, {"meter": "3/4", "instruments": [0, 1]}]
+    for (tune,) in write(wishes, seed=1):
+        assert tune["n_tokens"] < context
+        assert (tune["ended"], tune["error"]) == (True, None)
+
+
 def test_a_model_of_texts_without_tempo_and_programs_says_so(models):
     stripped = "M:3/4\nL:1/16\nK:G\nV:1\n[V:1]G12|]\n" * 9 + "BDF0257b#"
     tokenizer = train_tokenizer([stripped], TokenSettings("char64"), context_length=256)

@@ -1,0 +1,59 @@
+"""Keyword arguments of `forward`, whatever names the installed release of transformers gives them.
+
+The library renames its arguments: from 5.24 on, `generate` hands the cache over as `cache`, before
+as `past_key_values`. A model that ignores the name it does not know reads each token without those
+before it, and writes noise without a word. So both names are taken, and any other name is refused.
+"""
+
+from typing import Any
+
+import transformers
+from transformers.cache_utils import Cache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.utils import TransformersKwargs
+
+# Lowest and newest release with which both families pass their tests: `make test-lowest`,
+# `make test-newest`. The lowest is also that of pyproject.toml.
+TRIED_TRANSFORMERS = ("5.20.0", "5.24.0")
+# The name of the cache among the inputs and outputs of the installed release.
+CACHE = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
+# Of `generate_batch`, for its attention; and of flex attention.
+ATTENTION_ARGUMENTS = {"block_table", "logits_indices", "logits_processor_args"}
+ATTENTION_ARGUMENTS |= {"read_index", "write_index", "kernel_options"}
+KNOWN_ARGUMENTS = ATTENTION_ARGUMENTS | TransformersKwargs.__annotations__.keys()
+
+
+def sort_arguments(
+    model_name: str, past_key_values: Any, cache: Any, others: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    """The one cache, and what is handed on to the layers.
+
+    Args:
+        model_name: For the message of the error.
+        past_key_values: The cache by its name before 5.24, or None.
+        cache: The cache by its name from 5.24 on, or None.
+        others: All arguments that `forward` does not name.
+
+    Returns:
+        The cache or None, and `others`.
+
+    Raises:
+        ValueError: If there are two caches, or one of `others` is not known. One that is None
+            carries nothing, and is left out.
+    """
+    if past_key_values is not None and cache is not None:
+        raise ValueError(
+            "past_key_values and cache are two names of one argument, and both are given; pass one"
+        )
+    others = {name: value for name, value in others.items() if value is not None}
+    unknown = sorted(others.keys() - KNOWN_ARGUMENTS)
+    if unknown:
+        raise ValueError(
+            f"{model_name} got {', '.join(unknown)}, which it does not know; transformers "
+            f"{transformers.__version__} is installed, {' to '.join(TRIED_TRANSFORMERS)} were "
+            "tried with this model: leave the argument out, or install one of these"
+        )
+    if CACHE != "cache" and cache is not None and not isinstance(cache, Cache):
+        # Before 5.24 the attention of `generate_batch` fills its cache itself.
+        return None, {**others, "cache": cache}
+    return (cache if past_key_values is None else past_key_values), others

@@ -1,0 +1,36 @@
+"""What lies beside the weights of a saved model: the code that its config.json promises."""
+
+import shutil
+from pathlib import Path
+
+from transformers import PreTrainedConfig
+from transformers.dynamic_module_utils import get_relative_import_files
+
+
+def keep_promises(config: PreTrainedConfig, model_class: str, folder: Path) -> None:
+    """Before a model is saved: let config.json name the base model, and what pipelines there are.
+
+    The library lists only the class that is saved, so `AutoModel` would not find the base model;
+    and it copies the code of the model, but not that of the pipelines in `custom_pipelines`. That
+    is copied here, from beside this file or from where the model was loaded. A pipeline whose code
+    lies in neither place, and in no repository on the Hub, is no longer named.
+
+    Args:
+        config: Of the model.
+        model_class: File and name of the base model's class, "modeling_abc_gpt.AbcGPTModel".
+        folder: Where the model is saved.
+    """
+    config.auto_map = {**(getattr(config, "auto_map", None) or {}), "AutoModel": model_class}
+    pipelines = getattr(config, "custom_pipelines", None) or {}
+    for task, pipeline in list(pipelines.items()):
+        if "--" in pipeline["impl"]:  # <repository>--<file>.<class>
+            continue
+        name = f"{pipeline['impl'].partition('.')[0]}.py"
+        places = [Path(__file__).parent, Path(config.name_or_path or folder)]
+        code = next((place / name for place in places if (place / name).is_file()), None)
+        if code is None:
+            del pipelines[task]
+        elif code.parent.resolve() != folder.resolve():
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in (code, *get_relative_import_files(code)):
+                shutil.copy(file, folder)
