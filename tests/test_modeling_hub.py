@@ -228,7 +228,7 @@ def test_saved_models_load_and_sample_where_this_project_is_absent(tmp_path):
     env.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", STRANGER, *FAMILIES]
     run = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
     report = json.loads(run.stdout.splitlines()[-1])

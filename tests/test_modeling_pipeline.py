@@ -471,7 +471,7 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
     env.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", STRANGER, *models]
     run = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
     for model_type, seen in json.loads(run.stdout.splitlines()[-1]).items():
