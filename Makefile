@@ -7,16 +7,16 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
-DATA ?= configs/data_char.yaml
+DATA ?= configs/data/char.yaml
 CONFIG ?= configs/gpt_tiny.yaml
-STUDY ?= configs/study_demo.yaml
-SWEEP ?= configs/study_cpu_sweep.yaml
+STUDY ?= configs/studies/demo.yaml
+SWEEP ?= configs/studies/cpu_sweep.yaml
 N ?= 8
 SEED ?= 1
 FILES ?= 500
 KILLS ?= 20
 ARGS ?=
-DEMO := configs/study_demo.yaml
+DEMO := configs/studies/demo.yaml
 FINETUNE := configs/$(if $(filter-out 0,$(LORA)),finetune_lora,finetune).yaml
 
 # runs.csv, curves.csv, fits.json and figures of the study file $(1)
@@ -29,7 +29,7 @@ define fit_study
 endef
 
 # What depends on the release of transformers.
-MODEL_TESTS := $(wildcard tests/test_modeling_*.py) tests/test_model_card.py tests/test_stock_export.py
+MODEL_TESTS := $(wildcard tests/test_modeling_*.py) tests/model_cards/test_model_card.py tests/model_cards/test_stock_export.py
 
 # MODEL_TESTS in .venv-$(1), which has the packages of .venv, but of transformers what pip makes of $(2)
 define test_release
@@ -57,92 +57,92 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/report.html
-	$(PY) -m data_prep.pipeline music21 --config configs/data_demo.yaml --keep-latest
+	$(PY) -m data_prep.pipeline music21 --config configs/data/demo.yaml --keep-latest
 	$(PY) -m training.study $(DEMO)
 	@$(call fit_study,$(DEMO))
 	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
-	$(PY) -m evaluation.model_report runs/demo
-	$(PY) -m evaluation.report runs/demo
+	$(PY) -m evaluation.pages.model_report runs/demo
+	$(PY) -m evaluation.pages.report runs/demo
 
 convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, hf://datasets/user/name, lmd_full> ..." OUT=<folder>: shards of ABC
 	@test -n "$(MIDI)" -a -n "$(OUT)" || { echo "error: expected make convert MIDI=<source> OUT=<folder>" >&2; exit 2; }
 	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
 
-data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, hf://datasets/user/name, or music21> [DATA=configs/data_char.yaml]
+data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, hf://datasets/user/name, or music21> [DATA=configs/data/char.yaml]
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
 	$(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" $(ARGS)
 
 train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 ..."]
 	$(PY) train.py "$(CONFIG)" $(ARGS)
 
-finetune: DATA = configs/data_finetune.yaml
+finetune: DATA = configs/data/finetune.yaml
 finetune: $(STAMP)  ## MODEL=<runs/... or user/name> MIDI=<folder, archive, ...> [LORA=1] [ARGS="budget.epochs=2 ..."]
 	@test -n "$(MODEL)" -a -n "$(MIDI)" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MIDI=<folder or archive> [LORA=1]" >&2; exit 2; }
 	@folder=$$($(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" --model "$(MODEL)" --keep-latest --folder) && \
 	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" \
 		"data.dataset='$$(basename "$$(dirname "$$folder")")'" "data.preset=$$(basename "$$folder")" $(ARGS)
 
-study: $(STAMP)  ## STUDY=configs/study_demo.yaml [ARGS="--dry-run" or "--jobs 2 --no-estimate ..."]: what is missing, and how long it will take
+study: $(STAMP)  ## STUDY=configs/studies/demo.yaml [ARGS="--dry-run" or "--jobs 2 --no-estimate ..."]: what is missing, and how long it will take
 	$(PY) -m training.study "$(STUDY)" $(ARGS)
 
-sweep: $(STAMP)  ## [SWEEP=configs/study_cpu_sweep.yaml]: learning rates tried, and the rule that gives each size its own
+sweep: $(STAMP)  ## [SWEEP=configs/studies/cpu_sweep.yaml]: learning rates tried, and the rule that gives each size its own
 	$(PY) -m training.study "$(SWEEP)" $(ARGS)
 	@runs=$$($(PY) -m training.study "$(SWEEP)" --folder) && $(PY) -m scaling.records "$$runs" && \
 	$(PY) -m scaling.learning_rates "$$runs/runs.csv" --out results/learning_rates.json
 
-fit: $(STAMP)  ## STUDY=configs/study_demo.yaml: runs.csv, fits.json and figures
+fit: $(STAMP)  ## STUDY=configs/studies/demo.yaml: runs.csv, fits.json and figures
 	@$(call fit_study,$(STUDY))
 
 samples: $(STAMP)  ## MODEL=runs/... [N=8] [OUT=<folder>] [SEED=1] [PROMPT=<.abc or .mid>] [ARGS="--key G --free ..."]
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
-	$(PY) -m evaluation.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
+	$(PY) -m evaluation.samples.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
 evaluate: N = 500
 evaluate: $(STAMP)  ## MODEL=runs/... [N=500] [SEED=1]: samples, judges, test loss -> metrics.json, evaluation.html
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make evaluate MODEL=runs/<study>/<run>" >&2; exit 2; }
 	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
-	$(PY) -m evaluation.model_report "$(MODEL)"
+	$(PY) -m evaluation.pages.model_report "$(MODEL)"
 
 evaluation: N = 1000
 evaluation: EVALUATED = $(or $(RUNS),$(wildcard runs/tiny/*/ runs/tiny_bpe4096/*/))
 evaluation: $(STAMP)  ## [RUNS="runs/tiny/*/ ..."] [N=1000]: of the studies tiny*, results/evaluation/ and an example page
-	@test -n "$(EVALUATED)" || { echo "error: no runs; make study STUDY=configs/study_tiny.yaml, or RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
+	@test -n "$(EVALUATED)" || { echo "error: no runs; make study STUDY=configs/studies/tiny.yaml, or RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
 	@for run in $(EVALUATED); do \
 		$(PY) -m evaluation.evaluate_model "$$run" --n $(N) --seed $(SEED) || exit; \
-		$(PY) -m evaluation.model_report "$$run" || exit; \
+		$(PY) -m evaluation.pages.model_report "$$run" || exit; \
 	done
 	$(PY) -m evaluation.tables $(EVALUATED)
 
-report: $(STAMP)  ## STUDY=configs/study_demo.yaml: report.html of a study that was fitted and evaluated
-	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.report "$$runs"
+report: $(STAMP)  ## STUDY=configs/studies/demo.yaml: report.html of a study that was fitted and evaluated
+	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.pages.report "$$runs"
 
-results: $(STAMP)  ## [STUDY=configs/study_demo.yaml]: fill results/ from a study that was fitted
+results: $(STAMP)  ## [STUDY=configs/studies/demo.yaml]: fill results/ from a study that was fitted
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
 	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
 	$(PY) -m scaling.plots results && \
-	$(PY) -m scaling.blocks results README.md
+	$(PY) -m scaling.reporting.blocks results README.md
 
 side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu_note: their files in results/
-	$(PY) -m evaluation.context_use runs/cpu/*_t12M_s1/ --out results/context_use.json
-	$(PY) -m evaluation.context_use runs/cpu_context/*_t12M_s*/ runs/cpu/gpt_l2_d64_t12M_s[12]/ \
+	$(PY) -m evaluation.loss.context_use runs/cpu/*_t12M_s1/ --out results/context_use.json
+	$(PY) -m evaluation.loss.context_use runs/cpu_context/*_t12M_s*/ runs/cpu/gpt_l2_d64_t12M_s[12]/ \
 		runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/context_length.json
-	$(PY) -m evaluation.leakage runs/cpu_leakage/*_t12M_s*/ --out results/leakage.json
-	$(PY) -m evaluation.compare_tokenizers runs/cpu_bpe/*_t*_s*/ runs/cpu_note/*_t*_s*/ \
+	$(PY) -m evaluation.loss.leakage runs/cpu_leakage/*_t12M_s*/ --out results/leakage.json
+	$(PY) -m evaluation.loss.compare_tokenizers runs/cpu_bpe/*_t*_s*/ runs/cpu_note/*_t*_s*/ \
 		runs/cpu/gpt_l2_d64_t12M_s[12]/ runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/tokenizers.json
 
 likelihood: $(STAMP)  ## RUNS="runs/cpu/*_t12M_s1/" [OUT=results/likelihood.json]: test loss in every unit, and sanity rows
 	@test -n "$(RUNS)" || { echo "error: no RUNS given; expected make likelihood RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
-	$(PY) -m evaluation.likelihood $(RUNS) --out $(or $(OUT),results/likelihood.json)
+	$(PY) -m evaluation.loss.likelihood $(RUNS) --out $(or $(OUT),results/likelihood.json)
 
 notebook: $(STAMP)  ## results/scaling_study.ipynb, all figures anew from the files of results/
-	$(PY) tests/run_notebook.py results/scaling_study.ipynb
+	$(PY) tests/helpers/run_notebook.py results/scaling_study.ipynb
 
 corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figure and its table in the README
 	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
 	$(PY) -m data_prep.describe "$(DATASET)" results
 	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
-	$(PY) -m scaling.figure_corpus results
-	$(PY) -m scaling.blocks results README.md --only corpus
+	$(PY) -m scaling.plots results --only corpus
+	$(PY) -m scaling.reporting.blocks results README.md --only corpus
 
 publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1] [STOCK=1] [REVISIONS=1]: model card and folder, then push
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
@@ -162,7 +162,7 @@ fuzz: $(STAMP)  ## 50,000 odd MIDI files and 20,000 odd texts through the conver
 
 judge: $(STAMP)  ## TEXTS="<.abc files, samples.jsonl> ..." OUT=verdicts.jsonl: what music21, abc2midi and abcjs say
 	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
-	OMP_NUM_THREADS=1 $(PY) -m evaluation.judges $(TEXTS) --out "$(OUT)" $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m evaluation.judging.judges $(TEXTS) --out "$(OUT)" $(ARGS)
 
 fuzz-judges: $(STAMP)  ## 10,000 odd and hostile texts through the judges [ARGS="--texts 300 --seeds 7"]
 	OMP_NUM_THREADS=1 $(PY) benchmarks/fuzz_judges.py $(ARGS)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from training.blocks import TrainingData
     from training.budget import RunPlan
-    from training.run_folder import RunFolder
+    from training.data.blocks import TrainingData
+    from training.run.run_folder import RunFolder
 
 
 def train_one(config_path: Path, overrides: list[str]) -> None:
@@ -24,11 +24,11 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
     # torch takes seconds to import: not before the command line is read
     from transformers.utils import logging as library_logging
 
-    from training.blocks import load_blocks
-    from training.branches import branch_config
     from training.budget import plan_run
     from training.config import load_config
-    from training.run_folder import choose_run_folder, is_main_process
+    from training.data.blocks import load_blocks
+    from training.run.branches import branch_config
+    from training.run.run_folder import choose_run_folder, is_main_process
 
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()  # of saving; training has its own
@@ -52,7 +52,7 @@ def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar:
     from training.model import build_model
     from training.pretrained import overfitting
     from training.record import remove_checkpoints, write_record
-    from training.run_folder import is_main_process
+    from training.run.run_folder import is_main_process
     from training.trainer import train
 
     if run.reason:

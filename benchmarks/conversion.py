@@ -44,13 +44,13 @@ from symusic import Score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep.abc_to_midi import abc_to_midi
-from data_prep.midi_to_abc import midi_to_abc
-from data_prep.sources import Source, open_source
-from data_prep.stages import worker_pool
-from data_prep.tune import print_tune
-from data_prep.tune_parser import parse_tune
-from scaling.blocks import fill_blocks
+from data_prep.collections.sources import Source, open_source
+from data_prep.dialect.abc_to_midi import abc_to_midi
+from data_prep.dialect.tune import print_tune
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.storage.stages import worker_pool
+from scaling.reporting.blocks import fill_blocks
 
 BINARIES = Path(symusic.__file__).parent / "bin"
 TIMEOUT_SECONDS = 60

@@ -39,16 +39,16 @@ from pebble import ProcessExpired
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep.abc_to_midi import perform
-from data_prep.clean import clean_abc, fingerprint
-from data_prep.code_identity import code_digest
-from data_prep.duplicates import DuplicateSettings, Sketches, clusters, sketch, top_lines
-from data_prep.midi_file import MidiError
-from data_prep.midi_to_abc import midi_to_abc
-from data_prep.sources import Source, open_source
-from data_prep.split import SplitSettings, split_of
-from data_prep.stages import worker_pool
-from data_prep.tune_parser import parse_tune
+from data_prep.collections.sources import Source, open_source
+from data_prep.dialect.abc_to_midi import perform
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.midi_to_abc.midi_file import MidiError
+from data_prep.selection.clean import clean_abc, fingerprint
+from data_prep.selection.duplicates import DuplicateSettings, Sketches, clusters, sketch, top_lines
+from data_prep.selection.split import SplitSettings, split_of
+from data_prep.storage.code_identity import code_digest
+from data_prep.storage.stages import worker_pool
 
 CACHE = Path("runs/duplicates")
 TIMEOUT_SECONDS = 60

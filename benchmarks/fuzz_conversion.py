@@ -3,8 +3,8 @@
     python benchmarks/fuzz_conversion.py [--midi 50000] [--abc 20000] [--seed 0] [--workers 2]
         [--sources FOLDER_OR_ZIP ...] [--only midi:123]
 
-Inputs and checks are those of tests/fuzzing. Files to mutate come from the bundled collection
-where `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and from
+Inputs and checks are those of tests/helpers/fuzzing. Files to mutate come from the bundled
+collection where `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and from
 --sources.
 
 Input i of a seed depends on the seed, on i and on the files to mutate only, so that `--only
@@ -41,9 +41,9 @@ from fuzzing.abc_inputs import abc_inputs
 from fuzzing.checks import MAX_SECONDS, check_abc, check_midi, kind_of
 from fuzzing.midi_inputs import midi_inputs
 
-from data_prep.midi_to_abc import midi_to_abc
-from data_prep.sources import open_source
-from data_prep.stages import worker_pool
+from data_prep.collections.sources import open_source
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.storage.stages import worker_pool
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = ROOT / "data" / "music21" / "0_midi"

@@ -3,7 +3,7 @@
     python benchmarks/fuzz_judges.py [--texts 2500] [--seeds 0 1 2 3] [--workers 2]
         [--out runs/fuzz/judges.json]
 
-Texts are those of tests/fuzzing: from the grammar of the dialect nearly, mutated tunes of
+Texts are those of tests/helpers/fuzzing: from the grammar of the dialect nearly, mutated tunes of
 tests/data, and every hostile text (`hostile_abc.py`) alone and inside a tune. Each goes through
 the filter and the judges; the hostile ones, and every tenth of the others, also past the filter
 straight to each reader, so that the sandbox has to hold alone. What must hold:
@@ -42,9 +42,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fuzzing.abc_inputs import abc_inputs
 from fuzzing.hostile_abc import HOSTILE
 
-from data_prep.midi_to_abc import midi_to_abc
-from evaluation.judge_table import JUDGES, VALID
-from evaluation.judges import Jury
+from data_prep.midi_to_abc.converter import midi_to_abc
+from evaluation.judging.judge_table import JUDGES, VALID
+from evaluation.judging.judges import Jury
 
 ROOT = Path(__file__).resolve().parent.parent
 # Words of a file that must never come back; the letters are notes, should it be read as music.

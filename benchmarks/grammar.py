@@ -20,8 +20,8 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.grammar_overhead import speed
-from evaluation.models import find_model, load_model
+from evaluation.loading.models import find_model, load_model
+from evaluation.samples.grammar_overhead import speed
 from modeling.grammar_abc_decoding import TokenGrammar
 
 

@@ -35,14 +35,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from training.arguments import training_arguments
-from training.blocks import BlockOrder, Songs
 from training.budget import RunPlan
 from training.config import load_config
-from training.progress import StopOnSignal, Stopwatch
-from training.run_folder import RunFolder
-from training.spikes import SpikeRule
+from training.data.blocks import BlockOrder, Songs
+from training.data.validation import SongEvaluator
+from training.run.progress import StopOnSignal, Stopwatch
+from training.run.run_folder import RunFolder
+from training.run.spikes import SpikeRule
 from training.trainer import BudgetTrainer
-from training.validation import SongEvaluator
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "gpt_tiny.yaml"
 N_TOKENS = 2**23  # 17 MB: more than a core's own caches hold, as a training set is

@@ -15,8 +15,8 @@ the others by pitch only. What the table calls agreement is
                tempo
     music21    on16: it ignores programs and %%MIDI
 
-The readers are the judges of evaluation/judge_table.py, in their sandbox and within their limits;
-one that is not installed gets one line that says so.
+The readers are the judges of evaluation/judging/judge_table.py, in their sandbox and within their
+limits; one that is not installed gets one line that says so.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.conversion import Notes, matched, read_notes, sample
-from data_prep.abc_to_midi import abc_to_midi
-from data_prep.explain import explain
-from data_prep.midi_to_abc import midi_to_abc
-from evaluation.judge_process import Reader, ReaderFailedError
-from evaluation.judge_table import JUDGES, Answer
-from evaluation.judges import Jury
+from data_prep.dialect.abc_to_midi import abc_to_midi
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.storage.explain import explain
+from evaluation.judging.judge_process import Reader, ReaderFailedError
+from evaluation.judging.judge_table import JUDGES, Answer
+from evaluation.judging.judges import Jury
 
 SIXTEENTH = ("quarters", 0.25)
 FIFTY_MS = ("seconds", 0.05)

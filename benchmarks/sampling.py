@@ -36,8 +36,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import modeling  # noqa: F401 - registers our own families with the Auto classes
-from scaling.blocks import fill_blocks
 from scaling.families import FAMILIES
+from scaling.reporting.blocks import fill_blocks
 from training.config import load_config
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

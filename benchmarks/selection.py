@@ -37,11 +37,11 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep.abc_to_midi import perform
-from data_prep.clean import clean_abc, measured
-from data_prep.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
-from data_prep.stages import worker_pool
-from data_prep.tune_parser import parse_tune
+from data_prep.dialect.abc_to_midi import perform
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.selection.clean import clean_abc, measured
+from data_prep.selection.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
+from data_prep.storage.stages import worker_pool
 
 COLUMNS = ["abc", "n_notes", "gzip_ratio"]
 BOUNDS = (0.16, 0.20, 0.24, 0.28)

@@ -56,10 +56,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data_prep.parts import parts_of_file
-from data_prep.split import SPLITS
-from data_prep.stages import measure_resources, worker_pool
-from data_prep.tokens import END, SPECIAL_TOKENS, UNK, TokenSettings, train_tokenizer
+from data_prep.selection.split import SPLITS
+from data_prep.storage.parts import parts_of_file
+from data_prep.storage.stages import measure_resources, worker_pool
+from data_prep.tokens.tokenizers import END, SPECIAL_TOKENS, UNK, TokenSettings, train_tokenizer
 
 CONTEXT = 1024  # only stored in the tokenizer
 SONGS_AT_ONCE = 32  # as in stage 5

@@ -28,10 +28,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .convert_pool import Conversion, Converter, bound_memory
-from .drop_reasons import counted, reasons_help
-from .explain import explain
-from .shard_files import (
+from .collections.sources import Source, open_source
+from .dialect.tune import LAYOUTS
+from .shards.convert_pool import Conversion, Converter, bound_memory
+from .shards.shard_files import (
     Shard,
     converter_code,
     files_of,
@@ -39,9 +39,9 @@ from .shard_files import (
     plan_shards,
     write_shard,
 )
-from .sources import Source, open_source
-from .stages import describe_files, read_stage, worker_pool, write_json
-from .tune import LAYOUTS
+from .storage.drop_reasons import counted, reasons_help
+from .storage.explain import explain
+from .storage.stages import describe_files, read_stage, worker_pool, write_json
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,9 @@ def _add_counts(
     inputs: dict[str, list[tuple[str, ...]]],
 ) -> None:
     """Adds the rows of a shard to the counts, and to `inputs` source -> (path, digest, reason)."""
-    from .parts import Part  # datasets takes a second to import, and each worker imports this file
+    from .storage.parts import (
+        Part,  # datasets takes a second to import, and each worker imports this file
+    )
 
     counted = ["n_notes", "n_bars", "n_seconds"]
     content = ["path", "digest", "drop_reason"]

@@ -32,7 +32,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .archives import Member
+from .collections.archives import Member
+from .collections.sources import Source, open_source
 from .convert import (
     Converted,
     argument_parser,
@@ -42,11 +43,10 @@ from .convert import (
     summary_line,
     write_summary,
 )
-from .convert_pool import Conversion
-from .explain import explain
-from .shard_files import Shard, missing_shards, plan_shards
-from .sources import Source, open_source
-from .stages import read_stage
+from .shards.convert_pool import Conversion
+from .shards.shard_files import Shard, missing_shards, plan_shards
+from .storage.explain import explain
+from .storage.stages import read_stage
 
 try:
     from datatrove.data import DocumentsPipeline

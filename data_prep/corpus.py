@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
-from .augment import AugmentSettings
-from .blocks import write_blocks, write_stream
-from .code_identity import code_digest
-from .drop_reasons import DropReason, counted
-from .parts import (
+from .selection.split import SPLITS, split_of
+from .selection.unique_tunes import cluster_tunes, first_of_copies, write_clustered
+from .settings import DataSettings
+from .storage.code_identity import code_digest
+from .storage.drop_reasons import DropReason, counted
+from .storage.parts import (
     FILES_A_PART,
     Part,
     TableWriter,
@@ -37,12 +38,11 @@ from .parts import (
     parts_of_file,
     parts_of_files,
 )
-from .settings import DataSettings
-from .split import SPLITS, split_of
-from .stages import check_files, measure_resources, read_stage, run_stage
-from .tokens import train_tokenizer
+from .storage.stages import check_files, measure_resources, read_stage, run_stage
+from .tokens.augment import AugmentSettings
+from .tokens.blocks import write_blocks, write_stream
+from .tokens.tokenizers import train_tokenizer
 from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
-from .unique_tunes import cluster_tunes, first_of_copies, write_clustered
 
 logger = logging.getLogger(__name__)
 

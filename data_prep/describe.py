@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from .parts import Part, parts_of_file, parts_of_files
-from .stages import write_json
+from .storage.parts import Part, parts_of_file, parts_of_files
+from .storage.stages import write_json
 
 _STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 _COUNTS = (

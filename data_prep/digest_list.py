@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from .split import SPLITS
+from .selection.split import SPLITS
 
 DIGITS = 16
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .explain import explain
 from .settings import DataSettings
-from .stages import sha256_of
-from .tokens import OF_MODEL, SPECIAL_TOKENS
+from .storage.explain import explain
+from .storage.stages import sha256_of
+from .tokens.tokenizers import OF_MODEL, SPECIAL_TOKENS
 
 PIPELINE = "abc-music"  # which the config.json of every model of this project names
 LONGEST_CONTEXT = 2**20  # a tokenizer that knows none says 10^30
@@ -41,7 +41,7 @@ def take_from_model(settings: DataSettings, model: str | None) -> DataSettings:
     if wanted and not model:
         raise ValueError(
             "the preset takes the tokenizer of a model and none is given; add --model <folder or "
-            "Hub name>, or take a preset that makes its own, as configs/data_char.yaml"
+            "Hub name>, or take a preset that makes its own, as configs/data/char.yaml"
         )
     if not model:
         return settings
@@ -49,7 +49,7 @@ def take_from_model(settings: DataSettings, model: str | None) -> DataSettings:
         found = settings.tokens.tokenizer
         raise ValueError(
             f"--model {model}, but the preset makes a tokenizer of its own ({found}); expected "
-            "tokens: {tokenizer: model} in it, as in configs/data_finetune.yaml"
+            "tokens: {tokenizer: model} in it, as in configs/data/finetune.yaml"
         )
     folder = _model_folder(model)
     content = {name: _read(folder / name) for name in _FILES}

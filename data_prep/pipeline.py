@@ -1,6 +1,6 @@
 """Runs the stages 1 to 6: MIDI files -> blocks of token ids, under data/<dataset>/<preset>/.
 
-    python -m data_prep.pipeline SOURCE --config configs/data_char.yaml
+    python -m data_prep.pipeline SOURCE --config configs/data/char.yaml
 
 Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.json.
 """
@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .collections.sources import Source, open_source
 from .convert import Conversion, convert_collection, lock, write_summary
-from .drop_reasons import counted, reasons_help
-from .explain import explain
-from .sources import Source, open_source
-from .split import SPLITS
-from .stages import measure_resources, read_stage, write_json
+from .selection.split import SPLITS
+from .storage.drop_reasons import counted, reasons_help
+from .storage.explain import explain
+from .storage.stages import measure_resources, read_stage, write_json
 
 if TYPE_CHECKING:
     from .settings import DataSettings
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", help="as of data_prep.convert: folder, .zip, hf://datasets/...")
-    parser.add_argument("--config", type=Path, default=Path("configs/data_char.yaml"))
+    parser.add_argument("--config", type=Path, default=Path("configs/data/char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
     parser.add_argument(
         "--keep-latest", action="store_true", help="do not make it the dataset that configs take"

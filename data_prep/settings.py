@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from .augment import AugmentSettings
-from .blocks import BlockSettings
-from .clean import CleanSettings
-from .duplicates import DuplicateSettings
-from .filter_tunes import FilterSettings
-from .split import SplitSettings
-from .tokens import TokenSettings
+from .selection.clean import CleanSettings
+from .selection.duplicates import DuplicateSettings
+from .selection.filter_tunes import FilterSettings
+from .selection.split import SplitSettings
+from .tokens.augment import AugmentSettings
+from .tokens.blocks import BlockSettings
+from .tokens.tokenizers import TokenSettings
 
 
 @dataclass(frozen=True)

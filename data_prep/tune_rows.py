@@ -19,17 +19,17 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from tokenizers import Tokenizer
 
-from .abc_to_midi import perform
-from .augment import AugmentSettings, augmented
-from .clean import clean_tune, cut_tune, measured, strip_directives
-from .drop_reasons import DropReason
-from .duplicates import signature
-from .filter_tunes import drop_reason, keep_informative_voices
-from .notation import AbcError
+from .dialect.abc_to_midi import perform
+from .dialect.notation import AbcError
+from .dialect.tune import instruments, print_tune
+from .dialect.tune_parser import parse_tune
+from .selection.clean import clean_tune, cut_tune, measured, strip_directives
+from .selection.duplicates import signature
+from .selection.filter_tunes import drop_reason, keep_informative_voices
 from .settings import DataSettings
-from .tokens import UNK, TokenSettings
-from .tune import instruments, print_tune
-from .tune_parser import parse_tune
+from .storage.drop_reasons import DropReason
+from .tokens.augment import AugmentSettings, augmented
+from .tokens.tokenizers import UNK, TokenSettings
 
 logger = logging.getLogger(__name__)
 

@@ -29,20 +29,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from data_prep.explain import explain
+from data_prep.storage.explain import explain
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from scaling.files import write_json
+from scaling.writing.files import write_json
 
-from .distance import MIN_PIECES, compare_sets
-from .finished_run import FinishedRun, split_tunes
-from .grammar_overhead import illegal_mass, speed
-from .kept_verdicts import judge_sets
-from .likelihood import likelihood, song_denominators
-from .memorisation import TrainingIndex, memorisation
+from .judging.kept_verdicts import judge_sets
+from .loading.finished_run import FinishedRun, split_tunes
+from .loading.models import find_model, load_writer, weights_digest
+from .loss.likelihood import likelihood, song_denominators
 from .metrics import differences, judged_scores, rate, summarise, validity
-from .models import find_model, load_writer, weights_digest
-from .music_statistics import describe_tunes
-from .sample_sets import (
+from .music.distance import MIN_PIECES, compare_sets
+from .music.memorisation import TrainingIndex, memorisation
+from .music.music_statistics import describe_tunes
+from .samples.grammar_overhead import illegal_mass, speed
+from .samples.sample_sets import (
     MAX_NEW_TOKENS,
     REAL,
     REAL_BEGUN,
@@ -52,7 +52,7 @@ from .sample_sets import (
     real_sets,
     sample_all,
 )
-from .sampling import SamplingSettings
+from .samples.sampling import SamplingSettings
 
 logger = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling.blocks import Block, fill_blocks
-from scaling.commands import command
-from scaling.files import write_json
-from scaling.markdown import markdown_table
-from scaling.wording import bracket
+from scaling.reporting.blocks import Block, fill_blocks
+from scaling.writing.commands import command
+from scaling.writing.files import write_json
+from scaling.writing.markdown import markdown_table
+from scaling.writing.wording import bracket
 
-from .judge_table import VALID, field_label, shown_fields
-from .model_report import build_page
-from .tune_view import need
+from .judging.judge_table import VALID, field_label, shown_fields
+from .pages.model_report import build_page
+from .pages.tune_view import need
 
 EXAMPLE = "example_tunes.html"
 RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
@@ -106,7 +106,7 @@ def _evaluation(folder: Path) -> list[str]:
     return [*validity_table(models), "", *price_table(models)]
 
 
-# Beside those of scaling.blocks, since the judges are this package's.
+# Beside those of scaling.reporting.blocks, since the judges are this package's.
 BLOCKS = {"evaluation": Block("evaluation", _evaluation)}
 
 

@@ -3,7 +3,8 @@
 A `Key` says all that the rest of the bar depends on: the ticks that are left, the letters altered
 so far, the element under way. The states of `grammar_abc_bar` are made of it.
 
-Source of the rules: data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
+Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that misreads the
+alternative.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class TokenGrammar:
         """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
 
         Args:
-            tokenizer: One of data_prep/tokens.py.
+            tokenizer: One of data_prep/tokens/tokenizers.py.
             limits: What may be written.
         """
         special = set(tokenizer.all_special_ids)

@@ -1,6 +1,7 @@
 """What the automata let through: all of the dialect, or what models may write of it.
 
-Source of the rules: data_prep/DIALECT.md; each stands for a reader that misreads the alternative.
+Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that misreads the
+alternative.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The facts of the ABC dialect: ticks, lengths, the spelling of pitches, what text may hold.
 
-This file stands twice, byte for byte: as data_prep/notation.py, and as modeling/notation_abc.py,
-which travels with the models. So it imports nothing but the standard library; a test holds the two
-equal.
+This file stands twice, byte for byte: as data_prep/dialect/notation.py, and as
+modeling/notation_abc.py, which travels with the models. So it imports nothing but the standard
+library; a test holds the two equal.
 
 Time is counted in ticks of 1/48 quarter note, so that 1/64 notes (3 ticks) and triplets of 1/32
 notes (4 ticks) are whole numbers; the ABC unit `L:1/16` is 12 ticks. Behind each rule of what is

@@ -361,7 +361,7 @@ def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
 def _midi(abc: str) -> bytes | None:
     """Returns a tune as a MIDI file; None where data_prep is not installed, as on the Hub."""
     try:
-        from data_prep.abc_to_midi import abc_to_midi
+        from data_prep.dialect.abc_to_midi import abc_to_midi
     except ImportError:
         return None
     return abc_to_midi(abc)

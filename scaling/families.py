@@ -73,7 +73,7 @@ class Family:
 
     @property
     def way(self) -> str:
-        """How evaluation.context_use reads a song from its start to its end."""
+        """How evaluation.loss.context_use reads a song from its start to its end."""
         return WAYS[self.context]
 
     @property

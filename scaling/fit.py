@@ -20,18 +20,18 @@ from pathlib import Path
 
 import numpy as np
 
-from .commands import command
-from .crossover import find_crossovers
-from .family import fit_family
-from .files import write_atomically
+from .fit_family import fit_family
 from .fit_options import OBJECTIVES, read_fit
-from .fitted import FittedLaw
-from .frontier import describe_frontier
-from .intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
-from .laws import LAWS
-from .minimise import HUBER_DELTA
+from .fitting.intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
+from .fitting.minimise import HUBER_DELTA
+from .laws.registry import LAWS
+from .predictions.crossover import find_crossovers
+from .predictions.fitted import FittedLaw
+from .predictions.frontier import describe_frontier
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
-from .wording import crossover, parameter
+from .writing.commands import command
+from .writing.files import write_atomically
+from .writing.wording import crossover, parameter
 
 MIN_BOOTSTRAP = 100
 SIGNIFICANT_DIGITS = 8

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .commands import command
 from .families import FAMILIES
-from .files import write_json
 from .runs_table import TableError
+from .writing.commands import command
+from .writing.files import write_json
 
 FORMULA = "learning_rate = exp(c) * n_params ** -g"
 COLUMNS = ("arch", "size", "n_params", "n_tokens", "learning_rate", "loss")

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .commands import command
-from .files import write_atomically
 from .runs_table import TableError
+from .writing.commands import command
+from .writing.files import write_atomically
 
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
 COLUMNS = ("run", "n_tokens", TRAIN_FIELD, VALIDATION_FIELD)

@@ -19,15 +19,16 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from .commands import command
-from .figure_context import draw_context_length, draw_context_use
-from .figure_curves import draw_loss_curves
-from .figure_isoflop import draw_isoflop
-from .figure_law import draw_scaling_law
-from .figure_rates import draw_learning_rates
-from .figure_side import draw_leakage, draw_tokenizers
-from .figure_style import PNG_DPI, RC
+from .figures.figure_context import draw_context_length, draw_context_use
+from .figures.figure_corpus import draw_corpus
+from .figures.figure_curves import draw_loss_curves
+from .figures.figure_isoflop import draw_isoflop
+from .figures.figure_law import draw_scaling_law
+from .figures.figure_rates import draw_learning_rates
+from .figures.figure_side import draw_leakage, draw_tokenizers
+from .figures.figure_style import PNG_DPI, RC
 from .runs_table import RunsTable, TableError, read_runs
+from .writing.commands import command
 
 FIT_AGAIN = "run python -m scaling.fit again"
 
@@ -104,10 +105,13 @@ FIGURES: dict[str, FigureSource] = {
         ),
     ),
     "learning_rates": _source("learning_rates.json", "make sweep", draw_learning_rates),
-    "context_use": _source("context_use.json", "evaluation.context_use", draw_context_use),
-    "context_length": _source("context_length.json", "evaluation.context_use", draw_context_length),
-    "leakage": _source("leakage.json", "evaluation.leakage", draw_leakage),
-    "tokenizers": _source("tokenizers.json", "evaluation.compare_tokenizers", draw_tokenizers),
+    "context_use": _source("context_use.json", "evaluation.loss.context_use", draw_context_use),
+    "context_length": _source(
+        "context_length.json", "evaluation.loss.context_use", draw_context_length
+    ),
+    "leakage": _source("leakage.json", "evaluation.loss.leakage", draw_leakage),
+    "tokenizers": _source("tokenizers.json", "evaluation.loss.compare_tokenizers", draw_tokenizers),
+    "corpus": _source("corpus.json", "make corpus", draw_corpus),
 }
 # fits.json without a law in N and D has no such figure
 MAY_BE_EMPTY = ("isoflop",)
@@ -140,11 +144,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return [png, svg]
 
 
-def draw_study(folder: Path) -> tuple[list[Path], list[str]]:
-    """All figures of a folder. Returns the files written, and a line for each that is left out."""
-    read_study(folder)  # without runs and fits it is no study
+def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Figures of a folder. Returns the files written, and a line for each that is left out."""
     written, left_out = [], []
-    for name in FIGURES:
+    for name in names:
         figure = draw_figure(name, folder)
         if isinstance(figure, str):
             left_out.append(figure)
@@ -163,8 +166,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", type=Path, help="folder with runs.csv, fits.json and more")
+    parser.add_argument("--only", nargs="+", choices=list(FIGURES), metavar="FIGURE")
     arguments = parser.parse_args(argv)
-    written, left_out = draw_study(arguments.study)
+    if not arguments.only:
+        read_study(arguments.study)  # without runs and fits it is no study
+    written, left_out = draw_figures(arguments.study, arguments.only or list(FIGURES))
     print("\n".join([*left_out, *(f"-> {path}" for path in written)]))
     return 0
 

@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from .costs import CostCurve
 from .counts import PEAK_FLOPS, usual_share
 from .families import FAMILIES
-from .fitted import FittedLaw
-from .frontier import best_log_loss, budget_range
-from .intervals import is_degenerate, percentile_interval
-from .laws import LAWS
+from .fitting.intervals import is_degenerate, percentile_interval
+from .laws.registry import LAWS
+from .predictions.costs import CostCurve
+from .predictions.fitted import FittedLaw
+from .predictions.frontier import best_log_loss, budget_range
 from .runs_table import TableError
-from .wording import quantity
+from .writing.wording import quantity
 
 # width and context of a middling model, whose estimated share of the peak stands for all of its
 # family; --mfu takes a measured one

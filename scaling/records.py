@@ -19,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .commands import command
 from .families import family_of
-from .files import write_atomically
+from .writing.commands import command
+from .writing.files import write_atomically
 
 # column of runs.csv -> path of the field in record.json
 TEXT_FIELDS = {

@@ -43,7 +43,7 @@ def chorale() -> bytes:
 
 @pytest.fixture(scope="session")
 def scored_runs(tmp_path_factory) -> Path:
-    """The folder of tiny trained runs and their data; see tests/scored_runs.py."""
+    """The folder of tiny trained runs and their data; see tests/helpers/scored_runs.py."""
     from scored_runs import train_runs  # imports what most tests do without
 
     folder = tmp_path_factory.mktemp("scored")

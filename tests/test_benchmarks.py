@@ -10,10 +10,10 @@ import pytest
 from measuring import measure
 
 from benchmarks import conversion, grammar_corpus, selection, tokens, training
-from data_prep.clean import clean_abc
-from data_prep.midi_to_abc import midi_to_abc
-from data_prep.tune import Voice, print_tune
-from data_prep.tune_parser import parse_tune
+from data_prep.dialect.tune import Voice, print_tune
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.selection.clean import clean_abc
 from training.config import load_config
 
 

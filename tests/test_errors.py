@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.drop_reasons import DropReason
-from data_prep.explain import explain
+from data_prep.storage.drop_reasons import DropReason
+from data_prep.storage.explain import explain
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")

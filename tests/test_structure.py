@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_prep.drop_reasons import DropReason
+from data_prep.storage.drop_reasons import DropReason
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")
@@ -20,27 +20,27 @@ ALLOWED = {
         "modeling",
         "scaling.counts",
         "scaling.families",
-        "scaling.files",
+        "scaling.writing.files",
         "scaling.fit_options",
     },
     "model_cards": {"modeling", "scaling.families"},
     "evaluation": {
         "data_prep",
         "modeling",
-        "training.blocks",
-        "training.data_files",
-        "training.validation",
-        "scaling.blocks",  # which fills the README
-        "scaling.commands",
+        "training.data.blocks",
+        "training.data.data_files",
+        "training.data.validation",
+        "scaling.reporting.blocks",  # which fills the README
+        "scaling.writing.commands",
         "scaling.families",
-        "scaling.files",
-        "scaling.markdown",
-        "scaling.wording",
+        "scaling.writing.files",
+        "scaling.writing.markdown",
+        "scaling.writing.wording",
     },
 }
 MODELING_MAY_IMPORT = {"torch", "transformers", *sys.stdlib_module_names}
 # Where data_prep is installed, the pipeline that travels to the Hub gives MIDI files as well.
-OPTIONAL_IMPORTS = {"pipeline_abc_music.py": "data_prep.abc_to_midi"}
+OPTIONAL_IMPORTS = {"pipeline_abc_music.py": "data_prep.dialect.abc_to_midi"}
 
 
 def imports(path: Path) -> list[str]:
@@ -83,7 +83,7 @@ def test_files_that_travel_to_the_hub_import_only_what_is_there():
 
 
 def test_facts_of_the_dialect_are_one_file_that_stands_twice():
-    source, twin = ROOT / "data_prep/notation.py", ROOT / "modeling/notation_abc.py"
+    source, twin = ROOT / "data_prep/dialect/notation.py", ROOT / "modeling/notation_abc.py"
     assert source.read_bytes() == twin.read_bytes(), f"cp {source} {twin}"
     assert {name.split(".")[0] for name in imports(source)} <= {
         "__future__",

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep import pipeline
 from evaluation import evaluate_model, model_report, report, tables
-from evaluation.sampling import read_samples
+from evaluation.samples.sampling import read_samples
 from scaling import fit, loss_curves, plots, records
 from train import train_one
 
@@ -146,6 +146,10 @@ def test_report_is_one_file_with_figures_numbers_and_tunes(study):
 
 def test_evaluating_again_samples_and_judges_nothing_anew(study, monkeypatch):
     monkeypatch.chdir(study.parent.parent)
-    monkeypatch.setattr("evaluation.sampling.sample_batches", lambda *_: pytest.fail("sampled"))
-    monkeypatch.setattr("evaluation.kept_verdicts.judge_texts", lambda *_: pytest.fail("judged"))
+    monkeypatch.setattr(
+        "evaluation.samples.sampling.sample_batches", lambda *_: pytest.fail("sampled")
+    )
+    monkeypatch.setattr(
+        "evaluation.judging.kept_verdicts.judge_texts", lambda *_: pytest.fail("judged")
+    )
     assert evaluate_model.main(["runs/tiny", "--n", "4"]) == 0

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments
 
 from .budget import RunPlan, accumulation_steps
-from .run_folder import RunFolder
+from .run.run_folder import RunFolder
 
 # of mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3

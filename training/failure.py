@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import modeling  # noqa: F401  (registers our own families)
 
-from .blocks import BlockOrder
-from .run_folder import RunFolder, write_atomically
-from .spikes import JudgedStep
+from .data.blocks import BlockOrder
+from .run.run_folder import RunFolder, write_atomically
+from .run.spikes import JudgedStep
 
 DEVICE_BATCH = 8  # blocks at once; more would need the memory of the machine that failed
 

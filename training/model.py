@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, set_
 import modeling
 from scaling.families import family_of
 
-from .blocks import TrainingData
+from .data.blocks import TrainingData
 from .pretrained import load_pretrained
 
 

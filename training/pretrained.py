@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling.families import family_of
 
-from .data_files import DataFiles
+from .data.data_files import DataFiles
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

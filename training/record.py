@@ -22,11 +22,11 @@ from scaling.counts import (
     train_flops_per_token,
 )
 
-from .blocks import TrainingData
-from .checkpoints import disk_full_in_one_line
+from .data.blocks import TrainingData
 from .model import count_layer_parameters, save_model
 from .pretrained import describe_origin, merge_adapter
-from .run_folder import RunFolder, write_atomically
+from .run.checkpoints import disk_full_in_one_line
+from .run.run_folder import RunFolder, write_atomically
 from .trainer import TrainingResult
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -105,7 +105,7 @@ def make_record(
 def code_digest(project: Path = PROJECT) -> str:
     """SHA-256 over the code that train.py imports from this project.
 
-    It is recorded and decides nothing. As `data_prep.code_identity` does, which training may not
+    It is recorded and decides nothing. As `data_prep.storage.code_identity` does, which training may not
     import, it leaves out docstrings, comments, annotations and imports, and does not depend on
     which module a definition stands in.
     """

@@ -12,10 +12,12 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 from transformers.integrations import TensorBoardCallback
 
 from .arguments import keep_freed_memory, training_arguments
-from .blocks import BlockOrder, TrainingData, order_blocks
-from .branches import find_trunk
 from .budget import RunPlan
-from .checkpoints import (
+from .data.blocks import BlockOrder, TrainingData, order_blocks
+from .data.validation import SongEvaluator, SongLoss
+from .failure import write_bundle
+from .run.branches import find_trunk
+from .run.checkpoints import (
     disk_full_in_one_line,
     keep_branch_points,
     newest_checkpoint,
@@ -24,11 +26,9 @@ from .checkpoints import (
     step_of,
     write_manifest,
 )
-from .failure import write_bundle
-from .progress import BranchPoints, RunLog, Seconds, StopOnSignal, Stopwatch, kept_lines
-from .run_folder import RunFolder, is_main_process, write_atomically
-from .spikes import JudgedStep, SpikeError, SpikeRule
-from .validation import SongEvaluator, SongLoss
+from .run.progress import BranchPoints, RunLog, Seconds, StopOnSignal, Stopwatch, kept_lines
+from .run.run_folder import RunFolder, is_main_process, write_atomically
+from .run.spikes import JudgedStep, SpikeError, SpikeRule
 
 logger = logging.getLogger(__name__)
 

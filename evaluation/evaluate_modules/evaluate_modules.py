@@ -21,11 +21,11 @@ from typing import Any
 import datasets
 import evaluate
 
-from evaluation.distance import compare_sets
-from evaluation.judges import judge_all
-from evaluation.memorisation import TrainingIndex, memorisation
+from evaluation.judging.judges import judge_all
 from evaluation.metrics import judged_scores, summarise, validity
-from evaluation.music_statistics import describe_tunes
+from evaluation.music.distance import compare_sets
+from evaluation.music.memorisation import TrainingIndex, memorisation
+from evaluation.music.music_statistics import describe_tunes
 
 OF_THE_MUSIC = ("playable", "bar_perfect", "bar_accuracy", "tie_ok", "own_reader")
 

@@ -1,0 +1,1 @@
+"""Where music comes from: folders, archives, tables, the Hub, bundled and downloaded."""

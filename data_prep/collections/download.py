@@ -1,0 +1,297 @@
+"""Fetches a collection over HTTP or from the Hub; a broken download goes on where it broke.
+
+Over HTTP: the bytes so far lie in `<target>.part`, and `<target>.part.json` says of which file they
+are: the rest is only added if the server still has that very file, else it is fetched from the
+start. From the Hub: its own library does this, file by file.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import http.client
+import json
+import logging
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ..midi_to_abc.midi_file import MIDI_SUFFIXES
+from ..storage.stages import write_json
+from .archives import ARCHIVE_SUFFIXES
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import HfUri
+
+logger = logging.getLogger(__name__)
+
+# The Lakh MIDI dataset. Source: C. Raffel, "Learning-Based Methods for Comparing Sequences", 2016.
+LAKH_FILES = {"lmd_full": "lmd_full.tar.gz", "lmd_matched": "lmd_matched.tar.gz"}
+LAKH_URL = "http://hog.ee.columbia.edu/craffel/lmd"
+LAKH_URL_VARIABLE = "LMD_URL"  # the environment may name a mirror
+
+HUB_PREFIX = "hf://"
+
+TRIES_WITHOUT_PROGRESS = 5
+_STEP_BYTES = 1 << 18
+_STALL_SECONDS = 60
+_RANGE_REFUSED = 416
+
+
+class DownloadError(ValueError):
+    """A file that cannot be fetched."""
+
+
+def lakh_url(name: str) -> str:
+    """Returns where a file of `LAKH_FILES` is fetched from."""
+    return f"{os.environ.get(LAKH_URL_VARIABLE, LAKH_URL).rstrip('/')}/{LAKH_FILES[name]}"
+
+
+def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
+    """Fetches a file, unless it is there; shows the progress, the size and the digests.
+
+    Args:
+        url: Of the file.
+        target: Where it goes; it appears when it is whole.
+        wait_seconds: Before a try after one that broke off; doubled each time without progress.
+
+    Returns:
+        The target.
+
+    Raises:
+        DownloadError: If it cannot be fetched. What came is kept for the next call.
+    """
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(target.name + ".part")
+    logger.info("%s -> %s", url, target)
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _fetch_rest(url, part)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            _raise_if_final(error, url)
+            failures = 1 if _size(part) > before else failures + 1
+            if failures >= TRIES_WITHOUT_PROGRESS:
+                raise DownloadError(
+                    f"{url}: {_text(error)}; {_size(part):,} bytes are kept, repeat the command to "
+                    "go on"
+                ) from error
+            time.sleep(wait_seconds * 2 ** (failures - 1))
+    part.replace(target)
+    _state_of(part).unlink(missing_ok=True)
+    _show_digests(target)
+    return target
+
+
+def _raise_if_final(error: Exception, url: str) -> None:
+    """Raises what another try does not help against: a missing file, a full disk."""
+    if isinstance(error, urllib.error.HTTPError):
+        if error.code < 500 and error.code != _RANGE_REFUSED:
+            raise DownloadError(f"{url}: {error}") from error
+    elif isinstance(error, OSError) and error.filename is not None:
+        raise error
+    elif isinstance(error, _LocalError):
+        raise error.cause
+
+
+class _LocalError(OSError):
+    """Writing failed, not reading."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+def _fetch_rest(url: str, part: Path) -> None:
+    """Fetches what is missing of a file.
+
+    Raises:
+        OSError: If the connection broke, or the server or the disk fails.
+        http.client.HTTPException: Likewise.
+    """
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
+    state, have = _read_state(part), _size(part)
+    if have and state.get("validator"):
+        request.add_header("Range", f"bytes={have}-")
+        request.add_header("If-Range", state["validator"])
+    try:
+        response = urllib.request.urlopen(request, timeout=_STALL_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == _RANGE_REFUSED:  # of all bytes, or of a file that is shorter now
+            if have == state.get("size"):
+                return
+            part.unlink(missing_ok=True)
+        raise
+    with response:
+        if response.status != http.client.PARTIAL_CONTENT:
+            have = 0
+        length = response.headers.get("Content-Length")
+        size = have + int(length) if length else None
+        # A weak tag does not promise the same bytes.
+        tag = response.headers.get("ETag", "")
+        validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")
+        if not have:  # before the state says otherwise of them
+            part.unlink(missing_ok=True)
+        write_json(_state_of(part), {"url": url, "size": size, "validator": validator})
+        _append(response, part, have, size)
+    if size is not None and _size(part) != size:
+        raise ConnectionError(f"broke off after {_size(part):,} of {size:,} bytes")
+
+
+def _append(response: http.client.HTTPResponse, part: Path, have: int, size: int | None) -> None:
+    with (
+        part.open("r+b" if have else "wb") as file,
+        tqdm(
+            desc="download", total=size, initial=have, unit="B", unit_scale=True, unit_divisor=1024
+        ) as progress,
+    ):
+        file.seek(have)
+        while step := response.read(_STEP_BYTES):
+            try:
+                file.write(step)
+                file.flush()  # what came before a kill counts
+            except OSError as error:
+                raise _LocalError(error) from error
+            progress.update(len(step))
+
+
+def _state_of(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _read_state(part: Path) -> dict[str, object]:
+    try:
+        return json.loads(_state_of(part).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _show_digests(path: Path) -> None:
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while step := file.read(_STEP_BYTES):
+            sha256.update(step)
+            md5.update(step)
+    logger.info(
+        "%s: %s bytes, sha256 %s, md5 %s",
+        path,
+        f"{path.stat().st_size:,}",
+        sha256.hexdigest(),
+        md5.hexdigest(),
+    )
+
+
+# ---------------------------------------------------------------- the Hub
+
+
+def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
+    """Fetches the music of a dataset on the Hub: MIDI files, archives and tables.
+
+    The library of the Hub takes the token (`hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE from
+    its own settings. What was fetched of a commit is not fetched again.
+
+    Args:
+        uri: `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`, the path of a folder or
+            file; the default branch without a revision.
+        downloads: The folder that gets `<user>--<name>/<commit>/`. The path names the commit, so
+            that whoever records the path records the revision, and files of two never mix.
+
+    Returns:
+        The folder or file inside, and the dataset's name.
+
+    Raises:
+        DownloadError: If it cannot be fetched whole. What came is kept for the next call.
+        OSError: If the disk fails.
+    """
+    import huggingface_hub  # here, because it takes its time, and few sources need it
+    from huggingface_hub.errors import HTTPError, RevisionResolutionError
+
+    place = _dataset_place(uri)
+    try:
+        revision = huggingface_hub.HfApi().resolve_revision(
+            place.id, repo_type="dataset", revision=place.revision
+        )
+        folder = downloads / place.id.replace("/", "--") / revision.resolved
+        logger.info("%s -> %s", uri, folder)
+        # By the commit, not its branch: for a branch, the library would take a folder that is
+        # there for whole when the Hub does not answer.
+        huggingface_hub.snapshot_download(
+            place.id,
+            repo_type="dataset",
+            revision=revision.resolved,
+            local_dir=folder,
+            allow_patterns=_music_patterns(place.path_in_repo),
+        )
+    except (HTTPError, RevisionResolutionError, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DownloadError(f"{uri}: {_hub_reason(error)}") from error
+    path = folder / place.path_in_repo
+    if not path.exists():
+        raise DownloadError(
+            f"{uri}: commit {revision.resolved} has no such file, nor a folder with files ending "
+            f"in {' '.join((*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES))}; check the path inside"
+        )
+    return path, place.id.split("/")[-1]
+
+
+def _dataset_place(uri: str) -> HfUri:
+    from huggingface_hub.utils import parse_hf_uri
+
+    expected = f"expected {HUB_PREFIX}datasets/<user>/<name>[@<revision>][/<path inside>]"
+    try:
+        place = parse_hf_uri(uri)
+    except ValueError as error:
+        raise DownloadError(f"{uri} names no dataset; {expected}") from error
+    if place.type != "dataset" or ".." in place.path_in_repo.split("/"):
+        raise DownloadError(f"{uri} names no place in a dataset; {expected}")
+    return place
+
+
+def _music_patterns(inside: str) -> list[str]:
+    """Returns wildcards for what a source can read; those of the Hub mind upper and lower case."""
+    kinds = [
+        "*" + "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in suffix)
+        for suffix in (*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES)
+    ]
+    if not inside:
+        return kinds
+    start = glob.escape(inside)
+    return [start, *(f"{start}/{kind}" for kind in kinds)]
+
+
+def _hub_reason(error: Exception) -> str:
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return (
+            "its owners grant access on request; ask for it on the dataset's page, then log in "
+            "with `hf auth login`"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "no such dataset, or a private one; check the name, or log in with `hf auth login`"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such revision; expected a branch, a tag or the 40 digits of a commit"
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it"
+    # Without what follows the ? of an address: it may hold a signature that opens the file.
+    text = re.sub(r"\?\S+", "", _text(error).splitlines()[0])
+    return f"{text}; what came is kept, repeat the command to go on"

@@ -1,0 +1,227 @@
+"""Where MIDI files come from: folders, archives, tables, the Hub, Lakh, or music21's own.
+
+    open_source("music.zip", Path("data")).members()
+
+A folder's archives and tables are read, too, one level deep.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..midi_to_abc.midi_file import MIDI_SUFFIXES
+from .archives import (
+    ARCHIVE_SUFFIXES,
+    READ_ERRORS,
+    TAR_SUFFIXES,
+    Content,
+    Member,
+    NoMidiColumnError,
+    ParquetMembers,
+    SourceError,
+    TarMembers,
+    ZipMembers,
+    is_midi,
+    is_tar,
+    read_file,
+)
+from .download import HUB_PREFIX, LAKH_FILES, download, fetch_dataset, lakh_url
+
+logger = logging.getLogger(__name__)
+
+BUNDLED = ("music21", "music21_with_essen")
+RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
+_KINDS = "folder, .zip, .tar.gz or .parquet"
+_NAMED_TABLES = 3  # of those passed over
+
+
+@dataclass(frozen=True)
+class Source:
+    """A collection of MIDI files.
+
+    Attributes:
+        path: A folder, .zip, .tar.gz, .tgz, .tar or .parquet.
+        name: Short name: the dataset's folder under data/.
+    """
+
+    path: Path
+    name: str
+
+    def members(self) -> list[Member]:
+        """Returns the MIDI files inside, in the order in which `read` yields them.
+
+        They are sorted by name; those of a .tar and the rows of a table stay as they stand there.
+
+        Raises:
+            SourceError: If the source, or an archive in it, cannot be read, or if it holds none.
+                A table without MIDI is an error by itself; in a folder it is passed over, with
+                a warning: datasets have tables of metadata beside the music.
+        """
+        members = list(self._folder_members() if self.path.is_dir() else _list(self.path))
+        if not members:
+            expected = " ".join(MIDI_SUFFIXES)
+            raise SourceError(
+                f"{self.path} holds no MIDI file, expected names ending in {expected}"
+            )
+        return members
+
+    def read(self, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
+        """Yields the bytes of members, which stand in the order of `members()`.
+
+        A member that cannot be read (damaged, encrypted, too large) yields its `MidiError`: one bad
+        file does not end a collection.
+
+        Raises:
+            SourceError: If an archive changed since `members()`.
+        """
+        if not self.path.is_dir():
+            yield from _read(self.path, members)
+            return
+        for archive, group in itertools.groupby(members, key=lambda member: member.archive):
+            if archive:
+                yield from _read(self._inside(archive), group)
+                continue
+            for member in group:
+                path = self._inside(member.name)
+                yield member, read_file(partial(_open_regular, path))
+
+    def _inside(self, name: str) -> Path:
+        return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+    def _folder_members(self) -> Iterator[Member]:
+        without_midi = []
+        for name in sorted(self._walk()):
+            path = self._inside(name)
+            if is_midi(name):
+                yield Member(name, _stamp(path))
+                continue
+            try:
+                for member in _list(path):
+                    yield replace(member, name=f"{name}/{member.name}", archive=name)
+            except NoMidiColumnError:
+                without_midi.append(name)
+        if without_midi:
+            names = ", ".join(without_midi[:_NAMED_TABLES])
+            more = len(without_midi) - _NAMED_TABLES
+            tail = f" and {more:,} more" if more > 0 else ""
+            logger.warning("%s: no MIDI in these tables, passed over: %s%s", self.path, names, tail)
+
+    def _walk(self) -> Iterator[str]:
+        """Yields names of MIDI files, archives and tables: as UTF-8, whatever the locale says."""
+
+        def refuse(error: OSError) -> None:
+            raise SourceError(f"{self.path} cannot be read: {error}")
+
+        top = os.fsencode(self.path)
+        for folder, _, files in os.walk(top, onerror=refuse):
+            for file in files:
+                name = os.path.relpath(os.path.join(folder, file), top)
+                text = name.replace(os.fsencode(os.sep), b"/").decode("utf-8", "surrogateescape")
+                if is_midi(text) or _is_archive(text):
+                    yield text
+
+
+def _is_archive(name: str) -> bool:
+    hidden = name.rsplit("/", 1)[-1].startswith("._")
+    return name.lower().endswith(ARCHIVE_SUFFIXES) and not hidden
+
+
+def _stamp(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:  # a link that leads nowhere: a row, once it is read
+        return "unreadable"
+    return f"{state.st_size}-{state.st_mtime_ns}"
+
+
+def _open_regular(path: Path) -> object:
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise OSError("a pipe or device, expected a file")
+    return path.open("rb")
+
+
+def _reader(path: Path) -> ZipMembers | TarMembers | ParquetMembers:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return ParquetMembers(path)
+    # Names first: a .tar whose last member is a .zip looks like both.
+    if name.endswith(TAR_SUFFIXES):
+        return TarMembers(path)
+    if name.endswith(".zip") or zipfile.is_zipfile(path):
+        return ZipMembers(path)
+    if is_tar(path):
+        return TarMembers(path)
+    raise SourceError(f"{path} is no {_KINDS}")
+
+
+def _list(path: Path) -> Iterator[Member]:
+    """Lists an archive, wholly readable or not at all."""
+    try:
+        yield from _reader(path).members()
+    except SourceError:
+        raise
+    except READ_ERRORS as error:
+        text = " ".join(str(error).split())
+        raise SourceError(
+            f"{path} cannot be read: damaged or cut off ({text}); nothing of it was converted, "
+            "fetch it again"
+        ) from error
+
+
+def _read(path: Path, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
+    ours, theirs = itertools.tee(members)
+    try:
+        yield from zip(ours, _reader(path).read(theirs), strict=True)
+    except SourceError:
+        raise
+    except READ_ERRORS as error:
+        raise SourceError(f"{path} changed while it was read ({error})") from error
+
+
+def open_source(source: str, data_root: Path, name: str | None = None) -> Source:
+    """Finds a source by path, or a collection by name; one that is not there is fetched.
+
+    Args:
+        source: A path, one of `BUNDLED`, one of `download.LAKH_FILES`, or a dataset of the Hub:
+            `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`.
+        data_root: The folder `data/`, where collections are kept once fetched.
+        name: The dataset's name; by default that of the file, folder or dataset.
+
+    Raises:
+        SourceError: If there is no such source.
+        DownloadError: If a collection cannot be fetched.
+    """
+    if source in BUNDLED:
+        from .bundled import collect  # here, because music21 takes a second to import
+
+        return Source(collect(source, data_root), name or source)
+    if source.startswith(HUB_PREFIX):
+        path, dataset = fetch_dataset(source, data_root / "downloads")
+        return Source(path, _free_name(source, name or dataset))
+    path = Path(source)
+    if source in LAKH_FILES and not path.exists():
+        target = data_root / "downloads" / LAKH_FILES[source]
+        return Source(download(lakh_url(source), target), name or source)
+    if not path.exists():
+        names = ", ".join([*BUNDLED, *LAKH_FILES, f"{HUB_PREFIX}datasets/<user>/<name>"])
+        raise SourceError(f"{source} does not exist; expected a {_KINDS}, or one of {names}")
+    stem = name or path.resolve().name
+    for suffix in ARCHIVE_SUFFIXES[::-1]:
+        stem = stem.removesuffix(suffix)
+    return Source(path, _free_name(source, stem) or "midi")
+
+
+def _free_name(source: str, name: str) -> str:
+    if name in RESERVED:
+        raise SourceError(
+            f"{source} would become the dataset {name!r}, a name that is taken; rename it, or give "
+            'another one: make data ... ARGS="--dataset <name>"'
+        )
+    return name

@@ -1,0 +1,1 @@
+"""One ABC tune of our dialect: read, print, re-lay; DIALECT.md says what it is."""

@@ -1,0 +1,1 @@
+"""One MIDI file to one tune: events, grid, voices."""

@@ -1,0 +1,285 @@
+"""Stage 1: MIDI bytes -> ABC text of our dialect, or the reason why not.
+
+Every track becomes one part; notes of a part that overlap without sharing their ends become extra
+voices. Bar lines follow the time signatures; tempo is kept bar by bar, with the error fed back so
+that it never adds up. Text that is played by `abc_to_midi` is converted to itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from symusic.core import ScoreTick, TrackTick
+
+from ..dialect.bar_writer import BarWriter
+from ..dialect.notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
+from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, print_tune
+from ..storage.drop_reasons import DropReason
+from .merge_voices import merge_voices
+from .midi_file import LIMITS, Limits, MidiError, load_score
+from .quantize import choose_grids, find_phase
+from .timeline import BarGrid, bar_tempos
+from .voices import Voices, split_voices
+
+_CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
+_CHARS_OF_A_REST = 3  # z4|
+# Of the chords of a part, that an extra voice must have; more where abc2midi runs out of voices.
+_LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
+_MANY_VOICES = 30
+_DRUMS = -1  # in place of a program
+
+
+def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -> str:
+    """Converts a MIDI file to one ABC tune.
+
+    Args:
+        midi: The bytes of a Standard MIDI File.
+        layout: One of `tune.LAYOUTS`.
+        limits: Where to refuse.
+
+    Raises:
+        MidiError: With the reason not to convert it.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
+    abc = print_tune(midi_to_tune(midi, limits=limits), layout)
+    check_chars(len(abc), len(midi), limits)
+    return abc
+
+
+def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
+    """Converts a MIDI file to a `Tune`; see `midi_to_abc`."""
+    score = load_score(midi, limits)
+    notes = _Notes.of(score)
+    end = notes.ends.max() + TICKS_PER_QUARTER
+    check = partial(check_chars, n_bytes=len(midi), limits=limits)
+    voices, grid = _quantize(notes, BarGrid.of(score, end, limits), check)
+    if not grid.counts_bars():
+        voices, grid = _quantize(notes, BarGrid.common_time(end), check)
+    tempos = bar_tempos(score, grid.starts, limits)
+    n_voices, n_bars = len(voices.parts), len(grid.meters)
+    if n_voices > limits.voices:
+        raise MidiError(DropReason.TOO_MANY_VOICES, f"{n_voices:,} voices, limit {limits.voices:,}")
+    check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
+
+    programs = notes.programs[voices.parts].tolist()
+    key = KEY_NAMES[_best_key(voices, notes.programs)]
+    lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
+    written = [Voice(None if p == _DRUMS else p, channel, bars) for p, channel, bars in lines]
+    meters, pickup = _meter_changes(grid.meters)
+    return Tune(key, meters, tempos, written, pickup)
+
+
+def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
+    """Returns bar -> metre from there on, and the ticks of a first bar that is a pick-up."""
+    pickup = None
+    if len(meters) > 1 and meters[0].ticks < meters[1].ticks:
+        pickup, meters = meters[0].ticks, [meters[1], *meters[1:]]
+    changes = (bar for bar, meter in enumerate(meters) if meter != meters[bar - 1])
+    return {bar: meters[bar] for bar in (0, *changes)}, pickup
+
+
+def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
+    """Raises `MidiError` where text of so many characters is too much for a file of that size."""
+    if n_chars > limits.chars:
+        message = f"{n_chars:,} characters, limit {limits.chars:,}"
+        raise MidiError(DropReason.TOO_MANY_CHARS, message)
+    most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
+    if n_chars > most:
+        message = f"{n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
+        raise MidiError(DropReason.TOO_MUCH_EXPANSION, message)
+
+
+@dataclass
+class _Notes:
+    """All notes of a file, by part, then onset.
+
+    Attributes:
+        programs: (parts,) General MIDI program; `_DRUMS` for drums.
+        parts: (n,) part of each note.
+        onsets: (n,) ticks, as played.
+        ends: (n,) ticks, as played.
+        pitches: (n,) MIDI pitches.
+    """
+
+    programs: np.ndarray
+    parts: np.ndarray
+    onsets: np.ndarray
+    ends: np.ndarray
+    pitches: np.ndarray
+
+    @classmethod
+    def of(cls, score: ScoreTick) -> _Notes:
+        tracks = [track for track in score.tracks if len(track.notes)]
+        arrays = [track.notes.numpy() for track in tracks]
+        time, duration, pitches = (
+            np.concatenate([a[name] for a in arrays]).astype(np.int64)
+            for name in ("time", "duration", "pitch")
+        )
+        programs, part_of_track = _parts(tracks)
+        parts = np.repeat(part_of_track, [len(a["time"]) for a in arrays])
+        if time.min() < 0 or duration.min() < 0:
+            raise MidiError(DropReason.UNREADABLE, "times beyond what MIDI files can hold")
+        order = np.lexsort((time, parts))
+        scale = TICKS_PER_QUARTER / score.tpq
+        return cls(
+            programs=np.array(programs),
+            parts=parts[order],
+            onsets=(time * scale)[order],
+            ends=((time + duration) * scale)[order],
+            pitches=(pitches & 127)[order],
+        )
+
+
+def _quantize(notes: _Notes, grid: BarGrid, check: Callable[[int], None]) -> tuple[Voices, BarGrid]:
+    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too.
+
+    Args:
+        notes: All notes of the file.
+        grid: Bars and beats.
+        check: Is told how many characters the text has at the least, and raises `MidiError` if they
+            are too many.
+    """
+    onsets = _snap(notes, grid)
+    if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
+        grid = grid.after(phase)
+        onsets = _snap(notes, grid)
+    is_drums = notes.programs == _DRUMS
+    for least_share in _LEAST_VOICE_SHARES:
+        voices = split_voices(
+            notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
+        )
+        check(_count_letters(voices, grid.starts))  # merging keeps them, and takes its time
+        voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
+        if len(voices.parts) <= _MANY_VOICES:
+            break
+    return voices, grid.cut(voices.end.max())
+
+
+def _count_letters(voices: Voices, starts: np.ndarray) -> int:
+    """Counts the notes that the text will name: those held over a bar line once in each bar."""
+    bar_lines = np.searchsorted(starts, voices.end, side="left") - np.searchsorted(
+        starts, voices.onset, side="right"
+    )
+    return int(((bar_lines + 1) * np.diff(voices.first_note)).sum())
+
+
+def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:
+    """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
+    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells)
+    return grids.snap(notes.parts, notes.onsets)
+
+
+def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
+    """Makes a part of each track, and one of all drums: the parts' programs, the tracks' parts."""
+    programs: list[int] = []
+    part_of_track: list[int] = []
+    for track in tracks:
+        if track.is_drum and _DRUMS in programs:
+            part_of_track.append(programs.index(_DRUMS))
+            continue
+        part_of_track.append(len(programs))
+        programs.append(_DRUMS if track.is_drum else track.program & 127)
+    return programs, part_of_track
+
+
+def _best_key(voices: Voices, programs: np.ndarray) -> int:
+    """Returns the sharps (-6 to 6) of the signature that needs the fewest accidentals."""
+    of_chord = programs[voices.parts][voices.voice] != _DRUMS
+    of_note = np.repeat(of_chord, np.diff(voices.first_note))
+    counts = np.bincount(voices.pitches[of_note] % 12, minlength=12)
+
+    def accidentals(sharps: int) -> int:
+        scale = [(7 * (sharps + step)) % 12 for step in range(-1, 6)]
+        return int(counts.sum() - counts[scale].sum())
+
+    return min(KEY_NAMES, key=lambda sharps: (accidentals(sharps), abs(sharps), -sharps))
+
+
+def _channels(programs: Sequence[int]) -> list[int | None]:
+    """Returns MIDI channels: 10 for drums; others where readers would run out: one a program."""
+    others = [program for program in programs if program != _DRUMS]
+    if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
+        return [10 if program == _DRUMS else None for program in programs]
+    number = {program: place for place, program in enumerate(dict.fromkeys(others))}
+    return [
+        10
+        if program == _DRUMS
+        else _CHANNELS_WITHOUT_DRUMS[number[program] % len(_CHANNELS_WITHOUT_DRUMS)]
+        for program in programs
+    ]
+
+
+def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
+    """Writes all voices: per voice its bars, "" for bars of rest."""
+    starts = grid.starts
+    chord, bar, rows = _cut_at_bar_lines(voices, starts)
+    sets, set_of_chord = _intern_chords(voices)
+    rows = np.column_stack([rows, set_of_chord[chord]])
+    voice = voices.voice[chord]
+    first = np.flatnonzero(np.append(True, (voice[1:] != voice[:-1]) | (bar[1:] != bar[:-1])))
+    out: list[list[str]] = [[""] * len(grid.meters) for _ in range(len(voices.parts))]
+    writer = BarWriter(key)
+    lengths = np.diff(starts)
+    known: dict[tuple[bytes, int], str] = {}  # bars repeat a lot
+    stops = np.append(first[1:], len(rows)).tolist()
+    places = zip(
+        first.tolist(),
+        stops,
+        voice[first].tolist(),
+        bar[first].tolist(),
+        lengths[bar[first]].tolist(),
+        strict=True,
+    )
+    for start, stop, number, place, ticks in places:
+        content = rows[start:stop]
+        bar_key = (content.tobytes(), ticks)
+        text = known.get(bar_key)
+        if text is None:
+            segments = [
+                Segment(begin, end, sets[chord_set], tied == 1)
+                for begin, end, tied, chord_set in content.tolist()
+            ]
+            text = known[bar_key] = writer.write(segments, ticks)
+        out[number][place] = text
+    return out
+
+
+def _cut_at_bar_lines(
+    voices: Voices, starts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts chords at bar lines.
+
+    Returns:
+        Of each piece the chord, the bar, and (start, end, tied) in ticks from the bar's start.
+    """
+    first_bar = np.searchsorted(starts, voices.onset, side="right") - 1
+    last_bar = np.searchsorted(starts, voices.end, side="left") - 1
+    pieces = last_bar - first_bar + 1
+    chord = np.repeat(np.arange(len(pieces)), pieces)
+    since = np.arange(len(chord)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    bar = first_bar[chord] + since
+    begin = np.maximum(voices.onset[chord], starts[bar]) - starts[bar]
+    end = np.minimum(voices.end[chord], starts[bar + 1]) - starts[bar]
+    return chord, bar, np.column_stack([begin, end, bar < last_bar[chord]])
+
+
+def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
+    """Numbers the sets of pitches: the sets, single pitches first; and (chords,) their numbers."""
+    sets: list[tuple[int, ...]] = [(pitch,) for pitch in range(128)]
+    numbers = voices.pitches[voices.first_note[:-1]].copy()
+    many = np.flatnonzero(np.diff(voices.first_note) > 1)
+    known: dict[tuple[int, ...], int] = {}
+    pitches, first = voices.pitches.tolist(), voices.first_note.tolist()
+    found = []
+    for chord in many.tolist():
+        pitch_set = tuple(pitches[first[chord] : first[chord + 1]])
+        if pitch_set not in known:
+            known[pitch_set] = len(sets)
+            sets.append(pitch_set)
+        found.append(known[pitch_set])
+    numbers[many] = found
+    return sets, numbers

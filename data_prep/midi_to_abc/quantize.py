@@ -1,0 +1,155 @@
+"""Onsets -> the grid of their beat: sixteenths, triplets, or twice as fine, part by part.
+
+Each half of a beat takes the grid that says its onsets best, or both take one triplet. A grid
+costs what its onsets are off, as if by chance (Gaussian, of `_SPREAD_TICKS`), and more the finer
+it is; so straight, swung and ornamented beats stand side by side. Onsets that lie exactly on a
+grid stay: what was converted before is converted to itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..dialect.notation import SHORTEST_TICKS, TICKS_PER_QUARTER
+from .timeline import EXACT_TICKS
+
+_HALF_BEAT = TICKS_PER_QUARTER // 2
+_TRIPLET = 16  # over the whole beat
+_SIXTEENTH = 12
+# Steps that divide half a beat, and what each costs; the order is that of preference.
+_HALF_STEPS = (_SIXTEENTH, 8, 6, 3)
+_COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 2.5, 6: 1.5, 3: 4.0}
+_SPREAD_TICKS = 1.5
+_COLLISION_COST = 3.0
+_EXACT_COST = 1e-6
+_PHASE_TOLERANCE_TICKS = 1.5
+_PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
+_PHASE_LEAD = 0.3  # ... and so much more than on the grid as it is
+_PHASE_ATTACKS = 8
+
+
+@dataclass
+class Grids:
+    """The steps chosen for beats that hold onsets; others have sixteenths.
+
+    Attributes:
+        cells: (beats + 1,) first tick of each beat of the piece.
+        keys: (n,) part * beats + beat, rising.
+        steps: (n, 2) ticks of the grid in each half of the beat.
+    """
+
+    cells: np.ndarray
+    keys: np.ndarray
+    steps: np.ndarray
+
+    def snap(self, parts: np.ndarray, times: np.ndarray, *, side: str = "right") -> np.ndarray:
+        """Draws times to the grid: (n,) whole ticks.
+
+        Args:
+            parts: (n,) part of each.
+            times: (n,) ticks.
+            side: `left` for releases: one on a beat belongs to the beat before it.
+        """
+        beat, offset, length = locate(self.cells, times, side)
+        steps = self.steps_at(parts, beat, offset)
+        return (self.cells[beat] + nearest_step(offset, steps, length)).astype(np.int64)
+
+    def steps_at(self, parts: np.ndarray, beat: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Returns the step of the grid at each place: (n,) ticks."""
+        key = parts * (len(self.cells) - 1) + beat
+        place = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
+        half = (offset >= _HALF_BEAT).astype(np.intp)
+        return np.where(self.keys[place] == key, self.steps[place, half], _SIXTEENTH)
+
+
+def locate(
+    cells: np.ndarray, times: np.ndarray, side: str = "right"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the beat of each time, the ticks into it, and the beat's length."""
+    beat = np.clip(np.searchsorted(cells, times, side=side) - 1, 0, len(cells) - 2)
+    return beat, times - cells[beat], cells[beat + 1] - cells[beat]
+
+
+def nearest_step(offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray) -> np.ndarray:
+    """Rounds ticks into a beat to multiples of a step, or to the end of the beat: (n,)."""
+    inside = np.minimum(np.round(offset / steps) * steps, length)
+    return np.where(length - offset < np.abs(inside - offset), length, inside)
+
+
+def choose_grids(
+    parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray, cells: np.ndarray
+) -> Grids:
+    """Chooses the grid of each beat of each part.
+
+    Args:
+        parts: (n,) part of each note; the notes are sorted by part, then onset.
+        onsets: (n,) ticks.
+        ends: (n,) ticks.
+        cells: (beats + 1,) first tick of each beat.
+    """
+    beat, offset, length = locate(cells, onsets)
+    key = parts * (len(cells) - 1) + beat
+    is_first = np.concatenate([[True], key[1:] != key[:-1]])
+    group = np.cumsum(is_first) - 1
+    n_groups = int(group[-1]) + 1
+    half = (offset >= _HALF_BEAT).astype(np.intp)
+    slot = 2 * group + half
+    follows = (
+        (parts[1:] == parts[:-1])
+        & (onsets[1:] - onsets[:-1] > 2)
+        & (ends[:-1] <= onsets[1:] + 1)  # one after the other, as a grace note and its main note
+    )
+
+    def cost(step: int) -> np.ndarray:
+        """What each half beat costs on a grid: (groups, 2)."""
+        snapped = np.round(offset / step) * step
+        error = np.abs(offset - snapped)
+        total = np.bincount(slot, error * error, 2 * n_groups) / (2 * _SPREAD_TICKS**2)
+        place = cells[beat] + snapped
+        collide = follows & (place[1:] == place[:-1])
+        total += _COLLISION_COST * (np.bincount(slot[:-1], collide, 2 * n_groups) > 0)
+        inexact = np.bincount(slot, error > EXACT_TICKS, 2 * n_groups)
+        penalty = np.where(inexact > 0, _COSTS[step], _EXACT_COST * _COSTS[step])
+        used = np.bincount(slot, minlength=2 * n_groups) > 0
+        return np.where(used, total + penalty, 0.0).reshape(n_groups, 2)
+
+    # A triplet fills its half of the beat, or the beat: both must be there in full.
+    room = length[is_first]
+    halves = np.stack([cost(step) for step in _HALF_STEPS])  # (steps, groups, 2)
+    eighth_triplet = _HALF_STEPS.index(8)
+    halves[eighth_triplet, room < _HALF_BEAT, 0] = np.inf
+    halves[eighth_triplet, room < TICKS_PER_QUARTER, 1] = np.inf
+    steps = np.array(_HALF_STEPS)[halves.argmin(0)]
+    triplet = cost(_TRIPLET)
+    whole = (triplet.sum(1) < halves.min(0).sum(1)) & (room == TICKS_PER_QUARTER)
+    steps[whole] = _TRIPLET
+    return Grids(cells, key[is_first], steps)
+
+
+def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
+    """Returns by how many ticks, in [0, 48), the beats of a file are late; 0 if they are not.
+
+    Some files were recorded, or aligned with audio, against a clock that did not start on a beat.
+    Their attacks stand on a grid, but not on that of the file.
+
+    Args:
+        onsets: (n,) ticks, of all parts.
+        cells: (beats + 1,) first tick of each beat.
+    """
+    _, offset, _ = locate(cells, np.unique(onsets))
+    if len(offset) < _PHASE_ATTACKS:
+        return 0
+
+    def share(phase: int, period: int) -> float:
+        away = np.abs((offset - phase + period / 2) % period - period / 2)
+        return float((away <= _PHASE_TOLERANCE_TICKS).mean())
+
+    shares = {phase: share(phase, _SIXTEENTH) for phase in range(0, _SIXTEENTH, SHORTEST_TICKS)}
+    best = max(shares, key=shares.__getitem__)
+    if shares[best] < max(_PHASE_SHARE, shares[0] + _PHASE_LEAD):
+        return 0
+    # Of the four sixteenths of a beat, the one that most attacks stand on is the beat.
+    beats = range(best, TICKS_PER_QUARTER, _SIXTEENTH)
+    return max(beats, key=lambda phase: share(phase, TICKS_PER_QUARTER))

@@ -1,0 +1,79 @@
+"""When notes end: what a composer would write, not when keys went up.
+
+A release near an attack is that attack; a gap too short for a rest is none; what is left goes to
+the grid of the attacks around it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..dialect.notation import TICKS_PER_UNIT
+from .quantize import Grids, choose_grids, locate, nearest_step
+
+_NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
+_NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
+# Chords of so many ticks end on multiples of so many, where nothing else says more.
+_LONG = ((60, 24), (192, 48))
+PART_STRIDE = 1 << 40  # more ticks than any piece has: parts stand apart on one axis
+
+
+def near_ticks(length: np.ndarray) -> np.ndarray:
+    """Returns how far the release of a note of this length may be moved: (n,) ticks."""
+    return np.clip(_NEAR_SHARE * length, *_NEAR_TICKS)
+
+
+def to_near_attacks(parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Moves each release to the nearest attack of its part, if that is near: (n,) ticks."""
+    attacks = parts * PART_STRIDE + onsets  # rising
+    releases = parts * PART_STRIDE + ends
+    place = np.searchsorted(attacks, releases)
+    best, distance = ends, near_ticks(ends - onsets)
+    for neighbour in (place - 1, place):
+        attack = attacks[np.clip(neighbour, 0, len(attacks) - 1)] - parts * PART_STRIDE
+        away = np.abs(attack - ends)
+        nearer = (attack > onsets) & (away < distance)
+        best, distance = np.where(nearer, attack, best), np.where(nearer, away, distance)
+    return best
+
+
+def written_ends(
+    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, cells: np.ndarray
+) -> np.ndarray:
+    """Draws the ends of chords to the grid of their own voice: (chords,) whole ticks.
+
+    A gap of less than a sixteenth before the next chord is how keys are released, not a rest that
+    a composer would write.
+    """
+    grids = choose_grids(voice, onset, end, cells)
+    beat, offset, length = locate(cells, onset)
+    shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
+    out = np.maximum(grids.snap(voice, end, side="left"), shortest)
+    out = _coarser_if_long(voice, onset, end, out, grids)
+    following = np.append(onset[1:], cells[-1])
+    following[np.flatnonzero(voice[1:] != voice[:-1])] = cells[-1]
+    is_last = np.append(voice[1:] != voice[:-1], True)
+    gap = following - out
+    held = (gap < TICKS_PER_UNIT) | (following - end < TICKS_PER_UNIT)
+    closes = np.where(is_last, gap < 0, held)
+    return np.where(closes, following, out)
+
+
+def _coarser_if_long(
+    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, drawn: np.ndarray, grids: Grids
+) -> np.ndarray:
+    """Draws the ends of long chords to eighths, or quarters, where their voice has no attacks.
+
+    Args:
+        voice: (chords,) voice of each.
+        onset: (chords,) ticks.
+        end: (chords,) ticks, as played.
+        drawn: (chords,) ticks, to the grid.
+        grids: Those of the voices.
+    """
+    for ticks, step in _LONG:
+        beat, offset, length = locate(grids.cells, end, side="left")
+        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT
+        coarse = (grids.cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
+        drawn = np.where(free & (drawn - onset >= ticks) & (coarse > onset), coarse, drawn)
+    return drawn

@@ -1,0 +1,179 @@
+"""Where bars, beats and seconds lie in a MIDI file: its time signatures and tempos, on our grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from symusic.core import ScoreTick
+
+from ..dialect.notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
+from ..dialect.tune import Meter
+from ..storage.drop_reasons import DropReason
+from .midi_file import Limits, MidiError
+
+MAX_TEMPO_DRIFT_SECONDS = 0.015
+EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
+_COMMON_TIME = Meter(4, 4)
+_MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
+# Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
+_SLOWEST, _FASTEST = 15, 96_000
+
+
+@dataclass
+class BarGrid:
+    """Bars and beats in our ticks.
+
+    Attributes:
+        starts: (bars + 1,) first tick of each bar, and the end of the last.
+        meters: Metre of each bar.
+        cells: (beats + 1,) first tick of each beat, counted in quarters from each bar's start.
+    """
+
+    starts: np.ndarray
+    meters: list[Meter]
+    cells: np.ndarray
+
+    @classmethod
+    def of(cls, score: ScoreTick, end: float, limits: Limits) -> BarGrid:
+        """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
+        changes = _meter_changes(score)
+        changes = [change for change in changes if change[0] <= end]
+        spans: list[tuple[int, Meter, int]] = []  # first tick, metre, bars
+        stops = [start for start, _ in changes[1:]]
+        for (start, meter), stop in zip(changes, stops, strict=False):
+            full, rest = divmod(stop - start, meter.ticks)
+            spans.append((start, meter, full))
+            spans += _cut_bar(stop - rest, rest)
+        start, meter = changes[-1]
+        spans.append((start, meter, int((end - start) // meter.ticks) + 1))
+        n_bars = sum(n for _, _, n in spans)
+        if n_bars > limits.bars:
+            raise MidiError(DropReason.TOO_MANY_BARS, f"{n_bars:,} bars, limit {limits.bars:,}")
+        starts, cells, meters = [], [], []
+        for start, meter, n in spans:
+            bars = start + meter.ticks * np.arange(n)
+            starts.append(bars)
+            beats = np.arange(0, meter.ticks, TICKS_PER_QUARTER)
+            cells.append((bars[:, None] + beats).ravel())
+            meters += [meter] * n
+        stop = [spans[-1][0] + spans[-1][1].ticks * spans[-1][2]]
+        return cls(np.concatenate([*starts, stop]), meters, np.concatenate([*cells, stop]))
+
+    @classmethod
+    def common_time(cls, end: float) -> BarGrid:
+        """Lays bars of 4/4 beyond tick `end`."""
+        n_bars = int(end // _COMMON_TIME.ticks) + 1
+        starts = np.arange(n_bars + 1) * _COMMON_TIME.ticks
+        return cls(starts, [_COMMON_TIME] * n_bars, np.arange(0, starts[-1] + 1, TICKS_PER_QUARTER))
+
+    def counts_bars(self) -> bool:
+        """Whether there is more than bars of one beat, as files have that know no bars."""
+        beat = self.meters[0]
+        return any(meter != beat or meter.numerator > 1 for meter in self.meters) or (
+            beat.ticks > TICKS_PER_QUARTER
+        )
+
+    def after(self, phase: int) -> BarGrid:
+        """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
+        meter = Meter.of_ticks(phase)
+        starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
+        return BarGrid(starts, [meter, *self.meters], cells)
+
+    def cut(self, end: int) -> BarGrid:
+        """Returns the bars that are needed up to tick `end`."""
+        n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
+        starts, meters = self.starts[: n_bars + 1], self.meters[:n_bars]
+        return BarGrid(starts, meters, self.cells[self.cells <= starts[-1]])
+
+
+def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
+    """Returns (tick, metre) of each change, the first at tick 0."""
+    signs = score.time_signatures.numpy()
+    numerators, denominators = signs["numerator"], signs["denominator"]
+    legal = (numerators > 0) & np.isin(denominators, DENOMINATORS)
+    times = signs["time"][legal] * (TICKS_PER_QUARTER / score.tpq)
+    # A change a little off the beat means the beat; an exact one further off means what it says.
+    fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS
+    coarse = np.round(times / TICKS_PER_UNIT) * TICKS_PER_UNIT
+    ticks = np.where(np.abs(times - fine) <= EXACT_TICKS, fine, coarse).astype(np.int64)
+    order = np.argsort(ticks, kind="stable")
+    rows = zip(ticks[order], numerators[legal][order], denominators[legal][order], strict=True)
+    last_at = {0: (4, 4)} | {int(t): (int(n), int(d)) for t, n, d in rows if t >= 0}
+    merged: list[tuple[int, Meter]] = []
+    for tick, (numerator, denominator) in sorted(last_at.items()):
+        meter = Meter(numerator, denominator)
+        if not merged or merged[-1][1] != meter:
+            merged.append((tick, meter))
+    return merged
+
+
+def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
+    """Returns the bars that fill what a metre change leaves of a bar, as (tick, metre, bars)."""
+    if not ticks:
+        return []
+    if meter := Meter.of_ticks(ticks):
+        return [(start, meter, 1)]
+    full, rest = divmod(ticks, _COMMON_TIME.ticks)
+    return [(start, _COMMON_TIME, full), *_cut_bar(start + ticks - rest, rest)]
+
+
+def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int, Fraction]:
+    """Returns bar -> quarters a minute, in quarters of a beat, where it changes.
+
+    Inside a bar the mean tempo is taken. A tempo is kept until the bar lines would be more than
+    15 ms from where the file has them.
+
+    Args:
+        score: Where the tempos stand.
+        starts: (bars + 1,) as of `BarGrid`.
+        limits: For its seconds.
+    """
+    clock = _bar_seconds(score, starts)
+    quarters = np.diff(starts) / TICKS_PER_QUARTER
+    true = 240 * quarters / np.maximum(np.diff(clock), 1e-9)  # quarter beats a minute
+    out: dict[int, Fraction] = {}
+    current, written = 0, 0.0  # quarter beats a minute; seconds as the text plays them
+    rows = zip(quarters.tolist(), clock.tolist(), clock[1:].tolist(), true.tolist(), strict=False)
+    for bar, (length, start, end, tempo) in enumerate(rows):
+        nearest = round(tempo)
+        if abs(tempo - nearest) < 1e-5 and abs(written - start) < 1e-5:
+            best = _playable(nearest)  # in time, and can be said exactly
+        else:
+            choices = {_playable(int(tempo) + up) for up in (0, 1)}
+            drifts = {choice: abs(written + 240 * length / choice - end) for choice in choices}
+            in_time = drifts.get(current, np.inf) <= MAX_TEMPO_DRIFT_SECONDS
+            best = current if in_time else min(drifts, key=drifts.__getitem__)
+        if best != current:
+            current = best
+            out[bar] = Fraction(current, 4)
+        written += 240 * length / current
+    if written > limits.seconds:
+        message = f"{written:,.0f} seconds, limit {limits.seconds:,.0f}"
+        raise MidiError(DropReason.TOO_MANY_SECONDS, message)
+    return out
+
+
+def _bar_seconds(score: ScoreTick, starts: np.ndarray) -> np.ndarray:
+    """Returns the second at which each bar starts: (bars + 1,)."""
+    tempos = score.tempos.numpy()
+    legal = tempos["mspq"] > 0
+    order = np.argsort(tempos["time"][legal], kind="stable")
+    times = tempos["time"][legal][order] * (TICKS_PER_QUARTER / score.tpq)
+    # MIDI rounds a tempo to whole microseconds; 118.25 a minute is meant, and read back, exactly.
+    mspq = tempos["mspq"][legal][order].astype(np.float64)
+    meant = np.round(_MICROSECONDS / mspq)
+    mspq = np.where(np.round(_MICROSECONDS / meant) == mspq, _MICROSECONDS / meant, mspq)
+    times = np.concatenate([[-1.0], times])
+    spans = np.concatenate([[500_000.0], mspq]) / 1e6 / TICKS_PER_QUARTER
+    clock = np.concatenate([[0.0], np.cumsum(np.diff(times) * spans[:-1])])
+    place = np.searchsorted(times, starts, side="right") - 1
+    seconds = clock[place] + (starts - times[place]) * spans[place]
+    return seconds - seconds[0]
+
+
+def _playable(tempo: int) -> int:
+    """Returns the nearest tempo that MIDI's whole microseconds a quarter give back."""
+    tempo = min(max(tempo, _SLOWEST), _FASTEST)
+    return round(_MICROSECONDS / round(_MICROSECONDS / tempo))

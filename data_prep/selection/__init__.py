@@ -1,0 +1,1 @@
+"""What is kept: clean, filter, near-duplicate clusters, split."""

@@ -1,0 +1,1 @@
+"""Conversion over a collection: worker processes, limits, shards, resume."""

@@ -1,0 +1,115 @@
+"""Stage 1, one file: MIDI bytes -> a row of the output. This is what the worker processes run.
+
+Beside the text, a row holds what later losses are divided by. It is counted in the text of the
+bars, which repeat a lot, so that nothing has to be played.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import traceback
+from collections import Counter
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..dialect.notation import TICKS_PER_QUARTER
+from ..dialect.tune import Tune, instruments, print_tune
+from ..midi_to_abc.converter import check_chars, midi_to_tune
+from ..midi_to_abc.midi_file import LIMITS, MidiError
+from ..storage.drop_reasons import DropReason
+
+_CHORD = re.compile(r"\[([^\]]*)\][\d/]*(-?)|([A-Ga-g])[,'\d/]*(-?)")
+_LETTER = re.compile(r"[A-Ga-g]")
+
+
+def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
+    """Converts one file to a row; a failure is a row with its reason.
+
+    Args:
+        name: Its name in the collection.
+        midi: Its bytes.
+        layout: One of `tune.LAYOUTS`.
+    """
+    row = empty_row(name, midi)
+    try:
+        tune = midi_to_tune(midi)
+        abc = print_tune(tune, layout)
+        check_chars(len(abc), len(midi), LIMITS)  # as `midi_to_abc` does
+    except MidiError as error:
+        return failed(row, error.reason, str(error))
+    except MemoryError:  # tried again alone, see convert_pool.py
+        raise
+    except Exception as error:  # a fault of the converter costs this file, and is counted
+        return failed(row, DropReason.CRASH, _where(error))
+    return row | {"abc": abc, **count(tune)}
+
+
+def empty_row(name: str, midi: bytes | None) -> dict[str, Any]:
+    """Returns the row of a file of which nothing is known but its name, and its bytes if any."""
+    return {
+        "digest": hashlib.sha256(midi).hexdigest() if midi is not None else "",
+        "path": printable(name),
+        "abc": None,
+        "drop_reason": None,
+        "message": None,
+    }
+
+
+def failed(row: dict[str, Any], reason: DropReason, message: str) -> dict[str, Any]:
+    """Returns the row of a file that was not converted."""
+    return row | {"drop_reason": reason, "message": printable(message)}
+
+
+def printable(name: str) -> str:
+    """Returns a file's name as text; bytes that are no UTF-8 are replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def count(tune: Tune) -> dict[str, Any]:
+    """Counts what losses are divided by, as `clean.measured` does for text.
+
+    Args:
+        tune: Of the converter: all its bars are full, and ties lead to the same pitches.
+
+    Returns:
+        `n_notes` (note onsets; each note of a chord counts), `n_bars` (bars summed over the
+        voices), `n_seconds` (by the tempo map), and what `tune.instruments` tells.
+    """
+    bars = Counter(bar for voice in tune.voices for bar in voice.bars)
+    return {
+        "n_notes": sum(times * _notes_of_bar(bar) for bar, times in bars.items()),
+        "n_bars": tune.n_bars * len(tune.voices),
+        "n_seconds": _seconds(tune),
+        **instruments(tune),
+    }
+
+
+def _notes_of_bar(bar: str) -> int:
+    """Counts the notes that end in a bar: of several that are tied, the last."""
+    n_notes = 0
+    for chord, chord_tie, note, tie in _CHORD.findall(bar):
+        if note:
+            n_notes += not tie
+        elif not chord_tie:
+            n_notes += len(_LETTER.findall(chord))
+    return n_notes
+
+
+def _seconds(tune: Tune) -> float:
+    ticks_at: Counter[Fraction] = Counter()  # tempo -> ticks that it holds for
+    tempo = tune.tempos[0]
+    for bar, ticks in enumerate(tune.bar_ticks()):
+        tempo = tune.tempos.get(bar, tempo)
+        ticks_at[tempo] += ticks
+    return float(
+        sum(Fraction(60 * ticks, TICKS_PER_QUARTER) / tempo for tempo, ticks in ticks_at.items())
+    )
+
+
+def _where(error: Exception) -> str:
+    """Returns an unexpected error in one line, with the file and line of its origin."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:200]
+    return f"{type(error).__name__}: {text} ({Path(last.filename).name}, line {last.lineno})"

@@ -1,0 +1,186 @@
+"""Worker processes that convert files in order, several a task, and outlive bad ones.
+
+Files of a task whose worker dies or takes too long are tried again alone, one after another, once
+the rest of their shard is done: what fails then is named. Only so much is read ahead that the
+workers are busy across the borders of shards.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from ..collections.archives import Content
+from ..midi_to_abc.midi_file import MidiError
+from ..storage.drop_reasons import DropReason
+from .convert_file import convert_file, empty_row, failed
+
+Row = dict[str, Any]
+File = tuple[str, Content]
+
+BATCH_FILES = 8  # a task; dispatching one costs a tenth of converting a file
+BATCH_BYTES = 4_000_000
+AHEAD_FILES = 256  # two shards
+AHEAD_BYTES = 64_000_000
+# A last resort: the limits of `midi_file.LIMITS` decide, and they do not depend on the machine.
+FILE_TIMEOUT_SECONDS = 60.0
+WORKER_BYTES = 2 << 30  # address space on top of what a worker has when it starts
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What is done to each file.
+
+    Attributes:
+        layout: One of `tune.LAYOUTS`.
+        timeout_seconds: For a task, and for a file that is tried again alone.
+        convert: (name, bytes, layout) -> row; a function that a new process can import.
+    """
+
+    layout: str = "bars"
+    timeout_seconds: float = FILE_TIMEOUT_SECONDS
+    convert: Callable[[str, bytes, str], Row] = convert_file
+
+
+@dataclass
+class _Batch:
+    shard: int
+    files: list[File] = field(default_factory=list)
+    n_bytes: int = 0
+    future: ProcessFuture | None = None
+
+    def add(self, file: File) -> None:
+        self.files.append(file)
+        self.n_bytes += len(file[1]) if isinstance(file[1], bytes) else 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.files) >= BATCH_FILES or self.n_bytes >= BATCH_BYTES
+
+
+class Converter:
+    """Converts files in a pool of worker processes."""
+
+    def __init__(self, pool: ProcessPool, conversion: Conversion) -> None:
+        self._pool, self._conversion = pool, conversion
+
+    def rows(
+        self, shards: Iterable[Iterable[File]], advance: Callable[[int], object]
+    ) -> Iterator[list[Row]]:
+        """Yields the rows of each shard, in the order of its files.
+
+        Args:
+            shards: Their files; they are read ahead, in order.
+            advance: Is told how many files more are done.
+        """
+        batches = self._scheduled(shards)
+        current, rows, again = 0, [], []
+        for batch in batches:
+            while batch.shard > current:
+                yield self._retried(rows, again, advance)
+                current, rows, again = current + 1, [], []
+            for file, row in zip(batch.files, self._result(batch), strict=True):
+                if row is None:
+                    again.append((len(rows), file))
+                rows.append(row)
+                advance(row is not None)
+        if rows:
+            yield self._retried(rows, again, advance)
+
+    def _scheduled(self, shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
+        """Yields batches in order; those ahead of the one yielded are in the workers' queue."""
+        ahead: deque[_Batch] = deque()
+        for batch in _batches(shards):
+            batch.future = self._schedule(batch.files)
+            ahead.append(batch)
+            while sum(len(b.files) for b in ahead) > AHEAD_FILES or (
+                len(ahead) > 1 and sum(b.n_bytes for b in ahead) > AHEAD_BYTES
+            ):
+                yield ahead.popleft()
+        yield from ahead
+
+    def _schedule(self, files: list[File]) -> ProcessFuture:
+        task = partial(_convert_batch, files, self._conversion)
+        return self._pool.schedule(task, timeout=self._conversion.timeout_seconds)
+
+    def _result(self, batch: _Batch) -> list[Row | None]:
+        """Returns the rows of a batch, or None for each of its files if it has to be retried."""
+        try:
+            return batch.future.result()
+        except (FutureTimeoutError, ProcessExpired, MemoryError):
+            return [None] * len(batch.files)
+
+    def _retried(
+        self,
+        rows: list[Row | None],
+        again: list[tuple[int, File]],
+        advance: Callable[[int], object],
+    ) -> list[Row]:
+        for place, file in again:
+            rows[place] = self._alone(file)
+            advance(1)
+        return rows
+
+    def _alone(self, file: File) -> Row:
+        row = row_before(file)
+        if row["drop_reason"]:  # it could not even be read, and is no cause of anything
+            return row
+        try:
+            return self._schedule([file]).result()[0]
+        except FutureTimeoutError:
+            seconds = self._conversion.timeout_seconds
+            return failed(row, DropReason.TIMEOUT, f"not done after {seconds:g} s")
+        except ProcessExpired as error:
+            return failed(row, DropReason.CRASH, f"the worker died with code {error.exitcode}")
+        except MemoryError:
+            return failed(row, DropReason.CRASH, f"more than {WORKER_BYTES >> 30} GiB of memory")
+
+
+def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
+    for number, files in enumerate(shards):
+        batch = _Batch(number)
+        for file in files:
+            batch.add(file)
+            if batch.is_full:
+                yield batch
+                batch = _Batch(number)
+        if batch.files:
+            yield batch
+
+
+def row_before(file: File) -> Row:
+    """Returns the row of a file that is not converted; with its reason, if it cannot be read."""
+    name, content = file
+    if isinstance(content, MidiError):
+        return failed(empty_row(name, None), content.reason, str(content))
+    return empty_row(name, content)
+
+
+def _convert_batch(files: list[File], conversion: Conversion) -> list[Row]:
+    """Converts the files of one task; runs in a worker."""
+    return [
+        conversion.convert(name, content, conversion.layout)
+        if isinstance(content, bytes)
+        else row_before((name, content))
+        for name, content in files
+    ]
+
+
+def bound_memory() -> None:
+    """Makes a worker that asks for too much fail by itself, before the machine stalls."""
+    if not sys.platform.startswith("linux"):  # elsewhere the limit is not kept, or not known
+        return
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = pages * resource.getpagesize() + WORKER_BYTES
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))

@@ -1,0 +1,167 @@
+"""The shards of a conversion: which there are to be, which are there, and how one is written.
+
+A shard's name, `part-<number>-<made>-<stamps>.parquet`, holds two digests. The first is of how its
+rows are made: source, layout, the converter's code and the names of the files. The second is of
+the files' sizes and times, and only says whether they are as they were: where it differs and the
+first does not, the files are read, and a shard of the same bytes is given its new name. Nothing is
+converted again because a collection was copied or touched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..collections.archives import Member
+from ..collections.sources import Source
+from ..storage.code_identity import code_digest
+from .convert_file import convert_file
+from .convert_pool import File, Row, row_before
+
+SHARD_FILES = 128  # what an interruption costs at most
+SCHEMA = pa.schema(
+    [
+        ("digest", pa.string()),  # sha256 of the bytes; "" if they could not be read
+        ("source", pa.string()),
+        ("path", pa.string()),
+        ("abc", pa.string()),
+        ("drop_reason", pa.string()),
+        ("message", pa.string()),
+        ("n_notes", pa.int64()),
+        ("n_bars", pa.int64()),
+        ("n_seconds", pa.float64()),
+        ("n_voices", pa.int32()),
+        ("programs", pa.list_(pa.int32())),
+        ("has_drums", pa.bool_()),
+    ]
+)
+# The second digest is missing in names that were given before there were two.
+_SHARD_NAME = re.compile(r"(part-\d{5,}-[0-9a-f]{12})(-[0-9a-f]{12})?\.(parquet|[0-9a-f]{8}\.part)")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the output, and what goes into it; it is done when it lies at its path."""
+
+    path: Path
+    source: Source
+    members: list[Member]
+
+    @property
+    def stem(self) -> str:
+        """Of its name, what does not depend on the times of files."""
+        return _SHARD_NAME.fullmatch(self.path.name)[1]
+
+
+def converter_code() -> str:
+    """Returns the digest of the code that decides what the rows of a shard say."""
+    return code_digest(convert_file, row_before, write_shard)
+
+
+def plan_shards(sources: Iterable[Source], folder: Path, layout: str) -> list[Shard]:
+    """Cuts each source into shards; a shard holds files of one source.
+
+    Raises:
+        SourceError: If a source cannot be read or is empty.
+    """
+    code = converter_code()
+    shards: list[Shard] = []
+    for source in sorted(set(sources), key=lambda source: (source.name, str(source.path))):
+        members = source.members()
+        for start in range(0, len(members), SHARD_FILES):
+            part = members[start : start + SHARD_FILES]
+            made = _digest([source.name, layout, code, *(member.name for member in part)])
+            stamps = _digest([member.stamp for member in part])
+            path = folder / f"part-{len(shards):05d}-{made}-{stamps}.parquet"
+            shards.append(Shard(path, source, part))
+    return shards
+
+
+def _digest(lines: list[str]) -> str:
+    text = "\n".join(lines).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:12]
+
+
+def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
+    """Removes shards of other inputs from a folder, and returns those that are still to be made.
+
+    Those of the same inputs under other file times stay, under their new name.
+
+    Raises:
+        SourceError: If a source changed since the plan.
+    """
+    wanted = {shard.path for shard in shards}
+    others = {
+        path: match[1]
+        for path in folder.iterdir()
+        if (match := _SHARD_NAME.fullmatch(path.name)) and path not in wanted
+    }
+    by_stem = {stem: path for path, stem in others.items() if path.suffix == ".parquet"}
+    missing = [shard for shard in shards if not shard.path.exists()]
+    again = [shard for shard in missing if shard.stem in by_stem]
+    for shard, files in zip(again, files_of(again), strict=True):
+        if _holds(by_stem[shard.stem], files):
+            by_stem[shard.stem].replace(shard.path)
+    for path in others:
+        path.unlink(missing_ok=True)
+    return [shard for shard in missing if not shard.path.exists()]
+
+
+def _holds(shard: Path, files: Iterable[File]) -> bool:
+    """Whether the rows of a shard are those of these files."""
+    found = [_content(row_before(file)) for file in files]  # to the end, also if it is not needed
+    try:
+        rows = pq.read_table(shard, columns=["digest", "drop_reason", "message"]).to_pylist()
+    except (pa.ArrowException, OSError):  # cut off or damaged: it is made again
+        return False
+    return [_content(row) for row in rows] == found
+
+
+def _content(row: Row) -> str | tuple[str, str]:
+    """Returns the digest of a row's file, or why the file cannot be read."""
+    return row["digest"] or (row["drop_reason"], row["message"])
+
+
+def files_of(shards: list[Shard]) -> Iterator[Iterator[File]]:
+    """Yields the files of each shard; they are read as they are taken, in one pass a source.
+
+    Args:
+        shards: Those of one source stand together and in the order of the plan.
+
+    Raises:
+        SourceError: If a source changed since the plan.
+    """
+    for source, group in itertools.groupby(shards, key=lambda shard: shard.source):
+        ours = list(group)
+        contents = source.read([member for shard in ours for member in shard.members])
+        for shard in ours:
+            yield (
+                (member.name, content)
+                for member, content in itertools.islice(contents, len(shard.members))
+            )
+
+
+def write_shard(shard: Shard, rows: list[Row]) -> None:
+    """Writes a shard, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    # A name of its own for each try: on a cluster, a lost task may still write when its
+    # successor does. Both put the same bytes there.
+    part = shard.path.with_suffix(f".{secrets.token_hex(4)}.part")
+    try:
+        table = pa.Table.from_pylist([row | {"source": shard.source.name} for row in rows], SCHEMA)
+        pq.write_table(table, part, compression="zstd")
+        part.replace(shard.path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

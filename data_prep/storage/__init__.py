@@ -1,0 +1,1 @@
+"""Stages that appear whole, tables in parts, identity by content."""

@@ -1,0 +1,220 @@
+"""A digest of the code that a function really uses: of its own, and of all that it names.
+
+What is used is found from the imports: the names in a function lead to functions, classes and
+constants of this project, and theirs to others. What counts is their syntax, without docstrings,
+comments, annotations and imports. Rewording a docstring or moving a definition to another module
+changes nothing, then, and changing a constant that is used anywhere below does.
+
+Names are taken as they stand: a local variable that is called like something at the top of its
+module counts as a use of that. What is looked up by a string, as by `getattr`, is not seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[2]
+PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation")  # others are libraries
+_NOT_COMPUTED = ("annotation", "returns", "type_comment", "kind", "ctx")  # fields of syntax nodes
+
+Place = tuple[str, str]
+"""Module and name of a definition: `("data_prep.pipeline", "main")`; that of a method has a dot."""
+
+
+def code_digest(*functions: Callable[..., Any]) -> str:
+    """Returns a digest of the code that functions, methods or classes of this project use."""
+    return digest_of({(_module_of(each), each.__qualname__) for each in functions})
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    is_command = function.__module__ == "__main__"  # and was started by `python -m <name>`
+    return sys.modules["__main__"].__spec__.name if is_command else function.__module__
+
+
+def digest_of(starts: Iterable[Place], project: Path = PROJECT) -> str:
+    """Returns the digest of definitions and of all that they use, as 16 hexadecimal digits.
+
+    Raises:
+        ValueError: If a definition is not found, or uses a module as an object.
+    """
+    texts = []
+    for place in definitions_used(starts, project):
+        definition = _definition(project, *place)
+        # Which of two definitions of one name is meant is told by what it says.
+        used = {name: _definition(project, *place).text for name, place in definition.uses.items()}
+        texts.append(f"{definition.text} {sorted(used.items())}")
+    return hashlib.sha256("\n".join(sorted(set(texts))).encode()).hexdigest()[:16]
+
+
+def definitions_used(starts: Iterable[Place], project: Path = PROJECT) -> set[Place]:
+    """Returns the places of definitions and of all that they use.
+
+    Raises:
+        ValueError: As `digest_of`.
+    """
+    found: set[Place] = set()
+    todo = list(starts)
+    while todo:
+        if (place := todo.pop()) not in found:
+            found.add(place)
+            todo += _definition(project, *place).uses.values()
+    return found
+
+
+# ---------------------------------------------------------------- one definition
+
+
+@dataclass(frozen=True)
+class _Definition:
+    text: str
+    uses: dict[str, Place]
+
+
+@cache
+def _definition(project: Path, module: str, name: str) -> _Definition:
+    nodes, methods = _nodes(project, module, name)
+    imports = _read(project, module).imports | _imports(project, module, nodes)
+    uses = {}
+    for node in (inner for outer in nodes for inner in _walk(outer)):
+        if isinstance(node, ast.Name) and (place := _find(project, module, node.id, imports)):
+            uses[node.id] = place
+        if isinstance(node, ast.Attribute) and node.attr in methods:
+            uses[node.attr] = (module, methods[node.attr])
+    return _Definition(str(_plain(nodes)), uses)
+
+
+def _nodes(project: Path, module: str, name: str) -> tuple[list[ast.stmt], dict[str, str]]:
+    """Returns the statements that define a name; for a method also the names of its class's."""
+    top, _, method = name.partition(".")
+    nodes, methods = _read(project, module).statements.get(top, []), {}
+    if method:
+        named = {inner.name: inner for node in nodes for inner in node.body if _is_named(inner)}
+        nodes = [named[method]] if method in named else []
+        methods = {inner: f"{top}.{inner}" for inner in named}
+    if not nodes:
+        raise ValueError(f"{module} defines no {name}; expected it at the top or in a class there")
+    return nodes, methods
+
+
+def _find(project: Path, module: str, name: str, imports: dict[str, Place]) -> Place | None:
+    """Returns where a name is defined, or None if it is local, built in, or of a library."""
+    if name not in imports:
+        return (module, name) if name in _read(project, module).statements else None
+    source, original = imports[name]
+    place = _find(project, source, original, _read(project, source).imports) if original else None
+    if place is None:
+        raise ValueError(
+            f"{module} uses {name} of {source}, which is a module or is not there; expected "
+            "`from <module> import <definition>`, which can be followed"
+        )
+    return place
+
+
+# ---------------------------------------------------------------- one module
+
+
+@dataclass(frozen=True)
+class _Module:
+    """What stands at the top of a module.
+
+    Attributes:
+        statements: Name -> those that define it, and those that change it.
+        imports: Name -> where it is imported from; the place of a module has the name "".
+    """
+
+    statements: dict[str, list[ast.stmt]]
+    imports: dict[str, Place]
+
+
+@cache
+def _read(project: Path, module: str) -> _Module:
+    body = ast.parse(_file(project, module).read_text("utf-8")).body
+    others = [node for node in body if not _is_named(node)]
+    statements = {node.name: [node] for node in body if _is_named(node)}
+    for node in others:
+        for inner in _walk(node):
+            if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                statements.setdefault(inner.id, [])
+    for node in others:
+        # `TABLE = {}` is about TABLE alone; `TABLE.update(more)` about both, as far as one can see
+        is_plain = isinstance(node, ast.Assign | ast.AnnAssign)
+        targets = getattr(node, "targets", None) or [getattr(node, "target", node)]
+        about = {inner for each in (targets if is_plain else [node]) for inner in _walk(each)}
+        for name in {inner.id for inner in about if isinstance(inner, ast.Name)} & set(statements):
+            statements[name].append(node)
+    statements = {name: nodes for name, nodes in statements.items() if nodes}
+    return _Module(statements, _imports(project, module, others))
+
+
+def _file(project: Path, module: str) -> Path:
+    path = project.joinpath(*module.split("."))
+    file = path.with_suffix(".py")
+    return file if file.is_file() else path / "__init__.py"
+
+
+def _imports(project: Path, module: str, nodes: Iterable[ast.AST]) -> dict[str, Place]:
+    """Returns name -> place of what is imported from this project, anywhere inside."""
+    found: dict[str, Place] = {}
+    for node in (inner for outer in nodes for inner in ast.walk(outer)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found[alias.asname or alias.name.split(".")[0]] = (alias.name, "")
+        if isinstance(node, ast.ImportFrom):
+            n_up = node.level - (_file(project, module).name == "__init__.py")
+            parents = module.split(".")[: -n_up or None] if node.level else []
+            source = ".".join([*parents, *filter(None, [node.module])])
+            found |= {alias.asname or alias.name: (source, alias.name) for alias in node.names}
+    ours = {name: place for name, place in found.items() if place[0].split(".")[0] in PACKAGES}
+    if "*" in ours:
+        raise ValueError(f"{module} imports *; expected the names, which can be followed")
+    return ours
+
+
+def _is_named(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+
+
+# ---------------------------------------------------------------- syntax
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """Yields the fields of a node in which it is said what is computed."""
+    for name, value in ast.iter_fields(node):
+        if isinstance(value, list):
+            value = [each for each in value if not _is_silent(each)]
+        if name not in _NOT_COMPUTED and value not in (None, []):
+            yield name, value
+
+
+def _is_silent(node: Any) -> bool:
+    is_docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_docstring or isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for _, value in _fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _walk(child)
+
+
+def _plain(node: Any) -> Any:
+    """Returns a node as nested lists, the same in all versions of Python."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, ast.AST):
+        return node
+    if isinstance(node, ast.AnnAssign):
+        node = ast.Assign(targets=[node.target], value=node.value)
+    plain = [type(node).__name__, *([name, _plain(value)] for name, value in _fields(node))]
+    if isinstance(node, ast.ClassDef):  # where an annotation makes the field of a dataclass
+        plain.append([each.target.id for each in node.body if isinstance(each, ast.AnnAssign)])
+    return plain

@@ -1,0 +1,1 @@
+"""Tokenizers, augmentation and blocks of token ids."""

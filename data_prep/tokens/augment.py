@@ -1,0 +1,280 @@
+"""Further copies of a train song, in other keys and at other tempos.
+
+They are written once, in the data stage, rather than drawn anew at training time: blocks stay one
+memory-mapped file whose order is a function of seed and step alone, the loader is as fast as
+before, and unique tokens can be counted. Another key is another spelling, too, so a copy needs a
+parse: 11 ms for the first of a song and 2 for each further one (means over 1,500 files of 11,800
+characters each, on one core).
+
+Only the train split is augmented, after the split: all copies of a song are in train, so nothing
+of validation or test is learnt in another key.
+
+What is written is what the converter would write for the transposed music, its choice of key
+included; so a text that is a fixed point of the converter has copies that are fixed points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+from ..dialect.abc_to_midi import perform
+from ..dialect.notation import (
+    ALTERATIONS,
+    KEY_NAMES,
+    KEYS,
+    NOTE,
+    SIGNS,
+    key_alterations,
+    natural_pitch,
+    spell,
+)
+from ..dialect.tune import Tune, print_tune
+from ..dialect.tune_parser import parse_tune
+
+OTHER_KEYS = tuple(semitones for semitones in range(-6, 6) if semitones)
+MAX_TEMPO_JITTER = 0.5
+_PITCHES = 128
+_PIANO = (21, 108)  # its lowest and highest key, as MIDI pitches
+
+# What MIDI and `Q:` can both say, as in `timeline`; tests hold the two equal by fixed points.
+_MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
+_SLOWEST, _FASTEST = 15, 96_000  # quarters of a beat a minute
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """How the train split is augmented.
+
+    Attributes:
+        copies: Further copies of each song, each in a key of its own; 0 to 11.
+        tempo_jitter: Each copy is played up to so much faster (0.1: by 10 %), or slower by the
+            same factor, drawn uniformly on a logarithmic scale; 0 to 0.5, 0 keeps the tempo.
+        seed: Of the draws.
+    """
+
+    copies: int = 0
+    tempo_jitter: float = 0.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.copies <= len(OTHER_KEYS):
+            raise ValueError(
+                f"copies is {self.copies}, expected 0 to {len(OTHER_KEYS)}: a song has no more "
+                "other keys"
+            )
+        if not 0 <= self.tempo_jitter <= MAX_TEMPO_JITTER:
+            raise ValueError(
+                f"tempo_jitter is {self.tempo_jitter}, expected 0 to {MAX_TEMPO_JITTER}; "
+                "0.1 is up to 10 % faster or slower"
+            )
+
+
+def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
+    """Returns the further copies of a song, in the layout `bars`.
+
+    They depend on nothing but the song and the settings; with fewer `copies`, the first of them
+    are the same.
+
+    Args:
+        abc: The song, in either layout, with its `%%MIDI` lines (without them, drums would be
+            taken for pitches).
+        digest: What the draws are seeded with beside `settings.seed`: the song's own.
+        settings: How many, and how.
+
+    Returns:
+        `settings.copies` texts; fewer where fewer keys stay in range, see `transpositions`.
+
+    Raises:
+        AbcError: If the text is not in the dialect.
+    """
+    if not settings.copies:
+        return []
+    tune = parse_tune(abc)
+    counts = _pitch_counts(tune)
+    seed = hashlib.sha256(f"augment {settings.seed} {digest}".encode()).digest()
+    # Of `Random`, only `random()` is promised to give the same in every version of Python.
+    draw = random.Random(int.from_bytes(seed, "big")).random
+    keys = sorted(_in_range(counts), key=lambda _: draw())[: settings.copies]
+    copies = []
+    for semitones in keys:
+        copy = _transposed(tune, semitones, counts)
+        if settings.tempo_jitter:
+            copy = with_tempo(copy, (1 + settings.tempo_jitter) ** (2 * draw() - 1))
+        copies.append(print_tune(copy, "bars"))
+    return copies
+
+
+# ---------------------------------------------------------------- keys
+
+
+def transpose(tune: Tune, semitones: int) -> Tune:
+    """Returns the tune `semitones` higher; drums stay, spelled in the new key.
+
+    The key is the one that the converter would choose. Where the tune's own key was not the
+    converter's choice, it is moved along the circle of fifths, to at most six accidentals.
+
+    Raises:
+        AbcError: Where a bar is not in the dialect.
+        ValueError: If a pitch would leave MIDI's range.
+    """
+    return _transposed(tune, semitones, _pitch_counts(tune))
+
+
+def transpositions(tune: Tune) -> list[int]:
+    """Returns by how many semitones the tune can be moved, of -6 to 5 without 0, ascending.
+
+    It stays on the 88 keys of a piano, since abcjs cannot play what is far below; where it was
+    beyond them, it goes no further out. A tune without pitched notes has no other keys.
+
+    Raises:
+        AbcError: Where a bar is not in the dialect.
+    """
+    return _in_range(_pitch_counts(tune))
+
+
+def _pitch_counts(tune: Tune) -> np.ndarray:
+    """Returns how many notes each MIDI pitch has, drums left out: (128,) int64."""
+    performance = perform(tune)
+    pitches = [
+        pitch
+        for voice, chords in zip(tune.voices, performance.voices, strict=True)
+        if not voice.is_drums
+        for _, _, chord in chords
+        for pitch in chord
+    ]
+    return np.bincount(np.array(pitches, np.int64), minlength=_PITCHES)
+
+
+def _in_range(counts: np.ndarray) -> list[int]:
+    used = np.flatnonzero(counts)
+    if not len(used):
+        return []
+    lowest, highest = int(used[0]), int(used[-1])
+    low, high = min(_PIANO[0], lowest), max(_PIANO[1], highest)
+    return [s for s in OTHER_KEYS if low <= lowest + s and highest + s <= high]
+
+
+def _transposed(tune: Tune, semitones: int, counts: np.ndarray) -> Tune:
+    used = np.flatnonzero(counts)
+    outside = [pitch for pitch in used.tolist() if not 0 <= pitch + semitones < _PITCHES]
+    if outside:
+        raise ValueError(
+            f"{semitones:+d} semitones make pitch {outside[0] + semitones} of {outside[0]}, "
+            f"expected MIDI's 0-127; this tune can be moved by {-used[0]:+d} to "
+            f"{_PITCHES - 1 - used[-1]:+d}"
+        )
+    key = KEY_NAMES[_sharps_after(KEYS[tune.key], semitones, counts)]
+    pitched, drums = _Respeller(tune.key, key, semitones), _Respeller(tune.key, key, 0)
+    voices = [
+        replace(voice, bars=list(map((drums if voice.is_drums else pitched).bar, voice.bars)))
+        for voice in tune.voices
+    ]
+    return replace(tune, key=key, voices=voices, origins={})  # the text stood nowhere
+
+
+def _sharps_after(sharps: int, semitones: int, counts: np.ndarray) -> int:
+    """Returns the sharps (-6 to 6) of the key after moving by `semitones`; see `transpose`."""
+    classes = np.bincount(np.arange(_PITCHES) % 12, counts).astype(np.int64)  # (12,), C first
+    if sharps == _best_sharps(classes):
+        # Not simply moved along: of two keys that need as many accidentals (a pentatonic tune has
+        # three), the converter takes the one with fewer sharps or flats, which may be the other.
+        return _best_sharps(np.roll(classes, semitones))
+    return (sharps + 7 * semitones + 5) % 12 - 5
+
+
+def _best_sharps(classes: np.ndarray) -> int:
+    """Returns the sharps of the key that needs the fewest accidentals, as the converter does."""
+
+    def in_key(sharps: int) -> int:
+        return sum(int(classes[7 * (sharps + step) % 12]) for step in range(-1, 6))
+
+    return min(KEY_NAMES, key=lambda sharps: (-in_key(sharps), abs(sharps), -sharps))
+
+
+class _Respeller:
+    """Writes bars of one key as bars of another, some semitones higher.
+
+    Only the notes' names are replaced, in place: so lengths, ties and tuplets cannot change. The
+    rule of accidentals is that of `bar_writer`, and a test holds them equal.
+    """
+
+    def __init__(self, key: str, new_key: str, semitones: int) -> None:
+        self._signature = key_alterations(KEYS[key])
+        self._spellings = _spellings(new_key)
+        self._semitones = semitones
+        self._read: dict[str, int] = {}  # letter -> alteration, as read in the bar so far
+        self._written: set[str] = set()  # letters altered in the new text of the bar
+        self._known = {"": ""}  # bars repeat a lot
+
+    def bar(self, text: str) -> str:
+        """Returns the new text of a bar, which must be in the dialect."""
+        known = self._known.get(text)
+        if known is None:
+            self._read, self._written = {}, set()
+            known = self._known[text] = NOTE.sub(self._note, text)
+        return known
+
+    def _note(self, match: re.Match[str]) -> str:
+        sign, name, letter = match.groups()
+        letter = letter.upper()
+        if sign:
+            self._read[letter] = ALTERATIONS[sign]
+        alteration = self._read.get(letter, self._signature[letter])
+        pitch = natural_pitch(name) + alteration + self._semitones
+        letter, bare, marked, in_key = self._spellings[pitch]
+        if in_key:
+            return marked if letter in self._written else bare
+        self._written.add(letter)
+        return marked
+
+
+@lru_cache(maxsize=len(KEYS))
+def _spellings(key: str) -> list[tuple[str, str, str, bool]]:
+    """Returns by MIDI pitch: letter, name without and with accidental, whether the key has it."""
+    signature = key_alterations(KEYS[key])
+    spelled = [spell(pitch, KEYS[key]) for pitch in range(_PITCHES)]
+    return [
+        (letter, name, SIGNS[alteration] + name, signature[letter] == alteration)
+        for letter, alteration, name in spelled
+    ]
+
+
+# ---------------------------------------------------------------- tempo
+
+
+def with_tempo(tune: Tune, factor: float) -> Tune:
+    """Returns the tune with all tempos times `factor`, as near as `Q:` and MIDI can say them.
+
+    `Q:` counts quarters of a beat, from 3.75 to 24,000 quarters a minute; a tempo beyond is the
+    nearest of them. Changes that become none are left out, as the converter leaves them out.
+
+    Raises:
+        ValueError: If the factor is not a positive number.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"tempo factor {factor}, expected a positive number such as 1.1")
+    tempos: dict[int, Fraction] = {}
+    current = None
+    for bar, tempo in sorted(tune.tempos.items()):
+        nearest = _playable(float(tempo * 4) * factor)
+        if nearest != current:
+            tempos[bar] = current = nearest
+    return replace(tune, tempos=tempos)
+
+
+def _playable(tempo: float) -> Fraction:
+    """Returns the nearest quarters a minute that MIDI's whole microseconds give back.
+
+    Args:
+        tempo: Quarters of a beat a minute.
+    """
+    whole = min(max(round(tempo), _SLOWEST), _FASTEST)
+    return Fraction(round(_MICROSECONDS / round(_MICROSECONDS / whole)), 4)

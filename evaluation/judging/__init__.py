@@ -1,0 +1,1 @@
+"""Three independent readers judge a text."""

@@ -1,0 +1,276 @@
+"""Independent readers judge texts: is it music that other programs take, and alike?
+
+    python -m evaluation.judging.judges runs/demo/samples/samples.jsonl --out verdicts.jsonl
+
+Each reader of `judge_table.JUDGES` reads a text in a sandboxed process of its own. One that hangs,
+crashes or floods us with output is a verdict on the text, not the end of the evaluation; one that
+is not installed is named, and its verdicts are null. Denominators are all texts. A verdict holds
+the fields of each reader, such as `validity_music21` (it parses the text without an exception) and
+`abc2midi_clean` (it writes MIDI, with no Error and no Warning), and beside them:
+
+    rejected              why the text was given to no reader (`judge_filter`), or null; else no
+                          verdict but those of our own reader is true
+    own_reader            our strict reader takes it; bar_accuracy, bar_perfect and tie_ok are by it
+    playable              every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
+    agreement             F1 of the notes of each two readers
+    valid3                valid: what each reader is asked for holds, playable, bar_perfect, and
+                          each two agree as far as they are asked to
+    raw_...               fields again, of the text as the model wrote it
+
+Judged is the voices export, since music21 plays interleaved voices one after the other and still
+calls the text valid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from scaling.writing.commands import command
+from scaling.writing.files import write_atomically, write_json
+
+from ..metrics import validity
+from .judge_filter import refused
+from .judge_measures import OwnVerdict, read_by_us
+from .judge_process import Reader, ReaderFailedError
+from .judge_table import JUDGES, MIDI_READER, RAW, Answer
+from .judge_verdict import Verdict, fields_of, verdict_of
+
+logger = logging.getLogger(__name__)
+
+MAX_WORKERS = 8  # a process for each reader
+
+
+class Jury:
+    """The readers, side by side. Use as a context manager."""
+
+    def __init__(self) -> None:
+        self.readers = {name: Reader(judge) for name, judge in JUDGES.items()}
+
+    def __enter__(self) -> Jury:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self.readers.values():
+            reader.close()
+
+    def about(self) -> dict[str, Any]:
+        """Returns `versions`, `missing` (reader -> why) and `sandbox` (what is shut off)."""
+        readers = self.readers.values()
+        return {
+            "versions": {r.name: r.version for r in readers if not r.missing},
+            "missing": {r.name: r.missing for r in readers if r.missing},
+            "sandbox": {r.name: r.sandbox for r in readers if not r.missing},
+        }
+
+    def judge(self, text: str, raw: str | None = None) -> Verdict:
+        """Judges a text; see the module for the fields.
+
+        Args:
+            text: Best in the voices layout, which all readers take.
+            raw: The text as a model wrote it, for the fields `raw_...`.
+        """
+        reason = refused(text)
+        own = OwnVerdict(message="not read") if _is_too_long(reason) else read_by_us(text)
+        answers = {name: self._answer(name, text, reason) for name in self.readers}
+        verdict = {"rejected": reason} | verdict_of(own, answers)
+        if raw is not None:
+            if raw != text:
+                reason = refused(raw)
+            verdict[f"{RAW}rejected"] = reason
+            for name, judge in JUDGES.items():
+                if judge.reads_raw:
+                    answer = answers[name] if raw == text else self._answer(name, raw, reason)
+                    verdict |= fields_of(judge, answer, RAW)
+        return verdict
+
+    def _answer(self, name: str, text: str, reason: str | None) -> Answer | None:
+        """Returns a reader's answer; None where it is missing, {} where the filter refused."""
+        return None if self.readers[name].missing else {} if reason else self.read(name, text)
+
+    def read(self, name: str, text: str) -> Answer:
+        """Returns what a reader makes of a text, which is not filtered here.
+
+        Returns:
+            As `judge_table` says, `file` read. `failure`: why there is no answer.
+        """
+        try:
+            answer = self.readers[name].ask({"text": text})
+            if "file" in answer:
+                heard = self.readers[MIDI_READER].ask({"midi": str(answer.pop("file"))})
+                kept = ("midi", "notes", "seconds", "error")
+                answer |= {name: heard[name] for name in kept if name in heard}
+            return answer
+        except ReaderFailedError as error:
+            return {"midi": False, "failure": str(error)}
+
+
+def _is_too_long(reason: str | None) -> bool:
+    return bool(reason) and reason.startswith(("more than", "a line", "not UTF-8"))
+
+
+def judge_texts(
+    texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
+) -> tuple[list[Verdict], dict[str, Any]]:
+    """Judges texts by several juries at once.
+
+    Args:
+        texts: As `Jury.judge` takes them.
+        raw: Likewise; one for each text, or none at all.
+        workers: Juries; as many as there are cores, at most 8, if None.
+
+    Returns:
+        A verdict for each text, and `Jury.about` with `n_restarts` by reader.
+    """
+    jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(texts)):
+        jobs.put(number)
+    done: queue.SimpleQueue[tuple[int, Verdict] | BaseException] = queue.SimpleQueue()
+    juries: list[Jury] = []
+
+    def work() -> None:
+        # Started and ended by one thread: when that ends, the kernel ends its processes.
+        try:
+            with Jury() as jury:
+                juries.append(jury)
+                while True:
+                    number = jobs.get_nowait()
+                    done.put((number, jury.judge(texts[number], raw[number] if raw else None)))
+        except queue.Empty:
+            pass
+        except BaseException as error:
+            done.put(error)
+
+    workers = min(workers or min(MAX_WORKERS, os.cpu_count() or 1), max(1, len(texts)))
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    verdicts: list[Verdict] = [{}] * len(texts)
+    try:
+        for _ in tqdm(texts, "judge", unit="tune"):
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            verdicts[result[0]] = result[1]
+    finally:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                jobs.get_nowait()
+        for reader in (reader for jury in juries for reader in jury.readers.values()):
+            reader.kill()
+        for thread in threads:
+            thread.join()
+    about = juries[0].about()
+    if any(jury.about()["missing"] != about["missing"] for jury in juries):
+        raise RuntimeError("a reader started once and not another time; judge again")
+    about["n_restarts"] = {
+        name: sum(jury.readers[name].n_restarts for jury in juries) for name in JUDGES
+    }
+    return verdicts, about
+
+
+def judge_all(
+    texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
+) -> list[Verdict]:
+    """Judges texts; tells in the log which readers are missing."""
+    verdicts, about = judge_texts(texts, raw, workers)
+    for name, reason in about["missing"].items():
+        logger.warning("%s does not judge: %s", name, reason)
+    return verdicts
+
+
+def summary(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:
+    """Returns rates with intervals, means, why texts were rejected, and who judged."""
+    agreements = {
+        name: [v["agreement"][name] for v in verdicts]
+        for name, value in verdicts[0]["agreement"].items()
+        if value is not None
+    }
+    fields = [name for judge in JUDGES.values() for name in judge.fields]
+    counts = [name for name in fields if type(verdicts[0][name]) is int]
+    return about | {
+        "n": len(verdicts),
+        "rates": validity(verdicts),
+        "rejected": dict(Counter(v["rejected"] for v in verdicts if v["rejected"])),
+        "mean": {name: sum(v[name] for v in verdicts) / len(verdicts)
+                 for name in ("bar_accuracy", *counts)},
+        "mean_agreement": {name: sum(f1) / len(f1) for name, f1 in agreements.items()},
+    }  # fmt: skip
+
+
+def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
+    """Reads .abc files (one tune each) and samples.jsonl files.
+
+    Returns:
+        Rows of `name`, `text`, the voices export where a sample has one, else its raw text, and
+        `raw`, which for a file is its text. Bytes that are no UTF-8 are kept for the filter.
+    """
+    rows = []
+    for file in files:
+        if file.suffix == ".jsonl":
+            for line in file.read_text("utf-8").splitlines():
+                sample = json.loads(line)
+                raw = sample["abc"]
+                text = sample.get("abc_voices") or raw
+                rows.append({"name": f"{file}:{sample['sample']}", "text": text, "raw": raw})
+        else:
+            text = file.read_bytes().decode("utf-8", "surrogateescape")
+            rows.append({"name": str(file), "text": text, "raw": text})
+    return rows
+
+
+@command(ValueError, KeyError, OSError)
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="evaluation.judging.judges", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help=".abc or samples.jsonl")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, help="a process for each reader; default: cores")
+    options = parser.parse_args(arguments)
+    rows = read_texts(options.files)
+    if not rows:
+        raise ValueError("no texts in these files")
+    texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
+    verdicts, about = judge_texts(texts, raw, options.workers)
+    lines = [
+        json.dumps({"name": row["name"]} | verdict) + "\n"
+        for row, verdict in zip(rows, verdicts, strict=True)
+    ]
+    write_atomically(options.out, "".join(lines))
+    result = summary(verdicts, about)
+    about_file = options.out.with_name(options.out.stem + "_summary.json")
+    write_json(about_file, result)
+    print(table(result))
+    return 0
+
+
+def table(result: dict[str, Any]) -> str:
+    """Returns a summary as lines of text."""
+    who = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines = [f"{result['n']} texts, judged by {who}"]
+    lines += [f"  {name} DOES NOT JUDGE: {why}" for name, why in result["missing"].items()]
+    if not all(state["files"] for state in result["sandbox"].values()):
+        lines.append("  files are not shut off from the readers: this kernel has no Landlock")
+    lines += [f"  rejected, {reason}: {count}" for reason, count in result["rejected"].items()]
+    for name, rate in result["rates"].items():
+        low, high = rate["interval_95"]
+        lines.append(f"  {name:18} {rate['rate']:6.1%}  [{low:.1%}, {high:.1%}]")
+    for name, mean in (result["mean"] | result["mean_agreement"]).items():
+        lines.append(f"  {name:18} {mean:8.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

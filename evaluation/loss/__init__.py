@@ -1,0 +1,1 @@
+"""Loss of held-out music, by context, position and unit."""

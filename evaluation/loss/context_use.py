@@ -1,0 +1,222 @@
+"""Loss by token position: how much of the context does a model use?
+
+    python -m evaluation.loss.context_use runs/cpu/*_t12M_s1/ --out results/context_use.json
+
+l(t) = mean of -ln p(x_t | x_<t) in nats, t = 1, 2, ... positions, over songs of more than P tokens,
+so that every t has the same songs. Ways to read a song:
+
+`crops`    from random places behind the first eighth, state or window empty: t counts the tokens
+           of context, and the place in the song does not matter. This is what T90 and the stop are
+           quoted of. To compare like with like, the loss of each target has its loss with the
+           whole song before it (`carried`, `stride`) taken off, and the song's mean of that is put
+           on again.
+`reset`    from its start in windows of the training context, which begin anew: as validation.
+`carried`  Families with a state, as the LSTM: from its start, the state carried on to P.
+`stride`   Families of attention, as the GPT: from its start, windows of the training context T
+           moved by T/2, each giving the loss of its second half (the first one of both): T/2 to T
+           tokens of context beyond T.
+
+T90 is the least t with l(t) - l_end <= 0.1 (l(1) - l_end), interpolated in ln t. The context is no
+longer used from the first bin where the interval of the slope dl/dln t is not below 0; null if
+there is none. Bins are half octaves; intervals are percentiles over songs drawn with replacement.
+Source: Kaplan et al. 2020, figure 7.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.storage.explain import explain
+from scaling.families import FAMILIES
+from scaling.writing.files import write_json
+
+from ..loading.finished_run import FinishedRun, interval, open_runs, song_draws, window_nll
+from .position_curve import describe_curve, log_bins, paired_differences, range_means
+
+logger = logging.getLogger(__name__)
+
+MIN_SONGS = 10
+BEGINNING = 8  # crops leave out this part of the positions: the first eighth
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """What is scored.
+
+    Attributes:
+        songs: Most songs, chosen by their digests and the seed.
+        positions: P.
+        crops: Random places a song.
+        seed: Of songs, places and draws.
+    """
+
+    songs: int = 200
+    positions: int = 2048
+    crops: int = 4
+    seed: int = 1
+    split: str = "validation"
+
+    def __post_init__(self) -> None:
+        if self.positions < 8 or self.positions & (self.positions - 1):
+            raise ValueError(f"positions is {self.positions}, expected a power of 2 from 8")
+        if min(self.songs, self.crops) < 1:
+            raise ValueError(f"songs {self.songs}, crops {self.crops}: expected 1 or more")
+
+
+def choose_songs(run: FinishedRun, settings: ContextSettings) -> tuple[list[str], list[np.ndarray]]:
+    """Digests and ids of the songs that are scored: the same for all runs on the same songs.
+
+    Raises:
+        ValueError: If fewer than MIN_SONGS are long enough.
+    """
+    songs = run.songs(settings.split)
+    pairs = zip(run.column(settings.split, "digest"), songs.ids, strict=True)
+    long_ones = [(digest, ids) for digest, ids in pairs if len(ids) > settings.positions]
+    if len(long_ones) < MIN_SONGS:
+        raise ValueError(
+            f"{run.files.folder}: {len(long_ones)} of {len(songs.ids)} {settings.split} songs have "
+            f"more than {settings.positions} tokens, expected {MIN_SONGS}; lower --positions"
+        )
+    long_ones.sort(key=lambda song: hashlib.sha256(f"{settings.seed} {song[0]}".encode()).digest())
+    chosen = long_ones[: settings.songs]
+    return [digest for digest, _ in chosen], [ids for _, ids in chosen]
+
+
+def score(run: FinishedRun, ids: list[np.ndarray], settings: ContextSettings) -> dict[str, Any]:
+    """Way to read -> (songs, positions) float64, loss in nats; of crops, the mean over places."""
+    model, eos_id = run.load()
+    n_positions, context = settings.positions, run.facts["context_length"]
+    sequence = np.array([[eos_id, *song[:n_positions]] for song in ids])  # (n, P + 1)
+    crop_length = n_positions // 2
+    way = FAMILIES[run.facts["arch"]].way
+    if way == "stride":
+        crop_length = min(crop_length, context)
+        full = _stride_nll(model, sequence, context)
+    else:
+        full = window_nll(model, sequence[:, :-1], sequence[:, 1:])
+    ways = {way: full, "reset": _reset_nll(model, sequence, context)}
+    ways["crops"] = _crops_nll(model, sequence, full, crop_length, settings)
+    return {name: way.astype(float) for name, way in ways.items()}
+
+
+def _crops_nll(
+    model: Any, sequence: np.ndarray, full: np.ndarray, length: int, settings: ContextSettings
+) -> np.ndarray:
+    """(n, length): mean over crops, level with `full`, (n, P); sequence: (n, P + 1)."""
+    n, n_positions = full.shape
+    rng = np.random.default_rng(settings.seed)
+    # drawn for the longest crop, so that runs of any context are cut at the same places
+    # and not in the header or the first bars, which are unlike the rest of a song
+    first, last = n_positions // BEGINNING, n_positions // 2
+    starts = rng.integers(first, last + 1, (n, settings.crops))  # (n, crops)
+    places = starts[:, :, None] + np.arange(length + 1)  # (n, crops, length + 1)
+    cuts = np.take_along_axis(sequence[:, None, :], places, axis=2).reshape(-1, length + 1)
+    nll = window_nll(model, cuts[:, :-1], cuts[:, 1:]).reshape(n, settings.crops, length)
+    same_targets = np.take_along_axis(full[:, None, :], places[:, :, :-1], axis=2)
+    return (nll - same_targets).mean(1) + full[:, first:].mean(1, keepdims=True)
+
+
+def _reset_nll(model: Any, sequence: np.ndarray, context: int) -> np.ndarray:
+    """(n, P): windows of at most T, side by side. sequence: (n, P + 1)."""
+    n_positions = sequence.shape[1] - 1
+    starts = range(0, n_positions, context)
+    return np.concatenate(
+        [
+            window_nll(model, sequence[:, s : s + context][:, : n_positions - s], targets)
+            for s in starts
+            if len(targets := sequence[:, s + 1 : s + context + 1])
+        ],
+        axis=1,
+    )
+
+
+def _stride_nll(model: Any, sequence: np.ndarray, context: int) -> np.ndarray:
+    """(n, P): windows of T moved by T/2; all of the first, the second half of the others."""
+    n_positions, half = sequence.shape[1] - 1, context // 2
+    parts = [window_nll(model, sequence[:, :-1][:, :context], sequence[:, 1:][:, :context])]
+    for start in range(half, n_positions - half, half):
+        end = min(start + context, n_positions)
+        nll = window_nll(model, sequence[:, start:end], sequence[:, start + 1 : end + 1])
+        parts.append(nll[:, half:])
+    return np.concatenate(parts, axis=1)
+
+
+def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str, Any]:
+    """All that the file holds: a curve a run and way, means over ranges, paired differences.
+
+    Raises:
+        ValueError: If the songs are too short, or runs of one table have other songs.
+    """
+    rows, means_of, digests = [], {}, None
+    for run in runs:
+        start = time.monotonic()
+        names, ids = choose_songs(run, settings)
+        digests = digests or names
+        if names != digests:
+            raise ValueError(
+                f"{run.folder} has other {settings.split} songs than {runs[0].folder}; compare "
+                "runs on presets that differ in nothing but the context"
+            )
+        ways = score(run, ids, settings)
+        draws = song_draws(len(ids), settings.seed) / len(ids)  # (B, n)
+        row = dict(run.facts)
+        row["ways"] = {
+            name: describe_curve(nll, log_bins(nll.shape[1]), draws) for name, nll in ways.items()
+        }
+        means = {name: range_means(nll) for name, nll in ways.items()}
+        row["ranges"] = [
+            {"way": name, "from": low, "to": high, "loss": float(loss.mean())}
+            | {"interval_95": interval(draws @ loss)}
+            for name, of in means.items()
+            for (low, high), loss in of.items()
+        ]
+        rows.append(row)
+        means_of[row["run"], row["context_length"]] = means
+        crops = row["ways"]["crops"]
+        logger.info(
+            "%s: %.0f s, T90 %s, stops at %s",
+            *(row["run"], time.monotonic() - start, crops["t90"]["value"], crops["stops_at"]),
+        )
+    return {
+        "settings": asdict(settings) | {"n_songs": len(digests or [])},
+        "runs": rows,
+        "context_differences": paired_differences(rows, means_of, draws),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="evaluation.loss.context_use",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
+    parser.add_argument("--out", type=Path, default=Path("context_use.json"))
+    for name in ("songs", "positions", "crops", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(ContextSettings, name))
+    options = vars(parser.parse_args(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        folders, out = options.pop("runs"), options.pop("out")
+        content = measure(open_runs(folders), ContextSettings(**options))
+        write_json(out, content, indent=None)
+    except (ValueError, OSError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    print(f"{len(content['runs'])} runs, {content['settings']['n_songs']} songs -> {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""How much a validation loss gains from songs whose other arrangements were trained on.
+
+    python -m evaluation.loss.leakage runs/cpu_leakage/*_t*/ --out results/leakage.json
+
+For runs on data that were split by file: the loss on all validation songs, on those whose duplicate
+cluster lies in the train split too, and on the rest. The gap is the loss of the rest less that of
+all. Songs with copies may be easier or harder as such, also for a model too small to know any by
+heart: the smallest size shows that part of the gap. Intervals: percentiles over duplicate clusters
+drawn with replacement, the same draws on both sides of a difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from data_prep.storage.explain import explain
+from scaling.writing.files import write_json
+
+from ..loading.finished_run import FinishedRun, interval, open_runs, song_draws
+
+logger = logging.getLogger(__name__)
+
+SEED = 1
+SPLIT = "validation"
+
+
+def measure(run: FinishedRun) -> dict[str, Any]:
+    """Losses of one run in nats a token, on all songs, those with copies in train, the rest."""
+    cluster = _clusters_of_songs(run)
+    in_train = set(_clusters(run, "train")["cluster_id"])
+    nll, targets = run.song_nll_nats(SPLIT)
+    names, place = np.unique(cluster, return_inverse=True)
+    nll, targets = (np.bincount(place, weights=values) for values in (nll, targets))
+    has_copy = np.array([name in in_train for name in names])  # (clusters,)
+    if not 0 < has_copy.sum() < len(names):
+        raise ValueError(
+            f"{run.folder}: {has_copy.sum()} of {len(names)} validation clusters lie in train too; "
+            "expected some and not all: data that were split by file, as study_cpu_by_file"
+        )
+    draws = song_draws(len(names), SEED)  # (B, clusters)
+    groups = {"all": np.ones(len(names)), "copied": has_copy, "clean": ~has_copy}
+    losses, drawn = {}, {}
+    for group, member in groups.items():
+        losses[group] = float((nll * member).sum() / (targets * member).sum())
+        drawn[group] = (draws @ (nll * member)) / (draws @ (targets * member))
+    n_copied = sum(name in in_train for name in cluster)
+    return run.facts | {
+        "n_songs": {"all": len(cluster), "copied": n_copied, "clean": len(cluster) - n_copied},
+        "loss_nats_per_token": {
+            group: {"loss": losses[group], "interval_95": interval(drawn[group])}
+            for group in groups
+        },
+        "gap_nats_per_token": {
+            f"clean_less_{group}": {
+                "gap": losses["clean"] - losses[group],
+                "interval_95": interval(drawn["clean"] - drawn[group]),
+            }
+            for group in ("all", "copied")
+        },
+    }
+
+
+def _clusters_of_songs(run: FinishedRun) -> list[str]:
+    """The cluster of each validation song, in the order of the tokens."""
+    table = _clusters(run, SPLIT)
+    cluster_of = dict(zip(table["digest"], table["cluster_id"], strict=True))
+    return [cluster_of[digest] for digest in run.column(SPLIT, "digest")]
+
+
+def _clusters(run: FinishedRun, split: str) -> dict[str, list[str]]:
+    path = run.files.folder / "4_split" / f"{split}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; run `make data`")
+    return pq.read_table(path, columns=["digest", "cluster_id"]).to_pydict()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="evaluation.loss.leakage",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
+    parser.add_argument("--out", type=Path, default=Path("leakage.json"))
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        rows = []
+        for run in open_runs(options.runs):
+            rows.append(measure(run))
+            gap = rows[-1]["gap_nats_per_token"]["clean_less_all"]
+            logger.info("%s: %.4f %s", run.facts["run"], gap["gap"], gap["interval_95"])
+        content = {"split": SPLIT, "seed": SEED, "runs": rows}
+        write_json(options.out, content)
+    except (ValueError, OSError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    print(f"{len(rows)} runs -> {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

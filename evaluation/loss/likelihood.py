@@ -1,0 +1,215 @@
+"""Loss of finished runs on a split, in every unit, beside what any model has to beat.
+
+    python -m evaluation.loss.likelihood runs/cpu/*_t12M_s1/ --out likelihood.json
+
+Conventions: a song of S tokens has S + 1 targets, the last one its end; each is predicted once, in
+windows of the run's own context, as validation does. Bits are -log2 p summed over all targets, over
+the characters, notes, bars and seconds that are stored with the split: these come from the music,
+so they compare tokenizers (of one way of cutting the text: an upper bound). V vocabulary. Standard
+errors are of ratios over songs, the independent draws.
+
+Sanity rows, once per data set:
+`uniform`      ln V.
+`unigram`      counts of the train split, one added to each token.
+`five_gram`    interpolated Kneser-Ney, one discount an order, of the train split; of a random
+               sample of its songs where it has more than N_TRAIN_TOKENS tokens, as the row says.
+`gzip`, `xz`   the text as files, at the highest level: `alone`, each song a file of its own, and
+               `together`, all songs of the split in one file, where a song profits from the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import logging
+import lzma
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.storage.explain import explain
+from scaling.writing.files import write_json
+from training.data.blocks import DENOMINATORS
+from training.data.validation import SongLoss
+
+from ..loading.finished_run import FinishedRun, open_runs, song_draws, split_tunes
+from .context_use import ContextSettings, choose_songs, score
+from .kneser_ney import KneserNey
+from .position_curve import describe_curve, log_bins
+
+logger = logging.getLogger(__name__)
+
+N_TRAIN_TOKENS = 10_000_000  # some 1.5 GB while they are counted
+SPLITS = ("validation", "test")
+SEED = 1
+
+
+def ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float | None]:
+    """Sum over sum, with its standard error over songs; (n,) each. None for a single song."""
+    loss = SongLoss(above, below)
+    return {
+        "value": loss.loss_nats_per_token,
+        "standard_error": loss.standard_error_nats_per_token,
+    }
+
+
+def likelihood(
+    nll_nats: np.ndarray, n_targets: np.ndarray, denominators: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """The loss of a split in every unit; the one place that says what they are.
+
+    Args:
+        nll_nats: (n,) negative log-likelihood of each song.
+        n_targets: (n,) tokens of each song and its end.
+        denominators: n_chars, n_notes, n_bars and n_seconds of each song, (n,) each.
+
+    Returns:
+        `loss_nats_per_token`, `perplexity`, and bits per character, note, bar (of any voice) and
+        second, each with a standard error.
+    """
+    loss = ratio(nll_nats, n_targets)
+    nats, error = loss["value"], loss["standard_error"]
+    row: dict[str, Any] = {
+        "n_songs": len(nll_nats),
+        "loss_nats_per_token": nats,
+        "loss_standard_error_nats_per_token": error,
+        "perplexity": math.exp(nats),
+        # of the first order: d exp(l) = exp(l) dl
+        "perplexity_standard_error": None if error is None else math.exp(nats) * error,
+    }
+    return row | _bits(nll_nats / math.log(2), denominators)
+
+
+def _bits(bits: np.ndarray, denominators: dict[str, np.ndarray]) -> dict[str, float | None]:
+    row = {}
+    for name in DENOMINATORS:
+        unit = name.removeprefix("n_").removesuffix("s")
+        found = ratio(bits, denominators[name])
+        row[f"bits_per_{unit}"] = found["value"]
+        row[f"bits_per_{unit}_standard_error"] = found["standard_error"]
+    return row
+
+
+def sanity_rows(run: FinishedRun, split: str) -> dict[str, Any]:
+    """What a model of the data of this run has to beat, in the units of `likelihood`."""
+    songs, train = run.songs(split), run.songs("train")
+    eos_id, vocab_size = run.eos_id(), run.files.vocab_size
+    denominators = song_denominators(run, split)
+    n_targets = np.array([len(ids) + 1 for ids in songs.ids])
+    sampled = _sample(train.ids, N_TRAIN_TOKENS)
+    counts = np.ones(vocab_size)
+    for ids in train.ids:
+        counts += np.bincount(ids, minlength=vocab_size)
+    counts[eos_id] += len(train.ids)
+    surprise = -np.log(counts / counts.sum())
+    unigram = np.array([surprise[ids].sum() + surprise[eos_id] for ids in songs.ids])
+    five_gram = KneserNey(sampled, eos_id, vocab_size).song_nll_nats(songs.ids)
+    rows: dict[str, Any] = {
+        "uniform": likelihood(n_targets * math.log(vocab_size), n_targets, denominators),
+        "unigram": likelihood(unigram, n_targets, denominators),
+        "five_gram": likelihood(five_gram, n_targets, denominators),
+    }
+    rows["five_gram"] |= {
+        "n_train_songs": len(sampled),
+        "n_train_tokens": sum(map(len, sampled)),
+        "of_train_songs": len(train.ids),
+    }
+    return rows | compressor_rows(run, split, denominators)
+
+
+def _sample(songs: list[np.ndarray], most: int) -> list[np.ndarray]:
+    """Random songs of `most` tokens together, at least one; all, if they are that few."""
+    order = np.random.default_rng(SEED).permutation(len(songs))
+    ends = np.cumsum([len(songs[number]) for number in order])
+    n = max(1, int(np.searchsorted(ends, most, "right")))
+    return [songs[number] for number in sorted(order[:n])]
+
+
+def compressor_rows(
+    run: FinishedRun, split: str, denominators: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Bits a character, note, ... of gzip and xz on the text of a split."""
+    texts = [text.encode() for text in split_tunes(run.files.folder, split)]
+    compressors: dict[str, Callable[[bytes], bytes]] = {
+        "gzip": lambda text: gzip.compress(text, 9, mtime=0),
+        "xz": lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME),
+    }
+    rows: dict[str, Any] = {}
+    for name, compress in compressors.items():
+        alone = np.array([8.0 * len(compress(text)) for text in texts])
+        together = 8 * len(compress(b"\n".join(texts)))
+        rows[name] = {
+            "alone": _bits(alone, denominators),
+            "together": {
+                f"bits_per_{unit.removeprefix('n_').removesuffix('s')}": together / total.sum()
+                for unit, total in denominators.items()
+            },
+        }
+    return rows
+
+
+def song_denominators(run: FinishedRun, split: str) -> dict[str, np.ndarray]:
+    """n_chars, n_notes, n_bars and n_seconds of each song, (n,) float64 each."""
+    return {name: np.array(run.column(split, name), dtype=float) for name in DENOMINATORS}
+
+
+def by_position(run: FinishedRun, settings: ContextSettings) -> dict[str, Any] | None:
+    """Loss by token position as `context_use` reads it; None if songs are too short."""
+    try:
+        _, ids = choose_songs(run, settings)
+    except ValueError as error:
+        logger.warning("%s: no loss by position: %s", run.folder, error)
+        return None
+    draws = song_draws(len(ids), settings.seed) / len(ids)
+    ways = score(run, ids, settings)
+    curves = {way: describe_curve(nll, log_bins(nll.shape[1]), draws) for way, nll in ways.items()}
+    return {"n_songs": len(ids), "positions": settings.positions, "ways": curves}
+
+
+def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str, Any]:
+    """All that the file holds."""
+    rows, sanity = [], {}
+    for run in runs:
+        nll, n_targets = run.song_nll_nats(settings.split)
+        row = likelihood(nll, n_targets, song_denominators(run, settings.split))
+        row["by_position"] = by_position(run, settings)
+        rows.append(run.facts | {"data": str(run.files.folder)} | row)
+        if str(run.files.folder) not in sanity:
+            sanity[str(run.files.folder)] = sanity_rows(run, settings.split)
+        logger.info(
+            "%s: %.4f nats a token, %.4f bits a character",
+            *(run.facts["run"], row["loss_nats_per_token"], row["bits_per_char"]),
+        )
+    return {"split": settings.split, "runs": rows, "sanity": sanity}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="evaluation.loss.likelihood",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
+    parser.add_argument("--out", type=Path, default=Path("likelihood.json"))
+    parser.add_argument("--split", choices=SPLITS, default="test")
+    parser.add_argument("--positions", type=int, default=1024, help="of the loss by position")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        settings = ContextSettings(split=options.split, positions=options.positions)
+        content = measure(open_runs(options.runs), settings)
+        write_json(options.out, content)
+    except (ValueError, OSError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    print(f"{len(content['runs'])} runs, {len(content['sanity'])} data sets -> {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""How much of a tune stands in the training text, as it is or in another key.
+
+Two forms. `text`: the body of the ABC without header lines, character by character, in the layout
+of the training text. `figures`: per voice without drums, chord by chord, the interval from the top
+note of the chord before, the ticks since its onset, the length, and the shape of the chord below
+its top note. Copies in another key have the same figures and other text.
+
+`share`          windows of WINDOW symbols (50 characters, 16 figures; stride 1) of all tunes that
+                 the training set holds, over all their windows.
+`longest_match`  the longest passage of a tune that stands in one place of the training set: in
+                 characters; in chords and bars. 0 where no whole window matches.
+No window goes beyond a tune or a voice. Held-out pieces are the control: music repeats itself, and
+what they share with the training set is no copying. Intervals are percentiles over tunes drawn with
+replacement.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from data_prep.dialect.abc_to_midi import perform
+from data_prep.dialect.notation import AbcError
+from data_prep.dialect.tune_parser import parse_tune
+
+from ..metrics import N_DRAWS, SEED, mean_interval, rate
+from .passage_index import PassageIndex, mixed
+
+TEXT_WINDOW = 50
+FIGURE_WINDOW = 16
+LONGEST_IOI = 2**20 - 1  # ticks
+_HEADER_LINE = re.compile(r"[A-Za-z]:|%%")
+
+
+def body(abc: str) -> str:
+    """The text without header and field lines: lines of bars, as they stand.
+
+    Text that is not in the dialect has one too.
+    """
+    return "\n".join(line for line in abc.split("\n") if line and not _HEADER_LINE.match(line))
+
+
+def text_symbols(abc: str) -> np.ndarray:
+    """UTF-8 bytes of the body, (n,) uint8: characters, where the text is in the dialect."""
+    return np.frombuffer(body(abc).encode(), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The chords of one voice.
+
+    Attributes:
+        symbols: (n,) uint64, one a chord but for the first: interval, ticks, length and shape.
+        bars: (n + 2,) where the chords begin, in bars from 0, and where the last one ends.
+    """
+
+    symbols: np.ndarray
+    bars: np.ndarray
+
+
+def voice_figures(abc: str) -> list[Figures]:
+    """The figures of each voice that is not drums and has two chords or more.
+
+    Raises:
+        AbcError: Where the text leaves the dialect.
+    """
+    performance = perform(parse_tune(abc))
+    pairs = zip(performance.tune.voices, performance.voices, strict=True)
+    pitched = [chords for voice, chords in pairs if not voice.is_drums]
+    return [_figures(chords, performance.starts) for chords in pitched if len(chords) > 1]
+
+
+def _figures(chords: list[tuple[int, int, tuple[int, ...]]], starts: list[int]) -> Figures:
+    all_onsets, all_ends, pitches = zip(*chords, strict=True)
+    onsets, ends = np.array(all_onsets), np.array(all_ends)
+    tops = np.array([chord[-1] for chord in pitches])
+    shapes = np.array([_shape(chord) for chord in pitches], dtype=np.uint64)
+    interval = (np.diff(tops) + 128).astype(np.uint64)  # 8 bits
+    ticks = np.minimum(np.diff(onsets), LONGEST_IOI).astype(np.uint64)  # 20 bits
+    length = np.minimum(ends - onsets, LONGEST_IOI)[1:].astype(np.uint64)  # 20 bits
+    packed = interval | (ticks << np.uint64(8)) | (length << np.uint64(28))
+    symbols = mixed(packed) ^ shapes[1:]
+    places = np.append(onsets, ends[-1])
+    return Figures(symbols, np.interp(places, starts, np.arange(len(starts))))
+
+
+@lru_cache(maxsize=2**16)
+def _shape(pitches: tuple[int, ...]) -> int:
+    """A number for the intervals below the top note; 0 for a single note."""
+    number = 0
+    for pitch in pitches[:-1]:
+        number = (number * 131 + pitches[-1] - pitch) % 2**61
+    return number
+
+
+@dataclass(frozen=True)
+class TrainingIndex:
+    """Both forms of a training set.
+
+    Attributes:
+        text: Of characters.
+        figures: Of chords.
+    """
+
+    text: PassageIndex
+    figures: PassageIndex
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> TrainingIndex:
+        """Indexes tunes; one that can not be read has text only."""
+        figures = [voice.symbols for abc in texts for voice in _readable_figures(abc)]
+        text = PassageIndex([text_symbols(abc) for abc in texts], TEXT_WINDOW)
+        return cls(text, PassageIndex(figures, FIGURE_WINDOW))
+
+
+def _readable_figures(abc: str) -> list[Figures]:
+    """The figures of a tune, or of its whole lines if the last one broke off; else none."""
+    for text in (abc, abc[: abc.rfind("\n") + 1]):
+        try:
+            return voice_figures(text)
+        except AbcError:
+            continue
+    return []
+
+
+def copied_passages(abc: str, index: TrainingIndex) -> dict[str, float | None]:
+    """What one tune shares with the training set.
+
+    Returns:
+        `windows_text`, `seen_text`: windows, and those that are in the training set;
+        `longest_match_chars`; the same of figures, `longest_match_chords` and `_bars`; None for
+        what a tune that can not be read, or without a window, does not have.
+    """
+    symbols = text_symbols(abc)
+    seen = index.text.seen(symbols)
+    row: dict[str, float | None] = {"windows_text": len(seen), "seen_text": int(seen.sum())}
+    row["longest_match_chars"] = index.text.longest_match(symbols)[1] if len(seen) else None
+    voices = _readable_figures(abc)
+    seen_figures = [index.figures.seen(voice.symbols) for voice in voices]
+    row["windows_figures"] = sum(map(len, seen_figures))
+    row["seen_figures"] = sum(int(seen.sum()) for seen in seen_figures)
+    names = ("longest_match_chords", "longest_match_bars")
+    if not row["windows_figures"]:
+        return row | dict.fromkeys(names)
+    longest = (0, 0.0)
+    for voice in voices:
+        start, length = index.figures.longest_match(voice.symbols)
+        # figure k joins chords k and k + 1, so a match of n figures has n + 1 chords
+        bars = float(voice.bars[start + length + 1] - voice.bars[start]) if length else 0.0
+        longest = max(longest, (length + 1 if length else 0, bars))
+    return row | dict(zip(names, longest, strict=True))
+
+
+def memorisation(
+    tunes: Sequence[str], control: Sequence[str], index: TrainingIndex, seed: int = SEED
+) -> dict[str, Any]:
+    """Copied passages of generated tunes beside those of held-out pieces.
+
+    Args:
+        tunes: Generated, in the layout of the training text.
+        control: Held-out pieces, not in the index.
+        index: The training set.
+        seed: Of the draws.
+
+    Returns:
+        For `tunes` and `control`: `share_text_window_50`, `share_figures_window_16`, means of the
+        longest matches, each with intervals over tunes, and their greatest; and the `difference`
+        of both shares.
+    """
+    sides, drawn = {}, {}
+    for number, (side, texts) in enumerate((("tunes", tunes), ("control", control))):
+        rows = [copied_passages(abc, index) for abc in texts]
+        sides[side], drawn[side] = _summary(rows, [seed, number])
+    difference = {}
+    for name, values in drawn["tunes"].items():
+        ours, theirs = sides["tunes"][name]["share"], sides["control"][name]["share"]
+        known = ours is not None and theirs is not None
+        difference[name] = {
+            "difference": ours - theirs if known else None,
+            "interval_95": _percentiles(values - drawn["control"][name]) if known else None,
+        }
+    return sides | {"difference": difference, "n_train_windows": len(index.text.hashes)}
+
+
+def _summary(
+    rows: list[dict[str, float | None]], seed: list[int]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The numbers of one set, and its shares in each draw of tunes."""
+    content: dict[str, Any] = {"n": len(rows)}
+    draws = np.random.default_rng(seed).multinomial(
+        len(rows), np.full(len(rows), 1 / max(1, len(rows))), N_DRAWS
+    )  # (B, n)
+    drawn = {}
+    for form, window in (("text", TEXT_WINDOW), ("figures", FIGURE_WINDOW)):
+        name = f"share_{form}_window_{window}"
+        seen, windows = (
+            np.array([row[f"{kind}_{form}"] for row in rows], dtype=float)
+            for kind in ("seen", "windows")
+        )
+        total = windows.sum()
+        with np.errstate(invalid="ignore"):
+            drawn[name] = (draws @ seen) / (draws @ windows)
+        content[name] = {
+            "share": float(seen.sum() / total) if total else None,
+            "interval_95": _percentiles(drawn[name]) if total and len(rows) > 1 else None,
+            # where no tune has one, the interval of the share has no width, but this one has
+            "tunes_with_a_seen_window": rate([bool(n) for n in seen]) if len(rows) else None,
+        }
+    for name in ("longest_match_chars", "longest_match_chords", "longest_match_bars"):
+        values = [row[name] for row in rows]
+        content[name] = mean_interval(values, seed[0])
+        content[name]["max"] = max((v for v in values if v is not None), default=None)
+    return content, drawn
+
+
+def _percentiles(values: np.ndarray) -> list[float]:
+    return np.nanpercentile(values, (2.5, 97.5)).tolist()

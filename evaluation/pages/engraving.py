@@ -1,0 +1,77 @@
+"""ABC -> a picture of its score, as SVG.
+
+music21 reads the voices export and writes MusicXML, which verovio engraves: verovio's own ABC
+reader takes one voice only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from importlib.metadata import version
+from pathlib import Path
+
+from pebble import ProcessExpired
+from tqdm import tqdm
+
+from data_prep.storage.code_identity import code_digest
+from data_prep.storage.stages import worker_pool
+
+TIMEOUT_SECONDS = 60.0
+_OPTIONS = {
+    "pageWidth": 2400,
+    "pageHeight": 60000,
+    "adjustPageHeight": True,
+    "scale": 35,
+    "footer": "none",
+    "header": "none",
+    "breaks": "auto",
+    "svgViewBox": True,
+    "svgHtml5": True,
+}
+
+
+def engraver_key() -> str:
+    """Changes with what pictures depend on beside their text: our code, music21, verovio."""
+    return " ".join(
+        [code_digest(engrave), *(version(package) for package in ("music21", "verovio"))]
+    )
+
+
+def engrave(abc: str) -> str:
+    """Returns the score of one tune in the voices layout, as SVG of one page as long as it takes.
+
+    Raises:
+        ValueError: If music21 or verovio does not take it.
+    """
+    import verovio
+    from music21 import converter
+
+    try:
+        score = converter.parseData(abc, format="abc")
+        with tempfile.TemporaryDirectory() as folder:
+            xml = Path(score.write("musicxml", Path(folder) / "tune.musicxml")).read_text("utf-8")
+    except Exception as error:  # music21 raises whatever its parsers meet
+        raise ValueError(f"music21: {type(error).__name__}: {error}"[:200]) from None
+    verovio.enableLog(verovio.LOG_OFF)
+    toolkit = verovio.toolkit()
+    toolkit.setOptions(_OPTIONS)
+    if not toolkit.loadData(xml):
+        raise ValueError("verovio does not take the MusicXML")
+    return toolkit.renderToSVG(1)
+
+
+def engrave_all(texts: list[str | None]) -> list[str | None]:
+    """Engraves tunes in child processes; None where there is no text or no picture of it."""
+    pictures: list[str | None] = []
+    with worker_pool(2) as pool:
+        futures = [
+            pool.schedule(engrave, args=[text], timeout=TIMEOUT_SECONDS) if text else None
+            for text in texts
+        ]
+        for future in tqdm(futures, "engrave", unit="tune"):
+            try:
+                pictures.append(future.result() if future else None)
+            except (ValueError, FutureTimeoutError, ProcessExpired):
+                pictures.append(None)  # the page says that there is no picture, and shows the text
+    return pictures

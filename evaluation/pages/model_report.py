@@ -1,0 +1,122 @@
+"""One evaluated model -> one self-contained HTML page, with scores, players and all its metrics.
+
+    python -m evaluation.pages.model_report runs/single/gpt_tiny
+
+Free and constrained samples stand side by side. All numbers come from metrics.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from scaling.writing.commands import command
+from scaling.writing.files import write_atomically
+
+from ..judging.judge_table import VALID, field_label, shown_fields
+from .tune_view import need, tune_views
+
+N_TUNES = 6
+COMPARED = ("constrained", "free")
+PAGE = "evaluation.html"
+
+
+def page_template(name: str) -> jinja2.Template:
+    """A template of this folder."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template(name)
+
+
+def build_page(folder: Path, out: Path | None = None) -> Path:
+    """Writes the page of a model.
+
+    Args:
+        folder: Where `evaluate_model` left metrics.json and samples/.
+        out: Default: evaluation.html there.
+
+    Raises:
+        FileNotFoundError: If a part is missing; names the command that makes it.
+    """
+    command = f"make evaluate MODEL={folder}"
+    metrics = json.loads(need(folder / "metrics.json", command).read_text("utf-8"))
+    sets = metrics["sets"]
+    kinds = [kind for kind in COMPARED if kind in sets]
+    views = [tune_views(folder / "samples" / kind, N_TUNES) for kind in kinds]
+    out = out or folder / PAGE
+    if out.parent != folder:  # a page that goes alone: nothing lies beside it
+        views = [[view | {"files": []} for view in own] for own in views]
+    html = page_template("model_report.html.j2").render(
+        name=Path(metrics["model"]).parent.name or metrics["model"],
+        metrics=metrics,
+        headlines=headlines(metrics),
+        verdicts=verdicts_of(metrics),
+        compared=kinds if "real" in sets else [],
+        statistics=list(sets["real"]["statistics"]) if "real" in sets else [],
+        kinds=kinds,
+        pairs=list(zip(*views, strict=True)),
+    )
+    write_atomically(out, html)
+    return out
+
+
+def verdicts_of(metrics: dict[str, Any]) -> dict[str, str]:
+    """The verdicts that were given -> what pages call them."""
+    given = [own["validity"] for own in metrics["sets"].values()]
+    names = (*shown_fields(), "bar_perfect", "playable", VALID)
+    return {
+        name: field_label(name) for name in names if any(name in validity for validity in given)
+    }
+
+
+def headlines(metrics: dict[str, Any]) -> list[str]:
+    """The results in a few lines of plain words."""
+    lines = []
+    for kind, label in (("constrained", "within the grammar"), ("free", "written freely")):
+        rate = metrics["sets"].get(kind, {}).get("validity", {}).get(VALID)
+        if rate:
+            low, high = (100 * end for end in rate["interval_95"])
+            lines.append(
+                f"Valid in all readers, {label}: {rate['successes']:,} of {rate['n']:,} "
+                f"(95 % interval {low:.1f} to {high:.1f} %)"
+            )
+    for name, reason in metrics["judges"].get("missing", {}).items():
+        lines.append(f"{name} did not judge: {reason}")
+    for kind, own in metrics["sets"].items():
+        if kind in COMPARED and own.get("distance"):
+            frechet = own["distance"]["frechet"]["frechet_distance"]
+            if frechet:
+                lines.append(
+                    f"Feature distance to real music, {kind}: {frechet['value']['mean']:.2f}; of "
+                    f"real to real {frechet['floor']['mean']:.2f}"
+                )
+    if test := metrics["test"]:
+        lines.append(
+            f"Test loss {test['loss_nats_per_token']:.3f} nats a token, "
+            f"{test['bits_per_char']:.3f} bits a character, {test['bits_per_note']:.2f} bits a note"
+        )
+    return lines
+
+
+@command(ValueError, OSError)
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="evaluation.pages.model_report", description=__doc__)
+    parser.add_argument("model", type=Path, help="an evaluated run, as runs/single/gpt_tiny")
+    parser.add_argument("--out", type=Path, help=f"default: {PAGE} in its folder")
+    options = parser.parse_args(arguments)
+    print(f"page: {build_page(options.model, options.out)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

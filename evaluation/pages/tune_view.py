@@ -1,0 +1,108 @@
+"""Samples as a page shows them: score, sound, verdicts, text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from tqdm import tqdm
+
+from data_prep.dialect.abc_to_midi import abc_to_midi
+from data_prep.storage.explain import explain
+from data_prep.storage.stages import is_fresh
+from scaling.writing.files import write_atomically
+
+from ..judging.judge_table import VALID, field_label, shown_fields
+from ..samples.sampling import read_samples
+from .audio import SAMPLE_RATES, encode, render_midi
+from .engraving import engrave_all, engraver_key
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "mp3"  # what all browsers play
+SECONDS = 60.0
+
+
+def need(path: Path, command: str) -> Path:
+    """Returns a file that a page is made of.
+
+    Raises:
+        FileNotFoundError: If it is missing; names the command that makes it.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; make it with `{command}`")
+    return path
+
+
+def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
+    """The first n samples of a set.
+
+    Args:
+        folder: `samples/<set>` of what `evaluate_model` writes.
+        n: At most.
+
+    Returns:
+        The rows of samples.jsonl, each with `lights` (the main fields of its verdict, as pages call
+        them), `svg` (None where there is no picture), `audio` (a data URI, or None) and `files`,
+        the paths of its .abc and .mid from two folders above. Pictures are kept, since they take
+        seconds.
+    """
+    command = "make evaluate MODEL=..."
+    samples = read_samples(need(folder / "samples.jsonl", command))[:n]
+    lines = need(folder / "verdicts.jsonl", command).read_text("utf-8").splitlines()
+    verdicts = [json.loads(line) for line in lines[:n]]
+    texts = [sample["abc_voices"] for sample in samples]
+    key = hashlib.sha256(json.dumps([engraver_key(), texts]).encode()).hexdigest()
+    kept = folder / "pictures.json"
+    if not is_fresh(kept, {"key": key}):
+        write_atomically(kept, json.dumps({"key": key, "svg": engrave_all(texts)}))
+    pictures = json.loads(kept.read_text("utf-8"))
+    sounds = play_all(texts)
+    return [
+        sample
+        | {
+            "lights": _lights(verdict),
+            "svg": Markup(svg) if svg else None,  # verovio's, from parsed music: no raw text
+            "audio": sound,
+            "files": [
+                f"samples/{folder.name}/{path.name}"
+                for path in sorted(folder.glob(f"tune_{sample['sample']:03d}.*"))
+            ],
+        }
+        for sample, verdict, svg, sound in zip(
+            samples, verdicts, pictures["svg"], sounds, strict=True
+        )
+    ]
+
+
+def _lights(verdict: dict[str, Any]) -> dict[str, bool]:
+    """What a verdict says of the text that was judged, without what a missing reader would say."""
+    names = (VALID, "bar_perfect", *shown_fields())
+    return {field_label(n): verdict[n] for n in names if n in verdict and verdict[n] is not None}
+
+
+def play_all(texts: list[str | None]) -> list[str | None]:
+    """Sounds as data URIs; None where there is no text, or this machine cannot play it.
+
+    Why it cannot is told once in the log: a page without players is still a page.
+    """
+    sounds: list[str | None] = []
+    for text in tqdm(texts, "play", unit="tune"):
+        sound = None
+        if text:
+            try:
+                wav = render_midi(abc_to_midi(text), None, SAMPLE_RATES[FORMAT], SECONDS)
+                encoded = base64.b64encode(encode(wav, FORMAT)).decode()
+                sound = f"data:audio/mpeg;base64,{encoded}"
+            except ValueError as error:  # of this tune: silence, or too large
+                logger.info("a tune is not played: %s", error)
+            except (ImportError, FileNotFoundError) as error:  # of all
+                logger.warning("no players on the page: %s", explain(error))
+                return [None] * len(texts)
+        sounds.append(sound)
+    return sounds

@@ -1,0 +1,151 @@
+"""The overhead of sampling within the grammar: probability mass, forced tokens, music, time.
+
+Illegal mass is the probability that the model gives, in one step of a constrained sample, to tokens
+that the grammar does not allow there: mean, and how it is spread over steps. Where it is nought,
+the grammar changes nothing. A token is forced where one alone is legal.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from modeling.grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
+
+from ..metrics import mean_interval
+
+PERCENTILES = (50, 95, 99)
+ROWS = 8
+ROUNDS = 3
+
+
+class MassRecorder(LogitsProcessor):
+    """A TuneLogitsProcessor that writes down what it takes away.
+
+    Args:
+        inner: Does the work.
+        end_id: The end token, behind which a row's steps do not count.
+
+    Attributes:
+        mass: Illegal mass of each step, for each row.
+        n_forced: Steps in which one token was legal, for each row.
+    """
+
+    def __init__(self, inner: TuneLogitsProcessor, end_id: int) -> None:
+        self.inner = inner
+        self.end_id = end_id
+        self.mass: list[list[float]] = []
+        self.n_forced: list[int] = []
+        self._n_prompt: int | None = None
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
+        """Returns scores (B, V), -inf at illegal tokens; `input_ids` (B, T)."""
+        if self._n_prompt is None:
+            self._n_prompt = input_ids.shape[1]
+            self.mass = [[] for _ in input_ids]
+            self.n_forced = [0] * len(input_ids)
+        masked = self.inner(input_ids, scores)
+        legal = masked > -math.inf  # (B, V)
+        illegal = scores.softmax(-1).masked_fill(legal, 0.0).sum(-1).tolist()
+        for row, ids in enumerate(input_ids[:, self._n_prompt :]):
+            if not (ids == self.end_id).any():
+                self.mass[row].append(illegal[row])
+                self.n_forced[row] += int(legal[row].sum()) == 1
+        return masked
+
+
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: int,
+    n_new: int,
+    seed: int,
+    processor: LogitsProcessor | None,
+) -> torch.Tensor:
+    """Tokens of texts from the start token, temperature 1 and no cut: (B, T)."""
+    prompt = torch.full((rows, 1), tokenizer.bos_token_id, device=model.device)
+    set_seed(seed)
+    return model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=n_new,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        logits_processor=[processor] if processor else None,
+    )
+
+
+def illegal_mass(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    grammar: TokenGrammar,
+    n: int,
+    n_new: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Illegal mass a step and share of forced tokens over n constrained samples.
+
+    Intervals are over samples, percentiles over all steps.
+    """
+    rows: list[list[float]] = []
+    n_forced: list[int] = []
+    for first in range(0, n, ROWS):
+        count = min(ROWS, n - first)
+        inner = TuneLogitsProcessor(grammar, n_new)
+        recorder = MassRecorder(inner, tokenizer.eos_token_id)
+        generate(model, tokenizer, count, n_new, seed + first, recorder)
+        rows += recorder.mass
+        n_forced += recorder.n_forced
+    steps = np.concatenate([np.array(row) for row in rows])
+    return {
+        "n_samples": n,
+        "n_steps": len(steps),
+        "illegal_mass_per_step": mean_interval([float(np.mean(row)) for row in rows], seed),
+        "illegal_mass_percentiles": {f"p{p}": float(np.percentile(steps, p)) for p in PERCENTILES},
+        "forced_share": mean_interval(
+            [count / len(row) for count, row in zip(n_forced, rows, strict=True)], seed
+        ),
+    }
+
+
+def speed(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    grammar: TokenGrammar,
+    n_new: int,
+    seed: int,
+    rows: int = ROWS,
+    rounds: int = ROUNDS,
+) -> dict[str, Any]:
+    """CPU milliseconds of a step (one token for each row), free and constrained, interleaved.
+
+    The first round warms up the automaton's states and is not counted. `cost_share` is the share
+    of the time of a constrained step that the free one does not take; `replaced_share` that of the
+    tokens that the grammar replaced.
+    """
+    times: dict[str, list[float]] = {"free": [], "constrained": []}
+    n_steps = n_replaced = 0
+    for number in range(rounds + 1):
+        processor = TuneLogitsProcessor(grammar, n_new)
+        for name, used in (("free", None), ("constrained", processor)):
+            start = time.process_time()
+            out = generate(model, tokenizer, rows, n_new, seed + number, used)
+            times[name].append((time.process_time() - start) / (out.shape[1] - 1))
+        n_steps += processor.counts.n_steps
+        n_replaced += processor.counts.n_replaced
+    medians = {name: 1000 * statistics.median(seconds[1:]) for name, seconds in times.items()}
+    return {
+        "rows": rows,
+        "milliseconds_a_step": medians,
+        "cost_share": 1 - medians["free"] / medians["constrained"],
+        "replaced_share": n_replaced / n_steps,
+        "n_tokens": n_steps,
+    }

@@ -1,0 +1,78 @@
+"""The beginning of a piece, of one's own or held out, for a model to continue."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from data_prep.dialect.abc_to_midi import perform
+from data_prep.dialect.notation import AbcError
+from data_prep.dialect.tune import print_tune
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.midi_to_abc.midi_file import MIDI_SUFFIXES, find_header
+
+logger = logging.getLogger(__name__)
+
+
+def beginning(abc: str, n_bars: int) -> str:
+    """Returns header and first bars of a tune in the layout `bars`, ready to be continued.
+
+    Raises:
+        ValueError: If it has no more bars than that, so that nothing is left to continue.
+    """
+    header, mark, bars = abc.partition("\n[V:")
+    lines = (mark[1:] + bars).splitlines(keepends=True)
+    if not 0 < n_bars < len(lines):
+        raise ValueError(
+            f"{n_bars} bars of a tune that has {len(lines)}, expected from 1 to one less"
+        )
+    return header + "\n" + "".join(lines[:n_bars])
+
+
+def read_prompt(path: Path, n_bars: int) -> str:
+    """Reads the beginning of a piece.
+
+    Args:
+        path: A MIDI file or an ABC file; ABC beyond the dialect is read by music21 and converted,
+            which the log says.
+        n_bars: How much of it, in bars.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is neither, or has no more bars than that.
+    """
+    content = path.read_bytes()
+    if path.suffix.lower() in MIDI_SUFFIXES or find_header(content) >= 0:
+        abc = midi_to_abc(content)
+    else:
+        abc = _as_bars(content.decode("utf-8", "replace"), path)
+    try:
+        return beginning(abc, n_bars)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _as_bars(text: str, path: Path) -> str:
+    """An ABC tune in the layout `bars`."""
+    try:
+        tune = parse_tune(text)
+        perform(tune)
+    except AbcError as error:
+        reason = str(error)
+    else:
+        if tune.n_bars:
+            return print_tune(tune)
+        reason = "it has no bars"
+    from music21 import converter  # imported here: it takes a second
+    from music21.midi.translate import music21ObjectToMidiFile
+
+    try:
+        midi = music21ObjectToMidiFile(converter.parseData(text, format="abc")).writestr()
+    except Exception as error:  # music21 raises whatever it meets
+        raise ValueError(
+            f"{path} is neither MIDI nor ABC that can be read: the strict reader says {reason}; "
+            f"music21 says {type(error).__name__}: {error}"
+        ) from None
+    logger.info("%s is not in the dialect (%s): converted by way of music21's MIDI", path, reason)
+    return midi_to_abc(midi)

@@ -1,0 +1,104 @@
+"""The sets of samples of which a model is judged, and held-out pieces in the same form."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from modeling.pipeline_abc_music import AbcMusicPipeline
+from training.data.data_files import DataFiles
+
+from ..loading.finished_run import split_tunes
+from ..music.distance import MIN_PIECES
+from .held_out import cut_as_samples, prompts
+from .sampling import SamplingSettings, make_samples, write_tunes
+
+logger = logging.getLogger(__name__)
+
+MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
+MOST_FREE, MOST_PROMPTED = 500, 200
+N_WRITTEN = 8  # tunes of a set that are files
+REAL, REAL_BEGUN = "real", "real_begun"
+
+Rows = list[dict[str, Any]]
+Begun = list[tuple[str, str]]  # the beginning of a piece, and the piece
+
+
+def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSettings]:
+    """What to sample, by the name of the set.
+
+    Args:
+        n: Constrained samples; of the others as many, but not more than their own most.
+        seed: Of all sets.
+        has_grammar: Whether the model's tokenizer can write within the grammar.
+    """
+    whole = SamplingSettings(n=n, seed=seed, max_new_tokens=MAX_NEW_TOKENS)
+    free = {"n": min(n, MOST_FREE), "grammar": False}
+    prompted = {"n": min(n, MOST_PROMPTED)}
+    changed = {
+        "constrained": {},
+        "free": free,
+        "study_a": free | {"max_new_tokens": STUDY_A_TOKENS},
+        "prompted": prompted,
+        "prompted_free": prompted | {"grammar": False},
+    }
+    sets = {name: SamplingSettings(**asdict(whole) | own) for name, own in changed.items()}
+    return {name: own for name, own in sets.items() if has_grammar or not own.grammar}
+
+
+def sample_all(
+    name: str,
+    write: AbcMusicPipeline,
+    begun: Begun,
+    sets: dict[str, SamplingSettings],
+    folder: Path,
+) -> dict[str, Rows]:
+    """Samples each set into samples/<set>; those from prompts only where there are any."""
+    samples = {}
+    for kind, settings in sets.items():
+        wishes: Sequence[str] = [""]
+        if kind.startswith("prompted"):
+            wishes = [prompt for prompt, _ in begun]
+            if not wishes:
+                logger.warning("no held-out pieces to begin with: %s is left out", kind)
+                continue
+        place = folder / "samples" / kind
+        samples[kind] = make_samples(name, settings, place, wishes, write)
+        write_tunes(samples[kind][:N_WRITTEN], place)
+    return samples
+
+
+def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Begun:
+    """Beginnings of held-out pieces that the grammar can go on with, and the pieces."""
+    if files is None or not write.has_grammar:
+        return []
+    found = prompts(split_tunes(files.folder, "test"), write.grammar, MAX_NEW_TOKENS)
+    return list(islice(found, min(n, MOST_PROMPTED)))
+
+
+def real_sets(
+    write: AbcMusicPipeline, files: DataFiles | None, begun: Begun, n: int, folder: Path
+) -> dict[str, Rows]:
+    """Held-out pieces as long as the samples, in samples/real and samples/real_begun."""
+    if files is None:
+        return {}
+    tunes = split_tunes(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
+    sets = {REAL: cut_as_samples(tunes, write.tokenizer, [MAX_NEW_TOKENS] * len(tunes))}
+    encode = functools.partial(write.tokenizer, add_special_tokens=False, verbose=False)
+    lengths = [len(encode(prompt)["input_ids"]) + MAX_NEW_TOKENS for prompt, _ in begun]
+    sets[REAL_BEGUN] = cut_as_samples([piece for _, piece in begun], write.tokenizer, lengths)
+    if not sets[REAL]:
+        logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
+    sets = {kind: rows for kind, rows in sets.items() if rows}
+    for kind, rows in sets.items():
+        place = folder / "samples" / kind
+        place.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (place / "samples.jsonl").write_text(lines, "utf-8")
+    return sets

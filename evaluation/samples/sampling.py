@@ -1,0 +1,240 @@
+"""Checkpoint + seed -> tunes: `samples.jsonl`, and for each tune its .abc and .mid.
+
+    python -m evaluation.samples.sampling runs/demo --n 8 --out samples --seed 1
+    python -m evaluation.samples.sampling runs/demo --meter 3/4 --key G --instruments "Violin"
+    python -m evaluation.samples.sampling runs/demo --prompt my.mid --bars 4
+
+A sample is a whole tune, also where it is longer than the model's context. Tunes are written side
+by side, eight at a time; each eight have a seed of their own, so that sampling goes on where it was
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import modeling  # registers our own families with the Auto classes
+from data_prep.dialect.abc_to_midi import abc_to_midi
+from data_prep.storage.code_identity import code_digest, digest_of
+from data_prep.storage.explain import explain
+from data_prep.storage.stages import is_fresh
+from modeling.pipeline_abc_music import AbcMusicPipeline
+
+from ..loading.models import find_model, load_writer, weights_digest
+from .prompts import read_prompt
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 8
+Wish = dict[str, Any] | str  # as the pipeline takes it
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How to sample.
+
+    Attributes:
+        n: Number of tunes.
+        seed: Repeats the same tunes on the same machine.
+        max_new_tokens: Longest tune; what a free model has not ended by then is cut at its last
+            whole bar.
+        temperature: 1 samples from the model as it is.
+        top_k: 0 samples from all tokens.
+        grammar: Whether the model may write whole tunes of the dialect only.
+    """
+
+    n: int = 8
+    seed: int = 1
+    max_new_tokens: int = 1500
+    temperature: float = 1.0
+    top_k: int = 0
+    grammar: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.n, self.max_new_tokens) < 1 or self.temperature <= 0 or self.top_k < 0:
+            raise ValueError(f"{self}: n, max_new_tokens and temperature above 0, top_k from 0")
+
+    def seed_of(self, first: int) -> int:
+        """The seed of the tunes that are written side by side, the first of them given, from 0.
+
+        Settings that differ in the grammar alone draw with the same random numbers.
+        """
+        return int.from_bytes(hashlib.sha256(f"{self.seed} {first}".encode()).digest()[:4])
+
+
+def sample_batches(
+    write: AbcMusicPipeline,
+    settings: SamplingSettings,
+    wishes: Sequence[Wish] = ("",),
+    n_done: int = 0,
+) -> Iterator[list[dict[str, Any]]]:
+    """Samples tunes, a batch at a time.
+
+    Args:
+        write: Of `models.load_writer`.
+        settings: How to sample.
+        wishes: What the tunes must have, in turn; "" is nothing but the start token.
+        n_done: Tunes that there are already, whole batches.
+
+    Yields:
+        A row a tune: `sample` from 1 and the `seed` of its batch; `abc` as generated, `ended`,
+        `n_tokens`; `abc_voices`, the export that other programs read, or None and in `error` why
+        there is none.
+    """
+    sampling = {"temperature": settings.temperature, "top_k": settings.top_k}
+    for first in range(n_done, settings.n, BATCH_SIZE):
+        numbers = range(first, min(first + BATCH_SIZE, settings.n))
+        seed = settings.seed_of(first)
+        written = write(
+            [wishes[number % len(wishes)] for number in numbers],
+            batch_size=BATCH_SIZE,
+            max_new_tokens=settings.max_new_tokens,
+            grammar=settings.grammar,
+            seed=seed,
+            **sampling,
+        )
+        yield [
+            {"sample": number + 1, "seed": seed}
+            | {name: value for name, value in tune.items() if name != "midi"}
+            for number, [tune] in zip(numbers, written, strict=True)
+        ]
+
+
+def make_samples(
+    name: str,
+    settings: SamplingSettings,
+    folder: Path,
+    wishes: Sequence[Wish] = ("",),
+    write: AbcMusicPipeline | None = None,
+) -> list[dict[str, Any]]:
+    """Samples into a folder, as far as the same samples of the same weights do not lie there.
+
+    Args:
+        name: As `models.find_model` returns it.
+        settings: How to sample.
+        folder: Gets samples.jsonl and sampling.json; tunes and verdicts of earlier samplings are
+            removed from it.
+        wishes: As `sample_batches` takes them.
+        write: The model, if it is loaded already.
+
+    Returns:
+        The rows of samples.jsonl.
+    """
+    about = {"model": name, "weights": weights_digest(name), "code": _code(), "wishes": wishes}
+    key = asdict(settings) | about
+    settings_file, samples_file = folder / "sampling.json", folder / "samples.jsonl"
+    is_same = is_fresh(settings_file, key)
+    rows = read_samples(samples_file) if is_same and samples_file.exists() else []
+    if len(rows) == settings.n:
+        logger.info("%s: unchanged", folder)
+        return rows
+    if not is_same:
+        folder.mkdir(parents=True, exist_ok=True)
+        for pattern in ("tune_*.*", "samples.jsonl", "verdicts.jsonl", "judging.json"):
+            for stale in folder.glob(pattern):
+                stale.unlink()
+        settings_file.write_text(json.dumps(key, indent=2) + "\n", "utf-8")
+    rows = rows[: len(rows) // BATCH_SIZE * BATCH_SIZE]
+    samples_file.write_text("".join(_line(row) for row in rows), "utf-8")
+    write = write or load_writer(name)
+    progress = tqdm(desc=folder.name, total=settings.n, initial=len(rows), unit="tune")
+    with progress, samples_file.open("a", encoding="utf-8") as file:
+        for batch in sample_batches(write, settings, wishes, len(rows)):
+            rows += batch
+            file.write("".join(map(_line, batch)))
+            file.flush()
+            progress.update(len(batch))
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """Reads a samples.jsonl; a last line that was not written to its end is left out."""
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Writes each tune as .abc, the export where there is one, and that as .mid."""
+    for row in rows:
+        path = folder / f"tune_{row['sample']:03d}"
+        path.with_suffix(".abc").write_text(row["abc_voices"] or row["abc"], "utf-8")
+        if row["abc_voices"]:
+            path.with_suffix(".mid").write_bytes(abc_to_midi(row["abc_voices"]))
+
+
+def _code() -> str:
+    """Digest of what writes a tune, the models included: `from_pretrained` finds them by name."""
+    models = [getattr(modeling, name) for name in modeling.__all__]
+    return code_digest(load_writer, *models) + digest_of({(__spec__.name, "sample_batches")})
+
+
+def _wish(options: argparse.Namespace) -> Wish:
+    """What the command line asks of the tunes."""
+    wishes = {name: getattr(options, name) for name in ("meter", "key", "tempo")}
+    if options.instruments:
+        wishes["instruments"] = [
+            int(name) if name.isdecimal() else name
+            for name in map(str.strip, options.instruments.split(","))
+        ]
+    wishes = {name: value for name, value in wishes.items() if value is not None}
+    if options.prompt is None:
+        return wishes or ""
+    if wishes:
+        raise ValueError(f"--prompt and --{min(wishes)}: expected one or the other")
+    return read_prompt(options.prompt, options.bars)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="evaluation.samples.sampling", description=__doc__)
+    parser.add_argument("model", help="a study, a finished run, a model folder, or a Hub name")
+    parser.add_argument("--out", type=Path, help="default: samples/ in the model's folder")
+    for field in fields(SamplingSettings):
+        if field.name != "grammar":
+            option = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(option, type=type(field.default), default=field.default)
+    parser.add_argument("--free", action="store_true", help="let the model write what it will")
+    parser.add_argument("--meter", help="such as 3/4")
+    parser.add_argument("--key", help="the major key of the signature, such as G or Bb")
+    parser.add_argument("--tempo", type=float, help="quarters a minute")
+    parser.add_argument("--instruments", help='one a voice: "Violin, Cello, drums", "0, 32"')
+    parser.add_argument("--prompt", type=Path, help="an .abc or MIDI file to be continued")
+    parser.add_argument("--bars", type=int, default=4, help="of the prompt, from its beginning")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        name = find_model(options.model)
+        if options.out is None and not Path(options.model).exists():
+            raise ValueError(f"{options.model} is no folder here; say where the tunes go: --out")
+        folder = options.out or Path(options.model) / "samples"
+        given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
+        settings = SamplingSettings(**given | {"grammar": not options.free})
+        rows = make_samples(name, settings, folder, [_wish(options)])
+        write_tunes(rows, folder)
+    except (ValueError, OSError) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on with what is missing", file=sys.stderr)
+        return 130
+    readable = sum(row["abc_voices"] is not None for row in rows)
+    print(f"{folder}: {len(rows)} tunes by {name}; {readable} of them readable, as .abc and .mid")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

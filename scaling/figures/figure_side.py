@@ -1,0 +1,162 @@
+"""The figures of two side studies: leakage between the splits, and tokenizers in bits a note."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ..runs_table import TableError
+from ..writing.wording import quantity, short_count
+from .figure_law import add_notes
+from .figure_style import family_style, set_log_ticks
+
+GROUPS = {"copied": ("a copy in train", "^"), "clean": ("no copy in train", "o")}
+
+
+def draw_leakage(content: dict) -> Figure:
+    """Left: loss of songs with and without a copy in train; right: their gap, over N.
+
+    Raises:
+        TableError: if there is no run.
+    """
+    runs = content["runs"]
+    if not runs:
+        raise TableError("leakage.json has no run; run evaluation.loss.leakage again")
+    archs = sorted({run["arch"] for run in runs})
+    seeds = sorted({run["seed"] for run in runs})
+    figure = Figure(figsize=(8.8, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for index, arch in enumerate(archs):
+        style = family_style(arch, index)
+        shift = 1.14 ** (2 * index - len(archs) + 1)  # beside each other, not upon each other
+        for run in (run for run in runs if run["arch"] == arch):
+            size = run["n_params"] * shift
+            size *= 1.06 ** seeds.index(run["seed"])
+            for group, (_, marker) in GROUPS.items():
+                loss = run["loss_nats_per_token"][group]
+                fill = style.colour if group == "clean" else "white"
+                _mark(
+                    left,
+                    size * 1.13 ** (group == "clean"),
+                    loss["loss"],
+                    loss["interval_95"],
+                    style.colour,
+                    marker,
+                    fill,
+                )
+            gap = run["gap_nats_per_token"]["clean_less_all"]
+            look = (style.colour, style.marker, style.fill)
+            _mark(right, size, gap["gap"], gap["interval_95"], *look)
+        handle = {"color": style.colour, "marker": style.marker, "mfc": style.fill, "ls": "none"}
+        right.add_line(Line2D([], [], label=style.name, **handle))
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.margins(x=0.12)
+        set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
+        axes.set_xlabel("Non-embedding parameters $N$")
+    right.axhline(0, color="#555555", lw=0.9)
+    left.set_ylabel("Validation loss (nats per token)")
+    right.set_ylabel("Loss: no copy, less all (nats per token)")
+    handles = [
+        Line2D([], [], color="#444444", marker=marker, ls="none", label=name,
+               mfc="#444444" if group == "clean" else "white")
+        for group, (name, marker) in GROUPS.items()
+    ]  # fmt: skip
+    styles = [family_style(arch, index) for index, arch in enumerate(archs)]
+    handles += [Line2D([], [], color=style.colour, lw=2.5, label=style.name) for style in styles]
+    left.legend(handles=handles, frameon=False)
+    right.legend(frameon=False)
+    songs = runs[0]["n_songs"]
+    add_notes(
+        figure,
+        [
+            f"Files dealt out one by one: {songs['copied']} of {songs['all']} {content['split']} "
+            "songs have another arrangement in train. Bars: 95 % over duplicate clusters; right: "
+            "paired. The gap at the smallest size, which knows nothing by heart, is a difference "
+            "between the songs; what it grows by is leakage.",
+        ],
+    )
+    return figure
+
+
+def draw_tokenizers(content: dict) -> Figure:
+    """Bits a note of one model shape a family, trained on as much text in each tokenizer.
+
+    Raises:
+        TableError: if there is no run.
+    """
+    runs = content["runs"]
+    if not runs:
+        raise TableError("tokenizers.json has no run; run evaluation.loss.compare_tokenizers again")
+    archs = sorted({run["arch"] for run in runs})
+    # in the order of their table, whose labels the file repeats; a name that it lacks is its label
+    given = content.get("labels", {})
+    names = list(dict.fromkeys([*given, *(run["tokenizer"] for run in runs)]))
+    labels = {name: given.get(name, name) for name in names}
+    seeds = sorted({run["seed"] for run in runs})
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for index, arch in enumerate(archs):
+        style = family_style(arch, index)
+        for run in (run for run in runs if run["arch"] == arch):
+            shift = 0.3 * (index - (len(archs) - 1) / 2)
+            shift += 0.1 * (seeds.index(run["seed"]) - (len(seeds) - 1) / 2)
+            place = names.index(run["tokenizer"]) + shift
+            bits = run["bits_per_note"]
+            look = (style.colour, style.marker, style.fill)
+            _mark(axes, place, bits["value"], bits["interval_95"], *look)
+        handle = {"color": style.colour, "marker": style.marker, "mfc": style.fill, "ls": "none"}
+        axes.add_line(Line2D([], [], label=f"{style.name}: {_shapes(runs, arch)}", **handle))
+    axes.set_xticks(range(len(names)), [_tick(runs, name, labels[name]) for name in names])
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.grid(visible=False, axis="x")
+    axes.set_ylabel("Validation loss (bits per note)")
+    axes.legend(frameon=False)
+    add_notes(
+        figure,
+        [
+            f"{content['n_songs']} {content['split']} songs, the same for all; each run read about "
+            f"{short_count(runs[0]['n_chars_seen'])} characters of text. Bars: 95 % over songs; a "
+            "mark a seed. Of byte pairs an upper bound: one way to cut the text is scored.",
+            *_difference_notes(content["differences"], labels),
+        ],
+    )
+    return figure
+
+
+def _shapes(runs: Sequence[dict], arch: str) -> str:
+    return ", ".join(sorted({run["size"] for run in runs if run["arch"] == arch}))
+
+
+def _tick(runs: Sequence[dict], name: str, label: str) -> str:
+    run = next(run for run in runs if run["tokenizer"] == name)
+    return (
+        f"{label}\nvocabulary {run['vocab_size']:,}\ncontext {run['context_chars']:,.0f} characters"
+    )
+
+
+def _difference_notes(differences: Sequence[dict], labels: dict[str, str]) -> list[str]:
+    """One sentence: each tokenizer less characters, a value a seed."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for entry in differences:
+        text = quantity(entry["bits_per_note"], entry["interval_95"], "+.2f")
+        found.setdefault((entry["arch"], entry["tokenizer"]), []).append(text)
+    parts = [
+        f"{family_style(arch, 0).name}, {labels[name]} {' and '.join(values)}"
+        for (arch, name), values in sorted(found.items())
+    ]
+    return [f"Less characters, paired, a value a seed: {'; '.join(parts)}."] if parts else []
+
+
+def _mark(
+    axes: Axes,
+    x: float,
+    y: float,
+    ends: Sequence[float],
+    colour: str,
+    marker: str,
+    fill: str,
+) -> None:
+    axes.plot([x, x], ends, color=colour, lw=1.6)
+    axes.plot(x, y, marker=marker, mfc=fill, mec=colour, mew=1.4, ms=6.5, ls="none")

@@ -1,0 +1,113 @@
+"""Colours, markers and ticks of the figures.
+
+Colours are those of Okabe and Ito, told apart by the colour-blind; marker and line style repeat
+what the colour says, for print in grey.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.axis import Axis
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from ..families import FAMILIES, label_of
+
+PNG_DPI = 200
+RC = {
+    "font.size": 10,
+    "axes.labelsize": 10.5,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "legend.fontsize": 9,
+    "legend.title_fontsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e2e2e2",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "svg.hashsalt": "scaling",  # else the ids inside an SVG are random
+}
+MOST_TICKS = 8
+# a range smaller than this factor has its ticks at equal steps, a larger one at 1, 2, 5 times 10^k
+SMALL_RANGE = 4.0
+
+
+@dataclass(frozen=True)
+class FamilyStyle:
+    """How a family is drawn. light, dark: ends of its colour map over the sizes."""
+
+    name: str
+    colour: str
+    marker: str
+    line: str
+    fill: str
+    light: str
+    dark: str
+
+    def shade(self, share: float) -> str:
+        """Colour at a place in [0, 1] from the smallest size to the largest."""
+        colours = (self.light, self.colour, self.dark)
+        return to_hex(LinearSegmentedColormap.from_list(self.name, colours)(share))
+
+
+# for families that have no look of their own, and for tables with other families
+FURTHER = (
+    ("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
+    ("#CC79A7", "D", ":", "white", "#EBC6DB", "#5C2746"),
+    ("#E69F00", "v", "-", "#E69F00", "#F7D68F", "#5C3F00"),
+    ("#56B4E9", "P", "--", "white", "#BFE2F7", "#1B4A66"),
+)
+
+
+def family_style(arch: str, index: int) -> FamilyStyle:
+    """The style of a family; one without a look of its own takes a further one by its index."""
+    look = FAMILIES[arch].look if arch in FAMILIES else None
+    name = "all runs" if arch == "all" else label_of(arch)
+    return FamilyStyle(name, *(look or FURTHER[index % len(FURTHER)]))
+
+
+def shade_of_rank(style: FamilyStyle, rank: int, n: int) -> str:
+    """Colour of the rank-th of n sizes or token counts, darker for more."""
+    return style.shade(rank / max(n - 1, 1))
+
+
+def rank_marker(rank: int) -> str:
+    """Marker of the rank-th size or token count: says in grey print what the shade says."""
+    return "os^DvP"[rank % 6]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round tick values in [low, high] for a logarithmic axis, at most MOST_TICKS of them."""
+    if high / low < SMALL_RANGE:
+        power = 10.0 ** math.floor(math.log10(high - low) - 1)
+        for step in (power * factor for factor in (1, 2, 2.5, 5, 10, 20, 25, 50)):
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            if last - first + 1 <= MOST_TICKS:
+                return [round(k * step, 12) for k in range(first, last + 1)]
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for mantissas in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        values = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
+        ticks = [value for value in values if low <= value <= high]
+        if len(ticks) <= MOST_TICKS:
+            return ticks
+    return ticks
+
+
+def set_log_ticks(
+    axis: Axis, limits: tuple[float, float], label: Callable[[float], str] | None = None
+) -> None:
+    """Sets labelled ticks and no others: matplotlib leaves a range within one decade bare.
+
+    Without a label function, all ticks have as many decimals as the longest one needs.
+    """
+    ticks = log_ticks(*sorted(limits))
+    decimals = max((len(f"{tick:.6g}".partition(".")[2]) for tick in ticks), default=0)
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: label(value) if label else f"{value:.{decimals}f}")
+    )
+    axis.set_minor_locator(NullLocator())

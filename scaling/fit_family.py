@@ -1,0 +1,115 @@
+"""All laws for one family: refusals, fits, and the choice among them.
+
+N parameters, D tokens.
+"""
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from .fitting.fit_law import fit_one_law, runs_at_one_budget
+from .fitting.minimise import Objective
+from .fitting.refusals import refusal
+from .laws.registry import LAWS
+from .predictions.fitted import FittedLaw
+from .predictions.law_curves import lines_at_flops, lines_at_tokens
+from .runs_table import Run
+
+# below this the AICc difference is no evidence (Burnham & Anderson 2002, section 2.6)
+AICC_DECIDES = 2.0
+# draws of the chosen law that fits.json keeps for predictions
+KEPT_DRAWS = 400
+
+
+def fit_family(
+    arch: str,
+    runs: Sequence[Run],
+    law_names: Sequence[str],
+    objective: Objective,
+    bootstrap: int,
+    seed: int,
+) -> tuple[dict[str, object], FittedLaw | None]:
+    """The family's entry of fits.json, and its chosen law for the crossovers if there is one.
+
+    Args:
+        arch: name of the family.
+        runs: its usable runs, sorted.
+        law_names: names in LAWS.
+        objective: as in fit_law.
+        bootstrap: number of refits.
+        seed: of the draws.
+    """
+    entry: dict[str, object] = {}
+    fitted: dict[str, FittedLaw] = {}
+    at_one_budget, tokens_note = runs_at_one_budget(runs)
+    for name in law_names:
+        law = LAWS[name]
+        kept, note = (at_one_budget, tokens_note) if law.is_at_one_budget else (list(runs), None)
+        reason = note if not kept else refusal(law, kept)
+        if reason is not None:
+            entry[name] = {"refused": reason, "n_sizes": len({run.n_params for run in runs})}
+            continue
+        # a stream of draws for each family and law: adding a law does not change another's interval
+        rng = np.random.default_rng([seed, zlib.crc32(f"{arch} {name}".encode())])
+        entry[name], theta, draws = fit_one_law(law, kept, objective, bootstrap, rng)
+        if note is not None:
+            entry[name]["warnings"].insert(0, note)
+        fitted[name] = FittedLaw.of(law, theta, draws, kept).with_costs(runs)
+    choice = choose_law(entry)
+    chosen = fitted.get(choice["chosen"])
+    if chosen is not None:
+        entry[chosen.law.name]["draws"] = _kept_draws(chosen)
+        if not chosen.law.is_at_one_budget:
+            entry[chosen.law.name]["curves"] = lines_at_tokens(chosen)
+            entry[chosen.law.name]["isoflop"] = lines_at_flops(chosen, runs)
+    return entry | choice, chosen
+
+
+def _kept_draws(chosen: FittedLaw) -> dict[str, list[float]] | None:
+    """Draws in natural scale by name, as predictions need them."""
+    if chosen.draws is None:
+        return None
+    values = [chosen.law.values(theta) for theta in chosen.draws[:KEPT_DRAWS]]
+    return {name: [drawn[name] for drawn in values] for name in chosen.law.parameters}
+
+
+def choose_law(entry: dict[str, dict]) -> dict[str, object]:
+    """The law to quote and why: AICc where it decides, else the error on the largest size."""
+    fitted = {name: law for name, law in entry.items() if "refused" not in law}
+    # AICc compares laws of the same runs only: those of all runs go before those of one D
+    of_all_runs = {name: law for name, law in fitted.items() if not LAWS[name].is_at_one_budget}
+    fitted = of_all_runs or fitted
+    if not fitted:
+        return {"chosen": None, "chosen_reason": "every law is refused"}
+    if len(fitted) == 1:
+        name = next(iter(fitted))
+        return {"chosen": name, "chosen_reason": f"the only law that is fitted {_to_what(name)}"}
+    by_aicc = sorted((law["aicc"], name) for name, law in fitted.items() if law["aicc"] is not None)
+    by_holdout = sorted(
+        (law["holdout_error"], name)
+        for name, law in fitted.items()
+        if law["holdout_error"] is not None
+    )
+    if not by_holdout:
+        best = by_aicc[0][1]
+        return {"chosen": best, "chosen_reason": "lowest AICc; no size could be held out"}
+    predicts = by_holdout[0][1]
+    if len(by_aicc) > 1 and by_aicc[1][0] - by_aicc[0][0] >= AICC_DECIDES:
+        name = by_aicc[0][1]
+        reason = f"AICc is lower by {by_aicc[1][0] - by_aicc[0][0]:.1f}"
+        other = "also predicts" if predicts == name else f"though {predicts} better predicts"
+        return {
+            "chosen": name,
+            "chosen_reason": f"{reason}; {other} the largest size from the rest",
+        }
+    errors = ", ".join(f"{name} {error:.2%}" for error, name in by_holdout)
+    return {
+        "chosen": predicts,
+        "chosen_reason": f"AICc does not decide (difference below {AICC_DECIDES:g}); "
+        f"smaller error on the held-out largest size: {errors}",
+    }
+
+
+def _to_what(name: str) -> str:
+    return "at one token count" if LAWS[name].is_at_one_budget else "to all runs"

@@ -1,0 +1,1 @@
+"""Fitting a law to runs, and what the fit does not say."""

@@ -1,0 +1,214 @@
+"""One law and one family's runs -> the law's entry of fits.json, its theta and its draws.
+
+N parameters, D tokens. Letters: n runs, k parameters, B draws, x points of a drawn curve.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..laws.law import Law, Points
+from ..runs_table import Run
+from .diagnostics import aicc, holdout_error, power_curvature, r_squared_log, run_warnings
+from .identification import flat_parameters, identification, named_intervals
+from .influence import jackknife_by_size, outlier_report, outliers
+from .intervals import (
+    MIN_CLUSTERS,
+    MIN_CLUSTERS_FOR_JACKKNIFE,
+    LogLine,
+    bootstrap_thetas,
+    jackknife_spread,
+    percentile_interval,
+    size_means,
+)
+from .minimise import Objective, Problem, fit_law, objective_value
+
+CURVE_POINTS = 41
+MOST_LISTED = 6
+OBJECTIVES_DIFFER = 0.10
+
+
+def fit_one_law(
+    law: Law, runs: Sequence[Run], objective: Objective, bootstrap: int, rng: np.random.Generator
+) -> tuple[dict, np.ndarray, np.ndarray | None]:
+    """One law's entry of fits.json, its theta (k,), and draws of theta (B, k) if there are any.
+
+    Args:
+        law: a form that refusal has nothing against.
+        runs: one family's, sorted by size; at one D if the law is in N alone.
+        objective: as in fit_law.
+        bootstrap: B.
+        rng: source of the draws.
+    """
+    problem = problem_of(runs)
+    theta = fit_law(law, problem, objective)
+    curve = _Curve.over(runs, law)
+    spread = _spread(law, runs, problem, theta, curve, objective, bootstrap, rng)
+    flat = flat_parameters(law, theta, problem)
+    intervals, interval_warnings = named_intervals(law, spread.ends, problem, flat)
+    far = outliers(law, theta, problem)
+    report = outlier_report(law, theta, problem, runs, far, objective)
+    warnings = [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)]
+    if reason := law.not_falling(theta, None if spread.ends is None else spread.ends[0]):
+        warnings.insert(0, reason)
+    entry = {
+        "formula": law.formula,
+        "params": law.values(theta),
+        "interval_95": intervals,
+        "interval_method": spread.method,
+        "objective": objective,
+        "objective_value": objective_value(law, theta, problem, objective),
+        "aicc": aicc(law, theta, problem),
+        "holdout_error": holdout_error(law, problem, objective),
+        "curvature_p_value": power_curvature(law, problem),
+        "r_squared_log": r_squared_log(law, theta, problem),
+        "n_sizes": len({run.n_params for run in runs}),
+        "n_runs": len(runs),
+        "n_trunks": len({run.cluster for run in runs}),
+        "n_tokens": curve.n_tokens,
+        "n_tokens_range": [min(r.n_tokens for r in runs), max(r.n_tokens for r in runs)],
+        "n_params_range": [runs[0].n_params, runs[-1].n_params],
+        "warnings": warnings,
+        "outliers": report,
+        "jackknife_by_size": jackknife_by_size(law, theta, problem, objective),
+        "identification": identification(law, theta, problem),
+        "curve": {
+            "n_params": np.exp(curve.points.log_n).tolist(),
+            "loss": np.exp(law.log_loss(theta, curve.points)).tolist(),
+            "band_95": None if spread.band is None else np.exp(spread.band).tolist(),
+        },
+    }
+    if report is not None:
+        rest = problem.subset(~far)
+        report["holdout_error_without"] = holdout_error(law, rest, objective)
+        named = [run["run"] or f"{run['n_params']:g} parameters" for run in report["runs"]]
+        listed = ", ".join(named[:MOST_LISTED]) + (", ..." if len(named) > MOST_LISTED else "")
+        entry["warnings"].append(
+            f"{len(named)} of {len(runs)} runs lie far from the law ({listed}): "
+            "see outliers for the fit without them"
+        )
+    return entry, theta, spread.draws
+
+
+def runs_at_one_budget(runs: Sequence[Run]) -> tuple[list[Run], str | None]:
+    """The runs at one D, for laws in N alone, and what is to be said about the others.
+
+    Returns:
+        All runs and None if they have one D; else the runs at the largest D that every size has,
+        with a note; else no runs, with the reason.
+    """
+    budgets = sorted({run.n_tokens for run in runs})
+    if len(budgets) == 1:
+        return list(runs), None
+    sizes = {run.n_params for run in runs}
+    listed = ", ".join(f"{budget:g}" for budget in budgets[:MOST_LISTED])
+    if len(budgets) > MOST_LISTED:
+        listed += f", ... {budgets[-1]:g}: {len(budgets)} counts"
+    for budget in reversed(budgets):
+        kept = [run for run in runs if run.n_tokens == budget]
+        if {run.n_params for run in kept} == sizes:
+            note = (
+                f"fitted at {budget:g} tokens, the largest count that all {len(sizes)} sizes have; "
+                f"{len(runs) - len(kept)} runs at other counts are left out (found: {listed})"
+            )
+            return kept, note
+    return [], f"a law in N alone needs one token count; no count is shared by all sizes ({listed})"
+
+
+def problem_of(runs: Sequence[Run]) -> Problem:
+    """The runs as arrays, each with weight 1."""
+    fields = ("n_params", "n_tokens", "loss", "unique_tokens")
+    return Problem.of(*(np.array([getattr(run, f) for run in runs], dtype=float) for f in fields))
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """The line to be drawn: sizes of the runs at one D, of unique tokens."""
+
+    points: Points
+    n_tokens: float
+
+    @classmethod
+    def over(cls, runs: Sequence[Run], law: Law) -> "_Curve":
+        shared, _ = runs_at_one_budget(runs)
+        budgets = sorted(run.n_tokens for run in shared or runs)
+        n_tokens = budgets[len(budgets) // 2]
+        log_n = np.linspace(np.log(runs[0].n_params), np.log(runs[-1].n_params), CURVE_POINTS)
+        return cls(Points.once(log_n, np.full(CURVE_POINTS, np.log(n_tokens))), n_tokens)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What the runs leave open.
+
+    ends: (2, k) of theta; band: (2, x), log loss; draws of theta: (B, k); each None if not known.
+    """
+
+    method: str
+    ends: np.ndarray | None = None
+    band: np.ndarray | None = None
+    draws: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _spread(
+    law: Law,
+    runs: Sequence[Run],
+    problem: Problem,
+    theta: np.ndarray,
+    curve: _Curve,
+    objective: Objective,
+    bootstrap: int,
+    rng: np.random.Generator,
+) -> Spread:
+    """The bootstrap where there are trunks enough, else Student's t."""
+    clusters = np.array([run.cluster for run in runs])
+    n_clusters = len(set(clusters))
+    if n_clusters >= MIN_CLUSTERS:
+        draws = bootstrap_thetas(law, problem, clusters, theta, objective, bootstrap, rng)
+        method = (
+            f"percentiles of {bootstrap} refits, {n_clusters} {_unit(runs)} drawn with replacement"
+        )
+        band = _percentile_band(law, draws, curve)
+        return Spread(method, percentile_interval(draws), band, draws)
+    if law.name == "power":
+        line = LogLine.through(*size_means(problem.points.log_n, problem.log_loss))
+        method = (
+            f"Student t with {line.degrees_of_freedom} degrees of freedom around the least-squares "
+            f"line in log-log, one point a size (the bootstrap needs {MIN_CLUSTERS} runs)"
+        )
+        warnings = tuple(_least_squares_warning(theta, line.theta))
+        draws = line.draws(bootstrap, rng)
+        return Spread(method, line.interval(), line.band(curve.points.log_n), draws, warnings)
+    student = None
+    if n_clusters >= MIN_CLUSTERS_FOR_JACKKNIFE:
+        student = jackknife_spread(law, problem, clusters, theta, objective)
+    if student is None:
+        few = f"the bootstrap needs {MIN_CLUSTERS} runs, these are {n_clusters}"
+        return Spread("none", warnings=(f"no intervals: {few}",))
+    draws = student.draws(bootstrap, rng)
+    method = (
+        f"Student t with {student.degrees_of_freedom} degrees of freedom, jackknife over "
+        f"{n_clusters} {_unit(runs)} (the bootstrap needs {MIN_CLUSTERS})"
+    )
+    return Spread(method, student.interval(), _percentile_band(law, draws, curve), draws)
+
+
+def _unit(runs: Sequence[Run]) -> str:
+    return "runs" if len({run.cluster for run in runs}) == len(runs) else "trunks"
+
+
+def _percentile_band(law: Law, draws: np.ndarray, curve: _Curve) -> np.ndarray:
+    """Pointwise percentiles of the curve over draws, (2, x). draws: (B, k)."""
+    surface = law.surface(curve.points)
+    return percentile_interval(np.array([surface(theta)[0] for theta in draws]))
+
+
+def _least_squares_warning(theta: np.ndarray, least_squares: np.ndarray) -> list[str]:
+    if abs(theta[1] - least_squares[1]) <= OBJECTIVES_DIFFER * abs(least_squares[1]):
+        return []
+    return [
+        f"alpha depends on the objective: {theta[1]:.4f} here, {least_squares[1]:.4f} by least "
+        "squares, which the interval is centred on"
+    ]

@@ -1,0 +1,108 @@
+"""Which parameters the runs fix: an interval for those, a warning for the others.
+
+Letters: n runs, k parameters.
+"""
+
+import numpy as np
+
+from ..laws.law import Kind, Law
+from .intervals import is_degenerate
+from .minimise import Problem
+
+# a floor that is known no better than this, relative to the smallest loss, is not identified
+FLOOR_WIDTH = 0.20
+# likewise the others: upper end over lower end, or upper minus lower
+WIDEST_RATIO: dict[Kind, float] = {"scale": 1e3, "decay": 1e2}
+WIDEST_DIFFERENCE: dict[Kind, float] = {"exponent": 1.0, "share": 0.8, "slope": 20.0}
+# of the columns of the Jacobian, scaled to length 1: below it a direction has no effect
+SMALLEST_SINGULAR_VALUE = 1e-6
+PART_OF_FLAT_DIRECTION = 0.1
+
+
+def named_intervals(
+    law: Law, ends: np.ndarray | None, problem: Problem, flat: tuple[str, ...]
+) -> tuple[dict[str, list[float] | None], list[str]]:
+    """Intervals in natural scale by name; None and a warning where the runs fix no value.
+
+    Args:
+        law: the form.
+        ends: lower and upper end of theta, (2, k); None if there are none at all.
+        problem: the fitted runs.
+        flat: names of parameters that can be traded for each other at no cost.
+    """
+    if ends is None:
+        return dict.fromkeys(law.parameters), [_flat_warning(flat)] if flat else []
+    lower, upper = law.values(ends[0]), law.values(ends[1])
+    smallest_loss = float(np.exp(problem.log_loss.min()))
+    intervals: dict[str, list[float] | None] = {}
+    warnings = [_flat_warning(flat)] if flat else []
+    for name, kind in law.kinds.items():
+        low, high = lower[name], upper[name]
+        intervals[name] = None
+        if name in flat:
+            continue
+        if is_degenerate(low, high):
+            warnings.append(f"{name} has no interval: the law passes through the runs exactly")
+        elif name == law.floor and high - low > FLOOR_WIDTH * smallest_loss:
+            warnings.append(
+                f"the floor {name} is not identified: refits give {low:.3g} to {high:.3g}, "
+                f"wider than {FLOOR_WIDTH:.0%} of the smallest loss"
+            )
+        elif _is_wide(kind, low, high):
+            warnings.append(f"{name} is not identified: refits give {low:.3g} to {high:.3g}")
+        else:
+            intervals[name] = [low, high]
+    return intervals, warnings
+
+
+def _is_wide(kind: Kind, low: float, high: float) -> bool:
+    if kind in WIDEST_RATIO:
+        return low <= 0 or high / low > WIDEST_RATIO[kind]
+    return high - low > WIDEST_DIFFERENCE[kind]
+
+
+def _flat_warning(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names)} not identified: a change of one undoes a change of the others"
+
+
+def identification(law: Law, theta: np.ndarray, problem: Problem) -> dict[str, object]:
+    """Rank of the Jacobian at the fit, and how strongly the parameters trade off.
+
+    theta: (k,). Scales count as logarithms. The correlations are those of least squares.
+    """
+    jacobian = _jacobian(law, theta, problem)
+    _, singular, _ = np.linalg.svd(jacobian, full_matrices=False)
+    rank = int(np.sum(singular > SMALLEST_SINGULAR_VALUE * singular[0]))
+    correlations: dict[str, float] = {}
+    if rank == len(theta):
+        covariance = np.linalg.inv(jacobian.T @ jacobian)
+        deviation = np.sqrt(np.diag(covariance))
+        matrix = covariance / np.outer(deviation, deviation)
+        names = law.parameters
+        correlations = {
+            f"{names[i]}, {names[j]}": float(matrix[i, j])
+            for i in range(len(names))
+            for j in range(i)
+        }
+    return {"jacobian_rank": rank, "n_parameters": len(theta), "correlations": correlations}
+
+
+def flat_parameters(law: Law, theta: np.ndarray, problem: Problem) -> tuple[str, ...]:
+    """Names of the parameters that the runs leave free to be traded for each other."""
+    _, singular, directions = np.linalg.svd(_jacobian(law, theta, problem), full_matrices=False)
+    flat = directions[singular <= SMALLEST_SINGULAR_VALUE * singular[0]]  # (., k)
+    moved = np.abs(flat).max(axis=0, initial=0.0)
+    return tuple(
+        name
+        for name, part in zip(law.parameters, moved, strict=True)
+        if part > PART_OF_FLAT_DIRECTION
+    )
+
+
+def _jacobian(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
+    """Derivative of log loss by theta in centred logs, (n, k), columns of length 1 or 0."""
+    log_n, log_d = (float(np.mean(x)) for x in (problem.points.log_n, problem.points.log_d))
+    points = problem.points.minus(log_n, log_d)
+    jacobian = law.surface(points)(law.shifted(theta, log_n, log_d))[1]
+    length = np.linalg.norm(jacobian, axis=0)
+    return jacobian / np.where(length > 0, length, 1.0)

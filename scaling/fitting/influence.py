@@ -1,0 +1,90 @@
+"""What single runs and single sizes do to a fit: outliers, and the fit without each size.
+
+N parameters. Letters: n runs, k parameters.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..laws.law import Law
+from ..runs_table import Run
+from .minimise import Objective, Problem, fit_law
+from .refusals import carries
+
+OUTLIER_DEVIATIONS = 6.0
+MAD_TO_DEVIATION = 1.4826  # for normal noise
+RUNS_PER_PARAMETER = 3  # with fewer, the law bends towards the very run that is wrong
+SMALLEST_DEVIATION = 1e-9  # of log residuals: below it is rounding
+
+
+def outliers(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
+    """Which runs lie too far from the law for their neighbours' noise, (n,) of bool."""
+    residual = problem.residuals(law, theta)
+    if len(residual) < RUNS_PER_PARAMETER * len(law.parameters):
+        return np.zeros(len(residual), dtype=bool)
+    deviation = MAD_TO_DEVIATION * float(np.median(np.abs(residual - np.median(residual))))
+    far = np.abs(residual) > OUTLIER_DEVIATIONS * max(deviation, SMALLEST_DEVIATION)
+    # a tenth of the runs is no longer a few bad ones: the law itself is wrong
+    return far if far.mean() <= 0.1 and carries(law, problem.subset(~far)) else far & False
+
+
+def outlier_report(
+    law: Law,
+    theta: np.ndarray,
+    problem: Problem,
+    runs: Sequence[Run],
+    far: np.ndarray,
+    objective: Objective,
+) -> dict[str, object] | None:
+    """The runs that are outliers and the parameters without them; None if there are none.
+
+    Args:
+        law: the form.
+        theta: its fit to all runs, (k,).
+        problem: the runs.
+        runs: the same, in the same order.
+        far: outliers among them, (n,).
+        objective: as in fit_law.
+    """
+    if not far.any():
+        return None
+    residual = problem.residuals(law, theta)
+    listed = [
+        {
+            "run": runs[i].name,
+            "n_params": runs[i].n_params,
+            "n_tokens": runs[i].n_tokens,
+            "loss": runs[i].loss,
+            "loss_of_the_law": float(np.exp(problem.log_loss[i] + residual[i])),
+        }
+        for i in np.flatnonzero(far)
+    ]
+    without = fit_law(law, problem.subset(~far), objective, warm=theta)
+    return {"runs": listed, "params_without": law.values(without)}
+
+
+def jackknife_by_size(
+    law: Law, theta: np.ndarray, problem: Problem, objective: Objective
+) -> dict[str, dict[str, object]] | None:
+    """Range of each parameter over fits that leave one size out, and the size that moves it most.
+
+    Returns:
+        None if the sizes are too few to leave one out. theta: (k,), the fit to all runs.
+    """
+    fits: dict[float, np.ndarray] = {}
+    for log_n in np.unique(problem.points.log_n):
+        rest = problem.subset(problem.points.log_n != log_n)
+        if not carries(law, rest):
+            return None
+        fits[float(np.exp(log_n))] = fit_law(law, rest, objective, warm=theta)
+    moved = np.array(list(fits.values()))  # (S, k)
+    report: dict[str, dict[str, object]] = {}
+    for index, name in enumerate(law.parameters):
+        ends = [
+            law.values(moved[at])[name]
+            for at in (moved[:, index].argmin(), moved[:, index].argmax())
+        ]
+        most = list(fits)[int(np.abs(moved[:, index] - theta[index]).argmax())]
+        report[name] = {"range": ends, "most_moved_without_n_params": round(most)}
+    return report

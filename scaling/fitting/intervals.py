@@ -1,0 +1,154 @@
+"""How sure a fitted law is: the cluster bootstrap for many runs, Student's t for few.
+
+The bootstrap draws whole trunks (runs with all their branches) with replacement. With few trunks
+its percentiles are too narrow (see MIN_CLUSTERS): then the law in one power gets the exact interval
+of the straight line in log-log, any other law the jackknife over trunks with Student's t.
+Letters: S sizes, G trunks, k parameters, B draws, x points of a curve.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from ..laws.law import Law
+from .minimise import Objective, Problem, fit_law
+from .refusals import carries
+
+LEVEL = 0.95
+PERCENTILES = (2.5, 97.5)
+# measured coverage of alpha at 5, 10, 5 x 2 and 5 x 3 runs: 0.88, 0.93, 0.96, .95; Student t 0.95
+MIN_CLUSTERS = 10
+MIN_CLUSTERS_FOR_JACKKNIFE = 5
+# an interval narrower than this, relative to its centre, is rounding and not knowledge
+DEGENERATE_WIDTH = 1e-9
+
+
+def size_means(log_n: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct log N and the mean log loss at each, both (S,) and ascending in N.
+
+    Seeds of one size share what the law misses at that size, so for the line they are one point.
+    """
+    sizes, index = np.unique(log_n, return_inverse=True)
+    return sizes, np.bincount(index, weights=log_loss) / np.bincount(index)
+
+
+@dataclass(frozen=True)
+class Student:
+    """Student's t distribution of a law's parameters. theta: (k,); covariance: (k, k)."""
+
+    theta: np.ndarray
+    covariance: np.ndarray
+    degrees_of_freedom: int
+
+    @property
+    def quantile(self) -> float:
+        """Student's t at the level and degrees of freedom."""
+        return float(stats.t.ppf(0.5 + LEVEL / 2, self.degrees_of_freedom))
+
+    def interval(self) -> np.ndarray:
+        """Lower and upper end for each of theta, (2, k)."""
+        half = self.quantile * np.sqrt(np.diag(self.covariance))
+        return np.stack([self.theta - half, self.theta + half])
+
+    def draws(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Thetas of this distribution, (B, k)."""
+        spread = stats.multivariate_t(
+            self.theta, self.covariance, df=self.degrees_of_freedom, allow_singular=True
+        )
+        return spread.rvs(size=count, random_state=rng)
+
+
+class LogLine(Student):
+    """Least-squares line log L = log C - alpha log N, theta (2,) as in the law "power"."""
+
+    @classmethod
+    def through(cls, log_n: np.ndarray, log_loss: np.ndarray) -> "LogLine":
+        """The line through S >= 3 points, one a size."""
+        columns = np.column_stack([np.ones_like(log_n), -log_n])  # (S, 2)
+        inverse = np.linalg.inv(columns.T @ columns)
+        theta = inverse @ columns.T @ log_loss
+        residual = log_loss - columns @ theta
+        freedom = len(log_n) - 2
+        return cls(theta, inverse * float(residual @ residual) / freedom, freedom)
+
+    def band(self, log_n: np.ndarray) -> np.ndarray:
+        """Pointwise interval of the line itself, as log loss, (2, x). log_n: (x,)."""
+        columns = np.column_stack([np.ones_like(log_n), -log_n])  # (x, 2)
+        centre = columns @ self.theta
+        half = self.quantile * np.sqrt(np.einsum("xi,ij,xj->x", columns, self.covariance, columns))
+        return np.stack([centre - half, centre + half])
+
+
+def bootstrap_thetas(
+    law: Law,
+    problem: Problem,
+    clusters: np.ndarray,
+    theta: np.ndarray,
+    objective: Objective,
+    count: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Refits on runs drawn with replacement, (B, k).
+
+    A draw that does not carry the law is drawn again.
+
+    Args:
+        law: the form.
+        problem: the runs.
+        clusters: name of each run's cluster, (n,); a cluster is drawn whole.
+        theta: fit on all runs, (k,).
+        objective: as in fit_law.
+        count: B.
+        rng: source of the draws.
+    """
+    _, cluster_index = np.unique(clusters, return_inverse=True)  # (n,)
+    n_clusters = cluster_index.max() + 1
+    refits = np.empty((count, len(theta)))
+    done = 0
+    while done < count:
+        times_drawn = np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)
+        weights = times_drawn[cluster_index].astype(float)
+        drawn = problem.weighted(weights)
+        if not carries(law, drawn):
+            continue
+        refits[done] = fit_law(law, drawn, objective, warm=theta)
+        done += 1
+    return refits
+
+
+def jackknife_spread(
+    law: Law,
+    problem: Problem,
+    clusters: np.ndarray,
+    theta: np.ndarray,
+    objective: Objective,
+) -> Student | None:
+    """How far theta moves when a trunk is left out, with G - 1 degrees of freedom.
+
+    Measured coverage of 95 % intervals of the law "chinchilla" at 6 trunks of 4 branches: 0.94 to
+    0.99, where the bootstrap has 0.85 to 0.98.
+
+    Returns:
+        None if the rest does not carry the law. Arguments as in bootstrap_thetas.
+    """
+    fits = []
+    for name in np.unique(clusters):
+        rest = problem.subset(clusters != name)
+        if not carries(law, rest):
+            return None
+        fits.append(fit_law(law, rest, objective, warm=theta))
+    moved = np.array(fits) - theta  # (G, k)
+    return Student(theta, (len(fits) - 1) / len(fits) * moved.T @ moved, len(fits) - 1)
+
+
+def percentile_interval(draws: np.ndarray) -> np.ndarray:
+    """Lower and upper percentile of each column of draws, (2, k). draws: (B, k)."""
+    return np.percentile(draws, PERCENTILES, axis=0)
+
+
+def is_degenerate(low: float, high: float) -> bool:
+    """Whether an interval has no width beyond rounding, or is no pair of finite numbers."""
+    if not (np.isfinite(low) and np.isfinite(high)):
+        return True
+    return high - low <= DEGENERATE_WIDTH * max(abs(low), abs(high))

@@ -1,0 +1,72 @@
+"""What a table of runs cannot carry, law by law, in words.
+
+N parameters, D tokens, U unique tokens.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..laws.law import Law
+from ..runs_table import Run
+from .minimise import Problem
+
+# correlation of log N and log D above which a fit cannot tell their effects apart
+LOCKSTEP = 0.99
+
+
+def refusal(law: Law, runs: Sequence[Run]) -> str | None:
+    """Why the law is not fitted to these runs; None if it can be."""
+    needs = law.needs
+    if len({run.loss for run in runs}) == 1:
+        return f"all {len(runs)} runs have the loss {runs[0].loss:g}: there is nothing to fit"
+    budgets = len({run.n_tokens for run in runs})
+    if law.is_at_one_budget:
+        counted = [(len({run.n_params for run in runs}), needs.sizes, "sizes")]
+    else:
+        counted = [
+            (len({run.n_params for run in runs}), needs.sizes, "sizes"),
+            (len(runs), needs.runs, "runs"),
+            (budgets, needs.budgets, "token counts"),
+        ]
+    if needs.repeated:
+        if any(np.isnan(run.unique_tokens) for run in runs):
+            return "the table does not say for every run how many of its tokens are unique"
+        repeated = sum(run.n_tokens > run.unique_tokens for run in runs)
+        if repeated == 0:
+            return "no run repeats its data, so nothing tells what a repeated token is worth"
+        counted.append((repeated, needs.repeated, "runs that repeat their data"))
+        counted.append((len({run.unique_tokens for run in runs}), needs.unique, "amounts of data"))
+    for found, needed, what in counted:
+        if found < needed:
+            return f"{found} {what}, at least {needed} needed: {needs.why}"
+    return None if law.is_at_one_budget else _lockstep(runs)
+
+
+def _lockstep(runs: Sequence[Run]) -> str | None:
+    log_n, log_d = (
+        np.log([getattr(run, name) for run in runs]) for name in ("n_params", "n_tokens")
+    )
+    correlation = float(np.corrcoef(log_n, log_d)[0, 1])
+    if abs(correlation) < LOCKSTEP:
+        return None
+    return (
+        f"N and D change in lockstep (correlation {correlation:.3f} of their logarithms): "
+        "their effects cannot be told apart; train some sizes on more and on fewer tokens"
+    )
+
+
+def carries(law: Law, problem: Problem) -> bool:
+    """Whether a part of the runs, left by a draw or a holdout, still fixes all parameters.
+
+    A run that was drawn twice counts twice among those that repeat their data.
+    """
+    points, needs = problem.points, law.needs
+    axes = (points.log_n, points.log_d, points.log_u)
+    sizes, budgets, amounts = (len(np.unique(axis)) for axis in axes)
+    if law.is_at_one_budget:
+        return sizes > len(law.parameters)
+    if sizes < needs.sizes or budgets < needs.budgets:
+        return False
+    repeated = problem.weights[points.log_u < points.log_d].sum()
+    return not needs.repeated or (repeated >= needs.repeated and amounts >= needs.unique)

@@ -1,0 +1,1 @@
+"""What fitted laws say: costs, frontier, crossover."""

@@ -1,0 +1,85 @@
+"""A family's chosen law with all that a question about it needs: draws, ranges, costs.
+
+N parameters, D tokens, L loss; B draws of theta, k parameters, G points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..fitting.intervals import percentile_interval
+from ..laws.law import Law, Points
+from ..runs_table import Run
+from .costs import CostCurve
+
+MIN_SIZES_AT_BUDGET = 3
+
+
+@dataclass(frozen=True)
+class FittedLaw:
+    """A law, its fit and the runs' ranges.
+
+    Attributes:
+        arch: name of the family.
+        law: its form.
+        theta: the fit, (k,).
+        draws: thetas that the data leave possible, (B, k); None if the law has no interval.
+        n_tokens: D of the fitted runs if the law is in N alone, else None.
+        sizes: smallest and largest N.
+        budgets: token counts at which three sizes or more were trained, ascending.
+        tokens: smallest and largest D.
+        flops: FLOPs a token over N; None if the table has none.
+        seconds: likewise.
+    """
+
+    arch: str
+    law: Law
+    theta: np.ndarray
+    draws: np.ndarray | None
+    n_tokens: float | None
+    sizes: tuple[float, float]
+    budgets: tuple[float, ...]
+    tokens: tuple[float, float]
+    flops: CostCurve | None = None
+    seconds: CostCurve | None = None
+
+    @classmethod
+    def of(
+        cls, law: Law, theta: np.ndarray, draws: np.ndarray | None, runs: Sequence[Run]
+    ) -> "FittedLaw":
+        """From the runs, sorted by size, that the law was fitted to."""
+        sizes_at: dict[float, set[float]] = {}
+        for run in runs:
+            sizes_at.setdefault(run.n_tokens, set()).add(run.n_params)
+        budgets = sorted(d for d, sizes in sizes_at.items() if len(sizes) >= MIN_SIZES_AT_BUDGET)
+        return cls(
+            arch=runs[0].arch,
+            law=law,
+            theta=theta,
+            draws=draws,
+            n_tokens=runs[0].n_tokens if law.is_at_one_budget else None,
+            sizes=(runs[0].n_params, runs[-1].n_params),
+            budgets=tuple(budgets),
+            tokens=(min(sizes_at), max(sizes_at)),
+        )
+
+    def with_costs(self, runs: Sequence[Run]) -> "FittedLaw":
+        """The same, with the costs of a token over all of the family's runs."""
+        flops, seconds = (CostCurve.through(runs, name) for name in ("flops", "train_seconds"))
+        return replace(self, flops=flops, seconds=seconds)
+
+    @property
+    def not_falling(self) -> str | None:
+        """Why no size is best for a budget; None if the law falls, and its draws do."""
+        low = None if self.draws is None else percentile_interval(self.draws)[0]
+        return self.law.not_falling(self.theta, low)
+
+    @property
+    def cost(self) -> CostCurve:
+        """FLOPs a token as the runs say, else 6 N."""
+        return self.flops or CostCurve.kaplan(*self.sizes)
+
+    def log_loss(self, theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray) -> np.ndarray:
+        """Log loss, (G,), for one theta, (k,), over (G,) sizes and counts of unique tokens."""
+        return self.law.log_loss(theta, Points.once(log_n, log_d))

@@ -1,0 +1,117 @@
+"""The chosen law as figures need it: loss over N at each D, and over N at equal C (IsoFLOP).
+
+N parameters, D tokens, C FLOPs, L loss in nats per token. Letters: x points of a line, B draws.
+Source of the second view: Hoffmann et al. 2022, approach 2; here its lines are those of the law
+and its points are runs, not the other way round.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..fitting.intervals import percentile_interval
+from ..runs_table import Run
+from .fitted import FittedLaw
+from .frontier import best_log_loss, budget_range
+from .isoflop import parabola_optimum
+
+LINE_POINTS = 41
+MOST_BUDGETS = 6
+DRAWS_USED = 400
+MIN_SIZES_AT_FLOPS = 2
+ISOFLOP_BUDGETS = 7
+
+
+def lines_at_tokens(fitted: FittedLaw) -> list[dict[str, object]]:
+    """Loss over N at each D that three sizes share, at most MOST_BUDGETS of them, ascending."""
+    log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
+    return [
+        {"n_tokens": n_tokens, **_line(fitted, log_n, np.full(LINE_POINTS, np.log(n_tokens)))}
+        for n_tokens in _evenly(fitted.budgets, MOST_BUDGETS)
+    ]
+
+
+def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, object]]:
+    """Loss over N at several C: runs, the law's line, and the best N.
+
+    A size's loss at C is interpolated between its own token counts, in log-log, the mean over its
+    seeds; never extrapolated. A C with fewer than two sizes is left out, and all of them where the
+    law does not fall.
+
+    Args:
+        fitted: a law in N and D.
+        runs: of its family.
+    """
+    if fitted.not_falling:
+        return []
+    low, high = budget_range(fitted)
+    ladders = _ladders(runs)
+    found = []
+    for log_c in np.linspace(low, high, ISOFLOP_BUDGETS + 2)[1:-1]:
+        points = _points(fitted, ladders, log_c)  # (n, 3)
+        if len(points) < MIN_SIZES_AT_FLOPS:
+            continue
+        log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
+        best_n, best_loss = best_log_loss(fitted, fitted.theta, np.array([log_c]))
+        parabola = parabola_optimum(points[:, 0], points[:, 2])
+        names = ("n_params", "n_tokens", "loss")
+        found.append(
+            {
+                "flops": float(np.exp(log_c)),
+                "points": dict(zip(names, np.exp(points).T.tolist(), strict=True)),
+                "curve": _line(fitted, log_n, log_c - fitted.cost.at(log_n)),
+                "n_params_measured": _measured_sizes(fitted, log_c),
+                "n_opt": float(np.exp(best_n[0])),
+                "loss_at_n_opt": float(np.exp(best_loss[0])),
+                "n_opt_by_parabola": None if parabola is None else float(np.exp(parabola)),
+            }
+        )
+    return found
+
+
+def _line(fitted: FittedLaw, log_n: np.ndarray, log_d: np.ndarray) -> dict[str, object]:
+    """The law and its band over (x,) sizes and counts of unique tokens."""
+    band = None
+    if fitted.draws is not None:
+        drawn = [fitted.log_loss(theta, log_n, log_d) for theta in fitted.draws[:DRAWS_USED]]
+        band = np.exp(percentile_interval(np.array(drawn))).tolist()  # (2, x)
+    loss = np.exp(fitted.log_loss(fitted.theta, log_n, log_d))
+    return {"n_params": np.exp(log_n).tolist(), "loss": loss.tolist(), "band_95": band}
+
+
+def _ladders(runs: Sequence[Run]) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    """Size -> log D, ascending, and the mean log loss at each."""
+    losses: dict[float, dict[float, list[float]]] = {}
+    for run in runs:
+        losses.setdefault(run.n_params, {}).setdefault(run.n_tokens, []).append(np.log(run.loss))
+    return {
+        size: (np.log(sorted(at)), np.array([np.mean(at[tokens]) for tokens in sorted(at)]))
+        for size, at in losses.items()
+    }
+
+
+def _points(
+    fitted: FittedLaw, ladders: dict[float, tuple[np.ndarray, np.ndarray]], log_c: float
+) -> np.ndarray:
+    """Log N, D and loss of the sizes that were trained on less and on more than C, (n, 3)."""
+    rows = []
+    for size in sorted(ladders):
+        log_d, log_loss = ladders[size]
+        wanted = log_c - float(fitted.cost.at(np.log(size)))
+        if len(log_d) > 1 and log_d[0] <= wanted <= log_d[-1]:
+            rows.append((np.log(size), wanted, float(np.interp(wanted, log_d, log_loss))))
+    return np.array(rows).reshape(-1, 3)
+
+
+def _measured_sizes(fitted: FittedLaw, log_c: float) -> list[float]:
+    """Least and largest N whose D at this C lies among those measured."""
+    cost = log_c - np.log(np.array(fitted.tokens, dtype=float))
+    low, high = np.exp(fitted.cost.size_for(cost[::-1]))
+    return [float(max(low, fitted.sizes[0])), float(min(high, fitted.sizes[1]))]
+
+
+def _evenly(values: Sequence[float], most: int) -> list[float]:
+    """At most so many of the values, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]

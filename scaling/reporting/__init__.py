@@ -1,0 +1,1 @@
+"""Tables and findings, written into README and results from their files."""

@@ -1,0 +1,71 @@
+"""What the benchmarks wrote to results/ -> the tables of the README, one a file."""
+
+from typing import Any
+
+from ..writing.markdown import markdown_table
+from ..writing.wording import quantity
+
+CONVERSION_ROWS = {
+    "uu_on16i": ("notes that come back (F1, onset within a sixteenth, right instrument)", "{:.4f}"),
+    "uu_on16i_share_at_least_0.98": ("files with 98 % of them or more", "{:.1%}"),
+    "raw_on16i": ("the same, doubled notes counted", "{:.4f}"),
+    "uu_on64i": ("onset within a sixty-fourth", "{:.4f}"),
+    "uu_on50i": ("onset within 50 ms", "{:.4f}"),
+    "uu_off16i": ("onset and release", "{:.4f}"),
+    "programs": ("instruments kept", "{:.4f}"),
+    "tempo_ok": ("first tempo within 1 %", "{:.1%}"),
+    "duration_error": ("error of the duration", "{:.2%}"),
+    "files_with_abc_errors": ("files in which abc2midi finds errors", "{:.0f}"),
+    "bytes_per_note": ("bytes a note, median file", "{:.2f}"),
+    "files_per_cpu_second": ("files a second on one core", "{:.0f}"),
+    "notes_per_cpu_second": ("notes a second on one core", "{:,.0f}"),
+}
+
+
+def conversion_table(about: dict[str, Any]) -> list[str]:
+    """conversion.json: one line a figure, one column a converter."""
+    converters = list(about["summary"])
+    rows = []
+    for column, (label, pattern) in CONVERSION_ROWS.items():
+        cells = [about["summary"][name].get(column) for name in converters]
+        rows.append((label, *("" if cell is None else pattern.format(cell) for cell in cells)))
+    return markdown_table([f"{about['files']} files, seed {about['seed']}", *converters], rows)
+
+
+def sampling_table(result: dict[str, Any]) -> list[str]:
+    """sampling.json: one line a case and family."""
+    rows = []
+    for case in result["cases"]:
+        best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
+        for family, ratio in case["speed_ratio_to_nanogpt"].items():
+            times = (best[family], best[f"{family}_library"], best["nanogpt"])
+            name = f"{case['context']:,}, {case['batch_size']}"
+            cells = (f"{value:.2f}" for value in times)
+            rows.append((name, family, *cells, f"{ratio['of_bests']:.1f}"))
+    header = (
+        *("tokens of context, batch", "family", "ours, CPU ms a step", "the library's loop"),
+        *("nanoGPT", "times as fast as nanoGPT"),
+    )
+    return markdown_table(header, rows, left=2)
+
+
+def training_speed_table(result: dict[str, Any]) -> list[str]:
+    """training_speed.json: one line a size and number of threads."""
+    rows = []
+    for case in result["cases"]:
+        speed, against = case["tokens_per_second"], case["speed_ratio_to_nanogpt"]
+        share = case["share_of_matmul_peak"]["full"]
+        rows.append(
+            (
+                f"{case['size']}, {case['n_threads']}",
+                *(f"{speed[name]:,.0f}" for name in ("ours", "nanogpt")),
+                quantity(against["median"], (against["low"], against["high"]), ".3f"),
+                *(f"{share[name]:.0%}" for name in ("ours", "nanogpt")),
+                f"{case['loading_share_of_time']['ours']:.2%}",
+            )
+        )
+    header = (
+        *("size, threads", "ours, tokens/s", "nanoGPT", "ratio [95 % interval]"),
+        *("share of the matrix-multiply peak: ours", "nanoGPT", "waiting for data"),
+    )
+    return markdown_table(header, rows)

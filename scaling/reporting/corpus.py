@@ -1,0 +1,111 @@
+"""results/corpus.json and its neighbours -> the tables of the corpus.
+
+Beside corpus.json (`data_prep.describe`) there may be what the benchmarks wrote: duplicates.json,
+selection.json, tokens.json.
+"""
+
+from typing import Any
+
+from ..writing.markdown import markdown_table
+
+
+def corpus_table(corpus: dict[str, Any], others: dict[str, Any]) -> list[str]:
+    """Lines of Markdown: what went in and came out, and what it took."""
+    whole, splits = corpus["whole"], corpus["4_split"]["splits"]
+    stages = [corpus[name] for name in ("1_abc", "2_clean", "3_filtered")]
+    reasons = [f"{why} {n:,}" for stage in stages for why, n in stage["dropped"].items()]
+    last = corpus["3_filtered"]
+    rows = [
+        ("MIDI files", f"{corpus['1_abc']['rows_in']:,}"),
+        ("songs kept", f"{last['rows_out']:,}"),
+        ("dropped", ", ".join(reasons) or "none"),
+        ("characters", f"{last['n_chars']:,}"),
+        ("notes", f"{last['n_notes']:,}"),
+        ("hours", f"{last['n_seconds'] / 3600:,.0f}"),
+        ("duplicate clusters", f"{last['n_clusters']:,}, the largest of {last['largest_cluster']}"),
+        ("songs that have a near duplicate", f"{last['n_songs_with_near_duplicates']:,}"),
+        *((f"{name}, songs", f"{split['n_songs']:,}") for name, split in splits.items()),
+        ("tokens to train on", f"{corpus['5_tokens']['splits']['train']['n_tokens']:,}"),
+        ("files a second, conversion alone", f"{whole['files_per_second_conversion']:,.0f}"),
+        ("files a second, all stages", f"{whole['files_per_second']:,.1f}"),
+        ("peak memory, all processes", f"{whole['peak_memory_mb'] / 1000:.2f} GB"),
+        (
+            f"minutes for the {whole['n_files_lakh']:,} files of Lakh MIDI, extrapolated",
+            f"{whole['minutes_lakh_extrapolated']:,.0f}",
+        ),
+    ]
+    table = markdown_table(("development corpus", ""), rows)
+    return [*table, *_duplicates(others), *_selection(others), *_tokens(others)]
+
+
+def _duplicates(others: dict[str, Any]) -> list[str]:
+    """What `benchmarks/duplicates.py` found: recall, precision, and what leaks over a split."""
+    found = others.get("duplicates")
+    if not found:
+        return []
+    agreement, leakage = found["agreement"], found["leakage"]
+    ways = list(leakage)
+    return [
+        "",
+        f"Near duplicates: {100 * agreement['recall']:.1f} % of the marked pairs lie in one "
+        f"cluster; {100 * agreement['precision']:.1f} % of the pairs in clusters are marked.",
+        "",
+        *markdown_table(
+            ["validation songs that have in train, split by", *ways],
+            [(what, *(_share(leakage[way], key) for way in ways)) for key, what in _LEAKS.items()],
+        ),
+    ]
+
+
+_LEAKS = {
+    "exact": "an exact copy (transposed ones included)",
+    "near": "a song of their cluster",
+    "marked": "a song of their marked group",
+}
+
+
+def _share(leaks: dict[str, int], key: str) -> str:
+    return f"{leaks[key]:,} ({100 * leaks[key] / leaks['validation_songs']:.1f} %)"
+
+
+def _selection(others: dict[str, Any]) -> list[str]:
+    """What `benchmarks/selection.py` found: whole files dropped, or tracks."""
+    found = others.get("selection")
+    if not found:
+        return []
+    header = (
+        *(f"dropped below a gzip ratio, of {found['n_files']:,} files", "bound", "files kept"),
+        *("notes kept", "voices kept", "median ratio of what is kept"),
+    )
+    rows = []
+    for row in found["selections"]:
+        shares = (row[f"{name}_share"] for name in ("files", "notes", "voices"))
+        cells = (f"{100 * share:.1f} %" for share in shares)
+        what = {"file": "whole files", "track": "single tracks"}[row["filter"]]
+        bound, median = (f"{row[f'{name}_gzip_ratio']:.2f}" for name in ("min", "median"))
+        rows.append((what, bound, *cells, median))
+    return ["", *markdown_table(header, rows)]
+
+
+def _tokens(others: dict[str, Any]) -> list[str]:
+    """What `benchmarks/tokens.py` found, tokenizer by tokenizer."""
+    found = others.get("tokens")
+    if not found:
+        return []
+    header = (
+        *("tokenizer", "vocabulary", "characters a token, held out", "tokens a note", "unknown"),
+        *("songs that come back", "MB encoded a CPU second"),
+    )
+    rows = []
+    for name, row in found["tokenizers"].items():
+        rows.append(_tokenizer_row(name, row, f"{100 * row['round_trip_share']:.4g} %"))
+    rows += [_tokenizer_row(f"peer: {name}", row, "") for name, row in found["peers"].items()]
+    return ["", *markdown_table(header, rows)]
+
+
+def _tokenizer_row(name: str, row: dict[str, float], come_back: str) -> tuple[str, ...]:
+    return (
+        *(name, f"{row['vocab_size']:,}", f"{row['chars_per_token']:.2f}"),
+        *(f"{row['tokens_per_note']:.2f}", f"{100 * row['unknown_share']:.3g} %"),
+        *(come_back, f"{row['encode_mb_per_second']:.1f}"),
+    )

@@ -1,0 +1,248 @@
+"""results/ -> what was found, in plain words: the block of results/README.md.
+
+Every number comes from a file of the folder: fits.json and runs.csv, learning_rates.json, the
+published losses in published/ as our fitter fits them, and the side studies where they are there.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..families import FAMILIES, in_order, label_of, name_of
+from ..figures.figure_context import WHOLE_WAYS
+from ..writing.wording import bracket, parameter, short_count
+from .tables import laws_table, notes_list, sizes_table
+
+
+def study_lines(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What was trained."""
+    lines = []
+    for arch in in_order(row["arch"] for row in rows):
+        of_family = [row for row in rows if row["arch"] == arch]
+        sizes = sorted({float(row["n_params"]) for row in of_family})
+        tokens = sorted({float(row["n_tokens"]) for row in of_family})
+        seeds = {s: len({r["seed"] for r in of_family if float(r["n_params"]) == s}) for s in sizes}
+        lines.append(
+            f"- {label_of(arch)}: {len(sizes)} sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} "
+            f"non-embedding parameters, {len(tokens)} token counts from {short_count(tokens[0])} "
+            f"to {short_count(tokens[-1])}, seeds a size: {', '.join(map(str, seeds.values()))}; "
+            f"{len(of_family)} runs of {len({row['trunk'] for row in of_family})} trunks."
+        )
+    return lines
+
+
+def law_lines(fits: dict[str, Any]) -> list[str]:
+    """The chosen laws, what they say, and what they leave open."""
+    lines = []
+    for arch, laws in fits["laws"].items():
+        law = laws.get(laws["chosen"])
+        name = label_of(arch)
+        if law is None:
+            lines.append(f"- {name}: no law could be fitted.")
+            continue
+        values = ", ".join(parameter(law, each, ".3g") for each in law["params"])
+        lines.append(
+            f"- {name}: {law['formula']} with {values}. Chosen since {laws['chosen_reason']}. "
+            "Fitted without its largest size, it misses that size's loss by "
+            f"{_percent(law['holdout_error'])}."
+        )
+        lines += [f"  - {warning}." for warning in law["warnings"]]
+        frontier = fits["frontier"].get(arch, {})
+        if frontier.get("n_opt_exponent_6nd") is not None:
+            ends = frontier["n_opt_exponent_6nd_interval_95"]
+            between = bracket(ends, ".2f", f"({frontier.get('note')})")
+            lines.append(
+                f"  - Best size for a budget: N grows as C^{frontier['n_opt_exponent_6nd']:.2f}"
+                f" {between}, with C = 6ND."
+            )
+    return lines
+
+
+def one_budget_lines(fits: dict[str, Any]) -> list[str]:
+    """The laws in N alone, which other studies quote, and how far apart they are."""
+    lines = []
+    for arch, laws in fits["laws"].items():
+        parts = []
+        for name in ("power", "power_floor"):
+            law = laws.get(name, {})
+            if "params" in law:
+                tokens = short_count(law["n_tokens"])
+                parts.append(f"{name} at {tokens} tokens: {parameter(law, 'alpha', '.3g')}")
+            elif "refused" in law:
+                parts.append(f"{name} refused: {law['refused']}")
+        lines.append(f"- {label_of(arch)}: {'; '.join(parts)}.")
+    return lines
+
+
+def seed_lines(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Spread over seeds, largest first."""
+    losses: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        losses.setdefault((row["size"], row["n_tokens"]), []).append(float(row["loss"]))
+    spread = {key: max(of) - min(of) for key, of in losses.items() if len(of) > 1}
+    if not spread:
+        return ["- No size has a second seed."]
+    middle = sorted(spread.values())[len(spread) // 2]
+    (size, tokens), largest = max(spread.items(), key=lambda item: item[1])
+    return [
+        f"- Seeds of one size and token count differ by {middle:.4f} nats a token in the middle, "
+        f"by {largest:.4f} at most ({size}, {short_count(float(tokens))} tokens)."
+    ]
+
+
+def rate_lines(rates: dict[str, Any]) -> list[str]:
+    """The learning-rate rules, and whether they hold at the largest size."""
+    lines = []
+    for name, family in rates["families"].items():
+        rule, held = family["rule"], family["largest_size_from_smaller"]
+        worst = max(family["sizes"], key=lambda size: size["loss_by_rule_above_best"])
+        line = (
+            f"- {label_of(name_of(name))}: learning rate = "
+            f"exp({rule['c']:.3f}) N^-{rule['g']:.3f}; at the swept sizes it costs "
+            f"{worst['loss_by_rule_above_best']:.4f} nats at most against the best rate "
+            f"({worst['size']})"
+        )
+        if held:
+            line += (
+                f"; the rule of the smaller sizes alone gives {held['size']} a rate "
+                f"{held['rate_over_best']:.2f} times its best and costs it "
+                f"{held['loss_above_best']:.4f} nats"
+            )
+        lines.append(line + ".")
+    return lines
+
+
+def published_lines(stated: dict[str, Any], fits: dict[str, Any]) -> list[str]:
+    """What the two studies state, and what their losses say when our fitter fits them."""
+    lines = []
+    for name, claim in stated.items():
+        error = f" ± {claim['standard_error']}" if "standard_error" in claim else ""
+        line = f"- {name} states alpha {claim['alpha']}{error} ({claim['law']}; {claim['source']})"
+        laws = fits["laws"].get(name)
+        if laws:
+            line += f". Its losses give {parameter(laws['power'], 'alpha', '.3g')} for a power law"
+            if "refused" in laws["power_floor"]:
+                line += f"; with a floor: refused, {laws['power_floor']['refused']}"
+        lines.append(line + ".")
+    for name in [name for name in fits["laws"] if name not in stated]:
+        power = fits["laws"][name]["power"]
+        line = f"- {name}: its losses give {parameter(power, 'alpha', '.3g')} for a power law"
+        lines.append("; ".join([line, *power["warnings"]]) + ".")
+    for entry in fits["crossovers"]:
+        if entry["at"] == "equal_params" and entry["n_tokens"] is not None:
+            lines.append(f"- {' and '.join(entry['archs'])} at equal parameters: {entry['note']}.")
+    return lines
+
+
+def context_lines(use: dict[str, Any]) -> list[str]:
+    """How much of the context each size uses."""
+    lines = []
+    for arch in in_order(run["arch"] for run in use["runs"]):
+        runs = sorted((r for r in use["runs"] if r["arch"] == arch), key=lambda r: r["n_params"])
+        curves = {short_count(run["n_params"]): run["ways"]["crops"] for run in runs}
+        used = ", ".join(
+            f"{size} {curve['t90']['value']:.0f} {bracket(curve['t90']['interval_95'], '.0f')}"
+            for size, curve in curves.items()
+            if curve["t90"]["value"] is not None
+        )
+        lines.append(
+            f"- {label_of(arch)}: tokens of context after which a tenth of the fall of its loss is "
+            f"left, by parameters: {used}."
+        )
+        largest = curves[short_count(runs[-1]["n_params"])]
+        if largest["stops_at"] is None:
+            stop = f"the loss falls as far as it was measured, {largest['to'][-1]:,} tokens"
+        else:
+            stop = f"more than {largest['stops_at']:,} tokens may be of no use"
+        lines.append(f"  - At its largest size {stop}.")
+    return lines
+
+
+def context_length_lines(length: dict[str, Any]) -> list[str]:
+    """What a longer context changes at one size, all positions of the songs together."""
+    most = length["settings"]["positions"]
+    lines = [
+        f"- {item['size']}, seed {item['seed']}: {item['difference']:+.4f} nats a token with a "
+        f"context of {item['contexts'][1]:,} in place of {item['contexts'][0]:,} "
+        f"{bracket(item['interval_95'], '.4f')}, positions 1 to {most:,}."
+        for item in length["context_differences"]
+        if (item["from"], item["to"]) == (1, most) and item["way"] in WHOLE_WAYS
+    ]
+    archs = in_order(item["arch"] for item in length["context_differences"])
+    return [
+        *lines,
+        "- Both with as many tokens, and the rate that was swept at the shorter context. The "
+        f"{'; the '.join(map(_positions, archs))}.",
+    ]
+
+
+def _positions(arch: str) -> str:
+    """What a family's positions have to do with a longer context."""
+    family = FAMILIES[arch]
+    if family.learns_positions:
+        return f"{family.label} learns each position, which a longer context shows it less often"
+    return f"{family.label} {'has' if family.context == 'state' else 'learns'} none"
+
+
+def leakage_lines(leakage: dict[str, Any]) -> list[str]:
+    """What a split by file hides, by run."""
+    return [
+        f"- {run['run']}: validation songs without a copy in train cost "
+        f"{run['gap_nats_per_token']['clean_less_all']['gap']:+.4f} nats a token more than all "
+        f"{bracket(run['gap_nats_per_token']['clean_less_all']['interval_95'], '.4f')}."
+        for run in leakage["runs"]
+    ]
+
+
+def tokenizer_lines(tokenizers: dict[str, Any]) -> list[str]:
+    """Bits a note by tokenizer."""
+    return [
+        f"- {run['run']} ({run['tokenizer']}): {run['bits_per_note']['value']:.3f} bits a note "
+        f"{bracket(run['bits_per_note']['interval_95'], '.3f')}."
+        for run in tokenizers["runs"]
+    ] + [
+        f"- {item['run']} less {item['less']}: {item['bits_per_note']:+.3f} bits a note "
+        f"{bracket(item['interval_95'], '.3f')}."
+        for item in tokenizers["differences"]
+    ]
+
+
+def findings(folder: Path) -> list[str]:
+    """All sections, as lines of Markdown; a side study that is not there is said not to be."""
+    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    fits = _read(folder / "fits.json")
+    published = folder / "published"
+    sections = {
+        "What was trained": [*study_lines(rows), *seed_lines(rows), "", *sizes_table(rows)],
+        "The laws": law_lines(fits),
+        "At one token count, as others quote it": one_budget_lines(fits),
+        "All laws, and where the families meet": [
+            *laws_table(fits),
+            "",
+            *[line for line in notes_list(fits) if "crossover" in line or "not fitted" in line],
+        ],
+        "Learning rates": rate_lines(_read(folder / "learning_rates.json")),
+        "The two studies, refitted": published_lines(
+            _read(published / "stated.json"), _read(published / "fits.json")
+        ),
+    }
+    for title, name, describe in (
+        ("How much context is used", "context_use.json", context_lines),
+        ("A longer context", "context_length.json", context_length_lines),
+        ("Leakage: a split by file", "leakage.json", leakage_lines),
+        ("Tokenizers", "tokenizers.json", tokenizer_lines),
+    ):
+        if (folder / name).is_file():
+            sections[title] = describe(_read(folder / name))
+    return [line for title, lines in sections.items() for line in (f"### {title}", "", *lines, "")]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _percent(share: float | None) -> str:
+    return "an unknown share" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,259 @@
+"""What must hold for any input, in bounded time and memory."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import resource
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from symusic import Score
+
+from data_prep.dialect.abc_to_midi import Performance, abc_to_midi, perform
+from data_prep.dialect.notation import TICKS_PER_QUARTER, AbcError
+from data_prep.dialect.tune import print_tune
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi_to_abc.converter import midi_to_abc
+from data_prep.midi_to_abc.midi_file import LIMITS, MidiError
+from data_prep.storage.drop_reasons import DropReason
+
+MAX_SECONDS = 5.0  # of CPU time, which does not depend on what else the machine does
+MAX_GROWTH_BYTES = 512 * 2**20
+
+T = TypeVar("T")
+
+
+class _FindingError(Exception):
+    """Carries the line that a check returns."""
+
+
+class _OutOfTime(BaseException):
+    """Not an `Exception`, so that no code under test can take it for its own."""
+
+
+def check_midi(data: bytes) -> str | None:
+    """Checks that a file becomes a sound text, or is refused with a reason.
+
+    Returns:
+        None if all is well, else one line that says what is not. Never raises.
+    """
+    return limited(_check_midi, data)
+
+
+def check_abc(text: str) -> str | None:
+    """Checks that a text becomes a sound MIDI file, or is refused with its place.
+
+    Returns:
+        None if all is well, else one line that says what is not. Never raises.
+    """
+    return limited(_check_abc, text)
+
+
+def kind_of(description: str) -> str:
+    """Returns what a check said without the details of the input, for grouping."""
+    return description.split(" (", 1)[0]
+
+
+def _check_midi(data: bytes) -> None:
+    text = _convert("midi_to_abc", data)
+    if text is not None:
+        _check_converted(text)
+
+
+def _check_abc(text: str) -> None:
+    try:
+        with _step("abc_to_midi"):
+            performance = perform(parse_tune(text))
+            midi = abc_to_midi(text)
+    except AbcError as error:
+        _check_place(text, error)
+        return
+    _check_notes(midi, performance)
+    if not performance.bar_errors and (again := _convert("midi_to_abc of accepted text", midi)):
+        _check_converted(again)
+
+
+def _convert(step: str, midi: bytes) -> str | None:
+    """Converts a file; None if it is refused with a reason of the list."""
+    try:
+        with _step(step):
+            return midi_to_abc(midi, layout="bars")
+    except MidiError as error:
+        if not isinstance(error.reason, DropReason):
+            raise _FindingError(f"{step}: reason {error.reason!r} is not in the list") from error
+        return None
+
+
+def _check_converted(text: str) -> None:
+    """Checks what must hold for all text that the converter writes."""
+    try:
+        with _step("abc_to_midi of converted text"):
+            tune = parse_tune(text)
+            performance = perform(tune)
+            midi = abc_to_midi(text)
+            exported = abc_to_midi(print_tune(tune, "voices"))
+        if performance.bar_errors:
+            raise _FindingError(f"bar errors in converted text ({performance.bar_errors[0]})")
+        _check_notes(midi, performance)
+        if exported != midi:
+            raise _FindingError("the layouts differ as MIDI")
+        with _step("midi_to_abc of converted text"):
+            # Our file may be smaller than the one that the text came from.
+            limits = replace(LIMITS, chars_per_byte=LIMITS.chars)
+            returned = midi_to_abc(midi, layout="bars", limits=limits)
+    except (AbcError, MidiError) as error:
+        reason = f" {error.reason}" if isinstance(error, MidiError) else ""
+        what = f"converted text is refused: {type(error).__name__}{reason}"
+        raise _FindingError(f"{what} ({error})") from error
+    if returned != text:
+        raise _FindingError(f"no fixed point: {_first_difference(text, returned)}")
+
+
+def _check_notes(midi: bytes, performance: Performance) -> None:
+    """Checks that symusic reads the notes that the text holds, at their places.
+
+    A tick beyond what MIDI can hold would otherwise be written as another one, silently.
+    """
+    with _step("symusic"):
+        score = Score.from_midi(midi)
+    scale = score.tpq / TICKS_PER_QUARTER
+    read = sorted(
+        (note.time / scale, note.duration / scale, note.pitch)
+        for part in score.tracks
+        for note in part.notes
+    )
+    meant = sorted(
+        (onset, end - onset, pitch)
+        for chords in performance.voices
+        for onset, end, pitches in chords
+        for pitch in pitches
+    )
+    if len(read) != len(meant):
+        raise _FindingError(f"notes are lost in the MIDI file ({len(meant)}, read {len(read)})")
+    for wanted, found in zip(meant, read, strict=True):
+        if wanted != found:
+            raise _FindingError(f"notes are moved in the MIDI file ({wanted}, read {found})")
+
+
+def _check_place(text: str, error: AbcError) -> None:
+    """Checks that an error lies in the text, or just past the end of a line."""
+    lines = text.split("\n")
+    inside = 1 <= error.line <= len(lines)
+    if not inside or not 1 <= error.column <= len(lines[error.line - 1]) + 1:
+        message = re.sub(r"'.*'|\".*\"|\d+", "_", error.message)
+        raise _FindingError(f"AbcError beside the text: {message[:60]} ({str(error)[:60]!r})")
+
+
+def _first_difference(text: str, returned: str) -> str:
+    """Says what kind of line differs first between two texts, and which."""
+    pairs = itertools.zip_longest(text.split("\n"), returned.split("\n"), fillvalue="")
+    line, back = next(pair for pair in pairs if pair[0] != pair[1])
+    kind = "its lines"
+    if line.rstrip("|]") == back.rstrip("|]"):
+        kind = "number of bars"
+    elif line.startswith("[V:") and back.startswith("[V:"):
+        kind = "notes of a bar"
+        for letter, name in (("M", "metre"), ("V", "voices"), ("Q", "tempo")):
+            fields = [re.findall(rf"\[{letter}:[^\]]*\]", side) for side in (line, back)]
+            if fields[0] != fields[1]:
+                kind = f"{name} of a bar"
+                break
+    elif line[:2] == back[:2]:
+        kind = "%%MIDI of a voice" if line.startswith("%") else line[:2]
+    return f"{kind} ({line[:80]!r} comes back as {back[:80]!r})"
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Turns errors that are no refusals into findings that name the step and the place."""
+    try:
+        yield
+    except (AbcError, MidiError):
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split())[:100]
+        kind = f"{name}: {type(error).__name__} at {_place(error)}"
+        raise _FindingError(f"{kind} ({message})") from error
+
+
+def _place(error: BaseException) -> str:
+    """Returns where an error was raised: in the converter, if it came through there at all."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).parent.name == "data_prep"]
+    frame = (ours or frames)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+
+
+def limited(check: Callable[[T], None], data: T) -> str | None:
+    """Runs a check within the limits of time and memory.
+
+    Returns:
+        What it found, or which limit it broke, in one line of ASCII; None if all is well. Never
+        raises.
+    """
+    description = _in_limits(check, data)
+    if description is None:
+        return None
+    # Odd inputs are quoted there, and a lone surrogate, for one, cannot be printed.
+    return " ".join(description.encode("ascii", "backslashreplace").decode().split())
+
+
+def _in_limits(check: Callable[[T], None], data: T) -> str | None:
+    start = time.process_time()
+    try:
+        with _memory_limit(), _time_limit():
+            check(data)
+    except _FindingError as finding:
+        return str(finding)
+    except _OutOfTime as error:
+        return f"more than {MAX_SECONDS:.0f} s (interrupted at {_place(error)})"
+    except Exception as error:  # of the check's own, outside its steps
+        return f"check: {type(error).__name__} at {_place(error)} ({error})"
+    seconds = time.process_time() - start  # where no signal was possible, or C code held it up
+    return f"more than {MAX_SECONDS:.0f} s ({seconds:.1f} s)" if seconds > MAX_SECONDS else None
+
+
+@contextlib.contextmanager
+def _time_limit() -> Iterator[None]:
+    """Raises `_OutOfTime` after `MAX_SECONDS`; only a main thread can be interrupted so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _OutOfTime
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+@contextlib.contextmanager
+def _memory_limit() -> Iterator[None]:
+    """Makes memory beyond `MAX_GROWTH_BYTES` more than now a MemoryError; on Linux only."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(statm.read_text().split()[0]) * resource.getpagesize()
+    limit = now + MAX_GROWTH_BYTES
+    for bound in (soft, hard):
+        limit = limit if bound == resource.RLIM_INFINITY else min(limit, bound)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

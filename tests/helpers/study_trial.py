@@ -1,0 +1,85 @@
+"""A study of tiny cells in an empty working directory, for the tests of studies."""
+
+import json
+import shutil
+
+import yaml
+from training_data import CONFIGS
+
+from scaling.families import FAMILIES
+from training.budget import plan_run
+from training.data.data_files import locate_data
+from training.run.run_folder import RUNS
+from training.study.timing import count_work
+
+TINY = {
+    "model.hidden_size": 16,
+    "model.num_hidden_layers": 1,
+    "budget.global_batch_tokens": 256,
+    "training.per_device_train_batch_size": 8,
+    "training.logging_steps": 2,
+    "data.dataset": "tiny",
+}
+BRANCHED = {
+    **TINY,
+    "training.lr_scheduler_type": "warmup_stable_decay",
+    "training.lr_scheduler_kwargs": {"decay_type": "1-sqrt"},
+    "training.warmup_steps": 2,
+    "budget.decay_share": 0.25,
+    "budget.branches": [2048, 3072],
+}
+
+
+def data_presets():
+    """Block length by name, of the presets that make data of their own."""
+    presets = {}
+    for path in sorted(CONFIGS.glob("data_*.yaml")):
+        blocks = yaml.safe_load(path.read_text()).get("blocks", {})
+        if "block_length" in blocks:
+            presets[path.stem.removeprefix("data_")] = blocks["block_length"]
+    return presets
+
+
+def copy_configs(place):
+    """The project's configs; the rule for learning rates, from a sweep of hours, is made up."""
+    shutil.copytree(CONFIGS, place / "configs")
+    names = [family.model_type for family in FAMILIES.values()]
+    families = {name: {"rule": {"c": -4.0, "g": 0.1}} for name in names}
+    (place / "results").mkdir()
+    (place / "results" / "learning_rates.json").write_text(json.dumps({"families": families}))
+    return place / "configs"
+
+
+def write_study(sizes, tokens=(2048,), seeds=(1,), **more):
+    """A study of tiny cells; its size files are those of the project."""
+    for name in ("gpt_tiny", "lstm_tiny", "base"):
+        (RUNS.parent / f"{name}.yaml").write_text((CONFIGS / f"{name}.yaml").read_text())
+    study = {"name": "trial", "overrides": TINY, "sizes": sizes, "tokens": list(tokens)}
+    path = RUNS.parent / "study_trial.yaml"
+    path.write_text(yaml.safe_dump({**study, "seeds": list(seeds), **more}))
+    return path
+
+
+def planned_names(output):
+    """Runs in the lines of a dry run."""
+    lines = [line.split() for line in output.splitlines()]
+    return [words[1] for words in lines if words[0].isdigit()]
+
+
+def read_plan():
+    return json.loads((RUNS / "trial" / "plan.json").read_text())
+
+
+def read_log(name):
+    return [json.loads(line) for line in (RUNS / "trial" / name / "log.jsonl").open()]
+
+
+def is_validation(line):
+    return "validation_loss_nats_per_token" in line
+
+
+def counted_work(planned):
+    """Steps and validations of a cell."""
+    config = planned[1].config
+    data = locate_data(config)
+    return count_work(config, plan_run(config, data.block_length, data.n_blocks))

@@ -1,0 +1,126 @@
+import csv
+import itertools
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from study_results import make_results
+
+from data_prep import digest_list
+from data_prep.selection.split import SPLITS
+from evaluation import report, tables
+from scaling import blocks, findings
+from scaling.families import FAMILIES, label_of
+from scaling.reporting.blocks import BLOCKS, fill_blocks
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def test_every_block_of_the_pages_is_what_its_files_say(tmp_path):
+    results = Path(shutil.copytree(PROJECT / "results", tmp_path / "results"))
+    pages = {
+        Path(shutil.copy(PROJECT / "README.md", tmp_path)): PROJECT / "README.md",
+        results / "README.md": PROJECT / "results" / "README.md",
+    }
+    marked = [re.findall(r"<!-- (\w+):begin -->\n(?!<!--)", page.read_text()) for page in pages]
+    assert sorted(itertools.chain(*marked)) == sorted([*BLOCKS, *tables.BLOCKS])
+    for page in pages:
+        page.write_text(re.sub(r"(?s)(:begin -->\n).*?(<!-- \w+:end)", r"\1\2", page.read_text()))
+    assert blocks.main([str(results), str(tmp_path / "README.md")]) == 0
+    fill_blocks(results, tmp_path / "README.md", blocks=tables.BLOCKS)
+    for page, original in pages.items():
+        assert page.read_text() == original.read_text()
+
+
+def test_blocks_without_their_file_stay_as_they_are(tmp_path):
+    shutil.copy(PROJECT / "results" / "sampling.json", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- sampling:begin -->\n<!-- sampling:end -->\n<!-- corpus:begin -->\n")
+    assert fill_blocks(tmp_path, readme) == ["sampling"]
+    assert readme.read_text().count("| 256, 1 | gpt |") == 1
+    assert readme.read_text().endswith("<!-- corpus:begin -->\n")
+
+
+def test_side_studies_are_told_where_they_are_there(tmp_path):
+    folder = make_results(tmp_path / "results")
+    leakage, tokenizers = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("leakage", "tokenizers")
+    )
+    for lines, runs in (
+        (findings.leakage_lines(leakage), leakage["runs"]),
+        (findings.tokenizer_lines(tokenizers), tokenizers["runs"]),
+    ):
+        for run in runs:
+            assert any(line.startswith(f"- {run['run']}") for line in lines)
+        assert all(re.search(r"-?\d\.\d+ .*\[-?\d\.\d+, -?\d\.\d+\]\.$", line) for line in lines)
+
+
+def test_use_of_the_context_is_told_for_each_family_and_seed(tmp_path):
+    folder = make_results(tmp_path / "results")
+    use, length = (
+        json.loads((folder / f"context_{name}.json").read_text()) for name in ("use", "length")
+    )
+    lines = findings.context_lines(use)
+    for arch in FAMILIES:
+        (line,) = [line for line in lines if line.startswith(f"- {label_of(arch)}: ")]
+        assert line.count("[") == sum(run["arch"] == arch for run in use["runs"])
+    *differences, _ = findings.context_length_lines(length)
+    seeds = {(item["size"], item["seed"]) for item in length["context_differences"]}
+    assert len(differences) == len(seeds) > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tmp_path):
+    folder = shutil.copytree(PROJECT / "results", tmp_path / "results")
+    with (folder / "runs.csv").open() as file:
+        header, *rows = csv.reader(file)
+    kept = [row for row in rows if row[header.index("arch")] == family]
+    with (folder / "runs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([header, *kept])
+    fits = json.loads((folder / "fits.json").read_text()) | {"crossovers": []}
+    for part in ("laws", "frontier", "costs"):
+        fits[part] = {family: fits[part][family]}
+    (folder / "fits.json").write_text(json.dumps(fits))
+    use = json.loads((folder / "context_use.json").read_text())
+    use["runs"] = [run for run in use["runs"] if run["arch"] == family]
+    (folder / "context_use.json").write_text(json.dumps(use))
+    assert blocks.main([str(folder), str(shutil.copy(PROJECT / "README.md", tmp_path))]) == 0
+    text = (folder / "README.md").read_text()
+    for title in ("What was trained", "How much context is used"):
+        section = text.split(f"### {title}")[1].split("###")[0]
+        for name in FAMILIES:
+            assert (f"- {label_of(name)}: " in section) == (name == family)
+
+
+def test_a_report_needs_no_power_law_among_those_that_were_fitted():
+    fits = json.loads((PROJECT / "results" / "fits.json").read_text())
+    fits["laws"]["lstm"]["chosen"] = None
+    for laws in fits["laws"].values():
+        del laws["power"], laws["power_floor"]
+    first, second, *_ = report.headlines(fits, {"sets": {}, "judges": {}, "test": None})
+    assert first.startswith("GPT: L = E + A / N^alpha + B / D^beta with E 0.619 [0.573, 0.665], A")
+    assert second.startswith("LSTM: no law fitted: ")
+
+
+def test_folder_without_a_study_is_one_line(tmp_path, capsys):
+    assert blocks.main([str(tmp_path), str(tmp_path / "README.md")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_digest_list_names_every_song_once_and_no_file(tmp_path):
+    (tmp_path / "4_split").mkdir()
+    for number, split in enumerate(SPLITS):
+        digests = [f"{number}{song}".ljust(64, "a") for song in "cb"]
+        table = pa.table({"digest": digests, "cluster_id": ["one", f"other{number}"]})
+        pq.write_table(table, tmp_path / "4_split" / f"{split}.parquet")
+    out = tmp_path / "digests.csv"
+    assert digest_list.main([str(tmp_path), str(out)]) == 0
+    rows = list(csv.DictReader(out.open()))
+    assert [row["split"] for row in rows] == [split for split in SPLITS for _ in range(2)]
+    assert [row["midi_sha256"][:2] for row in rows[:2]] == ["0b", "0c"]
+    assert len({row["cluster"] for row in rows}) == 4
+    assert digest_list.main([str(tmp_path / "nowhere"), str(out)]) == 2

@@ -1,0 +1,77 @@
+"""Every preset trains: a few steps on the CPU, with all of its settings but the shape."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from study_trial import copy_configs, data_presets
+from training_data import CONFIGS, make_dataset, train_tiny
+
+from scaling.families import FAMILIES
+from training.config import resolve_config
+from training.run.run_folder import RUNS
+from training.study.study_plan import is_finished, plan_study
+
+SIZES = sorted(path.stem for family in FAMILIES for path in CONFIGS.glob(f"{family}_*.yaml"))
+STUDIES = sorted(path.stem for path in CONFIGS.glob("study_*.yaml"))
+BLOCKS_PER_STEP = 8
+SHRUNK = (
+    *("data.dataset=tiny", "training.disable_tqdm=true", "training.warmup_steps=0"),
+    *("model.hidden_size=48", "model.num_hidden_layers=1"),  # 48: each preset keeps its heads
+    *(
+        f"budget.global_batch_tokens={BLOCKS_PER_STEP * 32}",
+        "training.per_device_eval_batch_size=8",
+    ),
+    f"training.per_device_train_batch_size={BLOCKS_PER_STEP}",
+    "training.torch_compile=false",  # compiling takes longer than all of these runs together
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory):
+    """A working directory with one small data set under the name of each data preset."""
+    place = tmp_path_factory.mktemp("presets")
+    copy_configs(place)
+    for preset in data_presets():
+        make_dataset(place / "data", preset=preset)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        yield
+
+
+def read_record(study, name):
+    return json.loads((RUNS / study / name / "record.json").read_text())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_two_steps_of_every_size_end_in_a_record(size):
+    assert train_tiny(*SHRUNK, "training.max_steps=2", config=size) == 0
+    record = read_record("single", size)
+    assert record["n_tokens_seen"] == 2 * BLOCKS_PER_STEP * 31
+    assert record["model_type"] == FAMILIES[size.partition("_")[0]].model_type
+    saved = yaml.safe_load((RUNS / "single" / size / "config.yaml").read_text())
+    wanted = resolve_config(CONFIGS / f"{size}.yaml", [])["training"]
+    assert saved["training"].get("bf16") == wanted.get("bf16")
+
+
+@pytest.mark.parametrize("family", [family.model_type for family in FAMILIES.values()])
+@pytest.mark.parametrize("study", STUDIES)
+def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
+    path = Path("configs", f"{study}.yaml")
+    is_branched = "budget.branches" in yaml.safe_load(path.read_text()).get("overrides", {})
+    # two steps; where there are branches, three, and a branch of two
+    length = ("tokens=[768]", "budget.branches=[512]") if is_branched else ("tokens=[512]",)
+    runs = plan_study(path, [*SHRUNK, *length]).runs
+    cell, run = next((c, r) for c, r in runs if r.config["model"]["model_type"] == family)
+    assert train_tiny(*cell.overrides, config=Path(cell.config)) == 0
+    assert is_finished(cell, run)
+    assert len(cell.run_names) == 1 + is_branched
+    last = read_record(run.config["study"], cell.run_names[-1])
+    assert last["n_tokens_seen"] == 2 * BLOCKS_PER_STEP * 31
+
+
+def test_presets_in_bf16_are_among_them():
+    in_bf16 = [path.stem for path in CONFIGS.glob("*.yaml") if "bf16: true" in path.read_text()]
+    assert {"base_best", "study_gpu"} <= set(in_bf16)
+    assert resolve_config(CONFIGS / "gpt_best.yaml", [])["training"]["bf16"] is True

@@ -1,0 +1,172 @@
+"""Blocks and songs of a tokenised data set; B batch, T block length.
+
+The order of the blocks is a pure function of (seed, step): one permutation an epoch, drawn from the
+seed and the number of the epoch. So a run that was broken off, or that runs on other devices, reads
+the same blocks at the same step.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from ..budget import RunPlan
+from .data_files import DataFiles, check_files, locate_data
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+# Muennighoff et al. 2023: up to about four epochs repeated tokens are worth nearly as much as new
+EPOCHS_WORTH_A_WARNING = 4
+LENGTHS = ("tokens", "epochs")  # the keys of section budget that say how long, not how many at once
+DENOMINATORS = ("n_chars", "n_notes", "n_bars", "n_seconds")
+
+
+@dataclass(frozen=True)
+class Songs:
+    """A split song by song.
+
+    Attributes:
+        ids: One int64 array a song, without special tokens.
+        totals: Sums over the split of n_chars, n_notes, n_bars and n_seconds.
+    """
+
+    ids: list[np.ndarray]
+    totals: dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a run reads.
+
+    Attributes:
+        files: Where it lies.
+        blocks: uint16 (n_blocks, T), memory-mapped.
+        tokenizer: Of the data preset.
+        validation: The whole validation split.
+    """
+
+    files: DataFiles
+    blocks: np.ndarray
+    tokenizer: "PreTrainedTokenizerBase"
+    validation: Songs
+
+
+class BlockOrder:
+    """The training set of one run, in the order it is read; `__getitems__` returns a ready batch.
+
+    Args:
+        blocks: uint16 (n_blocks, T).
+        plan: Says how many sequences the run reads.
+        seed: Of the order.
+    """
+
+    def __init__(self, blocks: np.ndarray, plan: RunPlan, seed: int) -> None:
+        # as a plain array: each slice of a memmap is set up as a memmap again, which takes longer
+        # than the copy of a small batch; the file stays mapped
+        self.blocks = blocks.view(np.ndarray)
+        self.n_sequences = plan.n_sequences
+        self.n_sequences_per_step = plan.sequences_per_step
+        self.seed = seed
+        self._permutations: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.n_sequences
+
+    def __getitems__(self, positions: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Input ids and labels, both (B, T) int64 and the same: the model shifts its labels."""
+        batch = self.blocks.take(self.rows(positions), axis=0).astype(np.int64)  # (B, T)
+        input_ids = torch.from_numpy(batch)
+        return {"input_ids": input_ids, "labels": input_ids}
+
+    def rows(self, positions: Sequence[int]) -> np.ndarray:
+        """(B,) rows of `blocks` that stand at these positions of the run, in any order."""
+        n_blocks = len(self.blocks)
+        first, last = min(positions) // n_blocks, max(positions) // n_blocks
+        places = np.asarray(positions) - first * n_blocks
+        if first == last:  # all but one batch an epoch
+            return self._permutation(first)[places]
+        orders = [self._permutation(epoch) for epoch in range(first, last + 1)]
+        return np.concatenate(orders)[places]
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch not in self._permutations:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
+            # a batch spans two epochs at most where it is read in order
+            kept = {e: p for e, p in self._permutations.items() if e == epoch - 1}
+            self._permutations = {**kept, epoch: order.astype(np.uint32)}
+        return self._permutations[epoch]
+
+
+def load_blocks(config: dict[str, Any]) -> TrainingData:
+    """Open the data that a config names.
+
+    Raises:
+        FileNotFoundError: If they are not there.
+        ValueError: If blocks, stage file and tokenizer do not belong together, a file is damaged,
+            or there are no validation songs.
+    """
+    from transformers import AutoTokenizer  # heavy
+
+    files = locate_data(config)
+    blocks = np.load(files.train_blocks, mmap_mode="r")
+    expected = (files.n_blocks, files.block_length)
+    if blocks.dtype != np.uint16 or blocks.shape != expected:
+        raise ValueError(
+            f"{files.train_blocks} holds {blocks.dtype} {blocks.shape}, its stage.json says uint16 "
+            f"{expected}; "
+            f"remove {files.train_blocks.parent} and run `make data`"
+        )
+    check_files(files)
+    tokenizer = AutoTokenizer.from_pretrained(files.tokens, local_files_only=True)
+    if len(tokenizer) != files.vocab_size:
+        raise ValueError(
+            f"the blocks in {files.folder} have a vocabulary of {files.vocab_size}, the tokenizer "
+            f"has {len(tokenizer)}; remove {files.train_blocks.parent} and run `make data`"
+        )
+    return TrainingData(files, blocks, tokenizer, load_songs(files, "validation"))
+
+
+def load_songs(files: DataFiles, split: str) -> Songs:
+    """Read one split of 5_tokens.
+
+    Raises:
+        FileNotFoundError: If the split is not there.
+        ValueError: If it holds no song.
+    """
+    path = files.tokens / f"{split}.parquet"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; run `make data`")
+    table = pq.read_table(path, columns=["input_ids", *DENOMINATORS])
+    if not table.num_rows:
+        raise ValueError(f"{path} holds no song; use a larger data set")
+    ids = [np.asarray(song.values, dtype=np.int64) for song in table["input_ids"]]
+    totals = {name: sum(table[name].to_pylist()) for name in DENOMINATORS}
+    return Songs(ids, totals)
+
+
+def order_blocks(data: TrainingData, config: dict[str, Any], plan: RunPlan) -> BlockOrder:
+    """The blocks in the order of this run.
+
+    Raises:
+        ValueError: If there are fewer blocks than one step takes.
+    """
+    n_blocks = len(data.blocks)
+    if n_blocks < plan.sequences_per_step:
+        raise ValueError(
+            f"{n_blocks} blocks of {plan.block_length} tokens in {data.files.folder}, but one "
+            f"step takes {plan.sequences_per_step}; use more data, or lower "
+            + " or ".join(f"budget.{key}" for key in config["budget"] if key not in LENGTHS)
+        )
+    epochs = plan.n_sequences / n_blocks
+    if epochs > EPOCHS_WORTH_A_WARNING:
+        logger.warning(
+            "the data are read %.1f times: the loss will be above that of new data", epochs
+        )
+    return BlockOrder(data.blocks, plan, config["training"]["seed"])

@@ -1,0 +1,109 @@
+"""Where the data of a config lie: `<root>/<dataset>/<preset>/`, and what its stage files say."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """One tokenised data set on disk.
+
+    Attributes:
+        folder: `<root>/<dataset>/<preset>`.
+        dataset: Its real name, also where the config said `latest`.
+        block_length: T.
+        n_blocks: Blocks in train.npy.
+        vocab_size: V.
+        digest: Digest of the blocks stage; it covers inputs, settings and code of all stages.
+        former_digests: Others under which the same files, byte by byte, were known.
+    """
+
+    folder: Path
+    dataset: str
+    block_length: int
+    n_blocks: int
+    vocab_size: int
+    digest: str
+    former_digests: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """All by which the data are known, the present one first."""
+        return (self.digest, *self.former_digests)
+
+    @property
+    def train_blocks(self) -> Path:
+        """uint16 (n_blocks, T)."""
+        return self.folder / "6_blocks" / "train.npy"
+
+    @property
+    def tokens(self) -> Path:
+        """Folder of the tokenizer and of the songs as ids."""
+        return self.folder / "5_tokens"
+
+
+def check_files(files: DataFiles) -> None:
+    """Hold what a run reads against its stage files; a flipped byte would be learnt, unnoticed.
+
+    `data_prep.storage.stages` does the same between its stages; training imports nothing of it.
+
+    Raises:
+        ValueError: If a file is damaged; names it.
+    """
+    for stage, names in (
+        (files.tokens, ("tokenizer.json", "validation.parquet")),
+        (files.train_blocks.parent, (files.train_blocks.name,)),
+    ):
+        said = json.loads((stage / "stage.json").read_text(encoding="utf-8")).get("files")
+        if not said:
+            raise ValueError(f"{stage / 'stage.json'} names no files: older data; run `make data`")
+        for name in names:
+            with (stage / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != said[name]["sha256"]:
+                raise ValueError(
+                    f"{stage / name} is damaged: found sha256 {found[:12]}, stage.json says "
+                    f"{said[name]['sha256'][:12]}; remove {stage} and run `make data`"
+                )
+
+
+def locate_data(config: dict[str, Any]) -> DataFiles:
+    """Find the data that a config names.
+
+    Raises:
+        FileNotFoundError: If the data set or its preset is not there; says which command makes it.
+        ValueError: If the stage file does not say what it should.
+    """
+    data = config["data"]
+    dataset_folder = Path(data["root"]) / data["dataset"]
+    if not dataset_folder.exists():
+        made = sorted(p.name for p in Path(data["root"]).glob("*/"))
+        there = f" ({data['root']} holds {', '.join(made)})" if made else ""
+        raise FileNotFoundError(
+            f"data set {dataset_folder} not found{there}; make it with "
+            "`make data MIDI=<folder, archive, or music21>`"
+        )
+    dataset = dataset_folder.resolve().name
+    folder = Path(data["root"]) / dataset / data["preset"]
+    stage_file = folder / "6_blocks" / "stage.json"
+    for path in (
+        stage_file,
+        folder / "6_blocks" / "train.npy",
+        folder / "5_tokens" / "tokenizer.json",
+    ):
+        if not path.is_file():
+            midi = dataset if dataset == "music21" else f"<{dataset} as MIDI>"
+            command = f"make data MIDI={midi} DATA=configs/data_{data['preset']}.yaml"
+            raise FileNotFoundError(f"{path} not found; make it with `{command}`")
+    try:
+        stage = json.loads(stage_file.read_text(encoding="utf-8"))
+        facts = {key: stage[key] for key in ("block_length", "n_blocks", "vocab_size", "digest")}
+        facts["former_digests"] = tuple(stage.get("former_digests", ()))
+    except (json.JSONDecodeError, KeyError) as err:
+        raise ValueError(
+            f"{stage_file} is damaged ({err!r}); remove it and run `make data`"
+        ) from None
+    return DataFiles(folder=folder, dataset=dataset, **facts)

@@ -1,0 +1,256 @@
+"""What a run tells while it trains: log.jsonl, a bar in tokens, and the stop on Ctrl-C."""
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..budget import RunPlan
+from .checkpoints import keep_branch_points
+from .run_folder import RunFolder, write_atomically
+from .spikes import JudgedStep
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Time spent: by the clock, and by the processor in all threads of this process.
+
+    Where single-thread jobs share a machine, the second is what one would take with a core of its
+    own.
+    """
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+    @classmethod
+    def now(cls) -> "Seconds":
+        """Both clocks; only differences mean something."""
+        return cls(time.perf_counter(), time.process_time())
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
+
+    def __sub__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
+
+
+class Stopwatch:
+    """Seconds spent training, without validation and saving, over all sessions of a run."""
+
+    def __init__(self) -> None:
+        self._total = Seconds()
+        self._since: Seconds | None = None
+
+    @property
+    def seconds(self) -> Seconds:
+        """Up to now."""
+        return self._total if self._since is None else self._total + (Seconds.now() - self._since)
+
+    def start(self, total: Seconds) -> None:
+        """Run, with the seconds of earlier sessions on the clock."""
+        self._total, self._since = total, Seconds.now()
+
+    def stop(self) -> None:
+        """Halt for good."""
+        self._total, self._since = self.seconds, None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Do not count what is done inside."""
+        was_running = self._since is not None
+        self.stop()
+        yield
+        if was_running:
+            self.start(self._total)
+
+
+class RunLog(TrainerCallback):
+    """Writes log.jsonl and draws the bar.
+
+    Args:
+        path: The log file. Lines after the step that a run goes on from are dropped: they come
+            again.
+        plan: Of the run.
+        stopwatch: Of the run.
+        show_bar: Whether to draw.
+    """
+
+    def __init__(self, path: Path, plan: RunPlan, stopwatch: Stopwatch, show_bar: bool) -> None:
+        self.path = path
+        self.plan = plan
+        self.stopwatch = stopwatch
+        self.bar = tqdm(
+            total=plan.n_tokens,
+            unit="tok",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not show_bar,
+        )
+        self.shown: dict[str, str] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Cut the log at the step that the run goes on from."""
+        # a branch has them from its trunk, of another length; here shares are counted anew
+        state.compute_steps(args, state.max_steps)
+        if state.is_world_process_zero:
+            write_atomically(self.path, "".join(kept_lines(self.path, state.global_step)))
+        self.bar.update(state.global_step * self.plan.targets_per_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Move the bar; log the last window too, unless it is so short that its mean is noise."""
+        since_last_log = state.global_step % state.logging_steps or state.logging_steps
+        is_only_one = state.global_step < state.logging_steps
+        if state.global_step == self.plan.max_steps and (
+            is_only_one or 2 * since_last_log >= state.logging_steps
+        ):
+            control.should_log = True
+        self.bar.update(self.plan.targets_per_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Append a line of training or validation loss."""
+        line: dict[str, float] = {
+            "step": state.global_step,
+            "n_tokens": state.global_step * self.plan.targets_per_step,
+        }
+        if "loss" in logs:
+            line["loss_nats_per_token"] = logs["loss"]
+            line["learning_rate"] = logs["learning_rate"]
+            self.shown["loss"] = f"{logs['loss']:.3f}"
+        elif "validation_loss_nats_per_token" in logs:
+            line["validation_loss_nats_per_token"] = logs["validation_loss_nats_per_token"]
+            self.shown["validation"] = f"{logs['validation_loss_nats_per_token']:.3f}"
+        else:
+            return  # the Trainer's summary at the end; record.json has it
+        line["seconds"] = round(self.stopwatch.seconds.wall, 3)
+        self.bar.set_postfix(self.shown)
+        if state.is_world_process_zero:
+            self._append(line)
+
+    def write_skipped(self, skipped: JudgedStep) -> None:
+        """Append a line on a step that changed no weight."""
+        n_tokens = skipped.step * self.plan.targets_per_step
+        logger.warning("step %d skipped: %s", skipped.step, skipped.reason)
+        self._append({"step": skipped.step, "n_tokens": n_tokens, "skipped": skipped.reason})
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()
+
+
+class BranchPoints(TrainerCallback):
+    """Asks for a checkpoint, and for a line of the log, where branches leave this run; keeps it.
+
+    Args:
+        run: The trunk.
+        steps: Where branches leave.
+    """
+
+    def __init__(self, run: RunFolder, steps: Sequence[int]) -> None:
+        self.run = run
+        self.steps = steps
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask at the boundary of a step."""
+        if state.global_step in self.steps:
+            # a branch does not know the losses since the last line
+            control.should_log = control.should_save = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Put it where it is not counted."""
+        if state.is_world_process_zero:
+            keep_branch_points(self.run, self.steps)
+
+
+def kept_lines(path: Path, step: int) -> list[str]:
+    """Lines of a log up to and with a step; a half-written last line is dropped.
+
+    So is one that comes again: a run that was killed behind its last validation repeats it.
+    """
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            is_repeated = bool(kept) and kept[-1] == line + "\n"
+            if json.loads(line)["step"] <= step and not is_repeated:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue
+    return kept
+
+
+class StopOnSignal(TrainerCallback):
+    """Ctrl-C or SIGTERM: save a checkpoint at the end of the step and stop; the second: at once."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.is_wanted = False
+        self._before: dict[int, Any] = {}
+
+    @contextmanager
+    def listening(self, is_on: bool = True) -> Iterator[None]:
+        """Take the signals over while training."""
+        # signals reach the main thread only; elsewhere there is nothing to take over
+        if is_on and threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._want) for number in self.SIGNALS}
+        try:
+            yield
+        finally:
+            self._restore()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask the Trainer to save and to stop, at the boundary of a step."""
+        if self.is_wanted:
+            # the losses since the last line would be lost with the process
+            control.should_log = control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def raise_if_wanted(self) -> None:
+        """Break off here.
+
+        Raises:
+            KeyboardInterrupt: If a signal came.
+        """
+        if self.is_wanted:
+            raise KeyboardInterrupt
+
+    def _want(self, number: int, frame: FrameType | None) -> None:
+        self.is_wanted = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

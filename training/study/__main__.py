@@ -1,0 +1,183 @@
+"""A study: sizes x token budgets x seeds, each one a run of train.py.
+
+python -m training.study configs/studies/demo.yaml [--jobs 2] [--no-estimate] [key=value ...]
+python -m training.study configs/studies/demo.yaml --dry-run [--estimate]
+python -m training.study configs/studies/demo.yaml --index 3    # one cell, for array jobs; --count
+
+The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
+`name`, `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`, `seeds`,
+`overrides` (dotted keys for all cells), and if wanted `base`, a file that these stand on,
+`learning_rate_rule`, a file that gives the learning rate by size, and `fit`, what the fit of its
+runs needs (scaling/fit_options.py). With `budget.branches` a cell
+gives a run for each of its branches as well. The plan goes to runs/<study>/plan.json.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..config import load_config
+from ..run.run_folder import RUNS
+from .gpus import find_gpus
+from .study_file import read_study
+from .study_hours import counted, duration, plan_lines
+from .study_plan import Planned, Study, is_finished, plan_study, write_fit, write_plan
+from .study_runner import run_cells
+from .timing import Estimate, estimate
+
+logger = logging.getLogger(__name__)
+
+
+def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool) -> list[str]:
+    """Run what is missing; returns one line for each run that failed.
+
+    Args:
+        study: The study.
+        jobs: Processes at once.
+        gpus: Of `find_gpus`.
+        with_estimate: Whether to measure first how long it will take.
+    """
+    missing = study.missing()
+    _check_cells(study.runs, missing)
+    expected = _print_estimate(missing, jobs, gpus) if with_estimate and missing else None
+    plan = write_plan(study, expected and expected.for_plan)
+    total, waiting = (
+        sum(cell.n_tokens_trained for cell, _ in cells) for cells in (study.runs, missing)
+    )
+    begin, failures = time.monotonic(), []
+    if missing:
+        in_order = [planned for planned, _ in expected.cells] if expected else missing
+        failures = run_cells(in_order, jobs, gpus, done_tokens=total - waiting)
+    finished = sum(cell.n_finished(run.path.parent) for cell, run in study.runs)
+    n_runs = len(study.run_names())
+    print(f"{finished} of {n_runs} runs of {study.name} finished; plan in {plan}")
+    if expected:
+        print(f"took {duration(time.monotonic() - begin)}; {expected.words} had been estimated")
+    return failures
+
+
+def run_one_cell(study: Study, index: int, gpus: Sequence[str]) -> list[str]:
+    """Run one cell of the plan, as the tasks of an array job do; returns like `run_study`.
+
+    Raises:
+        ValueError: If there is no such cell.
+    """
+    if not 0 <= index < len(study.runs):
+        raise ValueError(
+            f"--index is {index}, but {study.name} has {len(study.runs)} cells; expected 0 to "
+            f"{len(study.runs) - 1}"
+        )
+    cell, run = study.runs[index]
+    if is_finished(cell, run):
+        print(f"cell {index}, {run.path}, is finished; nothing to do")
+        return []
+    _check_cells([(cell, run)], [(cell, run)])
+    write_plan(study)
+    failures = run_cells([(cell, run)], 1, gpus)
+    if not failures:
+        print(f"cell {index} finished: {run.path}")
+    return failures
+
+
+def _check_cells(planned: Sequence[Planned], missing: Sequence[Planned]) -> None:
+    """Say where a run is not where it was expected; hold the keys of all configs against classes.
+
+    Raises:
+        ValueError: One line for what would otherwise fail every cell, one by one.
+    """
+    for _, run in planned:
+        if run.reason:
+            logger.warning(run.reason)
+    for cell, _ in missing:
+        load_config(Path(cell.config), cell.overrides)
+
+
+def _print_estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Estimate:
+    n_sizes = len({run.config["size"] for _, run in missing})
+    print(
+        f"measuring the speed of {counted(n_sizes, 'size')} (--no-estimate leaves it out)",
+        flush=True,
+    )
+    expected = estimate(missing, jobs, gpus)
+    print("\n".join([*expected.lines, expected.words]), flush=True)
+    return expected
+
+
+def _default_jobs(gpus: Sequence[str]) -> int:
+    """One run a GPU, or one a core where there is none."""
+    if gpus:
+        return len(gpus)
+    # a container may grant fewer cores than the machine has; only Linux says so
+    granted = getattr(os, "sched_getaffinity", None)
+    return len(granted(0)) if granted else os.cpu_count() or 1
+
+
+def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", type=Path, help="study file, e.g. configs/studies/demo.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for all cells")
+    parser.add_argument("--jobs", type=int, help="runs at once; else one a GPU, or one a core")
+    parser.add_argument(
+        "--estimate",
+        action=argparse.BooleanOptionalAction,
+        help="measure some steps of each size first, and say how long it will take; it is done "
+        "where all cells are run",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--index", type=int, help="run this cell only, from 0, for array jobs")
+    what.add_argument("--count", action="store_true", help="print the number of cells only")
+    what.add_argument("--dry-run", action="store_true", help="print the plan and run nothing")
+    what.add_argument("--folder", action="store_true", help="print the study's folder only")
+    return parser.parse_intermixed_args(argv)
+
+
+def _do(arguments: argparse.Namespace) -> list[str]:
+    """What the command line asks for; returns one line for each run that failed."""
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
+    if arguments.folder:
+        content, _ = read_study(arguments.study, arguments.overrides)
+        folder = RUNS / str(content.get("name", arguments.study.stem))
+        if folder.is_dir():  # the fit follows the study file as it is now
+            write_fit(folder, content["fit"])
+        print(folder)
+        return []
+    study = plan_study(arguments.study, arguments.overrides)
+    if arguments.count:
+        print(len(study.runs))
+        return []
+    gpus = find_gpus()
+    jobs = arguments.jobs or _default_jobs(gpus)
+    if arguments.dry_run:
+        print("\n".join(plan_lines(study)))
+        if arguments.estimate and (missing := study.missing()):
+            _print_estimate(missing, jobs, gpus)
+        return []
+    if arguments.index is not None:
+        return run_one_cell(study, arguments.index, gpus)
+    return run_study(study, jobs, gpus, with_estimate=arguments.estimate is not False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of a study."""
+    arguments = _parse_arguments(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        failures = _do(arguments)
+    except (ValueError, OSError) as err:
+        print(f"error: {err}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; repeating the command goes on with what is missing", file=sys.stderr)
+        return 130
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The file of a study: read, overridden from the command line, checked."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from scaling.fit_options import check_fit
+
+from ..config import parse_override, read_yaml
+from ..config_checks import ConfigError, nearest
+
+BASE_FIELDS = ("overrides", "fit")
+STUDY_FIELDS = ("name", "base", *BASE_FIELDS, "sizes", "tokens", "seeds", "learning_rate_rule")
+PER_CELL = {"budget.tokens": "tokens", "training.seed": "seeds"}
+OF_A_SIZE = ("config", "name", "seeds", "learning_rates")  # what is no dotted key
+
+
+def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """The checked study file, and the overrides that are for its cells.
+
+    Args:
+        path: Study file.
+        overrides: `key=value`; a key of the study file replaces what stands there.
+
+    Raises:
+        ConfigError: If a key is unknown or has an impossible value.
+        FileNotFoundError: If there is no such file.
+    """
+    study = _on_its_base(path, read_yaml(path))
+    cell_overrides, is_for_all_sizes = [], False
+    for text in overrides:
+        key, value = parse_override(text)
+        if key in PER_CELL:
+            raise ConfigError(
+                f"{text!r} would be the same in all cells; write {PER_CELL[key]}=[...]"
+            )
+        if key in STUDY_FIELDS:
+            study[key] = value
+            is_for_all_sizes = is_for_all_sizes or key == "seeds"
+        else:
+            cell_overrides.append(text)
+    for key in study:
+        if key not in STUDY_FIELDS:
+            raise ConfigError(f"unknown key {key} in {path}; {nearest(key, STUDY_FIELDS)}")
+    for key in ("sizes", "tokens", "seeds"):
+        if not isinstance(study.get(key), list) or not study[key]:
+            found = repr(study.get(key))
+            raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
+    _check_overrides(path, study)
+    study["fit"] = check_fit(study.get("fit"), str(path))
+    if is_for_all_sizes:
+        study["sizes"] = [_without_seeds(size) for size in study["sizes"]]
+    _check_sizes(path, study)
+    return study, cell_overrides
+
+
+def _on_its_base(path: Path, study: dict[str, Any]) -> dict[str, Any]:
+    """The study on top of its base, so that what studies share is written once."""
+    if "base" not in study:
+        return study
+    base_path = path.parent / str(study["base"])
+    base = read_yaml(base_path)
+    if not base.keys() <= set(BASE_FIELDS):
+        raise ConfigError(
+            f"{base_path}, the base of {path}, holds {', '.join(sorted(base))}; expected "
+            f"{' and '.join(BASE_FIELDS)}, and nothing else"
+        )
+    for where, content in ((base_path, base), (path, study)):
+        _check_overrides(where, content)
+    both = {**(base.get("overrides") or {}), **(study.get("overrides") or {})}
+    return {**base, **study, "overrides": both}
+
+
+def _check_overrides(path: Path, study: dict[str, Any]) -> None:
+    shared = study.get("overrides") or {}
+    if not isinstance(shared, dict):
+        raise ConfigError(f"overrides is {shared!r} in {path}, expected dotted keys with values")
+
+
+def seeds_of(size: dict[str, Any], study: dict[str, Any]) -> list[int]:
+    """The seeds of a size: its own, or the study's."""
+    return size.get("seeds", study["seeds"])
+
+
+def learning_rates_of(size: dict[str, Any]) -> list[float | None]:
+    """The learning rates of a sweep over this size; [None] where the size has the one it has."""
+    return size.get("learning_rates", [None])
+
+
+def read_rule(path: Path, study: dict[str, Any]) -> dict[str, Any]:
+    """The file that the key learning_rate_rule names, beside the study file; {} without the key.
+
+    It is written by `scaling.learning_rates`, from a sweep.
+
+    Raises:
+        ConfigError: If it is no such file.
+        FileNotFoundError: If it is not there.
+    """
+    if "learning_rate_rule" not in study:
+        return {}
+    rule_file = path.parent / str(study["learning_rate_rule"])
+    if not rule_file.is_file():
+        raise FileNotFoundError(
+            f"{rule_file}, the learning_rate_rule of {path}, not found; make it with `make sweep`"
+        )
+    try:
+        families = json.loads(rule_file.read_text(encoding="utf-8"))["families"]
+        return {
+            name: {k: float(of["rule"][k]) for k in ("c", "g")} for name, of in families.items()
+        }
+    except (ValueError, KeyError, TypeError) as err:
+        raise ConfigError(
+            f"{rule_file} holds no rule for learning rates ({err!r}); make it with `make sweep`"
+        ) from None
+
+
+def learning_rate_by_rule(rule: dict[str, dict[str, float]], family: str, n_params: int) -> float:
+    """The rule of one family at one size, to three digits.
+
+    Args:
+        rule: Of `read_rule`.
+        family: A model_type.
+        n_params: Non-embedding parameters.
+
+    Raises:
+        ConfigError: If the rule has no such family.
+    """
+    if family not in rule:
+        raise ConfigError(
+            f"the learning_rate_rule knows {', '.join(sorted(rule))}, not {family}; give its sizes "
+            "training.learning_rate"
+        )
+    return float(f"{math.exp(rule[family]['c']) * n_params ** -rule[family]['g']:.2e}")
+
+
+def _check_sizes(path: Path, study: dict[str, Any]) -> None:
+    """Hold sizes, tokens and seeds, also those of single sizes, against what they should be."""
+    seeds = []
+    for size in study["sizes"]:
+        if not isinstance(size, dict) or "config" not in size:
+            raise ConfigError(f"size {size!r} in {path} has no config; write {{config: gpt_tiny}}")
+        own = seeds_of(size, study)
+        if not isinstance(own, list) or not own:
+            raise ConfigError(f"seeds is {own!r} in {path}, expected a list of at least one")
+        seeds += own
+        _check_learning_rates(path, size)
+    for key, numbers, least in (("tokens", study["tokens"], 1), ("seeds", seeds, 0)):
+        for number in numbers:
+            # true is 1 in Python
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                raise ConfigError(
+                    f"{key} in {path} hold {number!r}, expected whole numbers, {least} or more"
+                )
+
+
+def _check_learning_rates(path: Path, size: dict[str, Any]) -> None:
+    rates = size.get("learning_rates", [1.0])
+    is_list = isinstance(rates, list) and rates
+    if not is_list or not all(isinstance(rate, float) and rate > 0 for rate in rates):
+        raise ConfigError(
+            f"learning_rates is {rates!r} in {path}, expected a list of numbers above 0, written "
+            "as 1.0e-3"
+        )
+
+
+def _without_seeds(size: Any) -> Any:
+    return {k: v for k, v in size.items() if k != "seeds"} if isinstance(size, dict) else size

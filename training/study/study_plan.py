@@ -1,0 +1,262 @@
+"""The plan of a study: its cells, each one a call of train.py, with the folder of its run."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import starmap
+from pathlib import Path
+from typing import Any
+
+from scaling.counts import ModelShape, count_parameters, train_flops_per_token
+from scaling.families import family_of
+from scaling.fit_options import FILE_NAME
+
+from ..budget import plan_run, short_count
+from ..config import format_override, resolve_config
+from ..config_checks import ConfigError
+from ..data.data_files import locate_data
+from ..run.branches import branch_config
+from ..run.run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
+from .study_file import (
+    OF_A_SIZE,
+    learning_rate_by_rule,
+    learning_rates_of,
+    read_rule,
+    read_study,
+    seeds_of,
+)
+
+
+@dataclass(frozen=True)
+class CellBranch:
+    """A run that a cell gives beside its own.
+
+    Attributes:
+        name: Of the run, and of its folder.
+        n_tokens: D of the run.
+        n_tokens_shared: Those of them that the cell's own run has trained on already.
+        flops_train: C of the run, by formula, as if it were trained alone.
+    """
+
+    name: str
+    n_tokens: int
+    n_tokens_shared: int
+    flops_train: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One call of train.py: a run, and its branches if it has any.
+
+    Attributes:
+        name: Of the run, and of its folder.
+        config: Size file.
+        overrides: What train.py gets behind the size file.
+        n_tokens: D of the run.
+        flops_train: C of the run, by formula.
+        branches: Of the run.
+    """
+
+    name: str
+    config: str
+    overrides: list[str]
+    n_tokens: int
+    flops_train: float
+    branches: list[CellBranch]
+
+    @property
+    def run_names(self) -> list[str]:
+        """The folders of the cell's runs."""
+        return [self.name, *(branch.name for branch in self.branches)]
+
+    @property
+    def n_tokens_trained(self) -> int:
+        """Tokens to train on, those that runs share counted once."""
+        shared = sum(branch.n_tokens - branch.n_tokens_shared for branch in self.branches)
+        return self.n_tokens + shared
+
+    def n_finished(self, folder: Path) -> int:
+        """How many of its runs are finished, in the folder of the study."""
+        return sum((folder / name / "record.json").is_file() for name in self.run_names)
+
+
+Planned = tuple[Cell, RunFolder]
+
+
+@dataclass(frozen=True)
+class SharedSettings:
+    """What all cells of a study have in common.
+
+    Attributes:
+        path: Study file.
+        before: Overrides that come before those of a size.
+        last: Overrides that come after them, from the command line.
+        rule: Learning rate by family and size, or {}.
+    """
+
+    path: Path
+    before: list[str]
+    last: list[str]
+    rule: dict[str, dict[str, float]]
+
+    def around(self, own: dict[str, Any]) -> list[str]:
+        """All overrides of a cell, in the order in which they hold."""
+        return [*self.before, *starmap(format_override, own.items()), *self.last]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with the folder and the cell of each run, those of most FLOPs first.
+
+    The order follows from the study file and the shape of the data alone, not from what is
+    finished: the number of a cell is the same for all tasks of an array job, and later.
+    """
+
+    name: str
+    runs: list[Planned]
+    fit: dict[str, Any]
+
+    def missing(self) -> list[Planned]:
+        """Cells of which a run is not finished."""
+        return [planned for planned in self.runs if not is_finished(*planned)]
+
+    def run_names(self) -> list[str]:
+        """All run folders of the study."""
+        return [name for cell, _ in self.runs for name in cell.run_names]
+
+
+def is_finished(cell: Cell, run: RunFolder) -> bool:
+    """Whether all runs of a cell are."""
+    return cell.n_finished(run.path.parent) == len(cell.run_names)
+
+
+def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
+    """Read a study file and find the folder of each of its runs.
+
+    Args:
+        path: Study file.
+        overrides: `tokens=[...]`, `seeds=[...]` or `name=...` in place of the file's; other keys
+            go to all cells, after the study's own.
+
+    Raises:
+        ValueError: If the study file is wrong, or two cells would have one name.
+        FileNotFoundError: If a size file or the data are missing.
+    """
+    study, cell_overrides = read_study(path, overrides)
+    name = str(study.get("name", path.stem))
+    shared = {"study": name, **(study.get("overrides") or {})}
+    before = list(starmap(format_override, shared.items()))
+    settings = SharedSettings(path, before, cell_overrides, read_rule(path, study))
+    runs = [
+        _plan_cell(settings, size, tokens, seed, rate)
+        for size in study["sizes"]
+        for tokens in study["tokens"]
+        for seed in seeds_of(size, study)
+        for rate in learning_rates_of(size)
+    ]
+    runs.sort(key=lambda planned: -planned[0].flops_train)
+    planned = Study(name, runs, study["fit"])
+    names = planned.run_names()
+    for repeated in [n for n in names if names.count(n) > 1][:1]:
+        raise ConfigError(
+            f"two cells of {path} are named {repeated}; give one size another name, or take out "
+            "what is there twice"
+        )
+    return planned
+
+
+def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) -> Path:
+    """Write plan.json: which folders make up the study; and what it asks of its fit.
+
+    Args:
+        study: The study.
+        seconds_estimated: How long it will take; where there is none, that of the plan before it
+            stays.
+    """
+    path = RUNS / study.name / "plan.json"
+    seconds_estimated = seconds_estimated or _seconds_estimated_before(path)
+    plan = {
+        "study": study.name,
+        "runs": study.run_names(),
+        "cells": [asdict(cell) for cell, _ in study.runs],
+        **({"seconds_estimated": seconds_estimated} if seconds_estimated else {}),
+    }
+    try:
+        write_atomically(path, json.dumps(plan, indent=1) + "\n")
+        write_fit(path.parent, study.fit)
+    except FileNotFoundError:
+        # tasks of an array job on several machines may have one process id, and so one temporary
+        # file: then another task has put the same plan there
+        if not path.is_file():
+            raise
+    return path
+
+
+def write_fit(folder: Path, fit: dict[str, Any]) -> None:
+    """Leave the section `fit` of a study file where the fit finds it, in the study's folder."""
+    write_atomically(folder / FILE_NAME, json.dumps(fit) + "\n")
+
+
+def _seconds_estimated_before(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")).get("seconds_estimated")
+    except (OSError, ValueError, AttributeError):
+        return None  # no plan yet, or a damaged one, which is written anew
+
+
+def _plan_cell(
+    shared: SharedSettings, size: dict[str, Any], tokens: int, seed: int, rate: float | None
+) -> tuple[Cell, RunFolder]:
+    """The cell of one size, budget and seed, and of one learning rate where they are swept."""
+    config_path = shared.path.parent / f"{size['config']}.yaml"
+    size_name = str(size.get("name", size["config"]))
+    own = {k: v for k, v in size.items() if k not in OF_A_SIZE}
+    own |= {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
+    name = f"{size_name}_t{short_count(tokens)}_s{seed}"
+    if rate is not None:
+        own["training.learning_rate"] = rate
+        name += f"_lr{rate:.1e}"
+    elif shared.rule and "training.learning_rate" not in own:
+        config = resolve_config(config_path, shared.around(own))
+        own["training.learning_rate"] = _ruled_rate(shared.rule, config)
+    overrides = shared.around(own)
+    overrides.append("training.disable_tqdm=true")
+    wanted_name = f"name={name}"
+    config = resolve_config(config_path, [*overrides, wanted_name])
+    data = locate_data(config)
+    run = choose_run_folder(config, data)
+    plan = plan_run(config, data.block_length, data.n_blocks)
+    shape = _shape(config, data.vocab_size, data.block_length)
+    flops_per_token = train_flops_per_token(shape)
+    overrides.append(f"name={run.path.name}")
+    branches = []
+    for branch in plan.branches:
+        name = choose_run_folder(branch_config(run.config, branch.tokens), data).path.name
+        n_shared = branch.decay_start * branch.targets_per_step
+        flops = float(flops_per_token * branch.n_tokens)
+        branches.append(CellBranch(name, branch.n_tokens, n_shared, flops))
+    flops = float(flops_per_token * plan.n_tokens)
+    return Cell(run.path.name, str(config_path), overrides, plan.n_tokens, flops, branches), run
+
+
+def _ruled_rate(rule: dict[str, dict[str, float]], config: dict[str, Any]) -> float:
+    """The learning rate that the rule gives a model."""
+    # neither the vocabulary nor the positions count among the parameters that the rule goes by
+    n_params = count_parameters(_shape(config, vocab_size=1, block_length=1)).non_embedding
+    return learning_rate_by_rule(rule, config["model"]["model_type"], n_params)
+
+
+def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:
+    family, layer_parameters = family_of(config["model"]["model_type"]), None
+    model = family.config_keys(config["model"])
+    if family.layer_parameters is None:
+        from ..model import plan_layer_parameters  # heavy: only where there is no formula
+
+        layer_parameters = plan_layer_parameters(config)
+    return ModelShape(
+        **{k: model[k] for k in ("model_type", "hidden_size", "num_hidden_layers")},
+        vocab_size=vocab_size,
+        max_position_embeddings=block_length,
+        intermediate_size=model.get("intermediate_size"),
+        layer_parameters=layer_parameters,
+    )

@@ -1,0 +1,157 @@
+"""Runs the cells of a study as processes of train.py, several at once, under one bar in tokens."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from tqdm import tqdm
+
+from ..run.run_folder import RunFolder
+from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
+
+if TYPE_CHECKING:
+    from .study_plan import Cell, Planned
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+POLL_SECONDS = 0.25
+STOP_SECONDS = 60.0  # for the step under way and its checkpoint
+LAST_LINE_BYTES = 1024
+
+
+class RunningCell:
+    """A process of train.py, its log file, and how far it is.
+
+    Args:
+        cell: To run.
+        run: Its folder.
+        slot: Which of the processes at once it is, from 0.
+        gpus: Of `find_gpus`.
+    """
+
+    def __init__(self, cell: "Cell", run: RunFolder, slot: int, gpus: Sequence[str]) -> None:
+        self.cell = cell
+        self.run = run
+        self.slot = slot
+        run.path.mkdir(parents=True, exist_ok=True)
+        self.output: IO[bytes] = (run.path / "train.log").open("wb")
+        self.process = start_child(
+            [sys.executable, str(TRAIN), cell.config, *cell.overrides],
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            env=environment(slot, gpus),
+        )
+
+    def failure(self) -> str | None:
+        """One line on how it failed, or None if it is finished."""
+        n_runs = len(self.cell.run_names)
+        if self.process.returncode == 0 and self.cell.n_finished(self.run.path.parent) == n_runs:
+            return None
+        log = self.run.path / "train.log"
+        last = last_line(log.read_text(encoding="utf-8", errors="replace")) or "no output"
+        return f"{self.cell.name} failed (exit {self.process.returncode}): {last} [{log}]"
+
+
+def environment(slot: int, gpus: Sequence[str]) -> dict[str, str]:
+    """What a process finds in its environment: one thread, and one GPU where there are some.
+
+    Args:
+        slot: Which of the processes at once it is, from 0; more of them than GPUs share.
+        gpus: Of `find_gpus`.
+    """
+    own = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}
+    # a run is too small for two threads to pay; a user's own choice holds
+    return {"OMP_NUM_THREADS": "1", **os.environ, **own}
+
+
+def n_tokens_logged(cell: "Cell", run: RunFolder) -> int:
+    """Tokens trained on so far, by the last lines of the logs; what is shared counts once."""
+    total = _last_tokens(run.log)
+    for branch in cell.branches:
+        log = run.path.with_name(branch.name) / run.log.name
+        total += max(0, _last_tokens(log) - branch.n_tokens_shared)
+    return total
+
+
+def run_cells(
+    planned: Sequence["Planned"], jobs: int, gpus: Sequence[str] = (), done_tokens: int = 0
+) -> list[str]:
+    """Run all cells, `jobs` at once; a failed one does not stop the others.
+
+    Args:
+        planned: Cells in the order to start them.
+        jobs: Processes at once.
+        gpus: One for each process, in turn; whoever comes next gets the one that is free.
+        done_tokens: Tokens of the study's finished runs, for the bar.
+
+    Returns:
+        One line for each failed cell.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C, after all processes have saved a checkpoint and stopped.
+    """
+    waiting, running, failures = list(planned), [], []
+    free_slots = list(range(min(jobs, len(waiting))))
+    total = done_tokens + sum(cell.n_tokens_trained for cell, _ in planned)
+    finished_tokens = done_tokens
+    begun_tokens = sum(n_tokens_logged(cell, run) for cell, run in planned)
+    bar = tqdm(
+        total=total,
+        initial=done_tokens + begun_tokens,
+        unit="tok",
+        unit_scale=True,
+        dynamic_ncols=True,
+        smoothing=0.0,  # runs start and end: only the mean over the study says when it is done
+    )
+    with bar, sigterm_as_interrupt():
+        try:
+            while waiting or running:
+                while waiting and free_slots:
+                    with signals_held():
+                        running.append(RunningCell(*waiting.pop(0), free_slots.pop(0), gpus))
+                time.sleep(POLL_SECONDS)
+                for child in [c for c in running if c.process.poll() is not None]:
+                    running.remove(child)
+                    child.output.close()
+                    free_slots.append(child.slot)
+                    finished_tokens += child.cell.n_tokens_trained
+                    failures += filter(None, [child.failure()])
+                # a run that goes on may stand behind where the bar was; it never moves back
+                now = finished_tokens + sum(n_tokens_logged(c.cell, c.run) for c in running)
+                bar.update(max(0, now - bar.n))
+                left = len(waiting) + len(running)
+                bar.set_postfix_str(f"{left} of {len(planned)} runs left", refresh=False)
+        finally:
+            _stop(running)
+    return failures
+
+
+def _last_tokens(log: Path) -> int:
+    """Tokens by the last line of a run's log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_LINE_BYTES))
+            return json.loads(file.read().splitlines()[-1])["n_tokens"]
+    except (OSError, IndexError, ValueError, KeyError):
+        return 0  # not there yet, or a line half written
+
+
+def _stop(running: list[RunningCell]) -> None:
+    """Let each process save and stop; end it by force if it does not."""
+    for child in running:
+        with suppress(ProcessLookupError):
+            child.process.terminate()  # not SIGINT: a process started in the background ignores it
+    deadline = time.monotonic() + STOP_SECONDS
+    for child in running:
+        try:
+            child.process.wait(max(0.0, deadline - time.monotonic()))
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            child.process.kill()
+            child.process.wait()
+        child.output.close()

@@ -1,0 +1,309 @@
+"""How long a study will take: some timed steps of each size -> seconds a cell -> hours.
+
+One estimator: the steps that are left of a cell, times what a step takes here, plus the start of
+its process. Validation is a forward pass, so it is a third of as many tokens of training
+(`scaling.counts`); checkpoints are left out. The steps are timed as the study will run: as many
+processes at once, with as many threads, each on its own GPU where there are some.
+
+`python -m training.study.timing` is such a process. It gets the sizes as one argument in JSON, by name
+the words behind `train.py`, and writes a line of JSON to stdout for each.
+"""
+
+import gc
+import heapq
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, replace
+from functools import cache
+from pathlib import Path
+from statistics import mean
+from typing import IO, Any
+
+import pyarrow.parquet as pq
+
+from ..budget import RunPlan, plan_run
+from ..config import load_config
+from ..data.data_files import DataFiles, locate_data
+from ..run.run_folder import RunFolder
+from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
+from .study_hours import counted, duration
+from .study_plan import Cell, Planned
+from .study_runner import TRAIN, environment, n_tokens_logged
+
+WARMUP_STEPS, TIMED_STEPS = 3, 20
+LIMIT_SECONDS = 8.0  # for the steps of one size, so that a size too large for the machine shows it
+FORWARD_SHARE = 1 / 3  # of a step: the backward pass costs twice the forward pass
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What a size takes on this machine: until its first step is done, and for each step."""
+
+    seconds_start: float
+    seconds_per_step: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long what is missing will take.
+
+    Attributes:
+        cells: With their seconds, None where the size could not be timed; in the order in which
+            they shall start: those that take longest first.
+        jobs: Processes at once.
+        seconds: By the clock, of all cells that could be timed.
+        lines: The table of sizes, in words.
+    """
+
+    cells: list[tuple[Planned, float | None]]
+    jobs: int
+    seconds: float
+    lines: list[str]
+
+    @property
+    def words(self) -> str:
+        """The time in words, and what is not in it."""
+        unknown = sum(seconds is None for _, seconds in self.cells)
+        more = f" and {counted(unknown, 'cell')} that could not be measured" if unknown else ""
+        return f"about {duration(self.seconds)} with {counted(self.jobs, 'job')}{more}"
+
+    @property
+    def for_plan(self) -> dict[str, Any]:
+        """The entry in plan.json."""
+        cells = {cell.name: s if s is None else round(s, 1) for (cell, _), s in self.cells}
+        return {"study": round(self.seconds, 1), "jobs": self.jobs, "cells": cells}
+
+
+def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Estimate:
+    """Time every size that has a cell to run, and add up.
+
+    Raises:
+        KeyboardInterrupt: On Ctrl-C, after the timing processes have ended.
+    """
+    by_size: dict[str, list[Planned]] = {}
+    for planned in missing:
+        by_size.setdefault(planned[1].config["size"], []).append(planned)
+    jobs = min(jobs, len(missing))
+    speeds = _time_sizes({name: cells[0] for name, cells in by_size.items()}, jobs, gpus)
+    width = max(len("size"), *map(len, by_size))
+    lines = [f"{'size':{width}} {'tokens/s':>12} {'a cell':>14} {'missing':>8}"]
+    cells: list[tuple[Planned, float | None]] = []
+    for name, own in by_size.items():
+        speed = speeds[name]
+        if isinstance(speed, str):
+            lines.append(f"{name:{width}} not measured: {speed}")
+            cells += [(planned, None) for planned in own]
+            continue
+        seconds = [seconds_left(planned, speed) for planned in own]
+        per_step = _plan(own[0][1].config).targets_per_step
+        rate, each = per_step / speed.seconds_per_step, duration(mean(seconds))
+        lines.append(f"{name:{width}} {rate:12,.0f} {each:>14} {len(own):8}")
+        cells += zip(own, seconds, strict=True)
+    # what is not known starts first: a cell that fails, fails early
+    cells.sort(key=lambda of: -math.inf if of[1] is None else -of[1])
+    return Estimate(cells, jobs, simulate((s or 0.0 for _, s in cells), jobs), lines)
+
+
+def seconds_left(planned: Planned, speed: Speed) -> float:
+    """What a cell still takes: the share of its steps whose tokens no log has yet."""
+    cell, run = planned
+    plan = _plan(run.config)
+    n_steps, n_validations = count_work(run.config, plan)
+    n_validated = n_validations * _validation_tokens(locate_data(run.config))
+    n_steps += FORWARD_SHARE * n_validated / plan.targets_per_step
+    left = 1 - min(1.0, n_tokens_logged(cell, run) / cell.n_tokens_trained)
+    return speed.seconds_start + left * n_steps * speed.seconds_per_step
+
+
+def _plan(config: dict[str, Any]) -> RunPlan:
+    data = locate_data(config)
+    return plan_run(config, data.block_length, data.n_blocks)
+
+
+def count_work(config: dict[str, Any], plan: RunPlan) -> tuple[int, int]:
+    """Steps and validations of a cell, its branches included."""
+    training = {"logging_steps": 500} | config["training"]  # as TrainingArguments has it
+    every = training.get("eval_steps", training["logging_steps"])
+    steps = validations = 0
+    parts = [(0, plan.max_steps), *((b.decay_start, b.max_steps) for b in plan.branches)]
+    for start, end in parts:
+        steps += end - start
+        validations += 1
+        if (
+            training.get("eval_strategy") == "steps"
+        ):  # as the Trainer reads it: below 1, a share of the run
+            between = math.ceil(every * end) if every < 1 else int(every)
+            validations += (end - 1) // between - start // between
+    return steps, validations
+
+
+def simulate(seconds: Iterable[float], jobs: int) -> float:
+    """When the last of the cells ends, if each starts, in this order, as soon as a job is free."""
+    free_at = [0.0] * jobs
+    for cell in seconds:
+        heapq.heapreplace(free_at, free_at[0] + cell)
+    return max(free_at)
+
+
+def _time_sizes(
+    sizes: dict[str, Planned], jobs: int, gpus: Sequence[str]
+) -> dict[str, Speed | str]:
+    """The speed of each size, mean over the processes; or why there is none."""
+    processes: list[subprocess.Popen[str]] = []
+    shares = _shares(list(sizes), jobs, is_own_device=bool(gpus))
+    with ExitStack() as stack:
+        stack.enter_context(sigterm_as_interrupt())
+        errors = [
+            stack.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for _ in shares
+        ]
+        stack.callback(_end, processes)
+        for slot, share in enumerate(shares):
+            cells = {name: sizes[name][0] for name in share}
+            with signals_held():
+                processes.append(_start(cells, environment(slot, gpus), errors[slot]))
+        answers = [json.loads(line) for process in processes for line in process.stdout]
+        for file in errors:
+            file.seek(0)
+        last_lines = [last_line(file.read()) for file in errors]
+    died = next(filter(None, last_lines), "the process that measured it exited with no output")
+    speeds: dict[str, Speed | str] = {}
+    for name in sizes:
+        own = [answer for of, answer in answers if of == name] or [died]
+        failed = [answer for answer in own if isinstance(answer, str)]
+        speeds[name] = failed[0] if failed else Speed(*map(mean, zip(*own, strict=True)))
+    return speeds
+
+
+def _shares(names: list[str], jobs: int, is_own_device: bool) -> list[list[str]]:
+    """Which sizes each process times, in which order.
+
+    Processes on one CPU slow each other down, so all of them time all sizes, each from another one
+    on: like the cells of the study, they have other sizes beside them.
+    """
+    if is_own_device:
+        return [names[slot::jobs] for slot in range(min(jobs, len(names)))]
+    starts = (slot * len(names) // jobs for slot in range(jobs))
+    return [names[start:] + names[:start] for start in starts]
+
+
+def _start(cells: dict[str, Cell], env: dict[str, str], errors: IO[str]) -> "subprocess.Popen[str]":
+    words = {name: [cell.config, *cell.overrides] for name, cell in cells.items()}
+    # this project's code, also if another copy of it is installed
+    path = os.pathsep.join(filter(None, [str(TRAIN.parent), os.environ.get("PYTHONPATH")]))
+    return start_child(
+        [sys.executable, "-m", "training.study.timing", json.dumps(words)],
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors, "text": True},
+        env={**env, "PYTHONPATH": path},
+    )
+
+
+def _end(processes: list["subprocess.Popen[str]"]) -> None:
+    """Whatever happened, none is left."""
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@cache
+def _validation_tokens(data: DataFiles) -> int:
+    """Targets of the validation split: each song has one more than tokens, its end."""
+    songs = pq.read_table(data.tokens / "validation.parquet", columns=["input_ids"])["input_ids"]
+    return sum(len(chunk.flatten()) for chunk in songs.chunks) + len(songs)
+
+
+def time_steps(config: dict[str, Any], begin: float) -> Speed:
+    """Train some steps on the data of a config, with a learning rate of 0, and write nothing.
+
+    Args:
+        config: Of a run.
+        begin: When its process would have started, by `time.perf_counter`.
+    """
+    # takes seconds to import, for which a study need not wait
+    import torch
+    from transformers import TrainerCallback
+
+    from ..arguments import keep_freed_memory, training_arguments
+    from ..data.blocks import load_blocks, order_blocks
+    from ..model import build_model
+    from ..run.progress import StopOnSignal, Stopwatch
+    from ..run.spikes import SpikeRule
+    from ..trainer import BudgetTrainer
+
+    class PassClock(TrainerCallback):
+        """Notes when each backward pass is done, the step's last one with its update."""
+
+        def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
+            ends.append(time.perf_counter())
+            # the first pass may compile the model
+            if len(ends) > 1 and ends[-1] - ends[0] > LIMIT_SECONDS:
+                control.should_training_stop = True
+
+        on_step_end = on_substep_end
+
+    ends: list[float] = []
+    keep_freed_memory()
+    data = load_blocks(config)
+    plan = plan_run(config, data.files.block_length, data.files.n_blocks)
+    plan = replace(plan, max_steps=WARMUP_STEPS + TIMED_STEPS, decay_steps=None)
+    trial = _as_trial(config)
+    args = training_arguments(RunFolder(Path("unused"), trial), plan)
+    rule = SpikeRule(None, lambda step: None, lambda steps: "")
+    trainer = BudgetTrainer(
+        *(None, Stopwatch(), StopOnSignal(), rule),
+        model=build_model(trial, data),
+        args=args,
+        train_dataset=order_blocks(data, trial, plan),
+        callbacks=[PassClock()],
+    )
+    trainer.train()
+    passes = args.gradient_accumulation_steps
+    warmup = min(WARMUP_STEPS * passes, len(ends) // 2) - 1
+    per_pass = (ends[-1] - ends[warmup]) / (len(ends) - 1 - warmup)
+    return Speed(ends[0] - begin, passes * per_pass)
+
+
+def _as_trial(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what its length decides, and without what it writes."""
+    training = {
+        **config["training"],
+        **{"learning_rate": 0.0, "lr_scheduler_type": "constant", "lr_scheduler_kwargs": None},
+        **{"warmup_steps": 0, "report_to": "none"},
+        **{f"{what}_strategy": "no" for what in ("eval", "save", "logging")},
+    }
+    return {**config, "training": training}
+
+
+def main() -> int:
+    """Time each size of the argument; one that cannot train has its error for an answer."""
+    begin = time.perf_counter()
+    from transformers.utils import logging as library_logging
+
+    from ..trainer import train  # noqa: F401  (what train.py imports before its first step)
+
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
+    seconds_import = time.perf_counter() - begin
+    gc.freeze()  # as training does it
+    for name, (config, *overrides) in json.loads(sys.argv[1]).items():
+        try:
+            resolved = load_config(Path(config), overrides)
+            answer = astuple(time_steps(resolved, time.perf_counter() - seconds_import))
+        except (ValueError, OSError, RuntimeError) as err:  # RuntimeError: out of memory as well
+            answer = " ".join(str(err).split()) or repr(err)
+        print(json.dumps([name, answer]), flush=True)
+        gc.collect()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
