@@ -4,8 +4,8 @@
         [--sources FOLDER_OR_ZIP ...] [--only midi:123]
 
 Inputs and checks are those of tests/helpers/fuzzing. Files to mutate come from the bundled
-collection where `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and from
---sources.
+collection where `make demo` or `make data MIDI=music21` has collected it, else from tests/data,
+and from --sources.
 
 Input i of a seed depends on the seed, on i and on the files to mutate only, so that `--only
 midi:123` makes it again; for texts, also on the converter, whose output is mutated. One input of
@@ -34,7 +34,7 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpers"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fuzzing.abc_inputs import abc_inputs

@@ -1,8 +1,9 @@
-"""The settings of a data preset, configs/data_*.yaml: one section a stage."""
+"""The settings of a data preset, configs/data/*.yaml: one section a stage."""
 
 from __future__ import annotations
 
 import difflib
+import logging
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from .tokens.augment import AugmentSettings
 from .tokens.blocks import BlockSettings
 from .tokens.tokenizers import TokenSettings
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class DataSettings:
-    """All settings of a data preset, as configs/data_*.yaml has them."""
+    """All settings of a data preset, as configs/data/*.yaml has them."""
 
     clean: CleanSettings = field(default_factory=CleanSettings)
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
@@ -39,8 +42,9 @@ def load_settings(path: Path) -> DataSettings:
         ValueError: For a key that does not exist, naming the nearest that does; and for settings
             that exclude each other.
     """
+    path = find_preset(path)
     if not path.exists():
-        presets = ", ".join(str(p) for p in sorted(path.parent.glob("data_*.yaml"))) or "none"
+        presets = ", ".join(str(p) for p in sorted(path.parent.glob("*.yaml"))) or "none"
         raise FileNotFoundError(f"{path} does not exist; data presets there: {presets}")
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
@@ -64,6 +68,15 @@ def load_settings(path: Path) -> DataSettings:
             "without %%MIDI lines drums cannot be told from pitches and would be transposed"
         )
     return settings
+
+
+def find_preset(path: Path) -> Path:
+    """The file itself, or, for `configs/data_char.yaml`, `configs/data/char.yaml`."""
+    now = path.parent / "data" / path.name.removeprefix("data_")
+    if path.exists() or not now.exists():
+        return path
+    logger.warning("%s is now %s", path, now)
+    return now
 
 
 def _check_types(found: dict[str, Any], defaults: dict[str, Any], where: str) -> None:

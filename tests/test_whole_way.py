@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from data_prep import pipeline
-from evaluation import evaluate_model, model_report, report, tables
+from evaluation import evaluate_model, tables
+from evaluation.pages import model_report, report
 from evaluation.samples.sampling import read_samples
 from scaling import fit, loss_curves, plots, records
 from train import train_one

@@ -6,6 +6,7 @@ no torch; `load_config` also holds all keys against what they may be (`config_ch
 """
 
 import difflib
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ from .config_checks import (
     check_all,
     check_required,
 )
+
+logger = logging.getLogger(__name__)
+
+# What the name of a file of configs/ begins with -> its folder; size files stand outside.
+FOLDERS = {"study": "studies", "base": "bases", "data": "data"}
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -74,6 +80,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
+def find_config(path: Path) -> Path:
+    """The file itself, or where a file of that name lies since `configs/` has folders.
+
+    `configs/study_demo.yaml` is `configs/studies/demo.yaml`, `configs/base.yaml` a base.
+    """
+    for kind, folder in FOLDERS.items():
+        now = path.parent / folder / path.name.removeprefix(f"{kind}_")
+        if path.name.startswith(kind) and not path.is_file() and now.is_file():
+            logger.warning("%s is now %s", path, now)
+            return now
+    return path
+
+
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `training.seed=2` into the key and its value read as YAML.
 
@@ -96,10 +115,11 @@ def format_override(key: str, value: Any) -> str:
 
 def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
     """Base, size file, overrides, in this order; a later value replaces an earlier one."""
+    path = find_config(path)
     size_file = read_yaml(path)
     layers = [(str(path), size_file)]
     if "base" in size_file:
-        base_path = path.parent / str(size_file.pop("base"))
+        base_path = find_config(path.parent / str(size_file.pop("base")))
         base = read_yaml(base_path)
         if "base" in base:
             raise ConfigError(

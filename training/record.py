@@ -105,9 +105,9 @@ def make_record(
 def code_digest(project: Path = PROJECT) -> str:
     """SHA-256 over the code that train.py imports from this project.
 
-    It is recorded and decides nothing. As `data_prep.storage.code_identity` does, which training may not
-    import, it leaves out docstrings, comments, annotations and imports, and does not depend on
-    which module a definition stands in.
+    It is recorded and decides nothing. As `data_prep.storage.code_identity` does, which training
+    may not import, it leaves out docstrings, comments, annotations and imports, and does not depend
+    on which module a definition stands in.
     """
     files, todo = set(), [project / "train.py"]
     statements = set()

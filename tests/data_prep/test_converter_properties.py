@@ -2,43 +2,15 @@
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from symusic import Note, Score, Tempo, TimeSignature, Track
+from midi_pieces import pieces
+from symusic import Note, Score, Track
 
 from data_prep.dialect.abc_to_midi import abc_to_midi, perform
 from data_prep.dialect.tune import print_tune
 from data_prep.dialect.tune_parser import parse_tune
 from data_prep.midi_to_abc.converter import midi_to_abc
 
-TPQ = 480
-STEPS = {"sixteenths": 120, "triplets": 160, "thirty-seconds": 60, "played": 7}
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-@st.composite
-def tracks(draw: st.DrawFn) -> Track:
-    """Notes of one instrument, on one of the grids or on none, that may overlap and double."""
-    step = STEPS[draw(st.sampled_from(sorted(STEPS)))]
-    ticks = st.integers(0, 3000 // step * 4)
-    rows = draw(st.lists(st.tuples(ticks, ticks, st.integers(0, 127)), min_size=1, max_size=40))
-    track = Track("", draw(st.integers(0, 127)), draw(st.booleans()))
-    for onset, length, pitch in rows:
-        track.notes.append(Note(onset * step, max(1, length * step), pitch, 80))
-    return track
-
-
-@st.composite
-def pieces(draw: st.DrawFn) -> bytes:
-    """A MIDI file of some tracks, with any metres and tempos at any time."""
-    score = Score(TPQ)
-    for track in draw(st.lists(tracks(), min_size=1, max_size=4)):
-        score.tracks.append(track)
-    times = st.one_of(st.integers(0, 20).map(lambda beat: beat * TPQ), st.integers(0, 9999))
-    for time in draw(st.lists(times, max_size=3)):
-        numerator, denominator = draw(st.integers(1, 13)), 2 ** draw(st.integers(0, 5))
-        score.time_signatures.append(TimeSignature(time, numerator, denominator))
-    for time in draw(st.lists(times, max_size=3)):
-        score.tempos.append(Tempo(time, mspq=draw(st.integers(1, 2_000_000))))
-    return score.dumps_midi()
 
 
 @st.composite

@@ -130,10 +130,10 @@ def test_songs_end_to_end_have_the_separator_between_them_and_no_end_token(tmp_p
 def test_study_a_presets_keep_its_rules_and_its_errors(made):
     root, command = made
     for phase in ("study_a_phase1", "study_a_phase2"):
-        settings = load_settings(CONFIGS / f"data_{phase}.yaml")
+        settings = load_settings(CONFIGS / f"data/{phase}.yaml")
         assert settings.split.by == "file"
         assert not settings.filter.drop_duplicates
-    text = (CONFIGS / "data_study_a_phase1.yaml").read_text()
+    text = (CONFIGS / "data/study_a_phase1.yaml").read_text()
     for share in ("validation", "test"):
         text = text.replace(f"{share}: 0.01", f"{share}: 0.2")
     config = root / "data_phase1.yaml"
@@ -719,16 +719,16 @@ def test_tie_over_the_cut_ends_there():
 
 
 def test_song_whose_first_bar_is_beyond_the_cap_is_counted(chorale):
-    settings = replace(load_settings(CONFIGS / "data_char.yaml"), clean=CleanSettings(max_chars=50))
+    settings = replace(load_settings(CONFIGS / "data/char.yaml"), clean=CleanSettings(max_chars=50))
     row = clean_row({"abc": midi_to_abc(chorale), "path": "x"}, settings)
     assert row["drop_reason"] == "first_bar_too_long"
 
 
 def test_capped_songs_are_told_apart_by_their_whole(chorale):
     abc = midi_to_abc(chorale)
-    capped = load_settings(CONFIGS / "data_study_cpu.yaml")
+    capped = load_settings(CONFIGS / "data/study_cpu.yaml")
     capped = replace(capped, clean=CleanSettings(max_chars=500))
-    whole = clean_row({"abc": abc, "path": "x"}, load_settings(CONFIGS / "data_char.yaml"))
+    whole = clean_row({"abc": abc, "path": "x"}, load_settings(CONFIGS / "data/char.yaml"))
     cut = clean_row({"abc": abc, "path": "x"}, capped)
     assert list(cut["figures"]) == list(whole["figures"])
     assert cut["n_chars"] == len(cut["abc"]) <= 500 < whole["n_chars"]
@@ -780,7 +780,7 @@ def as_rows(*texts):
 
 def test_tune_that_cannot_be_read_is_dropped_among_others(chorale):
     good = midi_to_abc(chorale)
-    settings = load_settings(CONFIGS / "data_char.yaml")
+    settings = load_settings(CONFIGS / "data/char.yaml")
     kept, dropped = clean_rows(as_rows(good, "no abc", good), settings)
     assert dropped == {"unreadable_abc": 1}
     assert kept["abc"] == [good, good]
@@ -792,7 +792,7 @@ def test_tracks_that_only_repeat_leave_a_tune_measured_anew(chorale):
     tune = parse_tune(midi_to_abc(chorale))
     loop = replace(tune.voices[0], program=40, bars=["C8C8"] * tune.n_bars)
     with_loop = print_tune(replace(tune, voices=[*tune.voices, loop], pickup=None))
-    settings = load_settings(CONFIGS / "data_tracks.yaml")
+    settings = load_settings(CONFIGS / "data/tracks.yaml")
     cleaned, _ = clean_rows(as_rows(with_loop, midi_to_abc(chorale)), settings)
     kept, dropped = filter_rows(cleaned, settings)
     assert not dropped

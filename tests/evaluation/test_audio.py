@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
-from evaluation import audio, midi_player
+from evaluation.pages import audio, midi_player
 from evaluation.pages.audio import encode, find_soundfont, render_midi
 
 plays = pytest.mark.skipif(

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scored_runs import CONTEXT
 
-from evaluation import compare_tokenizers, context_use, leakage
 from evaluation.loading.finished_run import FinishedRun, open_runs, song_draws, window_nll
+from evaluation.loss import compare_tokenizers, context_use, leakage
 from evaluation.loss.context_use import ContextSettings, choose_songs, score
 from evaluation.loss.position_curve import describe_curve, log_bins, paired_differences, range_means
 from scaling.families import FAMILIES

@@ -20,7 +20,7 @@ from fuzzing.hostile_abc import HOSTILE
 from benchmarks import readers
 from data_prep.dialect.bar_reader import BarReader
 from data_prep.midi_to_abc.converter import midi_to_abc
-from evaluation import judge_process, judge_table, judges
+from evaluation.judging import judge_process, judge_table, judges
 from evaluation.judging.judge_filter import refused
 from evaluation.judging.judge_measures import agreement, read_by_us, without_continued
 from evaluation.judging.judge_process import Reader, ReaderFailedError

@@ -6,8 +6,9 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from evaluation import evaluate_model, likelihood
+from evaluation import evaluate_model
 from evaluation.loading.finished_run import FinishedRun
+from evaluation.loss import likelihood
 from evaluation.loss.kneser_ney import KneserNey
 from evaluation.loss.likelihood import ratio
 from training.data.blocks import load_songs

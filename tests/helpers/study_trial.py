@@ -33,10 +33,10 @@ BRANCHED = {
 def data_presets():
     """Block length by name, of the presets that make data of their own."""
     presets = {}
-    for path in sorted(CONFIGS.glob("data_*.yaml")):
+    for path in sorted(CONFIGS.glob("data/*.yaml")):
         blocks = yaml.safe_load(path.read_text()).get("blocks", {})
         if "block_length" in blocks:
-            presets[path.stem.removeprefix("data_")] = blocks["block_length"]
+            presets[path.stem] = blocks["block_length"]
     return presets
 
 
@@ -52,7 +52,8 @@ def copy_configs(place):
 
 def write_study(sizes, tokens=(2048,), seeds=(1,), **more):
     """A study of tiny cells; its size files are those of the project."""
-    for name in ("gpt_tiny", "lstm_tiny", "base"):
+    (RUNS.parent / "bases").mkdir(exist_ok=True)
+    for name in ("gpt_tiny", "lstm_tiny", "bases/base"):
         (RUNS.parent / f"{name}.yaml").write_text((CONFIGS / f"{name}.yaml").read_text())
     study = {"name": "trial", "overrides": TINY, "sizes": sizes, "tokens": list(tokens)}
     path = RUNS.parent / "study_trial.yaml"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from huggingface_hub import ModelCard, metadata_load
 from safetensors.torch import load_file
-from test_modeling_hub import FAMILIES
+from tiny_models import FAMILIES
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import modeling

@@ -7,7 +7,7 @@ import transformers
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
-from test_modeling_decoding import FAMILIES, GREEDY, build, generate, tokens
+from test_decoding import FAMILIES, GREEDY, build, generate, tokens
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching.input_outputs import PagedAttentionArgs
 

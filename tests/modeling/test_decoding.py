@@ -5,7 +5,7 @@ from threading import Thread
 
 import pytest
 import torch
-from test_modeling_hub import char_tokenizer
+from tiny_models import char_tokenizer
 from transformers import (
     DynamicCache,
     GenerationMixin,

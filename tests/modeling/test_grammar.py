@@ -4,8 +4,8 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
+from midi_pieces import pieces
 from symusic import Score
-from test_converter_properties import pieces
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, set_seed
 
 import modeling  # noqa: F401  (registers our own families)

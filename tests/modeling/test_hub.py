@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from tokenizers import Tokenizer, decoders, models
+from tiny_models import CHARS, FAMILIES, build, char_tokenizer
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
-    PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
     pipeline,
@@ -22,38 +21,9 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 import modeling
 
-SPECIAL = ["<pad>", "<unk>", "<|endoftext|>"]
-CHARS = SPECIAL + sorted(set("X:1\nM:4/4\nL:1/8\nK:C\nCDEF GABc|"))
-FAMILIES = {
-    "abc_gpt": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4},
-    "abc_lstm": {"hidden_size": 24, "num_hidden_layers": 2},
-}
-
 NEEDS_COMPILER = pytest.mark.skipif(
     not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="inductor needs a C++ compiler"
 )
-
-
-def build(model_type, **changes):
-    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2}
-    settings = {"vocab_size": len(CHARS), **FAMILIES[model_type], **ids, **changes}
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **settings)).eval()
-
-
-def char_tokenizer():
-    vocab = {char: number for number, char in enumerate(CHARS)}
-    raw = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>", fuse_unk=False))
-    raw.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=raw,
-        bos_token="<|endoftext|>",
-        eos_token="<|endoftext|>",
-        unk_token="<unk>",
-        pad_token="<pad>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

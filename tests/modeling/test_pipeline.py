@@ -10,7 +10,7 @@ import pytest
 import torch
 from fuzzing.abc_inputs import abc_inputs
 from hypothesis import HealthCheck, given, settings
-from test_converter_properties import pieces
+from midi_pieces import pieces
 from transformers import AutoConfig, AutoModelForCausalLM, pipeline
 
 import modeling

@@ -16,9 +16,10 @@ import modeling
 from data_prep import pipeline
 from data_prep.model_tokens import take_from_model
 from data_prep.settings import load_settings
-from evaluation import report, sampling
 from evaluation.loading.finished_run import FinishedRun
 from evaluation.loss.context_use import ContextSettings, score
+from evaluation.pages import report
+from evaluation.samples import sampling
 from evaluation.samples.sampling import read_samples
 from model_cards import publish
 from scaling import fit, loss_curves, plots, records
@@ -186,7 +187,7 @@ def test_card_of_a_stock_family_runs_no_code_for_plain_text(run, capsys):
 
 
 def test_model_of_a_stock_family_can_be_fine_tuned(run):
-    preset = load_settings(CONFIGS / "data_finetune.yaml")
+    preset = load_settings(CONFIGS / "data/finetune.yaml")
     assert take_from_model(preset, str(run)).blocks.block_length == CONTEXT
     model = AutoModelForCausalLM.from_pretrained(run / "checkpoint")
     adapted = add_adapter(model, {"r": 2, "lora_alpha": 4})

@@ -4,11 +4,12 @@ import json
 import numpy as np
 import pytest
 
-from scaling import fit, plots, predict, tables
+from scaling import fit, plots, predict
 from scaling.fitting.intervals import LogLine
 from scaling.laws.law import Needs, Points
 from scaling.laws.power_sums import PowerSum, Term
 from scaling.laws.registry import LAWS
+from scaling.reporting import tables
 
 SIZES_5 = (3_100, 14_000, 39_000, 99_000, 332_000)
 SIZES_8 = tuple(np.geomspace(3_000, 3_000_000, 8).round().astype(int).tolist())

@@ -12,9 +12,10 @@ from study_results import make_results
 
 from data_prep import digest_list
 from data_prep.selection.split import SPLITS
-from evaluation import report, tables
-from scaling import blocks, findings
+from evaluation import tables
+from evaluation.pages import report
 from scaling.families import FAMILIES, label_of
+from scaling.reporting import blocks, findings
 from scaling.reporting.blocks import BLOCKS, fill_blocks
 
 PROJECT = Path(__file__).resolve().parents[2]

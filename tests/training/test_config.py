@@ -40,7 +40,7 @@ MAY_DIFFER = {
 
 def write_size(folder: Path, **sections: object) -> Path:
     path = folder / "size.yaml"
-    base = {"base": str(CONFIGS / "base.yaml")}
+    base = {"base": str(CONFIGS / "bases/base.yaml")}
     model = {"model_type": "abc_gpt", "hidden_size": 16, "num_hidden_layers": 1}
     training = {"learning_rate": 0.001, "per_device_train_batch_size": 4}
     path.write_text(yaml.safe_dump({**base, "model": model, "training": training, **sections}))
@@ -103,7 +103,7 @@ def test_lstm_takes_no_heads():
 
 
 def test_base_of_a_base_is_refused(tmp_path):
-    (tmp_path / "middle.yaml").write_text(f"base: {CONFIGS / 'base.yaml'}\n")
+    (tmp_path / "middle.yaml").write_text(f"base: {CONFIGS / 'bases/base.yaml'}\n")
     path = write_size(tmp_path, base="middle.yaml")
     with pytest.raises(ConfigError, match="one level only"):
         load_config(path)

@@ -17,7 +17,8 @@ from training_kills import Task, forkserver
 
 from benchmarks.kill_training import run_campaign
 from scaling.families import FAMILIES
-from training import checkpoints, trainer
+from training import trainer
+from training.run import checkpoints
 from training.run.checkpoints import newest_checkpoint, write_manifest
 from training.run.progress import RunLog
 from training.run.run_folder import RUNS

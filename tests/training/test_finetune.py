@@ -56,7 +56,7 @@ def place(tmp_path_factory, tune_files):
 @pytest.fixture(scope="module")
 def warnings(place):
     """What the data pipeline warned of when it made data/fiddle/finetune."""
-    command = [str(place / "fiddle"), "--config", str(CONFIGS / "data_finetune.yaml")]
+    command = [str(place / "fiddle"), "--config", str(CONFIGS / "data/finetune.yaml")]
     command += ["--model", str(place / "runs/single/gpt_tiny"), "--workers", "1"]
     command += ["--data-root", str(place / "data"), "--keep-latest", "--folder"]
     said = []
@@ -115,7 +115,7 @@ def test_data_have_the_tokenizer_and_the_context_of_the_model(ready, warnings):
 
 
 def test_models_with_one_tokenizer_share_their_data(ready):
-    preset = load_settings(CONFIGS / "data_finetune.yaml")
+    preset = load_settings(CONFIGS / "data/finetune.yaml")
     of_gpt, of_lstm = (take_from_model(preset, f"runs/single/{f}_tiny") for f in FAMILIES)
     assert of_gpt == of_lstm
     assert of_gpt.blocks.block_length == CONTEXT
@@ -231,7 +231,7 @@ def test_model_must_be_there_and_of_this_project(ready, tmp_path, capsys):
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(f"runs/single/gpt_tiny/checkpoint/{name}", stock)
     cases[str(stock)] = "'gpt2'(, expected one of abc_gpt, abc_lstm| that is none of this project)"
-    preset = load_settings(CONFIGS / "data_finetune.yaml")
+    preset = load_settings(CONFIGS / "data/finetune.yaml")
     for model, message in cases.items():
         assert tune(f"model.pretrained={model}") == 2
         error = capsys.readouterr().err
@@ -259,14 +259,14 @@ def test_data_must_be_made_for_the_model(ready, tmp_path, capsys):
 
 def test_presets_and_models_that_do_not_belong_together_are_refused(ready):
     with pytest.raises(ValueError, match="add --model"):
-        take_from_model(load_settings(CONFIGS / "data_finetune.yaml"), None)
+        take_from_model(load_settings(CONFIGS / "data/finetune.yaml"), None)
     with pytest.raises(ValueError, match="a tokenizer of its own"):
-        take_from_model(load_settings(CONFIGS / "data_char.yaml"), "runs/single/gpt_tiny")
-    assert take_from_model(load_settings(CONFIGS / "data_char.yaml"), None)
+        take_from_model(load_settings(CONFIGS / "data/char.yaml"), "runs/single/gpt_tiny")
+    assert take_from_model(load_settings(CONFIGS / "data/char.yaml"), None)
 
 
 def test_empty_folder_is_one_line(ready, tmp_path, capsys):
-    command = [str(tmp_path), "--config", str(CONFIGS / "data_finetune.yaml")]
+    command = [str(tmp_path), "--config", str(CONFIGS / "data/finetune.yaml")]
     command += ["--model", "runs/single/gpt_tiny", "--data-root", str(tmp_path / "data")]
     assert pipeline.main(command) == 2
     assert "holds no MIDI file" in capsys.readouterr().err

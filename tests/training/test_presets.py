@@ -14,7 +14,7 @@ from training.run.run_folder import RUNS
 from training.study.study_plan import is_finished, plan_study
 
 SIZES = sorted(path.stem for family in FAMILIES for path in CONFIGS.glob(f"{family}_*.yaml"))
-STUDIES = sorted(path.stem for path in CONFIGS.glob("study_*.yaml"))
+STUDIES = sorted(path.stem for path in CONFIGS.glob("studies/*.yaml"))
 BLOCKS_PER_STEP = 8
 SHRUNK = (
     *("data.dataset=tiny", "training.disable_tqdm=true", "training.warmup_steps=0"),
@@ -58,7 +58,7 @@ def test_two_steps_of_every_size_end_in_a_record(size):
 @pytest.mark.parametrize("family", [family.model_type for family in FAMILIES.values()])
 @pytest.mark.parametrize("study", STUDIES)
 def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
-    path = Path("configs", f"{study}.yaml")
+    path = Path("configs", "studies", f"{study}.yaml")
     is_branched = "budget.branches" in yaml.safe_load(path.read_text()).get("overrides", {})
     # two steps; where there are branches, three, and a branch of two
     length = ("tokens=[768]", "budget.branches=[512]") if is_branched else ("tokens=[512]",)
@@ -72,6 +72,6 @@ def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
 
 
 def test_presets_in_bf16_are_among_them():
-    in_bf16 = [path.stem for path in CONFIGS.glob("*.yaml") if "bf16: true" in path.read_text()]
-    assert {"base_best", "study_gpu"} <= set(in_bf16)
+    in_bf16 = [path for path in CONFIGS.rglob("*.yaml") if "bf16: true" in path.read_text()]
+    assert {CONFIGS / "bases/best.yaml", CONFIGS / "studies/gpu.yaml"} <= set(in_bf16)
     assert resolve_config(CONFIGS / "gpt_best.yaml", [])["training"]["bf16"] is True

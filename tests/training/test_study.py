@@ -19,7 +19,7 @@ from training_data import CONFIGS, make_dataset
 from scaling.counts import ModelShape, count_parameters
 from training.budget import short_count
 from training.run.run_folder import RUNS
-from training.study import main
+from training.study.__main__ import main
 from training.study.study_plan import plan_study
 
 
@@ -59,7 +59,7 @@ def test_cells_are_sizes_by_tokens_by_seeds_longest_first(place):
 def test_every_study_of_the_project_has_known_sizes(place, configs):
     for preset, length in data_presets().items():
         make_dataset(place / "data", "music21", preset, block_length=length)
-    for path in configs.glob("study_*.yaml"):
+    for path in configs.glob("studies/*.yaml"):
         study = plan_study(path, ["data.dataset=music21"])
         assert len(study.runs) >= 2
         assert all(len(cell.name) < 40 for cell, _ in study.runs)
@@ -67,7 +67,7 @@ def test_every_study_of_the_project_has_known_sizes(place, configs):
         base = yaml.safe_load(path.read_text()).get("base")
         on_cpus = {"columns": {"train_seconds": "train_cpu_seconds"}}
         demo = {"objective": "squares"} if study.name == "demo" else {}
-        assert study.fit == (on_cpus if base == "base_cpu_studies.yaml" else demo)
+        assert study.fit == (on_cpus if base == "../bases/cpu_studies.yaml" else demo)
 
 
 def test_fit_follows_the_study_file_as_it_is_now(place, capsys):
@@ -85,7 +85,7 @@ def test_fit_follows_the_study_file_as_it_is_now(place, capsys):
 
 def test_demo_pairs_both_families_by_size(place):
     make_dataset(place / "data", "music21", "demo", block_length=256)
-    study = plan_study(CONFIGS / "study_demo.yaml")
+    study = plan_study(CONFIGS / "studies/demo.yaml")
     assert len(study.runs) == 10
     flops = [cell.flops_train for cell, _ in study.runs]
     assert max(flops) / min(flops) > 50
@@ -93,7 +93,7 @@ def test_demo_pairs_both_families_by_size(place):
 
 def test_cpu_study_pairs_both_families_at_four_token_counts(place, configs):
     make_dataset(place / "data", "dev", "study_cpu", block_length=256)
-    study = plan_study(configs / "study_cpu.yaml")
+    study = plan_study(configs / "studies/cpu.yaml")
     assert len(study.runs) == 2 * (3 * 3 + 3 * 2)
     names = study.run_names()
     assert len(set(names)) == 4 * len(study.runs)

@@ -5,7 +5,7 @@ from study_trial import write_study
 from training_data import make_dataset
 
 from training.run.run_folder import RUNS
-from training.study import main
+from training.study.__main__ import main
 from training.study.gpus import find_gpus
 
 STUB = """

@@ -14,7 +14,7 @@ from training_data import PROJECT, make_dataset
 
 from training.data.data_files import locate_data
 from training.run.run_folder import RUNS
-from training.study import main
+from training.study.__main__ import main
 from training.study.study_hours import RENTED, duration
 from training.study.study_plan import plan_study
 from training.study.timing import Speed, seconds_left, simulate

@@ -96,7 +96,7 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
     ):
         if not path.is_file():
             midi = dataset if dataset == "music21" else f"<{dataset} as MIDI>"
-            command = f"make data MIDI={midi} DATA=configs/data_{data['preset']}.yaml"
+            command = f"make data MIDI={midi} DATA=configs/data/{data['preset']}.yaml"
             raise FileNotFoundError(f"{path} not found; make it with `{command}`")
     try:
         stage = json.loads(stage_file.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from scaling.fit_options import check_fit
 
-from ..config import parse_override, read_yaml
+from ..config import find_config, parse_override, read_yaml
 from ..config_checks import ConfigError, nearest
 
 BASE_FIELDS = ("overrides", "fit")
@@ -60,7 +60,7 @@ def _on_its_base(path: Path, study: dict[str, Any]) -> dict[str, Any]:
     """The study on top of its base, so that what studies share is written once."""
     if "base" not in study:
         return study
-    base_path = path.parent / str(study["base"])
+    base_path = find_config(path.parent / str(study["base"]))
     base = read_yaml(base_path)
     if not base.keys() <= set(BASE_FIELDS):
         raise ConfigError(

@@ -12,7 +12,7 @@ from scaling.families import family_of
 from scaling.fit_options import FILE_NAME
 
 from ..budget import plan_run, short_count
-from ..config import format_override, resolve_config
+from ..config import find_config, format_override, resolve_config
 from ..config_checks import ConfigError
 from ..data.data_files import locate_data
 from ..run.branches import branch_config
@@ -142,6 +142,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
         ValueError: If the study file is wrong, or two cells would have one name.
         FileNotFoundError: If a size file or the data are missing.
     """
+    path = find_config(path)
     study, cell_overrides = read_study(path, overrides)
     name = str(study.get("name", path.stem))
     shared = {"study": name, **(study.get("overrides") or {})}
@@ -208,7 +209,7 @@ def _plan_cell(
     shared: SharedSettings, size: dict[str, Any], tokens: int, seed: int, rate: float | None
 ) -> tuple[Cell, RunFolder]:
     """The cell of one size, budget and seed, and of one learning rate where they are swept."""
-    config_path = shared.path.parent / f"{size['config']}.yaml"
+    config_path = size_file(shared.path, str(size["config"]))
     size_name = str(size.get("name", size["config"]))
     own = {k: v for k, v in size.items() if k not in OF_A_SIZE}
     own |= {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
@@ -237,6 +238,12 @@ def _plan_cell(
         branches.append(CellBranch(name, branch.n_tokens, n_shared, flops))
     flops = float(flops_per_token * plan.n_tokens)
     return Cell(run.path.name, str(config_path), overrides, plan.n_tokens, flops, branches), run
+
+
+def size_file(study: Path, name: str) -> Path:
+    """The size file that a study names: beside it, or above the folder of the studies."""
+    beside, above = study.parent / f"{name}.yaml", study.parent.parent / f"{name}.yaml"
+    return above if above.is_file() and not beside.is_file() else beside
 
 
 def _ruled_rate(rule: dict[str, dict[str, float]], config: dict[str, Any]) -> float:

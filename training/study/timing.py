@@ -5,8 +5,8 @@ its process. Validation is a forward pass, so it is a third of as many tokens of
 (`scaling.counts`); checkpoints are left out. The steps are timed as the study will run: as many
 processes at once, with as many threads, each on its own GPU where there are some.
 
-`python -m training.study.timing` is such a process. It gets the sizes as one argument in JSON, by name
-the words behind `train.py`, and writes a line of JSON to stdout for each.
+`python -m training.study.timing` is such a process. It gets the sizes as one argument in JSON, by
+name the words behind `train.py`, and writes a line of JSON to stdout for each.
 """
 
 import gc
