@@ -29,7 +29,7 @@ define fit_study
 endef
 
 # What depends on the release of transformers.
-MODEL_TESTS := $(wildcard tests/test_modeling_*.py) tests/model_cards/test_model_card.py tests/model_cards/test_stock_export.py
+MODEL_TESTS := tests/modeling tests/model_cards/test_model_card.py tests/model_cards/test_stock_export.py
 
 # MODEL_TESTS in .venv-$(1), which has the packages of .venv, but of transformers what pip makes of $(2)
 define test_release
