@@ -18,10 +18,7 @@ samples that can be read: all that the grammar lets through, and of free ones a 
 sampled and judged before is not done again.
 """
 
-from __future__ import annotations
-
 import argparse
-import json
 import logging
 import sys
 from dataclasses import asdict
@@ -34,7 +31,7 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 from scaling.writing.files import write_json
 
 from .judging.kept_verdicts import judge_sets
-from .loading.finished_run import FinishedRun, split_tunes
+from .loading.finished_run import FinishedRun, split_column
 from .loading.models import find_model, load_writer, weights_digest
 from .loss.likelihood import likelihood, song_denominators
 from .metrics import differences, judged_scores, rate, summarise, validity
@@ -52,7 +49,6 @@ from .samples.sample_sets import (
     real_sets,
     sample_all,
 )
-from .samples.sampling import SamplingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -83,24 +79,25 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
     run = _run_of(name)
     files = run.files if run else None
     begun = begun_pieces(write, files, n)
-    samples = sample_all(name, write, begun, planned_sets(n, seed, write.has_grammar), folder)
+    planned = planned_sets(n, seed, write.has_grammar)
+    samples = sample_all(name, write, begun, planned, folder)
     real = real_sets(write, files, begun, n, folder)
     judged, judges = judge_sets(samples | real, folder / "samples")
-    rows_of = {kind: _statistics(rows) for kind, rows in (samples | real).items()}
+    readable = {
+        kind: [row["abc_voices"] for row in rows if row["abc_voices"]]
+        for kind, rows in (samples | real).items()
+    }
+    rows_of = {kind: describe_tunes(texts)[0] for kind, texts in readable.items()}
+    index = TrainingIndex(split_column(files.folder, "train")) if real else None
     sets = {}
-    for kind, rows in samples.items():
-        settings = json.loads((folder / "samples" / kind / "sampling.json").read_text("utf-8"))
-        own = {name: settings[name] for name in asdict(SamplingSettings())}
-        sets[kind] = _described(rows, judged[kind], rows_of[kind]) | {"sampling": own}
-    for kind, rows in real.items():
+    for kind, rows in (samples | real).items():
         sets[kind] = _described(rows, judged[kind], rows_of[kind])
-    if real:
-        index = TrainingIndex.of(split_tunes(files.folder, "train"))
-    for kind, rows in samples.items():
-        beside = REAL_BEGUN if kind.startswith("prompted") else REAL
-        if beside in real:
-            theirs = rows_of[beside]
-            sets[kind] |= _beside_real(rows, real[beside], rows_of[kind], theirs, index, seed)
+        if kind in planned:
+            sets[kind]["sampling"] = asdict(planned[kind])
+            beside = REAL_BEGUN if kind.startswith("prompted") else REAL
+            if beside in real:
+                theirs = rows_of[beside]
+                sets[kind] |= _beside_real(rows, real[beside], rows_of[kind], theirs, index, seed)
     metrics = {
         "model": name,
         "weights_sha256": weights_digest(name),
@@ -113,11 +110,6 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
-
-
-def _statistics(rows: Rows) -> Rows:
-    """The statistics of those samples that can be read."""
-    return describe_tunes([row["abc_voices"] for row in rows if row["abc_voices"]])[0]
 
 
 def _described(rows: Rows, verdicts: Rows, statistics: Rows) -> dict[str, Any]:
@@ -174,15 +166,14 @@ def test_loss(run: FinishedRun) -> dict[str, float | None]:
 
 def table(metrics: dict[str, Any]) -> str:
     """Returns the metrics as lines of text."""
-    kinds = list(metrics["sets"])
-    names = list(dict.fromkeys(n for kind in kinds for n in metrics["sets"][kind]["validity"]))
-    lines = [metrics["model"], " ".join([f"{'':28}", *(f"{kind:>14}" for kind in kinds)])]
-    sizes = (f"{metrics['sets'][kind]['n']:14,}" for kind in kinds)
-    lines.append(" ".join([f"{'tunes':28}", *sizes]))
-    for name in names:
-        said = (metrics["sets"][kind]["validity"].get(name) for kind in kinds)
-        cells = (f"{'-' if r is None else format(r['rate'], '.1%'):>14}" for r in said)
-        lines.append(" ".join([f"{name:28}", *cells]))
+    sets = metrics["sets"]
+    rows = {"": list(sets), "tunes": [f"{own['n']:,}" for own in sets.values()]}
+    for name in dict.fromkeys(name for own in sets.values() for name in own["validity"]):
+        rates = (own["validity"].get(name) for own in sets.values())
+        rows[name] = ["-" if rate is None else f"{rate['rate']:.1%}" for rate in rates]
+    lines = [metrics["model"]]
+    for name, cells in rows.items():
+        lines.append(" ".join([f"{name:28}", *(f"{cell:>14}" for cell in cells)]))
     for name, value in (metrics["test"] or {}).items():
         shown = "-" if value is None else f"{value:,.4g}"  # no standard error of a single song
         lines.append(f"test {name:40} {shown}")

@@ -6,8 +6,6 @@ installed) or undefined (a statistic of a tune without notes): such samples are 
 enter no rate and no mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,8 +74,7 @@ def judged_scores(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, 
         verdicts: As of `validity`. Numbers in a dict have its name before theirs:
             `{"agreement": {"abc2midi_abcjs": 1.0}}` gives `agreement_abc2midi_abcjs`.
     """
-    rows = [_numbers(verdict) for verdict in verdicts]
-    return summarise(rows)
+    return summarise([_numbers(verdict) for verdict in verdicts])
 
 
 def _numbers(verdict: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -90,15 +87,12 @@ def _numbers(verdict: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
-def mean_interval(
-    values: Sequence[float | None] | np.ndarray, seed: int = SEED, draws: int = N_DRAWS
-) -> dict[str, Any]:
+def mean_interval(values: Sequence[float | None] | np.ndarray, seed: int = SEED) -> dict[str, Any]:
     """Returns a mean with its 95 % interval: percentiles over samples drawn with replacement.
 
     Args:
         values: One a sample; None where it is undefined.
         seed: Of the draws; the same for all means of one table, so that they can be paired.
-        draws: How many.
 
     Returns:
         `mean`, `interval_95`, `n` and `n_undefined`; None for the first two if n is 0, and for
@@ -111,7 +105,7 @@ def mean_interval(
     ends = None
     if len(known) > 1:
         rng = np.random.default_rng(seed)
-        drawn = [known[rng.integers(0, len(known), len(known))].mean() for _ in range(draws)]
+        drawn = [known[rng.integers(0, len(known), len(known))].mean() for _ in range(N_DRAWS)]
         ends = np.percentile(drawn, (2.5, 97.5)).tolist()
     return {"mean": float(known.mean()), "interval_95": ends} | counts
 
@@ -129,7 +123,6 @@ def differences(
     left: Sequence[Mapping[str, float | None]],
     right: Sequence[Mapping[str, float | None]],
     seed: int,
-    draws: int = N_DRAWS,
 ) -> dict[str, dict[str, Any]]:
     """Mean of each statistic on the left less that on the right, with a 95 % interval.
 
@@ -137,7 +130,6 @@ def differences(
         left: Rows of `music_statistics.describe_tunes`.
         right: Likewise, of other tunes: both sides are drawn anew with replacement.
         seed: Of the draws.
-        draws: How many.
 
     Returns:
         By statistic `difference` and `interval_95`, and `in_deviations`, the difference in standard
@@ -153,7 +145,7 @@ def differences(
         if not all(map(len, sides)):
             out[name] = dict.fromkeys(("difference", "interval_95", "in_deviations"))
             continue
-        drawn = [v[rng.integers(0, len(v), (draws, len(v)))].mean(1) for v in sides]
+        drawn = [v[rng.integers(0, len(v), (N_DRAWS, len(v)))].mean(1) for v in sides]
         difference, deviation = float(sides[0].mean() - sides[1].mean()), float(sides[1].std())
         out[name] = {
             "difference": difference,

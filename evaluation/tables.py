@@ -5,8 +5,6 @@
 No number of a table is typed by hand: all come from the runs' metrics.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

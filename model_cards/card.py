@@ -1,7 +1,5 @@
 """record.json and metrics.json of a run -> its model card; every number comes from these files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -140,12 +138,11 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
         "dataset_type": record["dataset"],
         "dataset_config": record["preset"],
     }
-    losses = {"validation": bits_per_unit(record["validation"])}
-    losses["validation"]["loss"] = record["loss_nats_per_token"]["validation"]
-    if metrics and metrics["test"]:
-        test = metrics["test"]
-        losses["test"] = {name: test[name] for name in ("bits_per_char", "bits_per_note")}
-        losses["test"]["loss"] = test["loss_nats_per_token"]
+    loss = {"loss": record["loss_nats_per_token"]["validation"]}
+    losses = {"validation": bits_per_unit(record["validation"]) | loss}
+    if metrics and (test := metrics["test"]):
+        bits = {name: test[name] for name in ("bits_per_char", "bits_per_note")}
+        losses["test"] = bits | {"loss": test["loss_nats_per_token"]}
     names = {"loss": "nats per token, song by song"}
     results = [
         EvalResult(

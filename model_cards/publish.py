@@ -10,8 +10,6 @@ With --stock a GPT becomes a class that ships with transformers, see `stock_expo
 branches of these names.
 """
 
-from __future__ import annotations
-
 import argparse
 import ast
 import hashlib
@@ -210,10 +208,8 @@ def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: b
     shutil.rmtree(run / "publish-revisions", ignore_errors=True)
     steps = list_revisions(run) if has_revisions else []
     branches = tuple(f"step-{step}" for step in steps)
-    publications = [
-        Publication(repo, is_stock, branches),
-        *(Publication(repo, is_stock, step=step) for step in steps),
-    ]
+    publications = [Publication(repo, is_stock, branches)]
+    publications += [Publication(repo, is_stock, step=step) for step in steps]
     folders = [build_folder(run, publication, record, metrics) for publication in publications]
     if not is_dry:
         for folder, branch in zip(folders, (None, *branches), strict=True):
@@ -235,9 +231,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--revisions", action="store_true", help="the run's checkpoints as well")
     options = parser.parse_args(arguments)
     library_logging.disable_progress_bar()  # of loading and saving weights
-    wanted = (options.stock, options.revisions, options.dry_run)
+    wanted = (options.run, options.repo, options.stock, options.revisions, options.dry_run)
     try:
-        folders = publish(options.run, options.repo, *wanted)
+        folders = publish(*wanted)
     except (ValueError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         print(f"error: {reason}", file=sys.stderr)

@@ -6,14 +6,11 @@ The folder goes to `<dataset>/publish/`; without --dry-run it is then pushed. Th
 given: music has owners, and nothing here can know them.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 from .card import render
 from .publish import push
@@ -34,17 +31,17 @@ def render_card(folder: Path, repo: str, licence: str) -> str:
     stages = [json.loads(file.read_text("utf-8")) for file in files]
     last = stages[-1]
     settings = {stage["stage"]: stage["settings"] for stage in stages if stage["settings"]}
-    values: dict[str, Any] = {
-        "dataset": folder.parent.name,
-        "preset": folder.name,
-        "repo": repo,
-        "licence": licence,
-        "stages": [{"dropped": {}} | stage for stage in stages],
-        "splits": {name: last["splits"][name] for name in ("train", "validation", "test")},
-        "settings": json.dumps(settings, sort_keys=True),
-        "digest": last["digest"],
-    }
-    return render(TEMPLATE, **values)
+    return render(
+        TEMPLATE,
+        dataset=folder.parent.name,
+        preset=folder.name,
+        repo=repo,
+        licence=licence,
+        stages=[{"dropped": {}} | stage for stage in stages],
+        splits={name: last["splits"][name] for name in ("train", "validation", "test")},
+        settings=json.dumps(settings, sort_keys=True),
+        digest=last["digest"],
+    )
 
 
 def build_folder(dataset: Path, repo: str, licence: str) -> Path:

@@ -8,8 +8,6 @@ with padding on the left, GPT-2 wants `position_ids`; and it ends at its context
 Letters in shapes: B batch, T time, V vocabulary.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -25,17 +23,19 @@ NAMES = {
     "model.embed_tokens": "transformer.wte",
     "model.embed_positions": "transformer.wpe",
     "model.norm": "transformer.ln_f",
-    "lm_head": "lm_head",
-}
-NAMES_IN_BLOCK = {
+    "model.layers": "transformer.h",
     "input_layernorm": "ln_1",
     "attention.qkv_proj": "attn.c_attn",
     "attention.o_proj": "attn.c_proj",
     "post_attention_layernorm": "ln_2",
-    "mlp.up_proj": "mlp.c_fc",
-    "mlp.down_proj": "mlp.c_proj",
+    "up_proj": "c_fc",
+    "down_proj": "c_proj",
 }
-TRANSPOSED = ("c_attn", "c_proj", "c_fc")  # GPT-2 writes x W where a Linear writes x W^T
+TRANSPOSED = (
+    "c_attn.weight",
+    "c_proj.weight",
+    "c_fc.weight",
+)  # GPT-2 writes x W where a Linear writes x W^T
 
 
 def export_stock(source: Path, folder: Path) -> float:
@@ -103,34 +103,25 @@ def largest_difference(ours: PreTrainedModel, stock: PreTrainedModel) -> float:
 def _to_gpt2(ours: PreTrainedModel) -> GPT2LMHeadModel:
     """Returns the same model as GPT-2."""
     config = ours.config
-    shape = ("vocab_size", "layer_norm_epsilon", "initializer_range", "tie_word_embeddings")
-    dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout)
+    same = (
+        *("vocab_size", "layer_norm_epsilon", "initializer_range", "tie_word_embeddings"),
+        *("pad_token_id", "bos_token_id", "eos_token_id"),
+    )
     gpt2_config = GPT2Config(
-        **{name: getattr(config, name) for name in shape},
-        **{
-            f"{name}_token_id": getattr(config, f"{name}_token_id")
-            for name in ("pad", "bos", "eos")
-        },
+        **{name: getattr(config, name) for name in same},
         n_positions=config.max_position_embeddings,
         n_embd=config.hidden_size,
         n_layer=config.num_hidden_layers,
         n_head=config.num_attention_heads,
         n_inner=config.intermediate_size,
         activation_function="gelu",  # the exact one; GPT-2's own is an approximation
-        **dropout,
+        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
     )
     gpt2 = GPT2LMHeadModel(gpt2_config).to(ours.dtype)
     weights = {name: torch.zeros_like(weight) for name, weight in gpt2.state_dict().items()}
     for name, weight in ours.state_dict().items():
-        stock_name = _stock_name(name.removesuffix(".weight"))
-        is_transposed = stock_name.endswith(TRANSPOSED)
-        weights[f"{stock_name}.weight"] = weight.T.contiguous() if is_transposed else weight
+        for own, of_gpt2 in NAMES.items():
+            name = name.replace(own, of_gpt2)
+        weights[name] = weight.T.contiguous() if name.endswith(TRANSPOSED) else weight
     gpt2.load_state_dict(weights)
     return gpt2
-
-
-def _stock_name(name: str) -> str:
-    if name in NAMES:
-        return NAMES[name]
-    _, _, block, part = name.split(".", 3)  # model.layers.<block>.<part>
-    return f"transformer.h.{block}.{NAMES_IN_BLOCK[part]}"

@@ -14,8 +14,6 @@
                      the same of `control_tunes`, held-out ones; see `memorisation`
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import datasets
@@ -59,7 +57,7 @@ def memorization(
     tunes: list[str], train_tunes: list[str], control_tunes: list[str]
 ) -> dict[str, Any]:
     """Shares of windows and longest matches, beside those of held-out tunes."""
-    return memorisation(tunes, control_tunes, TrainingIndex.of(train_tunes))
+    return memorisation(tunes, control_tunes, TrainingIndex(train_tunes))
 
 
 METRICS = {

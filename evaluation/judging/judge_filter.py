@@ -8,8 +8,6 @@ Measured on abc2midi 4.84 and abcjs 6.7.2: `%%abc-include FILE` opens any file,
 `P:((((((A9)9)9)9)9)9)` ends abc2midi by a segmentation fault, `C99999999` ends node.
 """
 
-from __future__ import annotations
-
 import re
 
 MAX_TEXT_BYTES = 64 * 1024

@@ -3,9 +3,8 @@
 Conventions: an onset is in quarter notes from the start; shares and F1 are in [0, 1].
 """
 
-from __future__ import annotations
-
-from collections import defaultdict
+import contextlib
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +60,9 @@ def read_by_us(text: str) -> OwnVerdict:
     n_bars = sum(bool(text) for voice in tune.voices for text in voice.bars)
     accuracy = (n_bars - len(errors)) / n_bars if n_bars else 0.0
     verdict = OwnVerdict(reads=True, bar_accuracy=accuracy)
-    equal = "\n[V:" in text or len({len(written) for written in _written_bars(tune)}) <= 1
+    # of each voice, the bars that stand in the text; the others were added as rests
+    n_written = Counter(number for number, _ in tune.origins)
+    equal = "\n[V:" in text or len({n_written[v] for v in range(len(tune.voices))}) <= 1
     verdict.bar_perfect = tune.n_bars > 0 and not errors and equal
     verdict.only_drums = bool(tune.voices) and all(voice.is_drums for voice in tune.voices)
     verdict.tie_ok, verdict.chord_ties = _ties(voices, starts)
@@ -72,28 +73,15 @@ def read_by_us(text: str) -> OwnVerdict:
     return verdict
 
 
-def _written_bars(tune: Tune) -> list[list[int]]:
-    """Returns for each voice the bars that stand in the text; the others were added as rests."""
-    return [
-        [bar for bar in range(tune.n_bars) if (number, bar) in tune.origins]
-        for number in range(len(tune.voices))
-    ]
-
-
 def _bar_accuracy(tune: Tune) -> float:
     """Returns the share of right bars of a tune in which some cannot be read; see `OwnVerdict`."""
     reader, expected = BarReader(tune.key), tune.bar_ticks()
-    right = total = 0
-    for voice in tune.voices:
-        for bar, text in enumerate(voice.bars):
-            if not text:
-                continue
-            total += 1
-            try:
-                right += reader.read(text)[-1].end == expected[bar]
-            except (AbcError, IndexError):
-                continue
-    return right / total if total else 0.0
+    bars = [(bar, text) for voice in tune.voices for bar, text in enumerate(voice.bars) if text]
+    right = 0
+    for bar, text in bars:
+        with contextlib.suppress(AbcError, IndexError):
+            right += reader.read(text)[-1].end == expected[bar]
+    return right / len(bars) if bars else 0.0
 
 
 def _ties(voices: list[list[list[Segment]]], starts: list[int]) -> tuple[bool, list[Note]]:

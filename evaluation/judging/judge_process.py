@@ -1,7 +1,5 @@
 """One reader in one sandboxed process, which is started again after a text that ended it."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -97,11 +95,9 @@ class Reader:
 
     def close(self) -> None:
         """Ends the process and removes its folder."""
-        self.kill()
         if self._process:
-            self._process.wait()
-            self._process.stdin.close()
-            self._process.stdout.close()
+            with self._process:  # closes its pipes and waits for it
+                self.kill()
             self._process = None
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -114,21 +110,13 @@ class Reader:
             "write": self._folder,
             "file_bytes": 16 << 20,
             "leave_network": True,
-        }
-        if self._program.memory_bytes is not None:
-            rules["memory_bytes"] = self._program.memory_bytes
+        } | self._program.limits
         launcher = [sys.executable, "-I", "-S", str(FOLDER / "sandbox.py"), json.dumps(rules)]
         # Nothing of the surroundings goes along: no tokens, no settings of libraries.
-        environment = {
-            "PATH": "/usr/bin:/bin",
-            "HOME": self._folder,
-            "TMPDIR": self._folder,
-            "LANG": "C.UTF-8",
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MPLCONFIGDIR": self._folder,
-            "OPENSSL_CONF": "/dev/null",
-        }  # fmt: skip  node stops if it may not read its own
+        environment = dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR"), self._folder)
+        environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        environment |= {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+        environment["OPENSSL_CONF"] = "/dev/null"  # node stops if it may not read its own
         self._process = subprocess.Popen(
             [*launcher, *self._program.command],
             cwd=self._folder,

@@ -15,15 +15,13 @@ and whatever else its fields are made of. A new judge is an entry here and its p
 rates, tables and pages take it from there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +32,7 @@ import symusic
 from .sandbox import SYSTEM_PATHS
 
 FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parent
+ROOT = FOLDER.parents[1]
 # The verdict of all judges together. Published files hold this name, of when there were three.
 VALID = "valid3"
 RAW = "raw_"  # before the fields of judges that also read the text as the model wrote it
@@ -49,13 +47,13 @@ class Program:
     Attributes:
         command: The program and its arguments.
         read: Paths that it may read, beside those of the system and of Python.
-        memory_bytes: Most of address space; None for node, which reserves more than it uses.
+        limits: `memory_bytes` of address space; none for node, which reserves more than it uses.
         variables: Of its environment.
     """
 
     command: list[str]
     read: list[str]
-    memory_bytes: int | None = 2 << 30
+    limits: dict[str, int] = field(default_factory=lambda: {"memory_bytes": 2 << 30})
     variables: dict[str, str] = field(default_factory=dict)
 
 
@@ -98,17 +96,17 @@ class Judge:
 # ---------------------------------------------------------------- where they are
 
 
-def find_music21() -> str | None:
-    """Returns where music21 is installed, which comes with this project."""
-    spec = find_spec("music21")
-    return spec.origin if spec else None
-
-
 def find_abc2midi() -> str | None:
     """Returns Debian's abc2midi (package abcmidi), or the one that symusic brings along."""
     bundled = Path(symusic.__file__).parent / "bin" / "abc2midi"
     found = shutil.which("abc2midi") or (str(bundled) if bundled.is_file() else None)
     return os.path.realpath(found) if found else None
+
+
+def node_modules() -> list[Path]:
+    """Returns the folders of NODE_PATH, and that of this project."""
+    named = os.environ.get("NODE_PATH", "").split(os.pathsep)
+    return [*(Path(place) for place in named if place), ROOT / "node_modules"]
 
 
 def find_abcjs() -> str | None:
@@ -117,9 +115,8 @@ def find_abcjs() -> str | None:
     It is looked for in NODE_PATH, in this project's folder, where `npm install abcjs` puts it, and
     where `npm install --global` does.
     """
-    places = [Path(place) for place in os.environ.get("NODE_PATH", "").split(os.pathsep) if place]
-    places += [ROOT / "node_modules", Path("/usr/local/lib/node_modules"),
-               Path("/usr/lib/node_modules"), Path("/usr/share/nodejs")]  # fmt: skip
+    global_ones = ("/usr/local/lib/node_modules", "/usr/lib/node_modules", "/usr/share/nodejs")
+    places = [*node_modules(), *map(Path, global_ones)]
     found = (place for place in places if (place / "abcjs" / "package.json").is_file())
     return next((str(place.resolve()) for place in found), None)
 
@@ -127,17 +124,12 @@ def find_abcjs() -> str | None:
 # ---------------------------------------------------------------- how they start
 
 
-def _start_music21(_: str | None) -> Program:
-    return _worker("music21")
-
-
 def _start_abc2midi(program: str | None) -> Program:
     """Also without abc2midi: its process reads the MIDI files of other judges."""
     if program is None:
         return _worker("abc2midi")
     sandbox = str(FOLDER / "sandbox.py")
-    worker = _worker("abc2midi", program, sandbox, *_libraries(program))
-    return Program(worker.command, [*worker.read, program, sandbox])
+    return _worker("abc2midi", program, sandbox, *_libraries(program), read=(program, sandbox))
 
 
 def _start_abcjs(modules: str | None) -> Program | None:
@@ -147,12 +139,12 @@ def _start_abcjs(modules: str | None) -> Program | None:
     script = str(FOLDER / "abcjs_judge.js")
     read = [script, modules, str(Path(node).resolve().parent.parent)]
     command = [node, "--max-old-space-size=512", script]
-    return Program(command, read, memory_bytes=None, variables={"NODE_PATH": modules})
+    return Program(command, read, limits={}, variables={"NODE_PATH": modules})
 
 
-def _worker(*arguments: str) -> Program:
+def _worker(*arguments: str, read: Sequence[str] = ()) -> Program:
     script = str(FOLDER / "judge_worker.py")
-    return Program([sys.executable, "-I", script, *arguments], [script])
+    return Program([sys.executable, "-I", script, *arguments], [script, *read])
 
 
 def _libraries(program: str) -> list[str]:
@@ -183,8 +175,8 @@ JUDGES = {
         Judge(
             name="music21",
             origin="pip install music21, which comes with this project",
-            find=find_music21,
-            program=_start_music21,
+            find=lambda: getattr(find_spec("music21"), "origin", None),
+            program=lambda _: _worker("music21"),
             fields={  # the two rates of study A
                 "validity_music21": lambda answer: bool(answer.get("parse")),
                 "midi_success_music21": lambda answer: bool(answer.get("midi")),

@@ -1,7 +1,5 @@
 """The readers' answers to a text -> one verdict; what its fields mean stands in `judges`."""
 
-from __future__ import annotations
-
 from itertools import combinations
 from typing import Any
 
@@ -25,14 +23,11 @@ def verdict_of(own: OwnVerdict, answers: dict[str, Answer | None]) -> Verdict:
         "bar_perfect": own.bar_perfect,
         "bar_accuracy": own.bar_accuracy,
         "tie_ok": own.tie_ok,
-        **{
-            k: v
-            for name, judge in JUDGES.items()
-            for k, v in fields_of(judge, answers[name]).items()
-        },
-        "playable": bool(there) and all(is_playable(a, own.only_drums) for a in there.values()),
-        "agreement": agreements(answers, own),
     }
+    for name, judge in JUDGES.items():
+        verdict |= fields_of(judge, answers[name])
+    playable = (is_playable(answer, own.only_drums) for answer in there.values())
+    verdict |= {"playable": bool(there) and all(playable), "agreement": agreements(answers, own)}
     verdict[VALID] = _is_valid(verdict)
     verdict["messages"] = _messages(own, there)
     return verdict

@@ -8,8 +8,6 @@ read by symusic, and only here: whatever other programs make of bad text stays i
 Nothing of this project is imported: the sandbox does not let this process see it.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import json
@@ -90,7 +88,7 @@ class Abc2midi:
             "memory_bytes": 1 << 30,
             "file_bytes": 16 << 20,
             "cpu_seconds": int(ABC2MIDI_SECONDS),
-            "forks": False,
+            "processes": 0,
         }
         self._command = [sys.executable, "-I", "-S", sandbox, json.dumps(rules), program]
         words = re.findall(rb"[A-Za-z]{2,}", Path(program).read_bytes())
@@ -116,13 +114,12 @@ class Abc2midi:
             return {"midi": False, "failure": f"no result after {ABC2MIDI_SECONDS:.0f} s"}
         with Path("said").open("rb") as file:
             said = file.read(MAX_MESSAGE_BYTES).decode("utf-8", "replace")
-        lines = said.splitlines()
         errors, warnings = (
-            [line for line in lines if line.startswith(start)] for start in ("Error", "Warning")
+            [line for line in said.splitlines() if line.startswith(start)]
+            for start in ("Error", "Warning")
         )
         answer: Answer = {"errors": len(errors), "warnings": len(warnings), "midi": False}
-        answer["messages"] = [self._own_words(line) for line in (errors + warnings)]
-        answer["messages"] = answer["messages"][:MESSAGES_SHOWN]
+        answer["messages"] = [*map(self._own_words, (errors + warnings)[:MESSAGES_SHOWN])]
         if code < 0:
             return answer | {"failure": f"ended by signal {-code}"}
         if not target.exists():
@@ -172,11 +169,8 @@ def start(arguments: list[str]) -> tuple[Callable[[str], Answer], Answer]:
             resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         return read_by_music21, greeting | {"version": music21.__version__}
     if len(arguments) < 3:  # it still reads MIDI files
-
-        def refuse(_: str) -> Answer:
-            return {"midi": False, "failure": "abc2midi is not installed"}
-
-        return refuse, greeting | {"missing": True}
+        refusal = {"midi": False, "failure": "abc2midi is not installed"}
+        return lambda _: dict(refusal), greeting | {"missing": True}
     reader = Abc2midi(*arguments[1:3], arguments[3:])
     return reader, greeting | {"version": reader.version()}
 

@@ -21,8 +21,6 @@ Judged is the voices export, since music21 plays interleaved voices one after th
 calls the text valid.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json
@@ -34,7 +32,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -59,7 +57,7 @@ class Jury:
     def __init__(self) -> None:
         self.readers = {name: Reader(judge) for name, judge in JUDGES.items()}
 
-    def __enter__(self) -> Jury:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -220,11 +218,9 @@ def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
     rows = []
     for file in files:
         if file.suffix == ".jsonl":
-            for line in file.read_text("utf-8").splitlines():
-                sample = json.loads(line)
-                raw = sample["abc"]
-                text = sample.get("abc_voices") or raw
-                rows.append({"name": f"{file}:{sample['sample']}", "text": text, "raw": raw})
+            for sample in map(json.loads, file.read_text("utf-8").splitlines()):
+                name, raw = f"{file}:{sample['sample']}", sample["abc"]
+                rows.append({"name": name, "text": sample.get("abc_voices") or raw, "raw": raw})
         else:
             text = file.read_bytes().decode("utf-8", "surrogateescape")
             rows.append({"name": str(file), "text": text, "raw": text})
@@ -250,8 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     write_atomically(options.out, "".join(lines))
     result = summary(verdicts, about)
-    about_file = options.out.with_name(options.out.stem + "_summary.json")
-    write_json(about_file, result)
+    write_json(options.out.with_name(options.out.stem + "_summary.json"), result)
     print(table(result))
     return 0
 

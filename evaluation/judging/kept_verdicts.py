@@ -1,7 +1,5 @@
 """Judges sets of samples, and keeps the verdicts beside them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging
@@ -33,14 +31,14 @@ def judge_sets(
     Returns:
         Verdicts by set; and of the readers `versions` and which are `missing`.
     """
-    keys = {kind: _judging_key(rows) for kind, rows in sets.items()}
+    keys = {kind: {"key": _judging_key(rows)} for kind, rows in sets.items()}
     files = {
         kind: (folder / kind / "verdicts.jsonl", folder / kind / "judging.json") for kind in sets
     }
     new = {
         kind: sets[kind]
         for kind, (verdicts_file, about_file) in files.items()
-        if not is_fresh(about_file, {"key": keys[kind]}) or not verdicts_file.exists()
+        if not is_fresh(about_file, keys[kind]) or not verdicts_file.exists()
     }
     if new:
         rows = [row for kind in new for row in new[kind]]
@@ -53,7 +51,7 @@ def judge_sets(
         for kind, own in new.items():
             lines = (json.dumps({"sample": row["sample"]} | next(place)) + "\n" for row in own)
             write_atomically(files[kind][0], "".join(lines))
-            write_json(files[kind][1], {"key": keys[kind], "judges": judges}, indent=None)
+            write_json(files[kind][1], keys[kind] | {"judges": judges}, indent=None)
     judged = {
         kind: [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         for kind, (path, _) in files.items()

@@ -10,8 +10,6 @@ which of `files` and `network` are shut off. The limits hold on every system tha
 Source: Linux Documentation/userspace-api/landlock.rst.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 import os
@@ -31,6 +29,8 @@ _RIGHTS_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE
 _ALL_TCP, _SIGNALS_AND_SOCKETS = 3, 3
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_LIMITS = {"memory_bytes": resource.RLIMIT_AS, "file_bytes": resource.RLIMIT_FSIZE,
+           "cpu_seconds": resource.RLIMIT_CPU, "processes": resource.RLIMIT_NPROC}  # fmt: skip
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -44,21 +44,16 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = [("rights", ctypes.c_uint64), ("descriptor", ctypes.c_int32)]
 
 
-def landlock_version() -> int:
-    """Returns the kernel's version of Landlock; 0 where there is none."""
-    if sys.platform != "linux":
-        return 0
-    return max(0, _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1))
-
-
 def lock_files(read: list[str], write: str) -> bool:
     """Shuts off all files but those to read and the folder to write, for good.
 
     Returns:
         Whether it was done: False on a kernel without Landlock.
     """
-    version = landlock_version()
-    if not version:
+    if sys.platform != "linux":
+        return False
+    version = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)  # of Landlock
+    if version < 1:
         return False
     every = (1 << _N_FILE_RIGHTS.get(version, 16)) - 1
     sizes = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}  # older kernels refuse fields that they do not know
@@ -102,15 +97,9 @@ def leave_network() -> bool:
 
 
 def set_limits(rules: dict[str, Any]) -> None:
-    """Sets the limits named in the rules: `memory_bytes`, `file_bytes`, `cpu_seconds`, `forks`."""
+    """Sets the limits named in the rules, as `_LIMITS` has them."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 256}
-    limits |= {resource.RLIMIT_FSIZE: rules["file_bytes"]}
-    if "memory_bytes" in rules:
-        limits[resource.RLIMIT_AS] = rules["memory_bytes"]
-    if "cpu_seconds" in rules:
-        limits[resource.RLIMIT_CPU] = rules["cpu_seconds"]
-    if not rules.get("forks", True):
-        limits[resource.RLIMIT_NPROC] = 0
+    limits |= {limit: rules[name] for name, limit in _LIMITS.items() if name in rules}
     for limit, value in limits.items():
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)

@@ -4,13 +4,11 @@ Songs are the independent draws, so intervals are percentiles over songs drawn w
 same draws for all runs on the same songs: differences are paired.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -47,7 +45,7 @@ class FinishedRun:
     files: DataFiles
 
     @classmethod
-    def open(cls, folder: Path) -> FinishedRun:
+    def open(cls, folder: Path) -> Self:
         """Reads record and config of a run.
 
         Raises:
@@ -112,8 +110,10 @@ class FinishedRun:
         return loss.nll_nats, loss.n_targets
 
 
-def split_tunes(folder: Path, split: str) -> list[str]:
+def split_column(folder: Path, split: str, name: str = "abc") -> list[str]:
     """The tunes of a split of a data set, `data/<dataset>/<preset>`, before augmentation.
+
+    Or another column of it, tune by tune.
 
     Raises:
         FileNotFoundError: If they are not there.
@@ -121,7 +121,7 @@ def split_tunes(folder: Path, split: str) -> list[str]:
     path = folder / "4_split" / f"{split}.parquet"
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; run `make data`")
-    return pq.read_table(path, columns=["abc"])["abc"].to_pylist()
+    return pq.read_table(path, columns=[name])[name].to_pylist()
 
 
 def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
@@ -138,13 +138,6 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 def song_draws(n: int, seed: int, draws: int = N_DRAWS) -> np.ndarray:
     """How often each of n songs is drawn, (draws, n) float64, each row of sum n."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws).astype(float)
-
-
-def ratio_interval(
-    above: np.ndarray, below: np.ndarray, draws: np.ndarray
-) -> tuple[float, list[float]]:
-    """Sum over sum, and the percentiles of it over draws; above, below: (n,); draws: (B, n)."""
-    return float(above.sum() / below.sum()), interval((draws @ above) / (draws @ below))
 
 
 def interval(values: np.ndarray) -> list[Any]:

@@ -1,7 +1,5 @@
 """Trained models: where they are, and loaded as those need them who score, sample or publish."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 from pathlib import Path

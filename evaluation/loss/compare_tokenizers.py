@@ -8,24 +8,20 @@ for a tokenizer that knows several. Intervals: percentiles over songs drawn with
 same draws on both sides of a difference.
 """
 
-from __future__ import annotations
-
-import argparse
 import json
 import logging
 import math
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import permutations
 from typing import Any
 
 import numpy as np
 
-from data_prep.storage.explain import explain
 from data_prep.tokens.tokenizers import TOKENIZERS
-from scaling.writing.files import write_json
 
-from ..loading.finished_run import FinishedRun, interval, open_runs, ratio_interval, song_draws
+from ..loading.finished_run import FinishedRun, interval, song_draws
+from .runs_command import runs_parser, score_runs
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +51,10 @@ def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         row = run.facts | _token_facts(run)
         for unit in ("note", "char"):
             count = np.array(run.column(SPLIT, f"n_{unit}s"), dtype=float)[order]
-            value, ends = ratio_interval(bits, count, draws)
-            row[f"bits_per_{unit}"] = {"value": value, "interval_95": ends}
+            value, values = float(bits.sum() / count.sum()), (draws @ bits) / (draws @ count)
+            row[f"bits_per_{unit}"] = {"value": value, "interval_95": interval(values)}
             if unit == "note":
-                drawn[id(row)] = (draws @ bits) / (draws @ count)
+                drawn[id(row)] = values
         logger.info("%s: %.4f bits a note", row["run"], row["bits_per_note"]["value"])
         rows.append(row)
     used = {row["tokenizer"] for row in rows}
@@ -68,12 +64,7 @@ def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         "n_songs": len(digests),
         "labels": {kind.name: kind.label for kind in TOKENIZERS.values() if kind.name in used},
         "runs": rows,
-        "differences": [
-            _difference(row, other, drawn)
-            for row in rows
-            for other in rows
-            if row["tokenizer"] != REFERENCE and _is_reference_of(row, other)
-        ],
+        "differences": _differences(rows, drawn),
     }
 
 
@@ -90,44 +81,27 @@ def _token_facts(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def _is_reference_of(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    same = all(row[key] == other[key] for key in ("arch", "size", "seed"))
-    return same and other["tokenizer"] == REFERENCE
-
-
-def _difference(
-    row: dict[str, Any], other: dict[str, Any], drawn: dict[int, np.ndarray]
-) -> dict[str, Any]:
-    """Bits a note of a run less those of the run of its size and seed in characters."""
-    return {
-        "arch": row["arch"],
-        "run": row["run"],
-        "less": other["run"],
-        "tokenizer": row["tokenizer"],
-        "bits_per_note": row["bits_per_note"]["value"] - other["bits_per_note"]["value"],
-        "interval_95": interval(drawn[id(row)] - drawn[id(other)]),
-    }
+def _differences(
+    rows: Sequence[dict[str, Any]], drawn: dict[int, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Bits a note of each run less those of the runs of its size and seed in characters."""
+    found = []
+    for row, other in permutations(rows, 2):
+        same = all(row[key] == other[key] for key in ("arch", "size", "seed"))
+        if same and other["tokenizer"] == REFERENCE != row["tokenizer"]:
+            said = {"arch": row["arch"], "run": row["run"], "less": other["run"]}
+            said["tokenizer"] = row["tokenizer"]
+            bits, less = (each["bits_per_note"]["value"] for each in (row, other))
+            said["bits_per_note"] = bits - less
+            said["interval_95"] = interval(drawn[id(row)] - drawn[id(other)])
+            found.append(said)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="evaluation.loss.compare_tokenizers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
-    parser.add_argument("--out", type=Path, default=Path("tokenizers.json"))
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        content = compare(open_runs(options.runs))
-        write_json(options.out, content)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    print(f"{len(content['runs'])} runs -> {options.out}")
-    return 0
+    parser = runs_parser("compare_tokenizers", __doc__, "tokenizers.json")
+    return score_runs(parser.parse_args(arguments), compare)
 
 
 if __name__ == "__main__":

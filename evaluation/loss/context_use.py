@@ -22,26 +22,21 @@ there is none. Bins are half octaves; intervals are percentiles over songs drawn
 Source: Kaplan et al. 2020, figure 7.
 """
 
-from __future__ import annotations
-
-import argparse
 import hashlib
 import logging
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.storage.explain import explain
 from scaling.families import FAMILIES
-from scaling.writing.files import write_json
 
-from ..loading.finished_run import FinishedRun, interval, open_runs, song_draws, window_nll
+from ..loading.finished_run import FinishedRun, interval, song_draws, window_nll
 from .position_curve import describe_curve, log_bins, paired_differences, range_means
+from .runs_command import runs_parser, score_runs
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +96,10 @@ def score(run: FinishedRun, ids: list[np.ndarray], settings: ContextSettings) ->
     way = FAMILIES[run.facts["arch"]].way
     if way == "stride":
         crop_length = min(crop_length, context)
-        full = _stride_nll(model, sequence, context)
+        full = _windows_nll(model, sequence, context, context // 2)
     else:
-        full = window_nll(model, sequence[:, :-1], sequence[:, 1:])
-    ways = {way: full, "reset": _reset_nll(model, sequence, context)}
+        full = _windows_nll(model, sequence, n_positions, n_positions)
+    ways = {way: full, "reset": _windows_nll(model, sequence, context, context)}
     ways["crops"] = _crops_nll(model, sequence, full, crop_length, settings)
     return {name: way.astype(float) for name, way in ways.items()}
 
@@ -126,29 +121,22 @@ def _crops_nll(
     return (nll - same_targets).mean(1) + full[:, first:].mean(1, keepdims=True)
 
 
-def _reset_nll(model: Any, sequence: np.ndarray, context: int) -> np.ndarray:
-    """(n, P): windows of at most T, side by side. sequence: (n, P + 1)."""
-    n_positions = sequence.shape[1] - 1
-    starts = range(0, n_positions, context)
-    return np.concatenate(
-        [
-            window_nll(model, sequence[:, s : s + context][:, : n_positions - s], targets)
-            for s in starts
-            if len(targets := sequence[:, s + 1 : s + context + 1])
-        ],
-        axis=1,
-    )
+def _windows_nll(model: Any, sequence: np.ndarray, context: int, step: int) -> np.ndarray:
+    """(n, P): windows of T moved by `step`; of each what the one before it did not give.
 
-
-def _stride_nll(model: Any, sequence: np.ndarray, context: int) -> np.ndarray:
-    """(n, P): windows of T moved by T/2; all of the first, the second half of the others."""
-    n_positions, half = sequence.shape[1] - 1, context // 2
-    parts = [window_nll(model, sequence[:, :-1][:, :context], sequence[:, 1:][:, :context])]
-    for start in range(half, n_positions - half, half):
-        end = min(start + context, n_positions)
-        nll = window_nll(model, sequence[:, start:end], sequence[:, start + 1 : end + 1])
-        parts.append(nll[:, half:])
+    sequence: (n, P + 1).
+    """
+    sides = sequence[:, :-1], sequence[:, 1:]  # inputs and targets
+    overlap, parts = context - step, []
+    for start in range(0, max(1, sequence.shape[1] - 1 - overlap), step):
+        nll = window_nll(model, *(side[:, start : start + context] for side in sides))
+        parts.append(nll[:, overlap if start else 0 :])
     return np.concatenate(parts, axis=1)
+
+
+def curves_of(ways: dict[str, np.ndarray], draws: np.ndarray) -> dict[str, Any]:
+    """Way to read -> its curve, of what `score` returns. draws: (B, songs), each row of sum 1."""
+    return {way: describe_curve(nll, log_bins(nll.shape[1]), draws) for way, nll in ways.items()}
 
 
 def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str, Any]:
@@ -169,10 +157,7 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
             )
         ways = score(run, ids, settings)
         draws = song_draws(len(ids), settings.seed) / len(ids)  # (B, n)
-        row = dict(run.facts)
-        row["ways"] = {
-            name: describe_curve(nll, log_bins(nll.shape[1]), draws) for name, nll in ways.items()
-        }
+        row = run.facts | {"ways": curves_of(ways, draws)}
         means = {name: range_means(nll) for name, nll in ways.items()}
         row["ranges"] = [
             {"way": name, "from": low, "to": high, "loss": float(loss.mean())}
@@ -196,26 +181,18 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="evaluation.loss.context_use",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
-    parser.add_argument("--out", type=Path, default=Path("context_use.json"))
-    for name in ("songs", "positions", "crops", "seed"):
+    parser = runs_parser("context_use", __doc__, "context_use.json")
+    names = ("songs", "positions", "crops", "seed")
+    for name in names:
         parser.add_argument(f"--{name}", type=int, default=getattr(ContextSettings, name))
-    options = vars(parser.parse_args(arguments))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        folders, out = options.pop("runs"), options.pop("out")
-        content = measure(open_runs(folders), ContextSettings(**options))
-        write_json(out, content, indent=None)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    print(f"{len(content['runs'])} runs, {content['settings']['n_songs']} songs -> {out}")
-    return 0
+    options = parser.parse_args(arguments)
+    given = {name: getattr(options, name) for name in names}
+    return score_runs(
+        options,
+        lambda runs: measure(runs, ContextSettings(**given)),
+        also=lambda content: f", {content['settings']['n_songs']} songs",
+        indent=None,
+    )
 
 
 if __name__ == "__main__":

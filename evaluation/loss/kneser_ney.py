@@ -1,7 +1,5 @@
 """A 5-gram model of songs as token ids, which a trained model has to beat."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +27,7 @@ class KneserNey:
         last_grams = context * vocab_size + targets
         found = [np.unique(last_grams, return_counts=True)]
         for history in histories:
-            joined = self._join(context, history)
+            joined = context * vocab_size + history
             known, context = np.unique(joined, return_inverse=True)
             self.contexts.append(known)
             all_grams = context * vocab_size + targets
@@ -52,16 +50,13 @@ class KneserNey:
         ]
         return histories, np.concatenate([song[ORDER - 1 :] for song in padded])
 
-    def _join(self, context: np.ndarray, token: np.ndarray) -> np.ndarray:
-        return context * self.vocab_size + token
-
     def song_nll_nats(self, songs: Sequence[np.ndarray]) -> np.ndarray:
         """(n,) negative log-likelihood of each song with its end."""
         histories, targets = self._histories(songs)
         context = np.zeros(len(targets), dtype=np.int64)
         p = self.orders[0].probability(context, targets, np.full(len(targets), 1 / self.vocab_size))
         for known, history, order in zip(self.contexts, histories, self.orders[1:], strict=True):
-            joined = self._join(context, history)
+            joined = context * self.vocab_size + history
             place = np.minimum(np.searchsorted(known, joined), len(known) - 1)
             # what follows an unknown context is unknown: -1 stays below all numbers
             context = np.where((context >= 0) & (known[place] == joined), place, -1)

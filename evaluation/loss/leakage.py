@@ -9,22 +9,15 @@ heart: the smallest size shows that part of the gap. Intervals: percentiles over
 drawn with replacement, the same draws on both sides of a difference.
 """
 
-from __future__ import annotations
-
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from data_prep.storage.explain import explain
-from scaling.writing.files import write_json
-
-from ..loading.finished_run import FinishedRun, interval, open_runs, song_draws
+from ..loading.finished_run import FinishedRun, interval, song_draws, split_column
+from .runs_command import runs_parser, score_runs
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +27,11 @@ SPLIT = "validation"
 
 def measure(run: FinishedRun) -> dict[str, Any]:
     """Losses of one run in nats a token, on all songs, those with copies in train, the rest."""
-    cluster = _clusters_of_songs(run)
-    in_train = set(_clusters(run, "train")["cluster_id"])
+    folder = run.files.folder
+    columns = (split_column(folder, SPLIT, name) for name in ("digest", "cluster_id"))
+    cluster_of = dict(zip(*columns, strict=True))
+    cluster = [cluster_of[digest] for digest in run.column(SPLIT, "digest")]
+    in_train = set(split_column(folder, "train", "cluster_id"))
     nll, targets = run.song_nll_nats(SPLIT)
     names, place = np.unique(cluster, return_inverse=True)
     nll, targets = (np.bincount(place, weights=values) for values in (nll, targets))
@@ -68,44 +64,20 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     }
 
 
-def _clusters_of_songs(run: FinishedRun) -> list[str]:
-    """The cluster of each validation song, in the order of the tokens."""
-    table = _clusters(run, SPLIT)
-    cluster_of = dict(zip(table["digest"], table["cluster_id"], strict=True))
-    return [cluster_of[digest] for digest in run.column(SPLIT, "digest")]
-
-
-def _clusters(run: FinishedRun, split: str) -> dict[str, list[str]]:
-    path = run.files.folder / "4_split" / f"{split}.parquet"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; run `make data`")
-    return pq.read_table(path, columns=["digest", "cluster_id"]).to_pydict()
+def measure_all(runs: Sequence[FinishedRun]) -> dict[str, Any]:
+    """All that the file holds."""
+    rows = []
+    for run in runs:
+        rows.append(measure(run))
+        gap = rows[-1]["gap_nats_per_token"]["clean_less_all"]
+        logger.info("%s: %.4f %s", run.facts["run"], gap["gap"], gap["interval_95"])
+    return {"split": SPLIT, "seed": SEED, "runs": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="evaluation.loss.leakage",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
-    parser.add_argument("--out", type=Path, default=Path("leakage.json"))
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        rows = []
-        for run in open_runs(options.runs):
-            rows.append(measure(run))
-            gap = rows[-1]["gap_nats_per_token"]["clean_less_all"]
-            logger.info("%s: %.4f %s", run.facts["run"], gap["gap"], gap["interval_95"])
-        content = {"split": SPLIT, "seed": SEED, "runs": rows}
-        write_json(options.out, content)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    print(f"{len(rows)} runs -> {options.out}")
-    return 0
+    parser = runs_parser("leakage", __doc__, "leakage.json")
+    return score_runs(parser.parse_args(arguments), measure_all)
 
 
 if __name__ == "__main__":

@@ -17,44 +17,36 @@ Sanity rows, once per data set:
                `together`, all songs of the split in one file, where a song profits from the others.
 """
 
-from __future__ import annotations
-
-import argparse
 import gzip
 import logging
 import lzma
 import math
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.storage.explain import explain
-from scaling.writing.files import write_json
 from training.data.blocks import DENOMINATORS
 from training.data.validation import SongLoss
 
-from ..loading.finished_run import FinishedRun, open_runs, song_draws, split_tunes
-from .context_use import ContextSettings, choose_songs, score
+from ..loading.finished_run import FinishedRun, song_draws, split_column
+from .context_use import ContextSettings, choose_songs, curves_of, score
 from .kneser_ney import KneserNey
-from .position_curve import describe_curve, log_bins
+from .runs_command import runs_parser, score_runs
 
 logger = logging.getLogger(__name__)
 
 N_TRAIN_TOKENS = 10_000_000  # some 1.5 GB while they are counted
 SPLITS = ("validation", "test")
 SEED = 1
+BITS_PER = {n: f"bits_per_{n.removeprefix('n_').removesuffix('s')}" for n in DENOMINATORS}
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float | None]:
     """Sum over sum, with its standard error over songs; (n,) each. None for a single song."""
     loss = SongLoss(above, below)
-    return {
-        "value": loss.loss_nats_per_token,
-        "standard_error": loss.standard_error_nats_per_token,
-    }
+    return {"value": loss.loss_nats_per_token, "standard_error": loss.standard_error_nats_per_token}
 
 
 def likelihood(
@@ -86,11 +78,9 @@ def likelihood(
 
 def _bits(bits: np.ndarray, denominators: dict[str, np.ndarray]) -> dict[str, float | None]:
     row = {}
-    for name in DENOMINATORS:
-        unit = name.removeprefix("n_").removesuffix("s")
+    for name, measure in BITS_PER.items():
         found = ratio(bits, denominators[name])
-        row[f"bits_per_{unit}"] = found["value"]
-        row[f"bits_per_{unit}_standard_error"] = found["standard_error"]
+        row |= {measure: found["value"], f"{measure}_standard_error": found["standard_error"]}
     return row
 
 
@@ -133,7 +123,7 @@ def compressor_rows(
     run: FinishedRun, split: str, denominators: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """Bits a character, note, ... of gzip and xz on the text of a split."""
-    texts = [text.encode() for text in split_tunes(run.files.folder, split)]
+    texts = [text.encode() for text in split_column(run.files.folder, split)]
     compressors: dict[str, Callable[[bytes], bytes]] = {
         "gzip": lambda text: gzip.compress(text, 9, mtime=0),
         "xz": lambda text: lzma.compress(text, preset=9 | lzma.PRESET_EXTREME),
@@ -141,14 +131,9 @@ def compressor_rows(
     rows: dict[str, Any] = {}
     for name, compress in compressors.items():
         alone = np.array([8.0 * len(compress(text)) for text in texts])
-        together = 8 * len(compress(b"\n".join(texts)))
-        rows[name] = {
-            "alone": _bits(alone, denominators),
-            "together": {
-                f"bits_per_{unit.removeprefix('n_').removesuffix('s')}": together / total.sum()
-                for unit, total in denominators.items()
-            },
-        }
+        bits = 8 * len(compress(b"\n".join(texts)))
+        together = {BITS_PER[unit]: bits / total.sum() for unit, total in denominators.items()}
+        rows[name] = {"alone": _bits(alone, denominators), "together": together}
     return rows
 
 
@@ -165,8 +150,7 @@ def by_position(run: FinishedRun, settings: ContextSettings) -> dict[str, Any] |
         logger.warning("%s: no loss by position: %s", run.folder, error)
         return None
     draws = song_draws(len(ids), settings.seed) / len(ids)
-    ways = score(run, ids, settings)
-    curves = {way: describe_curve(nll, log_bins(nll.shape[1]), draws) for way, nll in ways.items()}
+    curves = curves_of(score(run, ids, settings), draws)
     return {"n_songs": len(ids), "positions": settings.positions, "ways": curves}
 
 
@@ -189,26 +173,16 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="evaluation.loss.likelihood",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
-    parser.add_argument("--out", type=Path, default=Path("likelihood.json"))
+    parser = runs_parser("likelihood", __doc__, "likelihood.json")
     parser.add_argument("--split", choices=SPLITS, default="test")
     parser.add_argument("--positions", type=int, default=1024, help="of the loss by position")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        settings = ContextSettings(split=options.split, positions=options.positions)
-        content = measure(open_runs(options.runs), settings)
-        write_json(options.out, content)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    print(f"{len(content['runs'])} runs, {len(content['sanity'])} data sets -> {options.out}")
-    return 0
+    given = {name: getattr(options, name) for name in ("split", "positions")}
+    return score_runs(
+        options,
+        lambda runs: measure(runs, ContextSettings(**given)),
+        also=lambda content: f", {len(content['sanity'])} data sets",
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,8 @@
 Letters: n songs, P positions, K bins, B draws of songs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import numpy as np
@@ -39,6 +37,7 @@ def describe_curve(nll: np.ndarray, ends: np.ndarray, draws: np.ndarray) -> dict
     loss, drawn = means.mean(0), draws @ means  # (K,), (B, K)
     slopes = _slope(drawn, log_t)  # (B, K)
     slope_ends = np.array(interval(slopes))  # (2, K)
+    flat = np.flatnonzero(slope_ends[1] >= 0)  # bins whose slope may be 0 or above
     t90 = [_t90(row, log_t) for row in drawn]
     found = [value for value in t90 if value is not None]
     value = _t90(loss, log_t)
@@ -52,7 +51,7 @@ def describe_curve(nll: np.ndarray, ends: np.ndarray, draws: np.ndarray) -> dict
         "slope": _rounded(_slope(loss[None], log_t)[0]),
         "slope_interval_95": [_rounded(end) for end in slope_ends],
         "t90": {"value": value, "interval_95": interval(np.array(found)) if has_interval else None},
-        "stops_at": _stop(slope_ends[1], ends),
+        "stops_at": int(ends[flat[0]] + 1) if len(flat) else None,
     }
 
 
@@ -73,12 +72,6 @@ def _t90(loss: np.ndarray, log_t: np.ndarray) -> float | None:
     before, after = left[first - 1], left[first]
     place = (before - SHARE_LEFT) / (before - after)
     return float(np.exp(log_t[first - 1] + place * (log_t[first] - log_t[first - 1])))
-
-
-def _stop(highest_slope: np.ndarray, ends: np.ndarray) -> int | None:
-    """The first t of the first bin whose slope may be 0 or above."""
-    flat = np.flatnonzero(highest_slope >= 0)
-    return int(ends[flat[0]] + 1) if len(flat) else None
 
 
 def range_means(nll: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
@@ -102,24 +95,18 @@ def paired_differences(
         draws: (B, n), weights of the songs.
     """
     found = []
-    for row in rows:
-        for other in rows:
-            if not _differ_in_context(row, other):
-                continue
-            long_one, short_one = (means_of[r["run"], r["context_length"]] for r in (row, other))
-            for way, ranges in long_one.items():
-                for (low, high), loss in ranges.items():
-                    if (low, high) not in short_one[way]:
-                        continue
-                    difference = loss - short_one[way][low, high]
-                    contexts = [other["context_length"], row["context_length"]]
-                    keys = {key: row[key] for key in ("arch", "size", "seed")}
-                    found.append(
-                        keys
-                        | {"contexts": contexts, "way": way, "from": low, "to": high}
-                        | {"difference": float(difference.mean())}
-                        | {"interval_95": interval(draws @ difference)}
-                    )
+    for row, other in permutations(rows, 2):
+        if not _differ_in_context(row, other):
+            continue
+        long_one, short_one = (means_of[r["run"], r["context_length"]] for r in (row, other))
+        keys = {key: row[key] for key in ("arch", "size", "seed")}
+        keys["contexts"] = [other["context_length"], row["context_length"]]
+        for way, ranges in long_one.items():
+            for low, high in (span for span in ranges if span in short_one[way]):
+                difference = ranges[low, high] - short_one[way][low, high]
+                means = {"difference": float(difference.mean())}
+                means["interval_95"] = interval(draws @ difference)
+                found.append(keys | {"way": way, "from": low, "to": high} | means)
     return found
 
 

@@ -17,8 +17,6 @@ real pieces: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), of covariances shrunk as
 2004. It is a distance of these features, not the Frechet music distance (FMD) of learned ones.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -115,21 +113,16 @@ def shrunk_covariance(values: np.ndarray) -> np.ndarray:
 
 def table_of(rows: Rows, names: Sequence[str]) -> np.ndarray:
     """(n, F) float64, NaN where a statistic is undefined."""
-    values = [[row.get(name) for name in names] for row in rows]
-    table = [[np.nan if value is None else value for value in row] for row in values]
-    return np.array(table, dtype=float).reshape(len(rows), len(names))
+    return np.array([[row.get(name) for name in names] for row in rows], dtype=float)
 
 
-def compare_sets(
-    generated: Rows, real: Rows, splits: int = N_SPLITS, seed: int = SEED
-) -> dict[str, Any]:
+def compare_sets(generated: Rows, real: Rows, splits: int = N_SPLITS) -> dict[str, Any]:
     """Distances of generated tunes to real ones, each with its floor.
 
     Args:
         generated: Statistics of the tunes of a model.
         real: Statistics of held-out pieces.
         splits: Random halves of the real pieces.
-        seed: Of the halves and draws.
 
     Returns:
         `frechet` with `frechet_distance`, and in `statistics` for each one `overlapping_area` and
@@ -145,71 +138,58 @@ def compare_sets(
             f"{len(generated)} generated and {len(real)} real pieces that can be read, expected "
             f"{MIN_PIECES} and {2 * MIN_PIECES} or more; sample more tunes"
         )
-    names = list(dict.fromkeys(name for row in real for name in row))
     per_statistic = {}
-    for name in names:
-        sets = table_of(generated, [name]), table_of(real, [name])
-        per_statistic[name] = _compare(
-            *sets, ("overlapping_area", "kl_nats"), _scalar_distances, splits, seed
-        )
-    sets = table_of(generated, FRECHET), table_of(real, FRECHET)
-    complete = sets[1][~np.isnan(sets[1]).any(1)]
+    for name in dict.fromkeys(name for row in real for name in row):
+        sides = [table_of(rows, [name])[:, 0] for rows in (generated, real)]
+        measured = ("overlapping_area", "kl_nats"), overlap_and_kl
+        per_statistic[name] = _compare(*sides, *measured, splits)
+    sides = [table_of(rows, FRECHET) for rows in (generated, real)]
+    complete = sides[1][~np.isnan(sides[1]).any(1)]
     deviation = complete.std(0) if len(complete) else np.ones(len(FRECHET))
     scale = np.where(deviation > 0, deviation, 1.0)
-    frechet = _compare(
-        sets[0] / scale, sets[1] / scale, ("frechet_distance",), _feature_distance, splits, seed
-    )
+    measured = ("frechet_distance",), frechet_distance
+    frechet = _compare(*(side / scale for side in sides), *measured, splits)
     return {
-        "settings": {"splits": splits, "seed": seed, "frechet_statistics": list(FRECHET)},
+        "settings": {"splits": splits, "seed": SEED, "frechet_statistics": list(FRECHET)},
         "frechet": frechet,
         "statistics": per_statistic,
     }
-
-
-def _scalar_distances(values: np.ndarray, reference: np.ndarray) -> tuple[float, ...]:
-    return overlap_and_kl(values[:, 0], reference[:, 0])
-
-
-def _feature_distance(values: np.ndarray, reference: np.ndarray) -> tuple[float, ...]:
-    return (frechet_distance(values, reference),)
 
 
 def _compare(
     generated: np.ndarray,
     real: np.ndarray,
     names: Sequence[str],
-    measure: Callable[[np.ndarray, np.ndarray], tuple[float, ...]],
+    measure: Callable[[np.ndarray, np.ndarray], float | tuple[float, ...]],
     splits: int,
-    seed: int,
 ) -> dict[str, Any]:
-    """Distances over random halves; generated: (n, F), real: (m, F); rows with NaN are left out."""
-    known = [rows[~np.isnan(rows).any(1)] for rows in (generated, real)]
-    content: dict[str, Any] = {
-        side: {"n": len(rows), "n_undefined": len(all_rows) - len(rows)}
-        for side, rows, all_rows in zip(
-            ("generated", "real"), known, (generated, real), strict=True
-        )
-    }
-    if len(known[0]) < MIN_PIECES or len(known[1]) < 2 * MIN_PIECES:
+    """Distances over random halves; generated: (n,) or (n, F), real: (m,) or (m, F).
+
+    Rows with NaN are left out.
+    """
+    known, content = [], {}
+    for side, rows in (("generated", generated), ("real", real)):
+        known.append(rows[~np.isnan(rows.reshape(len(rows), -1)).any(1)])
+        content[side] = {"n": len(known[-1]), "n_undefined": len(rows) - len(known[-1])}
+    ours, theirs = known
+    if len(ours) < MIN_PIECES or len(theirs) < 2 * MIN_PIECES:
         return content | dict.fromkeys(names)
-    rng = np.random.default_rng(seed)
-    half = len(known[1]) // 2
-    size = min(half, len(known[0]))
+    rng = np.random.default_rng(SEED)
+    half = len(theirs) // 2
+    size = min(half, len(ours))
     found = []
     for _ in range(splits):
-        order = rng.permutation(len(known[1]))
-        reference, other = known[1][order[half:]], known[1][order[:size]]
-        drawn = known[0][rng.choice(len(known[0]), size, replace=False)]
+        order = rng.permutation(len(theirs))
+        reference, other = theirs[order[half:]], theirs[order[:size]]
+        drawn = ours[rng.choice(len(ours), size, replace=False)]
         found.append([measure(drawn, reference), measure(other, reference)])
-    distances = np.array(found)  # (splits, 2, names)
+    distances = np.array(found).reshape(splits, 2, len(names))
     content |= {"n_compared": size}
     for number, name in enumerate(names):
         value, floor = distances[:, 0, number], distances[:, 1, number]
         sides = {"value": value, "floor": floor, "difference": value - floor}
-        content[name] = {side: _over_splits(of) for side, of in sides.items()}
+        content[name] = {
+            side: {"mean": float(of.mean()), "splits_95": np.percentile(of, (2.5, 97.5)).tolist()}
+            for side, of in sides.items()
+        }
     return content
-
-
-def _over_splits(values: np.ndarray) -> dict[str, Any]:
-    ends = np.percentile(values, (2.5, 97.5)).tolist()
-    return {"mean": float(values.mean()), "splits_95": ends}

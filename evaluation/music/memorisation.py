@@ -14,8 +14,6 @@ what they share with the training set is no copying. Intervals are percentiles o
 replacement.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,18 +61,6 @@ class Figures:
     bars: np.ndarray
 
 
-def voice_figures(abc: str) -> list[Figures]:
-    """The figures of each voice that is not drums and has two chords or more.
-
-    Raises:
-        AbcError: Where the text leaves the dialect.
-    """
-    performance = perform(parse_tune(abc))
-    pairs = zip(performance.tune.voices, performance.voices, strict=True)
-    pitched = [chords for voice, chords in pairs if not voice.is_drums]
-    return [_figures(chords, performance.starts) for chords in pitched if len(chords) > 1]
-
-
 def _figures(chords: list[tuple[int, int, tuple[int, ...]]], starts: list[int]) -> Figures:
     all_onsets, all_ends, pitches = zip(*chords, strict=True)
     onsets, ends = np.array(all_onsets), np.array(all_ends)
@@ -98,33 +84,33 @@ def _shape(pitches: tuple[int, ...]) -> int:
     return number
 
 
-@dataclass(frozen=True)
 class TrainingIndex:
-    """Both forms of a training set.
+    """Both forms of a training set; a tune that can not be read has text only.
 
     Attributes:
         text: Of characters.
         figures: Of chords.
     """
 
-    text: PassageIndex
-    figures: PassageIndex
-
-    @classmethod
-    def of(cls, texts: Sequence[str]) -> TrainingIndex:
-        """Indexes tunes; one that can not be read has text only."""
+    def __init__(self, texts: Sequence[str]) -> None:
         figures = [voice.symbols for abc in texts for voice in _readable_figures(abc)]
-        text = PassageIndex([text_symbols(abc) for abc in texts], TEXT_WINDOW)
-        return cls(text, PassageIndex(figures, FIGURE_WINDOW))
+        self.text = PassageIndex([text_symbols(abc) for abc in texts], TEXT_WINDOW)
+        self.figures = PassageIndex(figures, FIGURE_WINDOW)
 
 
 def _readable_figures(abc: str) -> list[Figures]:
-    """The figures of a tune, or of its whole lines if the last one broke off; else none."""
+    """The figures of each voice that is not drums and has two chords or more.
+
+    Of a tune, or of its whole lines if the last one broke off; else none.
+    """
     for text in (abc, abc[: abc.rfind("\n") + 1]):
         try:
-            return voice_figures(text)
+            performance = perform(parse_tune(text))
         except AbcError:
             continue
+        pairs = zip(performance.tune.voices, performance.voices, strict=True)
+        pitched = [chords for voice, chords in pairs if not voice.is_drums]
+        return [_figures(chords, performance.starts) for chords in pitched if len(chords) > 1]
     return []
 
 
@@ -150,14 +136,14 @@ def copied_passages(abc: str, index: TrainingIndex) -> dict[str, float | None]:
     longest = (0, 0.0)
     for voice in voices:
         start, length = index.figures.longest_match(voice.symbols)
-        # figure k joins chords k and k + 1, so a match of n figures has n + 1 chords
-        bars = float(voice.bars[start + length + 1] - voice.bars[start]) if length else 0.0
-        longest = max(longest, (length + 1 if length else 0, bars))
+        if length:  # figure k joins chords k and k + 1, so a match of n figures has n + 1 chords
+            bars = float(voice.bars[start + length + 1] - voice.bars[start])
+            longest = max(longest, (length + 1, bars))
     return row | dict(zip(names, longest, strict=True))
 
 
 def memorisation(
-    tunes: Sequence[str], control: Sequence[str], index: TrainingIndex, seed: int = SEED
+    tunes: Sequence[str], control: Sequence[str], index: TrainingIndex
 ) -> dict[str, Any]:
     """Copied passages of generated tunes beside those of held-out pieces.
 
@@ -165,7 +151,6 @@ def memorisation(
         tunes: Generated, in the layout of the training text.
         control: Held-out pieces, not in the index.
         index: The training set.
-        seed: Of the draws.
 
     Returns:
         For `tunes` and `control`: `share_text_window_50`, `share_figures_window_16`, means of the
@@ -175,15 +160,14 @@ def memorisation(
     sides, drawn = {}, {}
     for number, (side, texts) in enumerate((("tunes", tunes), ("control", control))):
         rows = [copied_passages(abc, index) for abc in texts]
-        sides[side], drawn[side] = _summary(rows, [seed, number])
-    difference = {}
+        sides[side], drawn[side] = _summary(rows, [SEED, number])
+    difference: dict[str, Any] = {}
     for name, values in drawn["tunes"].items():
-        ours, theirs = sides["tunes"][name]["share"], sides["control"][name]["share"]
-        known = ours is not None and theirs is not None
-        difference[name] = {
-            "difference": ours - theirs if known else None,
-            "interval_95": _percentiles(values - drawn["control"][name]) if known else None,
-        }
+        shares = [sides[side][name]["share"] for side in ("tunes", "control")]
+        difference[name] = dict.fromkeys(("difference", "interval_95"))
+        if None not in shares:
+            ends = _percentiles(values - drawn["control"][name])
+            difference[name] = {"difference": shares[0] - shares[1], "interval_95": ends}
     return sides | {"difference": difference, "n_train_windows": len(index.text.hashes)}
 
 
@@ -213,8 +197,8 @@ def _summary(
         }
     for name in ("longest_match_chars", "longest_match_chords", "longest_match_bars"):
         values = [row[name] for row in rows]
-        content[name] = mean_interval(values, seed[0])
-        content[name]["max"] = max((v for v in values if v is not None), default=None)
+        known = (value for value in values if value is not None)
+        content[name] = mean_interval(values) | {"max": max(known, default=None)}
     return content, drawn
 
 

@@ -8,9 +8,8 @@ the definition is this project's own; levels mean little by themselves and are r
 held-out real pieces (`distance.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import groupby, pairwise
 
@@ -18,31 +17,14 @@ import numpy as np
 
 from data_prep.dialect.notation import TICKS_PER_QUARTER, TICKS_PER_UNIT, AbcError
 
-from .musical_form import (
-    alignment_drift,
-    first_meter_share,
-    key_kept,
-    onset_alignment,
-    register_shift,
-    rhythm_shift,
-    role_swap_rate,
-)
-from .musical_piece import (
-    END,
-    ONSET,
-    PITCH,
-    Piece,
-    Statistic,
-    of_notes,
-    pitch_classes,
-    read_piece,
-)
+from .musical_form import OF_FORM
+from .musical_piece import END, ONSET, PITCH, Piece, Statistic, of_notes, pitch_classes, read_piece
 
 STEPS_PER_BAR = 16
 LONGEST_LAG = 256  # bars
 LAGS = {"short": (1, 4), "mid": (5, 16), "long": (17, LONGEST_LAG)}
 SILENT_BARS = 8  # in a row, of one voice: a loop of silence
-MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10)
+MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
 
 @of_notes
@@ -260,8 +242,7 @@ _PLAIN: tuple[Statistic, ...] = (
     *(bar_repeat_rate, distinct_4bar, max_same_bar_run),
     *(rest_bar_rate, longest_silence_bars, silence_loop),
     *(notes_per_chord_mean, notes_per_chord_p95),
-    *(onset_alignment, alignment_drift, register_shift, rhythm_shift, role_swap_rate),
-    *(first_meter_share, key_kept),
+    *OF_FORM,
 )
 STATISTICS: dict[str, Statistic] = {statistic.__name__: statistic for statistic in _PLAIN} | {
     f"bar_similarity_{name}": partial(bar_similarity, lags=lags) for name, lags in LAGS.items()
@@ -282,8 +263,6 @@ def describe_tunes(texts: Sequence[str]) -> tuple[list[dict[str, float | None]],
     """A row of statistics for each tune that can be read, and how many can not."""
     rows = []
     for text in texts:
-        try:
+        with suppress(AbcError):
             rows.append(describe_tune(text))
-        except AbcError:
-            continue
     return rows, len(texts) - len(rows)

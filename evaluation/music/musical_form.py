@@ -3,14 +3,12 @@
 Conventions as in music_statistics.py.
 """
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import wasserstein_distance
 
-from .musical_piece import END, MIN_NOTES, ONSET, PITCH, VOICE, Piece, pitch_classes
+from .musical_piece import END, MIN_NOTES, ONSET, PITCH, VOICE, Piece, Statistic, pitch_classes
 
 # Krumhansl and Kessler 1982: how well each degree, from the tonic up, fits a key
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
@@ -141,3 +139,9 @@ def key_kept(piece: Piece) -> float | None:
         return None
     first, last = map(estimate_key, ends)
     return None if first is None or last is None else float(first == last)
+
+
+OF_FORM: tuple[Statistic, ...] = (
+    *(onset_alignment, alignment_drift, register_shift, rhythm_shift, role_swap_rate),
+    *(first_meter_share, key_kept),
+)

@@ -3,8 +3,6 @@
 B bars, N notes. Onsets are ticks of 1/48 quarter note.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, wraps

@@ -6,8 +6,6 @@ hash: one that the training set lacks is counted with a chance of (windows in it
 1e-11 for 10^8. The longest match is compared symbol by symbol.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

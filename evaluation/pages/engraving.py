@@ -4,8 +4,6 @@ music21 reads the voices export and writes MusicXML, which verovio engraves: ver
 reader takes one voice only.
 """
 
-from __future__ import annotations
-
 import tempfile
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from importlib.metadata import version
@@ -33,9 +31,7 @@ _OPTIONS = {
 
 def engraver_key() -> str:
     """Changes with what pictures depend on beside their text: our code, music21, verovio."""
-    return " ".join(
-        [code_digest(engrave), *(version(package) for package in ("music21", "verovio"))]
-    )
+    return " ".join([code_digest(engrave), *map(version, ("music21", "verovio"))])
 
 
 def engrave(abc: str) -> str:

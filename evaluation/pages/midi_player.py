@@ -4,8 +4,6 @@ tinysoundfont plays. mido reads, since symusic's tracks lose a channel's control
 change. T: samples of time.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib

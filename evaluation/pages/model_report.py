@@ -5,8 +5,6 @@
 Free and constrained samples stand side by side. All numbers come from metrics.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -92,13 +90,12 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
     for name, reason in metrics["judges"].get("missing", {}).items():
         lines.append(f"{name} did not judge: {reason}")
     for kind, own in metrics["sets"].items():
-        if kind in COMPARED and own.get("distance"):
-            frechet = own["distance"]["frechet"]["frechet_distance"]
-            if frechet:
-                lines.append(
-                    f"Feature distance to real music, {kind}: {frechet['value']['mean']:.2f}; of "
-                    f"real to real {frechet['floor']['mean']:.2f}"
-                )
+        distance = kind in COMPARED and own.get("distance")
+        if distance and (frechet := distance["frechet"]["frechet_distance"]):
+            lines.append(
+                f"Feature distance to real music, {kind}: {frechet['value']['mean']:.2f}; of "
+                f"real to real {frechet['floor']['mean']:.2f}"
+            )
     if test := metrics["test"]:
         lines.append(
             f"Test loss {test['loss_nats_per_token']:.3f} nats a token, "

@@ -5,12 +5,9 @@
 All numbers come from runs.csv, fits.json, metrics.json and the stage.json files of the data.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,13 +24,11 @@ from .model_report import N_TUNES, PAGE, page_template, verdicts_of
 from .model_report import headlines as model_headlines
 from .tune_view import need, tune_views
 
-logger = logging.getLogger(__name__)
-
 FIGURES = ("scaling_law", "loss_curves")
 
 
-def build_report(study: Path) -> Path:
-    """Writes `<study>/report.html` from what lies in the study's folder.
+def build_report(study: Path) -> tuple[Path, list[str]]:
+    """Writes `<study>/report.html` from what lies in the study's folder; returns its headlines too.
 
     Raises:
         FileNotFoundError: If a part is missing; names the command that makes it.
@@ -42,7 +37,7 @@ def build_report(study: Path) -> Path:
     fits = json.loads(need(study / "fits.json", "make fit").read_text("utf-8"))
     metrics = json.loads(need(study / "metrics.json", "make evaluate").read_text("utf-8"))
     shown = next(iter(metrics["sets"]))  # those within the grammar, where there are any
-    out = study / "report.html"
+    lines, out = headlines(fits, metrics), study / "report.html"
     html = page_template("report.html.j2").render(
         study=study.name,
         runs=runs,
@@ -53,10 +48,10 @@ def build_report(study: Path) -> Path:
         tunes=tune_views(study / "samples" / shown, N_TUNES),
         verdicts=verdicts_of(metrics),
         page=PAGE,
-        headlines=headlines(fits, metrics),
+        headlines=lines,
     )
     write_atomically(out, html)
-    return out
+    return out, lines
 
 
 def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
@@ -114,11 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.pages.report", description=__doc__)
     parser.add_argument("study", type=Path, help="e.g. runs/demo")
     options = parser.parse_args(arguments)
-    out = build_report(options.study)
-    fits = json.loads((options.study / "fits.json").read_text("utf-8"))
-    metrics = json.loads((options.study / "metrics.json").read_text("utf-8"))
-    print("\n".join(headlines(fits, metrics)))
-    print(f"report: {out}")
+    out, lines = build_report(options.study)
+    print(*lines, f"report: {out}", sep="\n")
     return 0
 
 

@@ -1,7 +1,5 @@
 """Samples as a page shows them: score, sound, verdicts, text."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
@@ -66,7 +64,11 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     return [
         sample
         | {
-            "lights": _lights(verdict),
+            "lights": {
+                field_label(name): verdict[name]
+                for name in (VALID, "bar_perfect", *shown_fields())
+                if verdict.get(name) is not None  # of a reader that is there
+            },
             "svg": Markup(svg) if svg else None,  # verovio's, from parsed music: no raw text
             "audio": sound,
             "files": [
@@ -78,12 +80,6 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
             samples, verdicts, pictures["svg"], sounds, strict=True
         )
     ]
-
-
-def _lights(verdict: dict[str, Any]) -> dict[str, bool]:
-    """What a verdict says of the text that was judged, without what a missing reader would say."""
-    names = (VALID, "bar_perfect", *shown_fields())
-    return {field_label(n): verdict[n] for n in names if n in verdict and verdict[n] is not None}
 
 
 def play_all(texts: list[str | None]) -> list[str | None]:

@@ -5,8 +5,6 @@ that the grammar does not allow there: mean, and how it is spread over steps. Wh
 the grammar changes nothing. A token is forced where one alone is legal.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

@@ -1,7 +1,5 @@
 """Held-out real pieces in the form of samples, to be measured as samples are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The beginning of a piece, of one's own or held out, for a model to continue."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

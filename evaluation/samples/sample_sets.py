@@ -1,7 +1,5 @@
 """The sets of samples of which a model is judged, and held-out pieces in the same form."""
 
-from __future__ import annotations
-
 import functools
 import json
 import logging
@@ -12,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from scaling.writing.files import write_atomically
 from training.data.data_files import DataFiles
 
-from ..loading.finished_run import split_tunes
+from ..loading.finished_run import split_column
 from ..music.distance import MIN_PIECES
 from .held_out import cut_as_samples, prompts
 from .sampling import SamplingSettings, make_samples, write_tunes
@@ -78,7 +77,7 @@ def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Be
     """Beginnings of held-out pieces that the grammar can go on with, and the pieces."""
     if files is None or not write.has_grammar:
         return []
-    found = prompts(split_tunes(files.folder, "test"), write.grammar, MAX_NEW_TOKENS)
+    found = prompts(split_column(files.folder, "test"), write.grammar, MAX_NEW_TOKENS)
     return list(islice(found, min(n, MOST_PROMPTED)))
 
 
@@ -88,7 +87,7 @@ def real_sets(
     """Held-out pieces as long as the samples, in samples/real and samples/real_begun."""
     if files is None:
         return {}
-    tunes = split_tunes(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
+    tunes = split_column(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
     sets = {REAL: cut_as_samples(tunes, write.tokenizer, [MAX_NEW_TOKENS] * len(tunes))}
     encode = functools.partial(write.tokenizer, add_special_tokens=False, verbose=False)
     lengths = [len(encode(prompt)["input_ids"]) + MAX_NEW_TOKENS for prompt, _ in begun]
@@ -97,8 +96,6 @@ def real_sets(
         logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
     sets = {kind: rows for kind, rows in sets.items() if rows}
     for kind, rows in sets.items():
-        place = folder / "samples" / kind
-        place.mkdir(parents=True, exist_ok=True)
         lines = "".join(json.dumps(row) + "\n" for row in rows)
-        (place / "samples.jsonl").write_text(lines, "utf-8")
+        write_atomically(folder / "samples" / kind / "samples.jsonl", lines)
     return sets

@@ -9,8 +9,6 @@ by side, eight at a time; each eight have a seed of their own, so that sampling 
 interrupted.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

@@ -10,6 +10,7 @@ import pytest
 
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
+from evaluation.judging import judge_table
 from evaluation.pages import audio, midi_player
 from evaluation.pages.audio import encode, find_soundfont, render_midi
 
@@ -297,7 +298,7 @@ def nowhere(tmp_path, monkeypatch):
     """A machine without soundfonts, whose folders lie in the returned one."""
     monkeypatch.delenv(audio.VARIABLE, raising=False)
     monkeypatch.setenv("NODE_PATH", str(tmp_path / "npm"))
-    monkeypatch.setattr(audio, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(judge_table, "ROOT", tmp_path / "project")
     monkeypatch.setattr(audio, "SYSTEM_FOLDERS", (str(tmp_path / "debian"),))
     return tmp_path
 

@@ -275,7 +275,7 @@ def test_process_in_the_sandbox_reaches_no_file_network_or_other_process(tmp_pat
     rules = {"read": [*SYSTEM_PATHS, sys.prefix, sys.base_prefix],
              "write": str(tmp_path / "work"), "file_bytes": 1 << 20, "memory_bytes": 1 << 29,
              "leave_network": True}  # fmt: skip
-    launcher = [sys.executable, "-I", "-S", str(ROOT / "evaluation" / "sandbox.py")]
+    launcher = [sys.executable, "-I", "-S", str(judge_table.FOLDER / "sandbox.py")]
     told = subprocess.run(
         [*launcher, json.dumps(rules), sys.executable, "-I", "-c", program],
         cwd=tmp_path / "work", capture_output=True, text=True, check=True,
@@ -460,6 +460,11 @@ def test_judges_read_abc_files_and_samples(tmp_path):
     rows = read_texts([tmp_path / "a.abc", tmp_path / "s.jsonl"])
     assert [row["text"] for row in rows] == ["A\udcff", "raw", "v"]
     assert [row["raw"] for row in rows] == ["A\udcff", "raw", "raw"]
+
+
+def test_packages_of_node_are_also_looked_for_in_the_folder_of_this_project(monkeypatch):
+    monkeypatch.setenv("NODE_PATH", os.pathsep.join(["/a", "", "/b"]))
+    assert judge_table.node_modules() == [Path("/a"), Path("/b"), ROOT / "node_modules"]
 
 
 def test_missing_file_is_one_clear_line(tmp_path, capsys):

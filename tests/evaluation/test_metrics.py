@@ -297,7 +297,7 @@ def test_longest_match_is_the_longest_common_substring():
 
 def test_copied_passage_is_found_and_one_in_another_key_by_its_figures_only(tunes):
     train, held_out = tunes[:40], tunes[40:]
-    index = TrainingIndex.of(train)
+    index = TrainingIndex(train)
     copy = copied_passages(train[3], index)
     assert copy["seen_text"] == copy["windows_text"]
     assert copy["longest_match_chars"] == len(body(train[3]))
@@ -323,7 +323,7 @@ def _transposed(midi, semitones):
 
 
 def test_text_that_no_reader_takes_can_still_be_copied(tunes):
-    index = TrainingIndex.of(tunes[:5])
+    index = TrainingIndex(tunes[:5])
     broken = body(tunes[0])
     row = copied_passages(broken, index)
     assert row["seen_text"] == row["windows_text"] > 0
