@@ -26,8 +26,8 @@ PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation")  # oth
 _NOT_COMPUTED = ("annotation", "returns", "type_comment", "kind", "ctx")  # fields of syntax nodes
 
 Place = tuple[str, str]
-"""Module and name of a definition: `("data_prep.pipeline", "main")`; a method's, or that of a member
-of an enum, has a dot."""
+"""Module and name of a definition: `("data_prep.pipeline", "main")`; that of a method, or of a
+member of an enum, has a dot."""
 
 
 def code_digest(*functions: Callable[..., Any]) -> str:
