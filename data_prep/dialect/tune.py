@@ -11,6 +11,7 @@ Bars stay text here, so that neither layout can lose anything; `read_bars` reads
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -22,6 +23,7 @@ from .notation import (
     DENOMINATORS,
     DRUM_CHANNEL,
     FIRST_LINE,
+    KEY_NAMES,
     MAX_NUMERATOR,
     TICKS_PER_WHOLE,
     UNIT_LINE,
@@ -34,6 +36,9 @@ from .notation import (
 )
 
 LAYOUTS = ("bars", "voices")
+MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
+# Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
+_SLOWEST, _FASTEST = 15, 96_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,30 @@ def instruments(tune: Tune) -> dict[str, Any]:
         "programs": sorted({v.program for v in tune.voices if v.program is not None}),
         "has_drums": any(voice.is_drums for voice in tune.voices),
     }
+
+
+def best_key(classes: Sequence[int]) -> str:
+    """Returns the key of the signature that needs the fewest accidentals.
+
+    Args:
+        classes: (12,) notes of each pitch class, C first.
+    """
+
+    def in_key(sharps: int) -> int:
+        return sum(int(classes[7 * (sharps + step) % 12]) for step in range(-1, 6))
+
+    sharps = min(KEY_NAMES, key=lambda sharps: (-in_key(sharps), abs(sharps), -sharps))
+    return KEY_NAMES[sharps]
+
+
+def playable_tempo(tempo: int) -> int:
+    """Returns the nearest tempo that `Q:` can say and MIDI's whole microseconds give back.
+
+    Args:
+        tempo: Quarters of a beat a minute.
+    """
+    tempo = min(max(tempo, _SLOWEST), _FASTEST)
+    return round(MICROSECONDS / round(MICROSECONDS / tempo))
 
 
 def tempo_line(quarters_per_minute: Fraction) -> str:

@@ -15,8 +15,8 @@ import numpy as np
 from symusic.core import ScoreTick, TrackTick
 
 from ..dialect.bar_writer import BarWriter
-from ..dialect.notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
-from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, print_tune
+from ..dialect.notation import TICKS_PER_QUARTER, Segment
+from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
 from .merge_voices import merge_voices
 from .midi_file import LIMITS, Limits, MidiError, load_score
@@ -66,7 +66,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
-    key = KEY_NAMES[_best_key(voices, notes.programs)]
+    key = _best_key(voices, notes.programs)
     lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
     written = [Voice(None if p == _DRUMS else p, channel, bars) for p, channel, bars in lines]
     meters, pickup = _meter_changes(grid.meters)
@@ -186,17 +186,11 @@ def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
     return programs, part_of_track
 
 
-def _best_key(voices: Voices, programs: np.ndarray) -> int:
-    """Returns the sharps (-6 to 6) of the signature that needs the fewest accidentals."""
+def _best_key(voices: Voices, programs: np.ndarray) -> str:
+    """Returns the key that needs the fewest accidentals, drums left out."""
     of_chord = programs[voices.parts][voices.voice] != _DRUMS
     of_note = np.repeat(of_chord, np.diff(voices.first_note))
-    counts = np.bincount(voices.pitches[of_note] % 12, minlength=12)
-
-    def accidentals(sharps: int) -> int:
-        scale = [(7 * (sharps + step)) % 12 for step in range(-1, 6)]
-        return int(counts.sum() - counts[scale].sum())
-
-    return min(KEY_NAMES, key=lambda sharps: (accidentals(sharps), abs(sharps), -sharps))
+    return best_key(np.bincount(voices.pitches[of_note] % 12, minlength=12))
 
 
 def _channels(programs: Sequence[int]) -> list[int | None]:
