@@ -46,7 +46,7 @@ from .convert import (
 )
 from .shards.convert_pool import Conversion
 from .shards.shard_files import Shard, missing_shards, plan_shards
-from .storage.explain import explain
+from .storage.explain import command
 from .storage.stages import read_stage
 
 try:
@@ -247,23 +247,17 @@ EXECUTORS: dict[str, Callable[[Job, argparse.Namespace], None]] = {
 # ---------------------------------------------------------------- command line
 
 
+@command(ValueError, OSError, ImportError, subprocess.CalledProcessError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        sources = [open_source(source, options.data_root) for source in options.sources]
-        job = plan_job(sources, options.out, options.layout)
-        if job.n_files:
-            EXECUTORS[options.executor](job, options)
-        else:
-            summarize(job)
-    except (ValueError, OSError, ImportError, subprocess.CalledProcessError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    sources = [open_source(source, options.data_root) for source in options.sources]
+    job = plan_job(sources, options.out, options.layout)
+    if job.n_files:
+        EXECUTORS[options.executor](job, options)
+    else:
+        summarize(job)
     if job.n_files and options.executor == "slurm":
         print(f"{job.n_files:,} files are queued; the last job writes {job.folder}/stage.json")
     else:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
+from .storage.explain import command
 from .storage.parts import Part, parts_of_file, parts_of_files
 from .storage.stages import write_json
 
@@ -139,19 +140,16 @@ def _counts(part: Part, vocab_size: int) -> np.ndarray:
     return np.bincount(ids.to_numpy(), minlength=vocab_size)
 
 
+@command(OSError, ValueError, KeyError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="data_prep.describe", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
     parser.add_argument("results", type=Path, help="folder for corpus.json")
     options = parser.parse_args(arguments)
-    try:
-        content = describe(options.dataset)
-        options.results.mkdir(parents=True, exist_ok=True)
-        write_json(options.results / "corpus.json", content)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    content = describe(options.dataset)
+    options.results.mkdir(parents=True, exist_ok=True)
+    write_json(options.results / "corpus.json", content)
     print(f"{options.dataset} -> {options.results / 'corpus.json'}")
     return 0
 

@@ -21,7 +21,7 @@ from .collections.sources import Source, open_source
 from .convert import Conversion, convert_collection, lock, write_summary
 from .selection.split import SPLITS
 from .storage.drop_reasons import counted, reasons_help
-from .storage.explain import explain
+from .storage.explain import command
 from .storage.stages import measure_resources, read_stage, write_json
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
 # ---------------------------------------------------------------- command line
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -126,27 +127,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
     # as in run_pipeline: not before the command line is read
-    from datasets.exceptions import DatasetGenerationError
-
     from .model_tokens import take_from_model, unknown_tokens
     from .settings import load_settings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     preset = options.config.stem.removeprefix("data_")
-    try:
-        settings = take_from_model(load_settings(options.config), options.model)
-        source = open_source(options.source, options.data_root, options.dataset)
-        folder = options.data_root / source.name / preset
-        _warn_of_another_source(source, folder)
-        stages = run_pipeline(source, settings, folder, options.workers)
-        if not (options.keep_latest and (options.data_root / "latest").exists()):
-            _point_latest(options.data_root, source.name)
-    except (ValueError, OSError, DatasetGenerationError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    settings = take_from_model(load_settings(options.config), options.model)
+    source = open_source(options.source, options.data_root, options.dataset)
+    folder = options.data_root / source.name / preset
+    _warn_of_another_source(source, folder)
+    stages = run_pipeline(source, settings, folder, options.workers)
+    if not (options.keep_latest and (options.data_root / "latest").exists()):
+        _point_latest(options.data_root, source.name)
     if options.model and (warning := unknown_tokens(stages["5_tokens"]["splits"].values())):
         logger.warning(warning)
     print(summary(stages, folder), file=sys.stderr if options.folder else sys.stdout)

@@ -10,20 +10,20 @@ from __future__ import annotations
 import glob
 import hashlib
 import http.client
-import json
 import logging
 import os
 import re
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from ..midi_to_abc.midi_file import MIDI_SUFFIXES
-from ..storage.stages import write_json
+from ..storage.stages import read_object, sha256_of, write_json
 from .archives import ARCHIVE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _fetch_rest(url: str, part: Path) -> None:
         http.client.HTTPException: Likewise.
     """
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
-    state, have = _read_state(part), _size(part)
+    state, have = read_object(_state_of(part)) or {}, _size(part)
     if have and state.get("validator"):
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", state["validator"])
@@ -169,13 +169,6 @@ def _state_of(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _read_state(part: Path) -> dict[str, object]:
-    try:
-        return json.loads(_state_of(part).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -185,18 +178,10 @@ def _text(error: Exception) -> str:
 
 
 def _show_digests(path: Path) -> None:
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while step := file.read(_STEP_BYTES):
-            sha256.update(step)
-            md5.update(step)
-    logger.info(
-        "%s: %s bytes, sha256 %s, md5 %s",
-        path,
-        f"{path.stat().st_size:,}",
-        sha256.hexdigest(),
-        md5.hexdigest(),
-    )
+        md5 = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    size = f"{path.stat().st_size:,}"
+    logger.info("%s: %s bytes, sha256 %s, md5 %s", path, size, sha256_of(path), md5)
 
 
 # ---------------------------------------------------------------- the Hub

@@ -11,7 +11,8 @@ Bars stay text here, so that neither layout can lose anything; `read_bars` reads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -25,6 +26,7 @@ from .notation import (
     FIRST_LINE,
     KEY_NAMES,
     MAX_NUMERATOR,
+    TICKS_PER_QUARTER,
     TICKS_PER_WHOLE,
     UNIT_LINE,
     AbcError,
@@ -163,6 +165,18 @@ def playable_tempo(tempo: int) -> int:
     """
     tempo = min(max(tempo, _SLOWEST), _FASTEST)
     return round(MICROSECONDS / round(MICROSECONDS / tempo))
+
+
+def seconds(tune: Tune, lengths: Iterable[int]) -> float:
+    """Returns how long bars of so many ticks last by the tempo map."""
+    ticks_at: Counter[Fraction] = Counter()  # tempo -> ticks that it holds for
+    tempo = tune.tempos[0]
+    for bar, ticks in enumerate(lengths):
+        tempo = tune.tempos.get(bar, tempo)
+        ticks_at[tempo] += ticks
+    return float(
+        sum(Fraction(60 * ticks, TICKS_PER_QUARTER) / tempo for tempo, ticks in ticks_at.items())
+    )
 
 
 def tempo_line(quarters_per_minute: Fraction) -> str:

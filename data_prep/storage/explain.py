@@ -3,6 +3,31 @@
 from __future__ import annotations
 
 import errno
+import functools
+import sys
+from collections.abc import Callable, Sequence
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(*errors: type[Exception]) -> Callable[[Main], Main]:
+    """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2."""
+
+    def decorate(main: Main) -> Main:
+        @functools.wraps(main)
+        def run(arguments: Sequence[str] | None = None) -> int:
+            try:
+                return main(arguments)
+            except errors as error:
+                print(f"error: {explain(error)}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt:
+                print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+                return 130
+
+        return run
+
+    return decorate
 
 
 def explain(error: BaseException) -> str:

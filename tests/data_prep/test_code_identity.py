@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = {
     "1_abc": [
         ("data_prep.shards.convert_file", "convert_file"),
-        ("data_prep.shards.convert_pool", "row_before"),
+        ("data_prep.shards.convert_file", "row_before"),
         ("data_prep.shards.shard_files", "write_shard"),
     ],
     "2_clean": [("data_prep.corpus", "CorpusStages._clean")],
