@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from .storage.explain import command
-from .storage.parts import Part, parts_of_file, parts_of_files
+from .storage.parts import parts_of_file, parts_of_files
 from .storage.stages import write_json
 
 _STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
@@ -125,7 +125,8 @@ def _token_frequency(tokens: Path) -> dict[str, Any]:
     tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
     counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
     for part in parts_of_file(tokens / "train.parquet"):
-        counts += _counts(part, len(counts))
+        ids = pc.list_flatten(part.read(["input_ids"])["input_ids"].combine_chunks())
+        counts += np.bincount(ids.to_numpy(), minlength=len(counts))
     order = np.argsort(-counts, kind="stable")[:_MOST_RANKS]
     order = order[counts[order] > 0]
     return {
@@ -133,11 +134,6 @@ def _token_frequency(tokens: Path) -> dict[str, Any]:
         "shares": [float(f"{share:.4g}") for share in counts[order] / counts.sum()],
         "n_used": int((counts > 0).sum()),
     }
-
-
-def _counts(part: Part, vocab_size: int) -> np.ndarray:
-    ids = pc.list_flatten(part.read(["input_ids"])["input_ids"].combine_chunks())
-    return np.bincount(ids.to_numpy(), minlength=vocab_size)
 
 
 @command(OSError, ValueError, KeyError)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..midi_to_abc.midi_file import MIDI_SUFFIXES
+from ..storage.explain import first_line
 from ..storage.stages import read_object, sha256_of, write_json
 from .archives import ARCHIVE_SUFFIXES
 
@@ -83,8 +84,8 @@ def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= TRIES_WITHOUT_PROGRESS:
                 raise DownloadError(
-                    f"{url}: {_text(error)}; {_size(part):,} bytes are kept, repeat the command to "
-                    "go on"
+                    f"{url}: {first_line(error)}; {_size(part):,} bytes are kept, repeat the "
+                    "command to go on"
                 ) from error
             time.sleep(wait_seconds * 2 ** (failures - 1))
     part.replace(target)
@@ -171,10 +172,6 @@ def _state_of(part: Path) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _show_digests(path: Path) -> None:
@@ -278,5 +275,5 @@ def _hub_reason(error: Exception) -> str:
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it"
     # Without what follows the ? of an address: it may hold a signature that opens the file.
-    text = re.sub(r"\?\S+", "", _text(error).splitlines()[0])
+    text = re.sub(r"\?\S+", "", first_line(error))
     return f"{text}; what came is kept, repeat the command to go on"

@@ -219,16 +219,9 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
     writer = BarWriter(key)
     lengths = np.diff(starts)
     known: dict[tuple[bytes, int], str] = {}  # bars repeat a lot
-    stops = np.append(first[1:], len(rows)).tolist()
-    places = zip(
-        first.tolist(),
-        stops,
-        voice[first].tolist(),
-        bar[first].tolist(),
-        lengths[bar[first]].tolist(),
-        strict=True,
-    )
-    for start, stop, number, place, ticks in places:
+    stops = np.append(first[1:], len(rows))
+    places = np.column_stack([first, stops, voice[first], bar[first], lengths[bar[first]]])
+    for start, stop, number, place, ticks in places.tolist():
         content = rows[start:stop]
         bar_key = (content.tobytes(), ticks)
         text = known.get(bar_key)
