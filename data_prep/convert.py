@@ -227,9 +227,8 @@ def _add_counts(
     inputs: dict[str, list[tuple[str, ...]]],
 ) -> None:
     """Adds the rows of a shard to the counts, and to `inputs` source -> (path, digest, reason)."""
-    from .storage.parts import (
-        Part,  # datasets takes a second to import, and each worker imports this file
-    )
+    # datasets takes a second to import, and each worker imports this file
+    from .storage.parts import Part
 
     counted = ["n_notes", "n_bars", "n_seconds"]
     content = ["path", "digest", "drop_reason"]

@@ -48,14 +48,6 @@ def run_pipeline(
         ValueError: Where a stage has nothing left to work on, or another process is writing to the
             folder: what it has not finished would pass for the remains of one that was killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
-        return _run_stages(source, settings, folder, workers)
-
-
-def _run_stages(
-    source: Source, settings: DataSettings, folder: Path, workers: int | None
-) -> dict[str, Any]:
     # datasets and transformers take seconds to import, and each worker imports this file
     import datasets
 
@@ -63,16 +55,18 @@ def _run_stages(
 
     datasets.disable_caching()
     conversion = Conversion()
-    _link_shards(folder)
-    converted = convert_collection(
-        [source], folder / "1_abc", conversion=conversion, workers=workers
-    )
-    summary = write_summary(folder / "1_abc", converted, conversion.layout)
-    corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
-    if converted.n_files:
-        corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
-    stages = corpus.run()
-    _write_measured(folder / "measured.json", corpus.measured)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        _link_shards(folder)
+        converted = convert_collection(
+            [source], folder / "1_abc", conversion=conversion, workers=workers
+        )
+        summary = write_summary(folder / "1_abc", converted, conversion.layout)
+        corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
+        if converted.n_files:
+            corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
+        stages = corpus.run()
+        _write_measured(folder / "measured.json", corpus.measured)
     return stages
 
 
@@ -96,8 +90,8 @@ def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
 
     It is a file of its own since it is of the machine, where stage.json is of the data.
     """
-    before = json.loads(file.read_text("utf-8")) if file.exists() else {}
     if measured:
+        before = json.loads(file.read_text("utf-8")) if file.exists() else {}
         write_json(file, before | measured)
 
 

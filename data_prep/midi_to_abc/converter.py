@@ -7,6 +7,7 @@ that it never adds up. Text that is played by `abc_to_midi` is converted to itse
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -198,13 +199,9 @@ def _channels(programs: Sequence[int]) -> list[int | None]:
     others = [program for program in programs if program != _DRUMS]
     if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
         return [10 if program == _DRUMS else None for program in programs]
-    number = {program: place for place, program in enumerate(dict.fromkeys(others))}
-    return [
-        10
-        if program == _DRUMS
-        else _CHANNELS_WITHOUT_DRUMS[number[program] % len(_CHANNELS_WITHOUT_DRUMS)]
-        for program in programs
-    ]
+    in_turn = itertools.cycle(_CHANNELS_WITHOUT_DRUMS)
+    given = {_DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
+    return [given[program] for program in programs]
 
 
 def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
@@ -256,7 +253,6 @@ def _cut_at_bar_lines(
 
 def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
     """Numbers the sets of pitches: the sets, single pitches first; and (chords,) their numbers."""
-    sets: list[tuple[int, ...]] = [(pitch,) for pitch in range(128)]
     numbers = voices.pitches[voices.first_note[:-1]].copy()
     many = np.flatnonzero(np.diff(voices.first_note) > 1)
     known: dict[tuple[int, ...], int] = {}
@@ -264,9 +260,6 @@ def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
     found = []
     for chord in many.tolist():
         pitch_set = tuple(pitches[first[chord] : first[chord + 1]])
-        if pitch_set not in known:
-            known[pitch_set] = len(sets)
-            sets.append(pitch_set)
-        found.append(known[pitch_set])
+        found.append(known.setdefault(pitch_set, 128 + len(known)))
     numbers[many] = found
-    return sets, numbers
+    return [*((pitch,) for pitch in range(128)), *known], numbers

@@ -90,12 +90,11 @@ def _definition(project: Path, module: str, name: str) -> _Definition:
             if node.attr in methods:
                 uses[node.attr] = (module, methods[node.attr])
         if isinstance(node, ast.Name) and (place := _find(project, module, node.id, imports)):
-            source, found = place
-            member = members.get(node)
-            if member and _is_enum(_read(project, source).statements[found][0]):
-                uses[f"{node.id}.{member}"] = (source, f"{found}.{member}")
-            else:
-                uses[node.id] = place
+            key = node.id
+            if node in members and _is_enum(_read(project, place[0]).statements[place[1]][0]):
+                key += f".{members[node]}"
+                place = (place[0], f"{place[1]}.{members[node]}")
+            uses[key] = place
     return _Definition(str(_plain(nodes)), uses)
 
 
@@ -201,10 +200,11 @@ def _is_enum(node: ast.AST) -> bool:
 
 
 def _with_one_member(enum: ast.ClassDef, member: str) -> ast.ClassDef:
-    def stays(node: ast.stmt) -> bool:
-        return not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) == member
-
-    body = [node for node in enum.body if stays(node)]
+    body = [
+        node
+        for node in enum.body
+        if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) == member
+    ]
     return ast.ClassDef(enum.name, enum.bases, enum.keywords, body, enum.decorator_list)
 
 

@@ -99,7 +99,7 @@ def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
     keys = sorted(_in_range(counts), key=lambda _: draw())[: settings.copies]
     copies = []
     for semitones in keys:
-        copy = _transposed(tune, semitones, counts)
+        copy = transpose(tune, semitones, counts)
         if settings.tempo_jitter:
             copy = with_tempo(copy, (1 + settings.tempo_jitter) ** (2 * draw() - 1))
         copies.append(print_tune(copy, "bars"))
@@ -109,17 +109,37 @@ def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
 # ---------------------------------------------------------------- keys
 
 
-def transpose(tune: Tune, semitones: int) -> Tune:
+def transpose(tune: Tune, semitones: int, counts: np.ndarray | None = None) -> Tune:
     """Returns the tune `semitones` higher; drums stay, spelled in the new key.
 
     The key is the one that the converter would choose. Where the tune's own key was not the
     converter's choice, it is moved along the circle of fifths, to at most six accidentals.
 
+    Args:
+        tune: What is moved.
+        semitones: By how many, down if negative.
+        counts: Of its pitches, where they are known; see `_pitch_counts`.
+
     Raises:
         AbcError: Where a bar is not in the dialect.
         ValueError: If a pitch would leave MIDI's range.
     """
-    return _transposed(tune, semitones, _pitch_counts(tune))
+    counts = _pitch_counts(tune) if counts is None else counts
+    used = np.flatnonzero(counts)
+    outside = [pitch for pitch in used.tolist() if not 0 <= pitch + semitones < _PITCHES]
+    if outside:
+        raise ValueError(
+            f"{semitones:+d} semitones make pitch {outside[0] + semitones} of {outside[0]}, "
+            f"expected MIDI's 0-127; this tune can be moved by {-used[0]:+d} to "
+            f"{_PITCHES - 1 - used[-1]:+d}"
+        )
+    key = _key_after(tune.key, semitones, counts)
+    pitched, drums = _Respeller(tune.key, key, semitones), _Respeller(tune.key, key, 0)
+    voices = [
+        replace(voice, bars=list(map((drums if voice.is_drums else pitched).bar, voice.bars)))
+        for voice in tune.voices
+    ]
+    return replace(tune, key=key, voices=voices, origins={})  # the text stood nowhere
 
 
 def transpositions(tune: Tune) -> list[int]:
@@ -154,24 +174,6 @@ def _in_range(counts: np.ndarray) -> list[int]:
     lowest, highest = int(used[0]), int(used[-1])
     low, high = min(_PIANO[0], lowest), max(_PIANO[1], highest)
     return [s for s in OTHER_KEYS if low <= lowest + s and highest + s <= high]
-
-
-def _transposed(tune: Tune, semitones: int, counts: np.ndarray) -> Tune:
-    used = np.flatnonzero(counts)
-    outside = [pitch for pitch in used.tolist() if not 0 <= pitch + semitones < _PITCHES]
-    if outside:
-        raise ValueError(
-            f"{semitones:+d} semitones make pitch {outside[0] + semitones} of {outside[0]}, "
-            f"expected MIDI's 0-127; this tune can be moved by {-used[0]:+d} to "
-            f"{_PITCHES - 1 - used[-1]:+d}"
-        )
-    key = _key_after(tune.key, semitones, counts)
-    pitched, drums = _Respeller(tune.key, key, semitones), _Respeller(tune.key, key, 0)
-    voices = [
-        replace(voice, bars=list(map((drums if voice.is_drums else pitched).bar, voice.bars)))
-        for voice in tune.voices
-    ]
-    return replace(tune, key=key, voices=voices, origins={})  # the text stood nowhere
 
 
 def _key_after(key: str, semitones: int, counts: np.ndarray) -> str:
