@@ -40,7 +40,7 @@ from .shards.shard_files import (
     write_shard,
 )
 from .storage.drop_reasons import counted, reasons_help
-from .storage.explain import explain
+from .storage.explain import command
 from .storage.stages import describe_files, read_stage, worker_pool, write_json
 
 
@@ -227,9 +227,8 @@ def _add_counts(
     inputs: dict[str, list[tuple[str, ...]]],
 ) -> None:
     """Adds the rows of a shard to the counts, and to `inputs` source -> (path, digest, reason)."""
-    from .storage.parts import (
-        Part,  # datasets takes a second to import, and each worker imports this file
-    )
+    # datasets takes a second to import, and each worker imports this file
+    from .storage.parts import Part
 
     counted = ["n_notes", "n_bars", "n_seconds"]
     content = ["path", "digest", "drop_reason"]
@@ -277,25 +276,19 @@ def argument_parser(prog: str, description: str | None) -> argparse.ArgumentPars
     return parser
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argument_parser("data_prep.convert", __doc__)
     parser.add_argument("--workers", type=int, help="default: all cores")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        sources = [open_source(source, options.data_root) for source in options.sources]
-        conversion = Conversion(options.layout)
-        converted = convert_collection(
-            sources, options.out, conversion=conversion, workers=options.workers
-        )
-        stage = write_summary(options.out, converted, options.layout)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    sources = [open_source(source, options.data_root) for source in options.sources]
+    conversion = Conversion(options.layout)
+    converted = convert_collection(
+        sources, options.out, conversion=conversion, workers=options.workers
+    )
+    stage = write_summary(options.out, converted, options.layout)
     print(summary_line(stage, options.out))
     return 0
 

@@ -19,18 +19,19 @@ a compressed .tar from its start: of such a source, make few tasks.
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
+import json
 import logging
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .collections.archives import Member
 from .collections.sources import Source, open_source
@@ -45,7 +46,7 @@ from .convert import (
 )
 from .shards.convert_pool import Conversion
 from .shards.shard_files import Shard, missing_shards, plan_shards
-from .storage.explain import explain
+from .storage.explain import command
 from .storage.stages import read_stage
 
 try:
@@ -66,21 +67,7 @@ except ModuleNotFoundError as error:
 LOGS = ".datatrove"  # inside the folder of the shards: the plan, logs, counts of the tasks
 # One core for the worker that converts: the task beside it reads, writes and mostly waits. The
 # memory is above convert_pool.WORKER_BYTES, so that a file is refused before its task is killed.
-TASK_CPUS = 1
-TASK_GIGABYTES_PER_CPU = 4
-_PLAN = pa.schema(
-    [
-        ("path", pa.string()),
-        ("source", pa.int32()),
-        ("members", pa.list_(pa.struct([
-            ("name", pa.binary()),  # bytes: a name may be no UTF-8
-            ("stamp", pa.string()),
-            ("place", pa.int64()),
-            ("archive", pa.binary()),
-        ]))),
-    ]
-)  # fmt: skip
-_PLAN_ROWS = 64  # that are in memory at once
+_TASK = {"cpus_per_task": 1, "mem_per_cpu_gb": 4}
 
 
 @dataclass(frozen=True)
@@ -138,30 +125,10 @@ class ConvertShards(PipelineStep):
         self.stat_update("files", value=n_files, unit="batch")
 
 
-class WriteSummary(PipelineStep):
-    """Writes stage.json; a pipeline of its own with one task, once all shards are made."""
-
-    type = "MIDI -> ABC"
-    name = "summary"
-
-    def __init__(self, job: Job) -> None:
-        super().__init__()
-        self.job = job
-
-    def run(
-        self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
-    ) -> DocumentsPipeline:
-        """Writes stage.json; takes no documents, and passes on what comes.
-
-        Raises:
-            ValueError: If a shard is missing.
-        """
-        summarize(self.job)
-        return data
-
-
-def summarize(job: Job) -> dict[str, Any]:
+def summarize(job: Job, *_: object) -> dict[str, Any]:
     """Writes stage.json as `convert` does; the seconds are from the start of the command to now.
+
+    Once all shards are made it is a pipeline of its own, with one task.
 
     Returns:
         Its content.
@@ -209,136 +176,88 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
 
 
 def _write_plan(job: Job, shards: list[Shard]) -> None:
+    """Writes a line a shard; JSON escapes what is no UTF-8 in a name, and gives it back."""
     part = job.plan.with_suffix(".part")
-    with pq.ParquetWriter(part, _PLAN, compression="zstd") as plan:
-        for start in range(0, len(shards), _PLAN_ROWS):
-            rows = [_row_of(shard, job.sources) for shard in shards[start : start + _PLAN_ROWS]]
-            plan.write_table(pa.Table.from_pylist(rows, _PLAN))
+    with gzip.open(part, "wt", encoding="ascii", compresslevel=1) as plan:
+        for shard in shards:
+            members = [astuple(member) for member in shard.members]
+            row = [shard.path.name, job.sources.index(shard.source), members]
+            plan.write(json.dumps(row) + "\n")
     part.replace(job.plan)
-
-
-def _row_of(shard: Shard, sources: list[Source]) -> dict[str, Any]:
-    members = [
-        asdict(member) | {"name": _to_bytes(member.name), "archive": _to_bytes(member.archive)}
-        for member in shard.members
-    ]
-    return {"path": shard.path.name, "source": sources.index(shard.source), "members": members}
 
 
 def _read_plan(job: Job, rank: int, world_size: int) -> Iterator[Shard]:
     """Yields every `world_size`-th shard of the plan, from `rank` on."""
-    number = 0
-    with pq.ParquetFile(job.plan) as plan:
-        for batch in plan.iter_batches(_PLAN_ROWS):
-            ours = [row for row in range(len(batch)) if (number + row) % world_size == rank]
-            number += len(batch)
-            for row in batch.take(pa.array(ours, pa.int32())).to_pylist():
-                yield _shard_of(row, job)
-
-
-def _shard_of(row: dict[str, Any], job: Job) -> Shard:
-    members = [
-        Member(_to_text(m["name"]), m["stamp"], m["place"], _to_text(m["archive"]))
-        for m in row["members"]
-    ]
-    return Shard(job.folder / row["path"], job.sources[row["source"]], members)
-
-
-def _to_bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
-
-
-def _to_text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
+    with gzip.open(job.plan, "rt", encoding="ascii") as plan:
+        for line in itertools.islice(plan, rank, None, world_size):
+            name, source, members = json.loads(line)
+            yield Shard(job.folder / name, job.sources[source], [Member(*m) for m in members])
 
 
 # ---------------------------------------------------------------- executors
 
 
-def _run_here(job: Job, options: argparse.Namespace) -> None:
-    """Makes the shards by processes of this machine, then writes stage.json."""
-    LocalPipelineExecutor(
-        [ConvertShards(job)],
-        tasks=options.tasks,
-        workers=options.workers,
-        logging_dir=str(job.folder / LOGS / "tasks"),
-        skip_completed=False,
-    ).run()
-    summarize(job)
-
-
-def _run_on_ray(job: Job, options: argparse.Namespace) -> None:
-    """Makes the shards by tasks of a Ray cluster, waits for them, then writes stage.json."""
-    RayPipelineExecutor(
-        [ConvertShards(job)],
-        tasks=options.tasks,
-        workers=options.workers,
-        logging_dir=str(job.folder / LOGS / "tasks"),
-        skip_completed=False,
-        cpus_per_task=TASK_CPUS,
-        mem_per_cpu_gb=TASK_GIGABYTES_PER_CPU,
-    ).run()
+def _run_and_wait(job: Job, options: argparse.Namespace) -> None:
+    """Makes the shards by processes of this machine or of a Ray cluster, then writes stage.json."""
+    executor = LocalPipelineExecutor
+    if options.executor == "ray":
+        executor = partial(RayPipelineExecutor, **_TASK)
+    executor([ConvertShards(job)], tasks=options.tasks, **_common(job, options, "tasks")).run()
     summarize(job)
 
 
 def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
     """Queues an array job that makes the shards, and one after it that writes stage.json."""
-    tasks = _slurm(job, ConvertShards(job), options, options.tasks, None)
-    _slurm(job, WriteSummary(job), options, 1, tasks).run()
-
-
-def _slurm(
-    job: Job,
-    step: PipelineStep,
-    options: argparse.Namespace,
-    n_tasks: int,
-    depends: SlurmPipelineExecutor | None,
-) -> SlurmPipelineExecutor:
-    return SlurmPipelineExecutor(
-        [step],
-        tasks=n_tasks,
-        workers=options.workers,
+    queued = partial(
+        SlurmPipelineExecutor,
         time=options.time,
         partition=options.partition,
         qos=None,  # not every cluster has the one named "normal"; SBATCH_QOS says it
-        job_name=f"midi_{step.name}",
-        cpus_per_task=TASK_CPUS,
-        mem_per_cpu_gb=TASK_GIGABYTES_PER_CPU,
         # The tasks run in this environment, whether or not it was activated.
         env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
-        logging_dir=str(job.folder / LOGS / ("tasks" if depends is None else "summary")),
-        skip_completed=False,
-        depends=depends,
+        **_TASK,
     )
+    tasks = queued(
+        [ConvertShards(job)],
+        tasks=options.tasks,
+        job_name="midi_shards",
+        **_common(job, options, "tasks"),
+    )
+    queued(
+        [partial(summarize, job)],
+        tasks=1,
+        job_name="midi_summary",
+        depends=tasks,
+        **_common(job, options, "summary"),
+    ).run()
+
+
+def _common(job: Job, options: argparse.Namespace, logs: str) -> dict[str, Any]:
+    logging_dir = str(job.folder / LOGS / logs)
+    return {"workers": options.workers, "logging_dir": logging_dir, "skip_completed": False}
 
 
 EXECUTORS: dict[str, Callable[[Job, argparse.Namespace], None]] = {
-    "local": _run_here,
+    "local": _run_and_wait,
     "slurm": _run_on_slurm,
-    "ray": _run_on_ray,
+    "ray": _run_and_wait,
 }
 
 
 # ---------------------------------------------------------------- command line
 
 
+@command(ValueError, OSError, ImportError, subprocess.CalledProcessError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        sources = [open_source(source, options.data_root) for source in options.sources]
-        job = plan_job(sources, options.out, options.layout)
-        if job.n_files:
-            EXECUTORS[options.executor](job, options)
-        else:
-            summarize(job)
-    except (ValueError, OSError, ImportError, subprocess.CalledProcessError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    sources = [open_source(source, options.data_root) for source in options.sources]
+    job = plan_job(sources, options.out, options.layout)
+    if job.n_files:
+        EXECUTORS[options.executor](job, options)
+    else:
+        summarize(job)
     if job.n_files and options.executor == "slurm":
         print(f"{job.n_files:,} files are queued; the last job writes {job.folder}/stage.json")
     else:

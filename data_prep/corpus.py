@@ -33,7 +33,6 @@ from .storage.parts import (
     FILES_A_PART,
     Part,
     TableWriter,
-    Task,
     map_parts,
     parts_of_file,
     parts_of_files,
@@ -125,7 +124,7 @@ class CorpusStages:
 
     def _clean(self, out: Path) -> dict[str, Any]:
         work = partial(clean_rows, settings=self.settings)
-        tasks = [Task(part, work) for part in parts_of_files(self.shards, FILES_A_PART)]
+        tasks = [(part, work) for part in parts_of_files(self.shards, FILES_A_PART)]
         dropped, sums = Counter(), Counter()
         for file, reasons in map_parts(tasks, out, self.workers, "2_clean"):
             dropped += reasons
@@ -133,9 +132,9 @@ class CorpusStages:
         return _counted(self.done["1_abc"]["rows_out"], dropped, "cleaning") | _rounded(sums)
 
     def _filter(self, out: Path) -> dict[str, Any]:
-        parts = parts_of_files(sorted((self.folder / "2_clean").glob("*.parquet")))
         work = partial(filter_rows, settings=self.settings)
-        tasks = [Task(part, work) for part in parts]
+        cleaned = sorted((self.folder / "2_clean").glob("*.parquet"))
+        tasks = [(part, work) for part in parts_of_files(cleaned)]
         dropped, files = Counter(), []
         for file, reasons in map_parts(tasks, out / "chosen", self.workers, "3_filtered"):
             dropped += reasons
@@ -206,7 +205,7 @@ class CorpusStages:
         for split in SPLITS:
             augment = self.settings.augment if split == "train" else AugmentSettings()
             work = partial(encode_rows, augment=augment, **options)
-            tasks += [Task(part, work) for part in parts[split]]
+            tasks += [(part, work) for part in parts[split]]
         done = map_parts(tasks, out / "parts", self.workers, "5_tokens")
         counts = {}
         for split in SPLITS:

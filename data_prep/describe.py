@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
-from .storage.parts import Part, parts_of_file, parts_of_files
+from .storage.explain import command
+from .storage.parts import parts_of_file, parts_of_files
 from .storage.stages import write_json
 
 _STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
@@ -124,7 +125,8 @@ def _token_frequency(tokens: Path) -> dict[str, Any]:
     tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
     counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
     for part in parts_of_file(tokens / "train.parquet"):
-        counts += _counts(part, len(counts))
+        ids = pc.list_flatten(part.read(["input_ids"])["input_ids"].combine_chunks())
+        counts += np.bincount(ids.to_numpy(), minlength=len(counts))
     order = np.argsort(-counts, kind="stable")[:_MOST_RANKS]
     order = order[counts[order] > 0]
     return {
@@ -134,24 +136,16 @@ def _token_frequency(tokens: Path) -> dict[str, Any]:
     }
 
 
-def _counts(part: Part, vocab_size: int) -> np.ndarray:
-    ids = pc.list_flatten(part.read(["input_ids"])["input_ids"].combine_chunks())
-    return np.bincount(ids.to_numpy(), minlength=vocab_size)
-
-
+@command(OSError, ValueError, KeyError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="data_prep.describe", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
     parser.add_argument("results", type=Path, help="folder for corpus.json")
     options = parser.parse_args(arguments)
-    try:
-        content = describe(options.dataset)
-        options.results.mkdir(parents=True, exist_ok=True)
-        write_json(options.results / "corpus.json", content)
-    except (OSError, ValueError, KeyError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    content = describe(options.dataset)
+    options.results.mkdir(parents=True, exist_ok=True)
+    write_json(options.results / "corpus.json", content)
     print(f"{options.dataset} -> {options.results / 'corpus.json'}")
     return 0
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from .selection.split import SPLITS
+from .storage.explain import command
 
 DIGITS = 16
 
@@ -47,20 +48,17 @@ def list_digests(dataset: Path) -> str:
     return text.getvalue()
 
 
+@command(OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
     parser.add_argument("out", type=Path)
     options = parser.parse_args(arguments)
-    try:
-        text = list_digests(options.dataset)
-        part = options.out.with_name(options.out.name + ".part")
-        part.write_text(text, "utf-8")
-        part.rename(options.out)
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    text = list_digests(options.dataset)
+    part = options.out.with_name(options.out.name + ".part")
+    part.write_text(text, "utf-8")
+    part.rename(options.out)
     print(f"{text.count(chr(10)) - 1} songs -> {options.out}")
     return 0
 

@@ -21,7 +21,7 @@ from .collections.sources import Source, open_source
 from .convert import Conversion, convert_collection, lock, write_summary
 from .selection.split import SPLITS
 from .storage.drop_reasons import counted, reasons_help
-from .storage.explain import explain
+from .storage.explain import command
 from .storage.stages import measure_resources, read_stage, write_json
 
 if TYPE_CHECKING:
@@ -48,14 +48,6 @@ def run_pipeline(
         ValueError: Where a stage has nothing left to work on, or another process is writing to the
             folder: what it has not finished would pass for the remains of one that was killed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
-        return _run_stages(source, settings, folder, workers)
-
-
-def _run_stages(
-    source: Source, settings: DataSettings, folder: Path, workers: int | None
-) -> dict[str, Any]:
     # datasets and transformers take seconds to import, and each worker imports this file
     import datasets
 
@@ -63,16 +55,18 @@ def _run_stages(
 
     datasets.disable_caching()
     conversion = Conversion()
-    _link_shards(folder)
-    converted = convert_collection(
-        [source], folder / "1_abc", conversion=conversion, workers=workers
-    )
-    summary = write_summary(folder / "1_abc", converted, conversion.layout)
-    corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
-    if converted.n_files:
-        corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
-    stages = corpus.run()
-    _write_measured(folder / "measured.json", corpus.measured)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        _link_shards(folder)
+        converted = convert_collection(
+            [source], folder / "1_abc", conversion=conversion, workers=workers
+        )
+        summary = write_summary(folder / "1_abc", converted, conversion.layout)
+        corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
+        if converted.n_files:
+            corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
+        stages = corpus.run()
+        _write_measured(folder / "measured.json", corpus.measured)
     return stages
 
 
@@ -96,14 +90,15 @@ def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
 
     It is a file of its own since it is of the machine, where stage.json is of the data.
     """
-    before = json.loads(file.read_text("utf-8")) if file.exists() else {}
     if measured:
+        before = json.loads(file.read_text("utf-8")) if file.exists() else {}
         write_json(file, before | measured)
 
 
 # ---------------------------------------------------------------- command line
 
 
+@command(ValueError, OSError)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -126,27 +121,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
     # as in run_pipeline: not before the command line is read
-    from datasets.exceptions import DatasetGenerationError
-
     from .model_tokens import take_from_model, unknown_tokens
     from .settings import load_settings
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     preset = options.config.stem.removeprefix("data_")
-    try:
-        settings = take_from_model(load_settings(options.config), options.model)
-        source = open_source(options.source, options.data_root, options.dataset)
-        folder = options.data_root / source.name / preset
-        _warn_of_another_source(source, folder)
-        stages = run_pipeline(source, settings, folder, options.workers)
-        if not (options.keep_latest and (options.data_root / "latest").exists()):
-            _point_latest(options.data_root, source.name)
-    except (ValueError, OSError, DatasetGenerationError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    settings = take_from_model(load_settings(options.config), options.model)
+    source = open_source(options.source, options.data_root, options.dataset)
+    folder = options.data_root / source.name / preset
+    _warn_of_another_source(source, folder)
+    stages = run_pipeline(source, settings, folder, options.workers)
+    if not (options.keep_latest and (options.data_root / "latest").exists()):
+        _point_latest(options.data_root, source.name)
     if options.model and (warning := unknown_tokens(stages["5_tokens"]["splits"].values())):
         logger.warning(warning)
     print(summary(stages, folder), file=sys.stderr if options.folder else sys.stdout)

@@ -51,12 +51,11 @@ def load_settings(path: Path) -> DataSettings:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     sections = {section.name: section.default_factory for section in fields(DataSettings)}
-    _check_keys(content, sections, str(path))
+    _check(content, sections, str(path))
     built = {}
     for name, make in sections.items():
         values = content.get(name) or {}
-        _check_keys(values, asdict(make()), f"{path}, section {name}")
-        _check_types(values, asdict(make()), f"{path}, section {name}")
+        _check(values, asdict(make()), f"{path}, section {name}")
         try:
             built[name] = type(make())(**values)
         except ValueError as error:
@@ -79,18 +78,16 @@ def find_preset(path: Path) -> Path:
     return now
 
 
-def _check_types(found: dict[str, Any], defaults: dict[str, Any], where: str) -> None:
+def _check(found: Any, defaults: dict[str, Any], where: str) -> None:
+    """Refuses keys and, where the default is a value, types that are not those of the defaults."""
+    if not isinstance(found, dict):
+        raise ValueError(f"{where}: found {found!r}, expected keys {', '.join(defaults)}")
+    for key in found:
+        if key not in defaults:
+            near = difflib.get_close_matches(str(key), defaults, 1, 0) or ["none"]
+            raise ValueError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")
     for key, value in found.items():
         kind = type(defaults[key])
         fits = type(value) is kind or (kind is float and type(value) is int)
-        if not fits:
+        if not fits and not callable(defaults[key]):
             raise ValueError(f"{where}: {key} is {value!r}, expected {kind.__name__}")
-
-
-def _check_keys(found: Any, known: dict[str, Any], where: str) -> None:
-    if not isinstance(found, dict):
-        raise ValueError(f"{where}: found {found!r}, expected keys {', '.join(known)}")
-    for key in found:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1, 0) or ["none"]
-            raise ValueError(f"{where}: unknown key {key!r}; the nearest known key is {near[0]!r}")

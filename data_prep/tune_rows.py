@@ -140,12 +140,13 @@ def encode_rows(
             partial(_with_copies, settings=augment), batched=True, batch_size=_SONGS_AT_ONCE
         )
     n_copies = len(rows) - n_songs
+    features = {name: kind for name, kind in rows.features.items() if name != "abc"}
     rows = rows.map(
         partial(_encode, tokenizer_file=tokenizer_file),
         batched=True,
         batch_size=_SONGS_AT_ONCE,
         remove_columns=["abc"],
-        features=datasets.Features({**_without(rows.features, "abc"), **_TOKENS}),
+        features=datasets.Features({**features, **_TOKENS}),
     )
     ids = rows.with_format("arrow")["input_ids"][:]
     lengths = np.asarray(pc.list_value_length(ids))
@@ -162,10 +163,6 @@ def encode_rows(
         n_too_many_tokens=int(too_many.sum()),
     )
     return (rows if stay.all() else rows.select(np.flatnonzero(stay))), counts
-
-
-def _without(features: datasets.Features, name: str) -> dict[str, Any]:
-    return {key: kind for key, kind in features.items() if key != name}
 
 
 def _with_copies(batch: dict[str, list[Any]], settings: AugmentSettings) -> dict[str, list[Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data_prep.storage.drop_reasons import DropReason
+from data_prep.storage.drop_reasons import HELP, DropReason
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")
@@ -172,12 +172,14 @@ def test_a_reason_to_drop_stands_in_one_list_and_is_given_by_a_rule():
         tree = ast.parse(path.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "DropReason":
-                given.add(DropReason[node.attr])
+                if path.name != "drop_reasons.py":  # where each has its help
+                    given.add(DropReason[node.attr])
             elif isinstance(node, ast.Constant) and node.value in texts:
                 written[node.value] = path.name
     assert given == set(DropReason)
     assert set(written.values()) == {"drop_reasons.py"}, written
-    assert all(reason.help and "\n" not in reason.help for reason in DropReason)
+    assert HELP.keys() == set(DropReason)
+    assert all(line and "\n" not in line for line in HELP.values())
 
 
 def test_no_pickle_eval_or_shell():

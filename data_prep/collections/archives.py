@@ -29,7 +29,8 @@ from ..storage.drop_reasons import DropReason
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES, ".parquet")  # a table holds one file a row
-READ_ERRORS = (
+KINDS = "folder, .zip, .tar.gz or .parquet"
+_READ_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, OSError, RuntimeError, ValueError),
 )
@@ -70,12 +71,19 @@ class Member:
 
 
 Content = bytes | MidiError  # of a member: its bytes, or why they cannot be had
+Entry = tuple[Member, Callable[[], Content]]
+"""A member, and how to read it: before the next entry is asked for."""
 
 
 def is_midi(name: str) -> bool:
     """Whether a path is one of a MIDI file."""
+    return ends_in(name, MIDI_SUFFIXES)
+
+
+def ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a path is one of a file of some kind."""
     hidden = name.rsplit("/", 1)[-1].startswith("._")  # resource forks that macOS packs along
-    return name.lower().endswith(MIDI_SUFFIXES) and not hidden
+    return name.lower().endswith(suffixes) and not hidden
 
 
 def read_file(open_file: Callable[[], IO[bytes]]) -> Content:
@@ -86,15 +94,11 @@ def read_file(open_file: Callable[[], IO[bytes]]) -> Content:
             while left > 0 and (part := file.read(min(_STEP_BYTES, left))):
                 parts.append(part)
                 left -= len(part)
-    except READ_ERRORS as error:
-        return _unreadable(_message(error))
+    except _READ_ERRORS as error:
+        # Without the path that an OSError names: rows do not depend on where the collection lies.
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return _unreadable(text or type(error).__name__)
     return b"".join(parts) if left > 0 else _too_large(None)
-
-
-def _message(error: Exception) -> str:
-    # Without the path that an OSError names: rows do not depend on where the collection lies.
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text or type(error).__name__
 
 
 def _unreadable(message: str) -> MidiError:
@@ -106,100 +110,129 @@ def _too_large(size: int | None) -> MidiError:
     return MidiError(DropReason.TOO_MANY_BYTES, f"{found}, limit {LIMITS.bytes:,}")
 
 
-class ZipMembers:
-    """The MIDI files of a .zip, sorted by name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def members(self) -> Iterator[Member]:
-        """Yields the MIDI files inside."""
-        with zipfile.ZipFile(self.path) as archive:
-            places = range(len(infos := archive.infolist()))
-            for place in sorted(places, key=lambda place: (infos[place].filename, place)):
-                info = infos[place]
-                if is_midi(info.filename):
-                    yield Member(info.filename, f"{info.file_size}-{info.CRC:08x}", place)
-
-    def read(self, members: Iterable[Member]) -> Iterator[Content]:
-        """Yields the content of each member."""
-        with zipfile.ZipFile(self.path) as archive:
-            infos = archive.infolist()
-            for member in members:
-                info = infos[member.place]
-                yield self._refusal(info) or read_file(partial(archive.open, info))
-
-    @staticmethod
-    def _refusal(info: zipfile.ZipInfo) -> MidiError | None:
-        if _LEAVES_ARCHIVE.match(info.orig_filename):
-            return _unreadable("its name leads out of the archive")
-        mode = info.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            return _unreadable("a link or device, expected a file")
-        if info.flag_bits & _ENCRYPTED:
-            return _unreadable("encrypted")
-        if info.compress_type not in _BOUNDED_METHODS:
-            return _unreadable(f"compressed by method {info.compress_type}, expected deflate")
-        return _too_large(info.file_size) if info.file_size > LIMITS.bytes else None
+# ---------------------------------------------------------------- reading
 
 
-class TarMembers:
-    """The MIDI files of a .tar, as they stand in it: compressed, it can only be read forwards."""
+def list_members(path: Path) -> Iterator[Member]:
+    """Yields the MIDI files of an archive, which is wholly readable or not at all.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def members(self) -> Iterator[Member]:
-        """Yields the MIDI files inside; compressed, all of it is read for that."""
-        for _, member, _ in self._walk():
+    Raises:
+        SourceError: If it is not, or no archive.
+    """
+    try:
+        for member, _ in _entries(path):
             yield member
-
-    def read(self, members: Iterable[Member]) -> Iterator[Content]:
-        """Yields the content of each member; they stand in the order of `members()`."""
-        left = iter(members)
-        wanted = next(left, None)
-        for archive, member, info in self._walk():
-            if wanted is None:
-                return
-            if (member.place, member.stamp) == (wanted.place, wanted.stamp):
-                yield self._refusal(info) or read_file(partial(archive.extractfile, info))
-                wanted = next(left, None)
-        if wanted is not None:
-            raise SourceError(f"{self.path} changed while it was read; repeat the command")
-
-    def _walk(self) -> Iterator[tuple[tarfile.TarFile, Member, tarfile.TarInfo]]:
-        # Times inside may all be the same: what is packed to be reproduced has none.
-        state = self.path.stat()
-        with _open_plain(self.path) as plain:
-            bounded = _BoundedReads(plain)
-            with tarfile.open(
-                fileobj=bounded, mode="r:", encoding="utf-8", errors="surrogateescape"
-            ) as archive:
-                place = 0
-                while info := archive.next():
-                    if is_midi(info.name) and not info.isdir():
-                        stamp = f"{state.st_size}-{state.st_mtime_ns}-{info.size}"
-                        yield archive, Member(info.name, stamp, place), info
-                    place += 1
-                    archive.members.clear()  # else they pile up, a kilobyte each
-                if bounded.last.strip(b"\0"):
-                    raise tarfile.ReadError(f"damaged or cut off after {place:,} members")
-
-    @staticmethod
-    def _refusal(info: tarfile.TarInfo) -> MidiError | None:
-        if _LEAVES_ARCHIVE.match(info.name):
-            return _unreadable("its name leads out of the archive")
-        if not info.isfile():
-            return _unreadable("a link or device, expected a file")
-        return _too_large(info.size) if info.size > LIMITS.bytes else None
+    except SourceError:
+        raise
+    except _READ_ERRORS as error:
+        text = " ".join(str(error).split())
+        raise SourceError(
+            f"{path} cannot be read: damaged or cut off ({text}); nothing of it was converted, "
+            "fetch it again"
+        ) from error
 
 
-def is_tar(path: Path) -> bool:
+def read_members(path: Path, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
+    """Yields the content of members, which stand in the order of `list_members`.
+
+    Raises:
+        SourceError: If the archive changed since then.
+    """
+    try:
+        entries = _entries(path)
+        for wanted in members:
+            for found, read in entries:
+                if (found.place, found.stamp) == (wanted.place, wanted.stamp):
+                    yield wanted, read()
+                    break
+            else:
+                raise SourceError(f"{path} changed while it was read; repeat the command")
+    except SourceError:
+        raise
+    except _READ_ERRORS as error:
+        raise SourceError(f"{path} changed while it was read ({error})") from error
+
+
+def _entries(path: Path) -> Iterator[Entry]:
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return _parquet_entries(path)
+    # Names first: a .tar whose last member is a .zip looks like both.
+    if name.endswith(TAR_SUFFIXES):
+        return _tar_entries(path)
+    if name.endswith(".zip") or zipfile.is_zipfile(path):
+        return _zip_entries(path)
+    if _is_tar(path):
+        return _tar_entries(path)
+    raise SourceError(f"{path} is no {KINDS}")
+
+
+# ---------------------------------------------------------------- .zip
+
+
+def _zip_entries(path: Path) -> Iterator[Entry]:
+    """Yields the MIDI files of a .zip, sorted by name."""
+    with zipfile.ZipFile(path) as archive:
+        numbered = enumerate(archive.infolist())
+        for place, info in sorted(numbered, key=lambda each: (each[1].filename, each[0])):
+            if is_midi(info.filename):
+                member = Member(info.filename, f"{info.file_size}-{info.CRC:08x}", place)
+                yield member, partial(_read_zipped, archive, info)
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Content:
+    if _LEAVES_ARCHIVE.match(info.orig_filename):
+        return _unreadable("its name leads out of the archive")
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+        return _unreadable("a link or device, expected a file")
+    if info.flag_bits & _ENCRYPTED:
+        return _unreadable("encrypted")
+    if info.compress_type not in _BOUNDED_METHODS:
+        return _unreadable(f"compressed by method {info.compress_type}, expected deflate")
+    if info.file_size > LIMITS.bytes:
+        return _too_large(info.file_size)
+    return read_file(partial(archive.open, info))
+
+
+# ---------------------------------------------------------------- .tar
+
+
+def _tar_entries(path: Path) -> Iterator[Entry]:
+    """Yields the MIDI files of a .tar as they stand: compressed, it can only be read forwards."""
+    # Times inside may all be the same: what is packed to be reproduced has none.
+    state = path.stat()
+    with _open_plain(path) as plain:
+        bounded = _BoundedReads(plain)
+        with tarfile.open(
+            fileobj=bounded, mode="r:", encoding="utf-8", errors="surrogateescape"
+        ) as archive:
+            place = 0
+            while info := archive.next():
+                if is_midi(info.name) and not info.isdir():
+                    stamp = f"{state.st_size}-{state.st_mtime_ns}-{info.size}"
+                    yield Member(info.name, stamp, place), partial(_read_tarred, archive, info)
+                place += 1
+                archive.members.clear()  # else they pile up, a kilobyte each
+            if bounded.last.strip(b"\0"):
+                raise tarfile.ReadError(f"damaged or cut off after {place:,} members")
+
+
+def _read_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Content:
+    if _LEAVES_ARCHIVE.match(info.name):
+        return _unreadable("its name leads out of the archive")
+    if not info.isfile():
+        return _unreadable("a link or device, expected a file")
+    if info.size > LIMITS.bytes:
+        return _too_large(info.size)
+    return read_file(partial(archive.extractfile, info))
+
+
+def _is_tar(path: Path) -> bool:
     """Whether a file is a .tar, going by its start; `tarfile.is_tarfile` would read any header."""
     try:
         with _open_plain(path) as plain:
             return plain.read(512)[257:262] == b"ustar"
-    except READ_ERRORS:
+    except _READ_ERRORS:
         return False
 
 
@@ -229,72 +262,55 @@ class _BoundedReads:
         return self.last
 
 
-class ParquetMembers:
-    """The MIDI files of a parquet table, as the Hub has them: one in each row."""
+# ---------------------------------------------------------------- tables
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def members(self) -> Iterator[Member]:
-        """Yields one member a row; they are numbered."""
-        from pyarrow import parquet
+def _parquet_entries(path: Path) -> Iterator[Entry]:
+    """Yields the MIDI files of a parquet table, as the Hub has them: one a row, numbered."""
+    from pyarrow import parquet
 
-        state = self.path.stat()
-        with parquet.ParquetFile(self.path) as table:
-            self._column(table)
-            for row in range(table.metadata.num_rows):
-                yield Member(f"{row:08d}", f"{state.st_size}-{state.st_mtime_ns}", row)
+    state = path.stat()
+    with parquet.ParquetFile(path) as table:
+        values = enumerate(_values(table, _midi_column(path, table)))
+        for row in range(table.metadata.num_rows):
+            member = Member(f"{row:08d}", f"{state.st_size}-{state.st_mtime_ns}", row)
+            yield member, partial(_read_row, values, row)
 
-    def read(self, members: Iterable[Member]) -> Iterator[Content]:
-        """Yields the content of each member; they stand in the order of `members()`."""
-        from pyarrow import parquet
 
-        left = iter(members)
-        wanted = next(left, None)
-        with parquet.ParquetFile(self.path) as table:
-            for place, value in enumerate(self._values(table, self._column(table))):
-                if wanted is None:
-                    return
-                if place == wanted.place:
-                    yield self._content(value)
-                    wanted = next(left, None)
+def _read_row(values: Iterator[tuple[int, bytes | None]], row: int) -> Content:
+    value = next(value for place, value in values if place == row)
+    if value is None:
+        return _unreadable("the row holds no bytes")
+    return _too_large(len(value)) if len(value) > LIMITS.bytes else value
 
-    @staticmethod
-    def _values(table: Any, column: str) -> Iterator[Any]:
-        for batch in table.iter_batches(batch_size=16, columns=[column]):
-            for value in batch.column(0):
-                content = value.as_py()
-                yield content.get("bytes") if isinstance(content, dict) else content
 
-    @staticmethod
-    def _content(value: bytes | None) -> Content:
-        if value is None:
-            return _unreadable("the row holds no bytes")
-        return _too_large(len(value)) if len(value) > LIMITS.bytes else value
+def _values(table: Any, column: str) -> Iterator[bytes | None]:
+    for batch in table.iter_batches(batch_size=16, columns=[column]):
+        for value in batch.column(0):
+            content = value.as_py()
+            yield content.get("bytes") if isinstance(content, dict) else content
 
-    def _column(self, table: Any) -> str:
-        """Returns the column that holds the files: bytes, or a struct with the field `bytes`.
 
-        Raises:
-            NoMidiColumnError: If none holds MIDI: images and sound are bytes, too.
-        """
-        schema = table.schema_arrow
-        found = [field.name for field in schema if _is_bytes(field.type)]
-        found.sort(key=lambda name: name not in ("music", "midi", "bytes"))
-        if not found:
-            raise NoMidiColumnError(f"{self.path} has no column of bytes; columns: {schema.names}")
-        for name in found:
-            if not table.metadata.num_rows or self._holds_midi(table, name):
-                return name
-        raise NoMidiColumnError(
-            f"{self.path} has no column of MIDI bytes: none of the first {_PROBED_ROWS} values of "
-            f"{', '.join(found)} holds the chunk MThd"
-        )
+def _midi_column(path: Path, table: Any) -> str:
+    """Returns the column that holds the files: bytes, or a struct with the field `bytes`.
 
-    def _holds_midi(self, table: Any, column: str) -> bool:
-        given = (value for value in self._values(table, column) if value is not None)
+    Raises:
+        NoMidiColumnError: If none holds MIDI: images and sound are bytes, too.
+    """
+    schema = table.schema_arrow
+    found = [field.name for field in schema if _is_bytes(field.type)]
+    found.sort(key=lambda name: name not in ("music", "midi", "bytes"))
+    if not found:
+        raise NoMidiColumnError(f"{path} has no column of bytes; columns: {schema.names}")
+    for name in found:
+        given = (value for value in _values(table, name) if value is not None)
         first = itertools.islice(given, _PROBED_ROWS)
-        return any(find_header(value) >= 0 for value in first)
+        if not table.metadata.num_rows or any(find_header(value) >= 0 for value in first):
+            return name
+    raise NoMidiColumnError(
+        f"{path} has no column of MIDI bytes: none of the first {_PROBED_ROWS} values of "
+        f"{', '.join(found)} holds the chunk MThd"
+    )
 
 
 def _is_bytes(kind: Any) -> bool:

@@ -85,16 +85,12 @@ def _run(job: tuple[Path, Callable[[], bytes]]) -> str | None:
 # ---------------------------------------------------------------- ABC tunes
 
 
-def _corpus() -> Path:
+def _abc_jobs(folder: Path, collections: dict[str, str]) -> list[tuple[Path, Callable[[], bytes]]]:
     import music21  # here, because it takes a second
 
-    return Path(music21.__file__).parent / "corpus"
-
-
-def _abc_jobs(folder: Path, collections: dict[str, str]) -> list[tuple[Path, Callable[[], bytes]]]:
-    jobs = []
+    jobs, corpus = [], Path(music21.__file__).parent / "corpus"
     for source, short in collections.items():
-        for path in sorted((_corpus() / source).glob("*.abc")):
+        for path in sorted((corpus / source).glob("*.abc")):
             for number, tune in enumerate(split_tunes(path.read_text("utf-8", "replace")), 1):
                 target = folder / short / f"{_safe(path.stem)}_{number:03d}.mid"
                 jobs.append((target, partial(abc_tune_to_midi, tune)))

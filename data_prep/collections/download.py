@@ -10,20 +10,21 @@ from __future__ import annotations
 import glob
 import hashlib
 import http.client
-import json
 import logging
 import os
 import re
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from ..midi_to_abc.midi_file import MIDI_SUFFIXES
-from ..storage.stages import write_json
+from ..storage.explain import first_line
+from ..storage.stages import read_object, sha256_of, write_json
 from .archives import ARCHIVE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= TRIES_WITHOUT_PROGRESS:
                 raise DownloadError(
-                    f"{url}: {_text(error)}; {_size(part):,} bytes are kept, repeat the command to "
-                    "go on"
+                    f"{url}: {first_line(error)}; {_size(part):,} bytes are kept, repeat the "
+                    "command to go on"
                 ) from error
             time.sleep(wait_seconds * 2 ** (failures - 1))
     part.replace(target)
@@ -120,7 +121,7 @@ def _fetch_rest(url: str, part: Path) -> None:
         http.client.HTTPException: Likewise.
     """
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
-    state, have = _read_state(part), _size(part)
+    state, have = read_object(_state_of(part)) or {}, _size(part)
     if have and state.get("validator"):
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", state["validator"])
@@ -169,34 +170,15 @@ def _state_of(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _read_state(part: Path) -> dict[str, object]:
-    try:
-        return json.loads(_state_of(part).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
 def _show_digests(path: Path) -> None:
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while step := file.read(_STEP_BYTES):
-            sha256.update(step)
-            md5.update(step)
-    logger.info(
-        "%s: %s bytes, sha256 %s, md5 %s",
-        path,
-        f"{path.stat().st_size:,}",
-        sha256.hexdigest(),
-        md5.hexdigest(),
-    )
+        md5 = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+    size = f"{path.stat().st_size:,}"
+    logger.info("%s: %s bytes, sha256 %s, md5 %s", path, size, sha256_of(path), md5)
 
 
 # ---------------------------------------------------------------- the Hub
@@ -293,5 +275,5 @@ def _hub_reason(error: Exception) -> str:
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it"
     # Without what follows the ? of an address: it may hold a signature that opens the file.
-    text = re.sub(r"\?\S+", "", _text(error).splitlines()[0])
+    text = re.sub(r"\?\S+", "", first_line(error))
     return f"{text}; what came is kept, repeat the command to go on"

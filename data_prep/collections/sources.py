@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,18 +18,16 @@ from pathlib import Path
 from ..midi_to_abc.midi_file import MIDI_SUFFIXES
 from .archives import (
     ARCHIVE_SUFFIXES,
-    READ_ERRORS,
-    TAR_SUFFIXES,
+    KINDS,
     Content,
     Member,
     NoMidiColumnError,
-    ParquetMembers,
     SourceError,
-    TarMembers,
-    ZipMembers,
+    ends_in,
     is_midi,
-    is_tar,
+    list_members,
     read_file,
+    read_members,
 )
 from .download import HUB_PREFIX, LAKH_FILES, download, fetch_dataset, lakh_url
 
@@ -38,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
-_KINDS = "folder, .zip, .tar.gz or .parquet"
 _NAMED_TABLES = 3  # of those passed over
 
 
@@ -64,7 +60,7 @@ class Source:
                 A table without MIDI is an error by itself; in a folder it is passed over, with
                 a warning: datasets have tables of metadata beside the music.
         """
-        members = list(self._folder_members() if self.path.is_dir() else _list(self.path))
+        members = list(self._folder_members() if self.path.is_dir() else list_members(self.path))
         if not members:
             expected = " ".join(MIDI_SUFFIXES)
             raise SourceError(
@@ -82,11 +78,11 @@ class Source:
             SourceError: If an archive changed since `members()`.
         """
         if not self.path.is_dir():
-            yield from _read(self.path, members)
+            yield from read_members(self.path, members)
             return
         for archive, group in itertools.groupby(members, key=lambda member: member.archive):
             if archive:
-                yield from _read(self._inside(archive), group)
+                yield from read_members(self._inside(archive), group)
                 continue
             for member in group:
                 path = self._inside(member.name)
@@ -103,7 +99,7 @@ class Source:
                 yield Member(name, _stamp(path))
                 continue
             try:
-                for member in _list(path):
+                for member in list_members(path):
                     yield replace(member, name=f"{name}/{member.name}", archive=name)
             except NoMidiColumnError:
                 without_midi.append(name)
@@ -124,13 +120,8 @@ class Source:
             for file in files:
                 name = os.path.relpath(os.path.join(folder, file), top)
                 text = name.replace(os.fsencode(os.sep), b"/").decode("utf-8", "surrogateescape")
-                if is_midi(text) or _is_archive(text):
+                if is_midi(text) or ends_in(text, ARCHIVE_SUFFIXES):
                     yield text
-
-
-def _is_archive(name: str) -> bool:
-    hidden = name.rsplit("/", 1)[-1].startswith("._")
-    return name.lower().endswith(ARCHIVE_SUFFIXES) and not hidden
 
 
 def _stamp(path: Path) -> str:
@@ -145,44 +136,6 @@ def _open_regular(path: Path) -> object:
     if path.exists() and not path.is_file():  # reading a pipe would never end
         raise OSError("a pipe or device, expected a file")
     return path.open("rb")
-
-
-def _reader(path: Path) -> ZipMembers | TarMembers | ParquetMembers:
-    name = path.name.lower()
-    if name.endswith(".parquet"):
-        return ParquetMembers(path)
-    # Names first: a .tar whose last member is a .zip looks like both.
-    if name.endswith(TAR_SUFFIXES):
-        return TarMembers(path)
-    if name.endswith(".zip") or zipfile.is_zipfile(path):
-        return ZipMembers(path)
-    if is_tar(path):
-        return TarMembers(path)
-    raise SourceError(f"{path} is no {_KINDS}")
-
-
-def _list(path: Path) -> Iterator[Member]:
-    """Lists an archive, wholly readable or not at all."""
-    try:
-        yield from _reader(path).members()
-    except SourceError:
-        raise
-    except READ_ERRORS as error:
-        text = " ".join(str(error).split())
-        raise SourceError(
-            f"{path} cannot be read: damaged or cut off ({text}); nothing of it was converted, "
-            "fetch it again"
-        ) from error
-
-
-def _read(path: Path, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
-    ours, theirs = itertools.tee(members)
-    try:
-        yield from zip(ours, _reader(path).read(theirs), strict=True)
-    except SourceError:
-        raise
-    except READ_ERRORS as error:
-        raise SourceError(f"{path} changed while it was read ({error})") from error
 
 
 def open_source(source: str, data_root: Path, name: str | None = None) -> Source:
@@ -211,7 +164,7 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
         return Source(download(lakh_url(source), target), name or source)
     if not path.exists():
         names = ", ".join([*BUNDLED, *LAKH_FILES, f"{HUB_PREFIX}datasets/<user>/<name>"])
-        raise SourceError(f"{source} does not exist; expected a {_KINDS}, or one of {names}")
+        raise SourceError(f"{source} does not exist; expected a {KINDS}, or one of {names}")
     stem = name or path.resolve().name
     for suffix in ARCHIVE_SUFFIXES[::-1]:
         stem = stem.removesuffix(suffix)

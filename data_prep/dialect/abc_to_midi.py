@@ -7,14 +7,13 @@ independent referee in tests and benchmarks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from symusic import Note, Score, Tempo, TimeSignature, Track
 from symusic.core import ScoreTick
 
 from .notation import TICKS_PER_QUARTER, AbcError, Segment
-from .tune import BarError, Meter, Tune, read_bars
+from .tune import BarError, Meter, Tune, read_bars, seconds
 from .tune_parser import parse_tune
 
 MIDI_TICKS_PER_QUARTER = 192
@@ -58,11 +57,7 @@ class Performance:
     @property
     def n_seconds(self) -> float:
         """Time of the last bar's end, by the tempo map."""
-        seconds, tempo = Fraction(0), self.tune.tempos[0]
-        for bar, (start, end) in enumerate(zip(self.starts, self.starts[1:], strict=False)):
-            tempo = self.tune.tempos.get(bar, tempo)
-            seconds += Fraction(60 * (end - start), TICKS_PER_QUARTER) / tempo
-        return float(seconds)
+        return seconds(self.tune, np.diff(self.starts).tolist())
 
     def score(self) -> ScoreTick:
         """Returns it as a symusic score, one track a voice."""

@@ -41,27 +41,26 @@ class BarReader:
         out: list[Segment] = []
         tick = position = tuplet_left = 0
         while position < len(text):
+            place = (line, column + position)
             match = ELEMENT.match(text, position)
             if not match:
                 found = text[position : position + 12]
-                place = (line, column + position)
                 raise AbcError(f"{found!r} is no note, rest or tuplet", *place)
             tuplet, rest, rest_length, chord, note, length, tie = match.groups()
             if tuplet:
                 if tuplet_left:
-                    raise AbcError("tuplet inside a tuplet", line, column + position)
+                    raise AbcError("tuplet inside a tuplet", *place)
                 tuplet_left = tuplet_items(tuplet)
                 if not tuplet_left:
                     message = f"tuplet {tuplet!r}: only three in the time of two is written"
-                    raise AbcError(message, line, column + position)
+                    raise AbcError(message, *place)
             else:
                 length = rest_length if rest else length
                 ticks = length_ticks(length, tuplet_left > 0)
                 if not ticks:
-                    message = f"length {length!r} is no whole number of 1/192 notes"
-                    raise AbcError(message, line, column + position)
+                    raise AbcError(f"length {length!r} is no whole number of 1/192 notes", *place)
                 tuplet_left -= tuplet_left > 0
-                pitches = () if rest else self._pitches(chord or note, (line, column + position))
+                pitches = () if rest else self._pitches(chord or note, place)
                 out.append(Segment(tick, tick + ticks, pitches, tie == "-"))
                 tick += ticks
             position = match.end()

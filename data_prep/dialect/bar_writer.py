@@ -27,7 +27,7 @@ class BarWriter:
     """Writes the segments of one voice, bar by bar, in one key."""
 
     def __init__(self, key: str) -> None:
-        self._letters, self._bare, self._marked, self._in_key = _spellings(key)
+        self._letters, self._bare, self._marked, self._in_key = zip(*spellings(key), strict=True)
         self._altered: set[str] = set()
         # Texts of notes and chords in the key, which hold where no letter is altered.
         self._known: dict[tuple[tuple[int, ...], int], str] = {}
@@ -123,19 +123,14 @@ class BarWriter:
 
 
 @lru_cache(maxsize=len(KEYS))
-def _spellings(key: str) -> tuple[list[str], list[str], list[str], list[bool]]:
-    """Returns letters, names without and with accidentals, and whether the key alone gives them.
-
-    Each is by MIDI pitch.
-    """
+def spellings(key: str) -> list[tuple[str, str, str, bool]]:
+    """Returns by MIDI pitch: letter, name without and with accidental, whether the key has it."""
     signature = key_alterations(KEYS[key])
     spelled = [spell(pitch, KEYS[key]) for pitch in range(128)]
-    return (
-        [letter for letter, _, _ in spelled],
-        [name for _, _, name in spelled],
-        [SIGNS[alteration] + name for _, alteration, name in spelled],
-        [signature[letter] == alteration for letter, alteration, _ in spelled],
-    )
+    return [
+        (letter, name, SIGNS[alteration] + name, signature[letter] == alteration)
+        for letter, alteration, name in spelled
+    ]
 
 
 def _with_rests(segments: Sequence[Segment], ticks: int) -> list[Segment]:

@@ -11,6 +11,8 @@ Bars stay text here, so that neither layout can lose anything; `read_bars` reads
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -22,7 +24,9 @@ from .notation import (
     DENOMINATORS,
     DRUM_CHANNEL,
     FIRST_LINE,
+    KEY_NAMES,
     MAX_NUMERATOR,
+    TICKS_PER_QUARTER,
     TICKS_PER_WHOLE,
     UNIT_LINE,
     AbcError,
@@ -34,6 +38,9 @@ from .notation import (
 )
 
 LAYOUTS = ("bars", "voices")
+MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
+# Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
+_SLOWEST, _FASTEST = 15, 96_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,42 @@ def instruments(tune: Tune) -> dict[str, Any]:
         "programs": sorted({v.program for v in tune.voices if v.program is not None}),
         "has_drums": any(voice.is_drums for voice in tune.voices),
     }
+
+
+def best_key(classes: Sequence[int]) -> str:
+    """Returns the key of the signature that needs the fewest accidentals.
+
+    Args:
+        classes: (12,) notes of each pitch class, C first.
+    """
+
+    def in_key(sharps: int) -> int:
+        return sum(int(classes[7 * (sharps + step) % 12]) for step in range(-1, 6))
+
+    sharps = min(KEY_NAMES, key=lambda sharps: (-in_key(sharps), abs(sharps), -sharps))
+    return KEY_NAMES[sharps]
+
+
+def playable_tempo(tempo: int) -> int:
+    """Returns the nearest tempo that `Q:` can say and MIDI's whole microseconds give back.
+
+    Args:
+        tempo: Quarters of a beat a minute.
+    """
+    tempo = min(max(tempo, _SLOWEST), _FASTEST)
+    return round(MICROSECONDS / round(MICROSECONDS / tempo))
+
+
+def seconds(tune: Tune, lengths: Iterable[int]) -> float:
+    """Returns how long bars of so many ticks last by the tempo map."""
+    ticks_at: Counter[Fraction] = Counter()  # tempo -> ticks that it holds for
+    tempo = tune.tempos[0]
+    for bar, ticks in enumerate(lengths):
+        tempo = tune.tempos.get(bar, tempo)
+        ticks_at[tempo] += ticks
+    return float(
+        sum(Fraction(60 * ticks, TICKS_PER_QUARTER) / tempo for tempo, ticks in ticks_at.items())
+    )
 
 
 def tempo_line(quarters_per_minute: Fraction) -> str:

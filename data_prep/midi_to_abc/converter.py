@@ -7,6 +7,7 @@ that it never adds up. Text that is played by `abc_to_midi` is converted to itse
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,8 +16,8 @@ import numpy as np
 from symusic.core import ScoreTick, TrackTick
 
 from ..dialect.bar_writer import BarWriter
-from ..dialect.notation import KEY_NAMES, TICKS_PER_QUARTER, Segment
-from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, print_tune
+from ..dialect.notation import TICKS_PER_QUARTER, Segment
+from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
 from .merge_voices import merge_voices
 from .midi_file import LIMITS, Limits, MidiError, load_score
@@ -66,7 +67,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
-    key = KEY_NAMES[_best_key(voices, notes.programs)]
+    key = _best_key(voices, notes.programs)
     lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
     written = [Voice(None if p == _DRUMS else p, channel, bars) for p, channel, bars in lines]
     meters, pickup = _meter_changes(grid.meters)
@@ -186,17 +187,11 @@ def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
     return programs, part_of_track
 
 
-def _best_key(voices: Voices, programs: np.ndarray) -> int:
-    """Returns the sharps (-6 to 6) of the signature that needs the fewest accidentals."""
+def _best_key(voices: Voices, programs: np.ndarray) -> str:
+    """Returns the key that needs the fewest accidentals, drums left out."""
     of_chord = programs[voices.parts][voices.voice] != _DRUMS
     of_note = np.repeat(of_chord, np.diff(voices.first_note))
-    counts = np.bincount(voices.pitches[of_note] % 12, minlength=12)
-
-    def accidentals(sharps: int) -> int:
-        scale = [(7 * (sharps + step)) % 12 for step in range(-1, 6)]
-        return int(counts.sum() - counts[scale].sum())
-
-    return min(KEY_NAMES, key=lambda sharps: (accidentals(sharps), abs(sharps), -sharps))
+    return best_key(np.bincount(voices.pitches[of_note] % 12, minlength=12))
 
 
 def _channels(programs: Sequence[int]) -> list[int | None]:
@@ -204,13 +199,9 @@ def _channels(programs: Sequence[int]) -> list[int | None]:
     others = [program for program in programs if program != _DRUMS]
     if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
         return [10 if program == _DRUMS else None for program in programs]
-    number = {program: place for place, program in enumerate(dict.fromkeys(others))}
-    return [
-        10
-        if program == _DRUMS
-        else _CHANNELS_WITHOUT_DRUMS[number[program] % len(_CHANNELS_WITHOUT_DRUMS)]
-        for program in programs
-    ]
+    in_turn = itertools.cycle(_CHANNELS_WITHOUT_DRUMS)
+    given = {_DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
+    return [given[program] for program in programs]
 
 
 def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
@@ -225,16 +216,9 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
     writer = BarWriter(key)
     lengths = np.diff(starts)
     known: dict[tuple[bytes, int], str] = {}  # bars repeat a lot
-    stops = np.append(first[1:], len(rows)).tolist()
-    places = zip(
-        first.tolist(),
-        stops,
-        voice[first].tolist(),
-        bar[first].tolist(),
-        lengths[bar[first]].tolist(),
-        strict=True,
-    )
-    for start, stop, number, place, ticks in places:
+    stops = np.append(first[1:], len(rows))
+    places = np.column_stack([first, stops, voice[first], bar[first], lengths[bar[first]]])
+    for start, stop, number, place, ticks in places.tolist():
         content = rows[start:stop]
         bar_key = (content.tobytes(), ticks)
         text = known.get(bar_key)
@@ -269,7 +253,6 @@ def _cut_at_bar_lines(
 
 def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
     """Numbers the sets of pitches: the sets, single pitches first; and (chords,) their numbers."""
-    sets: list[tuple[int, ...]] = [(pitch,) for pitch in range(128)]
     numbers = voices.pitches[voices.first_note[:-1]].copy()
     many = np.flatnonzero(np.diff(voices.first_note) > 1)
     known: dict[tuple[int, ...], int] = {}
@@ -277,9 +260,6 @@ def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
     found = []
     for chord in many.tolist():
         pitch_set = tuple(pitches[first[chord] : first[chord + 1]])
-        if pitch_set not in known:
-            known[pitch_set] = len(sets)
-            sets.append(pitch_set)
-        found.append(known[pitch_set])
+        found.append(known.setdefault(pitch_set, 128 + len(known)))
     numbers[many] = found
-    return sets, numbers
+    return [*((pitch,) for pitch in range(128)), *known], numbers

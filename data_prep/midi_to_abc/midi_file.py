@@ -16,7 +16,7 @@ from symusic import Score, Tempo
 from symusic.core import ScoreTick
 
 from ..storage.drop_reasons import DropReason
-from ..storage.explain import explain
+from ..storage.explain import first_line
 
 
 class MidiError(ValueError):
@@ -139,7 +139,7 @@ def _parse(file_format: bytes, n_tracks: bytes, division: bytes, body: bytes) ->
         # Sanitised: values of 128-255 where 127 is the most are common in files from the web.
         return Score.from_midi(header + body, sanitize_data=True)
     except RuntimeError as error:
-        raise MidiError(DropReason.UNREADABLE, explain(error)[:200]) from error
+        raise MidiError(DropReason.UNREADABLE, first_line(error)[:200]) from error
 
 
 def _parse_tracks(said: bytes, division: bytes, body: bytes) -> ScoreTick:

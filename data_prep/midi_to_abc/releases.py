@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dialect.notation import TICKS_PER_UNIT
-from .quantize import Grids, choose_grids, locate, nearest_step
+from .quantize import choose_grids, locate, nearest_step
 
 _NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
 _NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
@@ -49,7 +49,11 @@ def written_ends(
     beat, offset, length = locate(cells, onset)
     shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
     out = np.maximum(grids.snap(voice, end, side="left"), shortest)
-    out = _coarser_if_long(voice, onset, end, out, grids)
+    for ticks, step in _LONG:
+        beat, offset, length = locate(cells, end, side="left")
+        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT  # no attacks say more
+        coarse = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
+        out = np.where(free & (out - onset >= ticks) & (coarse > onset), coarse, out)
     following = np.append(onset[1:], cells[-1])
     following[np.flatnonzero(voice[1:] != voice[:-1])] = cells[-1]
     is_last = np.append(voice[1:] != voice[:-1], True)
@@ -57,23 +61,3 @@ def written_ends(
     held = (gap < TICKS_PER_UNIT) | (following - end < TICKS_PER_UNIT)
     closes = np.where(is_last, gap < 0, held)
     return np.where(closes, following, out)
-
-
-def _coarser_if_long(
-    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, drawn: np.ndarray, grids: Grids
-) -> np.ndarray:
-    """Draws the ends of long chords to eighths, or quarters, where their voice has no attacks.
-
-    Args:
-        voice: (chords,) voice of each.
-        onset: (chords,) ticks.
-        end: (chords,) ticks, as played.
-        drawn: (chords,) ticks, to the grid.
-        grids: Those of the voices.
-    """
-    for ticks, step in _LONG:
-        beat, offset, length = locate(grids.cells, end, side="left")
-        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT
-        coarse = (grids.cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
-        drawn = np.where(free & (drawn - onset >= ticks) & (coarse > onset), coarse, drawn)
-    return drawn

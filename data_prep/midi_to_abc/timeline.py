@@ -9,16 +9,13 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from ..dialect.notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
-from ..dialect.tune import Meter
+from ..dialect.tune import MICROSECONDS, Meter, playable_tempo
 from ..storage.drop_reasons import DropReason
 from .midi_file import Limits, MidiError
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
 _COMMON_TIME = Meter(4, 4)
-_MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
-# Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
-_SLOWEST, _FASTEST = 15, 96_000
 
 
 @dataclass
@@ -139,9 +136,9 @@ def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int
     for bar, (length, start, end, tempo) in enumerate(rows):
         nearest = round(tempo)
         if abs(tempo - nearest) < 1e-5 and abs(written - start) < 1e-5:
-            best = _playable(nearest)  # in time, and can be said exactly
+            best = playable_tempo(nearest)  # in time, and can be said exactly
         else:
-            choices = {_playable(int(tempo) + up) for up in (0, 1)}
+            choices = {playable_tempo(int(tempo) + up) for up in (0, 1)}
             drifts = {choice: abs(written + 240 * length / choice - end) for choice in choices}
             in_time = drifts.get(current, np.inf) <= MAX_TEMPO_DRIFT_SECONDS
             best = current if in_time else min(drifts, key=drifts.__getitem__)
@@ -163,17 +160,11 @@ def _bar_seconds(score: ScoreTick, starts: np.ndarray) -> np.ndarray:
     times = tempos["time"][legal][order] * (TICKS_PER_QUARTER / score.tpq)
     # MIDI rounds a tempo to whole microseconds; 118.25 a minute is meant, and read back, exactly.
     mspq = tempos["mspq"][legal][order].astype(np.float64)
-    meant = np.round(_MICROSECONDS / mspq)
-    mspq = np.where(np.round(_MICROSECONDS / meant) == mspq, _MICROSECONDS / meant, mspq)
+    meant = np.round(MICROSECONDS / mspq)
+    mspq = np.where(np.round(MICROSECONDS / meant) == mspq, MICROSECONDS / meant, mspq)
     times = np.concatenate([[-1.0], times])
     spans = np.concatenate([[500_000.0], mspq]) / 1e6 / TICKS_PER_QUARTER
     clock = np.concatenate([[0.0], np.cumsum(np.diff(times) * spans[:-1])])
     place = np.searchsorted(times, starts, side="right") - 1
     seconds = clock[place] + (starts - times[place]) * spans[place]
     return seconds - seconds[0]
-
-
-def _playable(tempo: int) -> int:
-    """Returns the nearest tempo that MIDI's whole microseconds a quarter give back."""
-    tempo = min(max(tempo, _SLOWEST), _FASTEST)
-    return round(_MICROSECONDS / round(_MICROSECONDS / tempo))

@@ -65,7 +65,7 @@ def split_voices(
     chords.end = _cut_by_next_attack(chords, is_drums)
     voice, end, joined = _allocate(chords, least_share)
 
-    numbers = _number_voices(chords.part, voice)
+    _, numbers = np.unique(chords.part * (voice.max() + 1) + voice, return_inverse=True)
     kept = np.lexsort((chords.onset, numbers))
     kept = kept[joined[kept] == kept]
     rank = np.empty(len(numbers), np.int64)
@@ -134,12 +134,6 @@ def _cut_by_next_attack(chords: _Chords, is_drums: np.ndarray) -> np.ndarray:
     following = np.searchsorted(attacks, attacks, side="right")
     at = np.append(attacks, PART_STRIDE * (part[-1] + 1))[following] - part * PART_STRIDE
     return np.where(is_drums[part], np.minimum(chords.end, at), chords.end)
-
-
-def _number_voices(part: np.ndarray, voice: np.ndarray) -> np.ndarray:
-    """Numbers the voices of all parts through: (chords,) from 0."""
-    _, numbers = np.unique(part * (voice.max() + 1) + voice, return_inverse=True)
-    return numbers
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:

@@ -250,9 +250,8 @@ def _figure_tables(sketches: Sketches, max_songs: int) -> tuple[csr_array, csr_a
     sizes = np.zeros(n_tunes, np.int64)
     columns, tunes, in_voices, n_figures = [], [], [], 0
     end = int(sketches.entries.max(initial=0)) + 1
-    bounds = (
-        np.linspace(0, end + end % 2, _RANGES + 1).astype(np.uint64) // 2 * 2
-    )  # a figure is two
+    # even bounds, since a figure is two entries
+    bounds = np.linspace(0, end + end % 2, _RANGES + 1).astype(np.uint64) // 2 * 2
     for low, high in itertools.pairwise(bounds):
         places = _places_between(sketches.entries, low, high)
         entries = sketches.entries[places]

@@ -10,12 +10,11 @@ import hashlib
 import re
 import traceback
 from collections import Counter
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..dialect.notation import TICKS_PER_QUARTER
-from ..dialect.tune import Tune, instruments, print_tune
+from ..collections.archives import Content
+from ..dialect.tune import Tune, instruments, print_tune, seconds
 from ..midi_to_abc.converter import check_chars, midi_to_tune
 from ..midi_to_abc.midi_file import LIMITS, MidiError
 from ..storage.drop_reasons import DropReason
@@ -32,7 +31,7 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
         midi: Its bytes.
         layout: One of `tune.LAYOUTS`.
     """
-    row = empty_row(name, midi)
+    row = row_before(name, midi)
     try:
         tune = midi_to_tune(midi)
         abc = print_tune(tune, layout)
@@ -46,15 +45,17 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
     return row | {"abc": abc, **count(tune)}
 
 
-def empty_row(name: str, midi: bytes | None) -> dict[str, Any]:
-    """Returns the row of a file of which nothing is known but its name, and its bytes if any."""
-    return {
-        "digest": hashlib.sha256(midi).hexdigest() if midi is not None else "",
+def row_before(name: str, content: Content) -> dict[str, Any]:
+    """Returns the row of a file that is not converted; with its reason, if it cannot be read."""
+    is_read = isinstance(content, bytes)
+    row = {
+        "digest": hashlib.sha256(content).hexdigest() if is_read else "",
         "path": printable(name),
         "abc": None,
         "drop_reason": None,
         "message": None,
     }
+    return row if is_read else failed(row, content.reason, str(content))
 
 
 def failed(row: dict[str, Any], reason: DropReason, message: str) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def count(tune: Tune) -> dict[str, Any]:
     return {
         "n_notes": sum(times * _notes_of_bar(bar) for bar, times in bars.items()),
         "n_bars": tune.n_bars * len(tune.voices),
-        "n_seconds": _seconds(tune),
+        "n_seconds": seconds(tune, tune.bar_ticks()),
         **instruments(tune),
     }
 
@@ -95,17 +96,6 @@ def _notes_of_bar(bar: str) -> int:
         elif not chord_tie:
             n_notes += len(_LETTER.findall(chord))
     return n_notes
-
-
-def _seconds(tune: Tune) -> float:
-    ticks_at: Counter[Fraction] = Counter()  # tempo -> ticks that it holds for
-    tempo = tune.tempos[0]
-    for bar, ticks in enumerate(tune.bar_ticks()):
-        tempo = tune.tempos.get(bar, tempo)
-        ticks_at[tempo] += ticks
-    return float(
-        sum(Fraction(60 * ticks, TICKS_PER_QUARTER) / tempo for tempo, ticks in ticks_at.items())
-    )
 
 
 def _where(error: Exception) -> str:

@@ -7,6 +7,7 @@ workers are busy across the borders of shards.
 
 from __future__ import annotations
 
+import itertools
 import resource
 import sys
 from collections import deque
@@ -20,9 +21,8 @@ from typing import Any
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from ..collections.archives import Content
-from ..midi_to_abc.midi_file import MidiError
 from ..storage.drop_reasons import DropReason
-from .convert_file import convert_file, empty_row, failed
+from .convert_file import convert_file, failed, row_before
 
 Row = dict[str, Any]
 File = tuple[str, Content]
@@ -82,19 +82,19 @@ class Converter:
             shards: Their files; they are read ahead, in order.
             advance: Is told how many files more are done.
         """
-        batches = self._scheduled(shards)
-        current, rows, again = 0, [], []
-        for batch in batches:
-            while batch.shard > current:
-                yield self._retried(rows, again, advance)
-                current, rows, again = current + 1, [], []
-            for file, row in zip(batch.files, self._result(batch), strict=True):
-                if row is None:
-                    again.append((len(rows), file))
-                rows.append(row)
-                advance(row is not None)
-        if rows:
-            yield self._retried(rows, again, advance)
+        scheduled = self._scheduled(shards)
+        for _, batches in itertools.groupby(scheduled, key=lambda batch: batch.shard):
+            rows, again = [], []
+            for batch in batches:
+                for file, row in zip(batch.files, self._result(batch), strict=True):
+                    if row is None:
+                        again.append((len(rows), file))
+                    rows.append(row)
+                    advance(row is not None)
+            for place, file in again:
+                rows[place] = self._alone(file)
+                advance(1)
+            yield rows
 
     def _scheduled(self, shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
         """Yields batches in order; those ahead of the one yielded are in the workers' queue."""
@@ -119,19 +119,8 @@ class Converter:
         except (FutureTimeoutError, ProcessExpired, MemoryError):
             return [None] * len(batch.files)
 
-    def _retried(
-        self,
-        rows: list[Row | None],
-        again: list[tuple[int, File]],
-        advance: Callable[[int], object],
-    ) -> list[Row]:
-        for place, file in again:
-            rows[place] = self._alone(file)
-            advance(1)
-        return rows
-
     def _alone(self, file: File) -> Row:
-        row = row_before(file)
+        row = row_before(*file)
         if row["drop_reason"]:  # it could not even be read, and is no cause of anything
             return row
         try:
@@ -157,20 +146,12 @@ def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
             yield batch
 
 
-def row_before(file: File) -> Row:
-    """Returns the row of a file that is not converted; with its reason, if it cannot be read."""
-    name, content = file
-    if isinstance(content, MidiError):
-        return failed(empty_row(name, None), content.reason, str(content))
-    return empty_row(name, content)
-
-
 def _convert_batch(files: list[File], conversion: Conversion) -> list[Row]:
     """Converts the files of one task; runs in a worker."""
     return [
         conversion.convert(name, content, conversion.layout)
         if isinstance(content, bytes)
-        else row_before((name, content))
+        else row_before(name, content)
         for name, content in files
     ]
 

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from ..collections.archives import Member
 from ..collections.sources import Source
 from ..storage.code_identity import code_digest
-from .convert_file import convert_file
-from .convert_pool import File, Row, row_before
+from .convert_file import convert_file, row_before
+from .convert_pool import File, Row
 
 SHARD_FILES = 128  # what an interruption costs at most
 SCHEMA = pa.schema(
@@ -117,7 +117,7 @@ def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
 
 def _holds(shard: Path, files: Iterable[File]) -> bool:
     """Whether the rows of a shard are those of these files."""
-    found = [_content(row_before(file)) for file in files]  # to the end, also if it is not needed
+    found = [_content(row_before(*file)) for file in files]  # to the end, also if it is not needed
     try:
         rows = pq.read_table(shard, columns=["digest", "drop_reason", "message"]).to_pylist()
     except (pa.ArrowException, OSError):  # cut off or damaged: it is made again

@@ -7,6 +7,7 @@ changes nothing, then, and changing a constant that is used anywhere below does.
 
 Names are taken as they stand: a local variable that is called like something at the top of its
 module counts as a use of that. What is looked up by a string, as by `getattr`, is not seen.
+Of an enum, `Reason.SILENT` uses that member alone: further members change nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation")  # oth
 _NOT_COMPUTED = ("annotation", "returns", "type_comment", "kind", "ctx")  # fields of syntax nodes
 
 Place = tuple[str, str]
-"""Module and name of a definition: `("data_prep.pipeline", "main")`; that of a method has a dot."""
+"""Module and name of a definition: `("data_prep.pipeline", "main")`; that of a method, or of a
+member of an enum, has a dot."""
 
 
 def code_digest(*functions: Callable[..., Any]) -> str:
@@ -81,20 +83,31 @@ class _Definition:
 def _definition(project: Path, module: str, name: str) -> _Definition:
     nodes, methods = _nodes(project, module, name)
     imports = _read(project, module).imports | _imports(project, module, nodes)
-    uses = {}
+    uses, members = {}, {}
     for node in (inner for outer in nodes for inner in _walk(outer)):
+        if isinstance(node, ast.Attribute):  # comes before what it is an attribute of
+            members[node.value] = node.attr
+            if node.attr in methods:
+                uses[node.attr] = (module, methods[node.attr])
         if isinstance(node, ast.Name) and (place := _find(project, module, node.id, imports)):
-            uses[node.id] = place
-        if isinstance(node, ast.Attribute) and node.attr in methods:
-            uses[node.attr] = (module, methods[node.attr])
+            key = node.id
+            if node in members and _is_enum(_read(project, place[0]).statements[place[1]][0]):
+                key += f".{members[node]}"
+                place = (place[0], f"{place[1]}.{members[node]}")
+            uses[key] = place
     return _Definition(str(_plain(nodes)), uses)
 
 
 def _nodes(project: Path, module: str, name: str) -> tuple[list[ast.stmt], dict[str, str]]:
-    """Returns the statements that define a name; for a method also the names of its class's."""
+    """Returns the statements that define a name; for a method also the names of its class's.
+
+    A member of an enum is defined by its class without the other members.
+    """
     top, _, method = name.partition(".")
     nodes, methods = _read(project, module).statements.get(top, []), {}
-    if method:
+    if method and nodes and _is_enum(nodes[0]):
+        nodes = [_with_one_member(nodes[0], method)]
+    elif method:
         named = {inner.name: inner for node in nodes for inner in node.body if _is_named(inner)}
         nodes = [named[method]] if method in named else []
         methods = {inner: f"{top}.{inner}" for inner in named}
@@ -179,6 +192,20 @@ def _imports(project: Path, module: str, nodes: Iterable[ast.AST]) -> dict[str, 
 
 def _is_named(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+
+
+def _is_enum(node: ast.AST) -> bool:
+    bases = node.bases if isinstance(node, ast.ClassDef) else []
+    return any(ast.unparse(base).endswith("Enum") for base in bases)
+
+
+def _with_one_member(enum: ast.ClassDef, member: str) -> ast.ClassDef:
+    body = [
+        node
+        for node in enum.body
+        if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) == member
+    ]
+    return ast.ClassDef(enum.name, enum.bases, enum.keywords, body, enum.decorator_list)
 
 
 # ---------------------------------------------------------------- syntax

@@ -1,8 +1,8 @@
 """Why a file or tune is not in a corpus: all reasons, of all stages.
 
-A new rule is two files: its reason here, and the rule itself, which gives that reason: it raises
-`MidiError` in the conversion, or returns it in `filter_tunes.drop_reason`. Rows, stage.json, cards
-and pages hold the reason's text and count it; they need no list of their own.
+A new rule is two files: its reason here, with a line of help, and the rule itself, which gives that
+reason: it raises `MidiError` in the conversion, or returns it in `filter_tunes.drop_reason`. Rows,
+stage.json, cards and pages hold the reason's text and count it; they need no list of their own.
 """
 
 from __future__ import annotations
@@ -12,53 +12,63 @@ from enum import StrEnum
 
 
 class DropReason(StrEnum):
-    """A reason, as rows and stage.json have it.
-
-    Attributes:
-        help: What it means, in a line.
-    """
-
-    help: str
-
-    def __new__(cls, text: str, help_line: str) -> DropReason:
-        """Makes a member, which is its text."""
-        reason = str.__new__(cls, text)
-        reason._value_, reason.help = text, help_line
-        return reason
+    """A reason, as rows and stage.json have it; what each means stands in `HELP`."""
 
     # the conversion
-    NOT_MIDI = "not_midi", "no MThd chunk near the start: a web page, another format, an empty file"
-    UNREADABLE = "unreadable", "a broken header, or tracks that cannot be parsed"
-    UNREADABLE_MEMBER = (
-        "unreadable_member",
-        "of an archive or folder: damaged, encrypted, a link, a name that leads out of it",
-    )
-    NO_NOTES = "no_notes", "no track holds a note"
-    TOO_MANY_BYTES = "too_many_bytes", "above midi_file.Limits.bytes"
-    TOO_MANY_NOTES = "too_many_notes", "above midi_file.Limits.notes"
-    TOO_MANY_BARS = "too_many_bars", "above midi_file.Limits.bars"
-    TOO_MANY_VOICES = "too_many_voices", "above midi_file.Limits.voices"
-    TOO_MANY_QUARTERS = "too_many_quarters", "above midi_file.Limits.quarters"
-    TOO_MANY_SECONDS = "too_many_seconds", "above midi_file.Limits.seconds"
-    TOO_MANY_CHARS = "too_many_chars", "the text would be above midi_file.Limits.chars"
-    TOO_MUCH_EXPANSION = (
-        "too_much_expansion",
-        "the text would be above midi_file.Limits.chars_per_byte times the file",
-    )
-    TIMEOUT = "timeout", "the converter was not done in time, also when tried again alone"
-    CRASH = "crash", "a fault of the converter, or its worker died or ran out of memory"
+    NOT_MIDI = "not_midi"
+    UNREADABLE = "unreadable"
+    UNREADABLE_MEMBER = "unreadable_member"
+    NO_NOTES = "no_notes"
+    TOO_MANY_BYTES = "too_many_bytes"
+    TOO_MANY_NOTES = "too_many_notes"
+    TOO_MANY_BARS = "too_many_bars"
+    TOO_MANY_VOICES = "too_many_voices"
+    TOO_MANY_QUARTERS = "too_many_quarters"
+    TOO_MANY_SECONDS = "too_many_seconds"
+    TOO_MANY_CHARS = "too_many_chars"
+    TOO_MUCH_EXPANSION = "too_much_expansion"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
     # cleaning
-    UNREADABLE_ABC = "unreadable_abc", "the text is not in the dialect"
-    SILENT = "silent", "no bar holds a note"
-    FIRST_BAR_TOO_LONG = "first_bar_too_long", "not even one bar fits into clean.max_chars"
+    UNREADABLE_ABC = "unreadable_abc"
+    SILENT = "silent"
+    FIRST_BAR_TOO_LONG = "first_bar_too_long"
     # filtering
-    TOO_FEW_NOTES = "too_few_notes", "below filter.min_notes"
-    TOO_REPETITIVE = (
-        "too_repetitive",
+    TOO_FEW_NOTES = "too_few_notes"
+    TOO_REPETITIVE = "too_repetitive"
+    DUPLICATE = "duplicate"
+
+
+# Apart from the reasons, so that other words for one are no other code (code_identity.py).
+HELP = {
+    DropReason.NOT_MIDI: "no MThd chunk near the start: a web page, another format, an empty file",
+    DropReason.UNREADABLE: "a broken header, or tracks that cannot be parsed",
+    DropReason.UNREADABLE_MEMBER: (
+        "of an archive or folder: damaged, encrypted, a link, a name that leads out of it"
+    ),
+    DropReason.NO_NOTES: "no track holds a note",
+    DropReason.TOO_MANY_BYTES: "above midi_file.Limits.bytes",
+    DropReason.TOO_MANY_NOTES: "above midi_file.Limits.notes",
+    DropReason.TOO_MANY_BARS: "above midi_file.Limits.bars",
+    DropReason.TOO_MANY_VOICES: "above midi_file.Limits.voices",
+    DropReason.TOO_MANY_QUARTERS: "above midi_file.Limits.quarters",
+    DropReason.TOO_MANY_SECONDS: "above midi_file.Limits.seconds",
+    DropReason.TOO_MANY_CHARS: "the text would be above midi_file.Limits.chars",
+    DropReason.TOO_MUCH_EXPANSION: (
+        "the text would be above midi_file.Limits.chars_per_byte times the file"
+    ),
+    DropReason.TIMEOUT: "the converter was not done in time, also when tried again alone",
+    DropReason.CRASH: "a fault of the converter, or its worker died or ran out of memory",
+    DropReason.UNREADABLE_ABC: "the text is not in the dialect",
+    DropReason.SILENT: "no bar holds a note",
+    DropReason.FIRST_BAR_TOO_LONG: "not even one bar fits into clean.max_chars",
+    DropReason.TOO_FEW_NOTES: "below filter.min_notes",
+    DropReason.TOO_REPETITIVE: (
         "compresses too well: the whole below filter.min_gzip_ratio, or each of its voices below "
-        "filter.min_voice_gzip_ratio",
-    )
-    DUPLICATE = "duplicate", "the same music as another tune, which stays"
+        "filter.min_voice_gzip_ratio"
+    ),
+    DropReason.DUPLICATE: "the same music as another tune, which stays",
+}
 
 
 def counted(dropped: Mapping[str, int]) -> str:
@@ -68,5 +78,5 @@ def counted(dropped: Mapping[str, int]) -> str:
 
 def reasons_help() -> str:
     """Returns all reasons with their meanings, for the end of a command's help."""
-    lines = (f"  {reason:<20}{reason.help}" for reason in DropReason)
+    lines = (f"  {reason:<20}{HELP[reason]}" for reason in DropReason)
     return "\n".join(["why files and tunes are dropped, as stage.json counts them:", *lines])

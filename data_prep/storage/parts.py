@@ -75,24 +75,17 @@ def parts_of_file(file: Path) -> list[Part]:
 
 
 Work = Callable[[Dataset], tuple[Dataset, Any]]
-"""Rows in; rows out, and what is to be told of them (picklable)."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is done to a part; `work` is a function that another process can import."""
-
-    part: Part
-    work: Work
+"""Rows in; rows out, and what is to be told of them: a function that another process can import."""
 
 
 def map_parts(
-    tasks: list[Task], out: Path, workers: int | None, desc: str
+    tasks: list[tuple[Part, Work]], out: Path, workers: int | None, desc: str
 ) -> Iterator[tuple[Path, Any]]:
     """Yields, for each task in order, the file that `work` made of its part, and what it told.
 
     Args:
-        tasks: If there is but one it is done here, which saves the start of a process.
+        tasks: Parts, and what is done to each. If there is but one it is done here, which saves
+            the start of a process.
         out: Folder of the files; where no row is left there is no file under the name yielded.
         workers: Processes; all cores if None.
         desc: What the progress bar says.
@@ -103,11 +96,11 @@ def map_parts(
     out.mkdir(parents=True, exist_ok=True)
     files = [out / f"part-{number:05d}.parquet" for number in range(len(tasks))]
     if len(tasks) == 1:
-        yield files[0], _map_part(tasks[0], files[0])
+        yield files[0], _map_part(*tasks[0], files[0])
         return
     with worker_pool(workers) as pool, tqdm(desc=desc, total=len(tasks), unit="part") as progress:
         both = zip(tasks, files, strict=True)
-        futures = [pool.schedule(partial(_map_part, task, file)) for task, file in both]
+        futures = [pool.schedule(partial(_map_part, *task, file)) for task, file in both]
         for file, future in zip(files, futures, strict=True):
             try:
                 told = future.result()
@@ -120,10 +113,10 @@ def map_parts(
             yield file, told
 
 
-def _map_part(task: Task, file: Path) -> Any:
+def _map_part(part: Part, work: Work, file: Path) -> Any:
     datasets.disable_caching()
     datasets.disable_progress_bars()  # that of the parts stays
-    rows, told = task.work(Dataset(task.part.read()))
+    rows, told = work(Dataset(part.read()))
     if len(rows):
         write_table(rows.with_format("arrow")[:], file)
     return told

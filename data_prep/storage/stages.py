@@ -30,10 +30,11 @@ logger = logging.getLogger(__name__)
 
 def read_stage(folder: Path) -> dict[str, Any] | None:
     """Returns the stage.json of a finished stage; None where there is none or a damaged one."""
-    return _read_object(folder / "stage.json")
+    return read_object(folder / "stage.json")
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """Returns the object of a JSON file; None where there is none or a damaged one."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
@@ -48,7 +49,7 @@ def is_fresh(about: Path, expected: dict[str, Any]) -> bool:
         about: The JSON file beside the result; where it is missing or damaged, nothing is fresh.
         expected: Entries of it that decide.
     """
-    found = _read_object(about)
+    found = read_object(about)
     return found is not None and found | json.loads(json.dumps(expected)) == found
 
 

@@ -21,32 +21,26 @@ import random
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 
 import numpy as np
 
 from ..dialect.abc_to_midi import perform
+from ..dialect.bar_writer import spellings
 from ..dialect.notation import (
     ALTERATIONS,
     KEY_NAMES,
     KEYS,
     NOTE,
-    SIGNS,
     key_alterations,
     natural_pitch,
-    spell,
 )
-from ..dialect.tune import Tune, print_tune
+from ..dialect.tune import Tune, best_key, playable_tempo, print_tune
 from ..dialect.tune_parser import parse_tune
 
 OTHER_KEYS = tuple(semitones for semitones in range(-6, 6) if semitones)
 MAX_TEMPO_JITTER = 0.5
 _PITCHES = 128
 _PIANO = (21, 108)  # its lowest and highest key, as MIDI pitches
-
-# What MIDI and `Q:` can both say, as in `timeline`; tests hold the two equal by fixed points.
-_MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
-_SLOWEST, _FASTEST = 15, 96_000  # quarters of a beat a minute
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,7 @@ def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
     keys = sorted(_in_range(counts), key=lambda _: draw())[: settings.copies]
     copies = []
     for semitones in keys:
-        copy = _transposed(tune, semitones, counts)
+        copy = transpose(tune, semitones, counts)
         if settings.tempo_jitter:
             copy = with_tempo(copy, (1 + settings.tempo_jitter) ** (2 * draw() - 1))
         copies.append(print_tune(copy, "bars"))
@@ -115,17 +109,37 @@ def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
 # ---------------------------------------------------------------- keys
 
 
-def transpose(tune: Tune, semitones: int) -> Tune:
+def transpose(tune: Tune, semitones: int, counts: np.ndarray | None = None) -> Tune:
     """Returns the tune `semitones` higher; drums stay, spelled in the new key.
 
     The key is the one that the converter would choose. Where the tune's own key was not the
     converter's choice, it is moved along the circle of fifths, to at most six accidentals.
 
+    Args:
+        tune: What is moved.
+        semitones: By how many, down if negative.
+        counts: Of its pitches, where they are known; see `_pitch_counts`.
+
     Raises:
         AbcError: Where a bar is not in the dialect.
         ValueError: If a pitch would leave MIDI's range.
     """
-    return _transposed(tune, semitones, _pitch_counts(tune))
+    counts = _pitch_counts(tune) if counts is None else counts
+    used = np.flatnonzero(counts)
+    outside = [pitch for pitch in used.tolist() if not 0 <= pitch + semitones < _PITCHES]
+    if outside:
+        raise ValueError(
+            f"{semitones:+d} semitones make pitch {outside[0] + semitones} of {outside[0]}, "
+            f"expected MIDI's 0-127; this tune can be moved by {-used[0]:+d} to "
+            f"{_PITCHES - 1 - used[-1]:+d}"
+        )
+    key = _key_after(tune.key, semitones, counts)
+    pitched, drums = _Respeller(tune.key, key, semitones), _Respeller(tune.key, key, 0)
+    voices = [
+        replace(voice, bars=list(map((drums if voice.is_drums else pitched).bar, voice.bars)))
+        for voice in tune.voices
+    ]
+    return replace(tune, key=key, voices=voices, origins={})  # the text stood nowhere
 
 
 def transpositions(tune: Tune) -> list[int]:
@@ -162,41 +176,14 @@ def _in_range(counts: np.ndarray) -> list[int]:
     return [s for s in OTHER_KEYS if low <= lowest + s and highest + s <= high]
 
 
-def _transposed(tune: Tune, semitones: int, counts: np.ndarray) -> Tune:
-    used = np.flatnonzero(counts)
-    outside = [pitch for pitch in used.tolist() if not 0 <= pitch + semitones < _PITCHES]
-    if outside:
-        raise ValueError(
-            f"{semitones:+d} semitones make pitch {outside[0] + semitones} of {outside[0]}, "
-            f"expected MIDI's 0-127; this tune can be moved by {-used[0]:+d} to "
-            f"{_PITCHES - 1 - used[-1]:+d}"
-        )
-    key = KEY_NAMES[_sharps_after(KEYS[tune.key], semitones, counts)]
-    pitched, drums = _Respeller(tune.key, key, semitones), _Respeller(tune.key, key, 0)
-    voices = [
-        replace(voice, bars=list(map((drums if voice.is_drums else pitched).bar, voice.bars)))
-        for voice in tune.voices
-    ]
-    return replace(tune, key=key, voices=voices, origins={})  # the text stood nowhere
-
-
-def _sharps_after(sharps: int, semitones: int, counts: np.ndarray) -> int:
-    """Returns the sharps (-6 to 6) of the key after moving by `semitones`; see `transpose`."""
+def _key_after(key: str, semitones: int, counts: np.ndarray) -> str:
+    """Returns the key after moving by `semitones`; see `transpose`."""
     classes = np.bincount(np.arange(_PITCHES) % 12, counts).astype(np.int64)  # (12,), C first
-    if sharps == _best_sharps(classes):
+    if key == best_key(classes):
         # Not simply moved along: of two keys that need as many accidentals (a pentatonic tune has
         # three), the converter takes the one with fewer sharps or flats, which may be the other.
-        return _best_sharps(np.roll(classes, semitones))
-    return (sharps + 7 * semitones + 5) % 12 - 5
-
-
-def _best_sharps(classes: np.ndarray) -> int:
-    """Returns the sharps of the key that needs the fewest accidentals, as the converter does."""
-
-    def in_key(sharps: int) -> int:
-        return sum(int(classes[7 * (sharps + step) % 12]) for step in range(-1, 6))
-
-    return min(KEY_NAMES, key=lambda sharps: (-in_key(sharps), abs(sharps), -sharps))
+        return best_key(np.roll(classes, semitones))
+    return KEY_NAMES[(KEYS[key] + 7 * semitones + 5) % 12 - 5]
 
 
 class _Respeller:
@@ -208,7 +195,7 @@ class _Respeller:
 
     def __init__(self, key: str, new_key: str, semitones: int) -> None:
         self._signature = key_alterations(KEYS[key])
-        self._spellings = _spellings(new_key)
+        self._spellings = spellings(new_key)
         self._semitones = semitones
         self._read: dict[str, int] = {}  # letter -> alteration, as read in the bar so far
         self._written: set[str] = set()  # letters altered in the new text of the bar
@@ -236,17 +223,6 @@ class _Respeller:
         return marked
 
 
-@lru_cache(maxsize=len(KEYS))
-def _spellings(key: str) -> list[tuple[str, str, str, bool]]:
-    """Returns by MIDI pitch: letter, name without and with accidental, whether the key has it."""
-    signature = key_alterations(KEYS[key])
-    spelled = [spell(pitch, KEYS[key]) for pitch in range(_PITCHES)]
-    return [
-        (letter, name, SIGNS[alteration] + name, signature[letter] == alteration)
-        for letter, alteration, name in spelled
-    ]
-
-
 # ---------------------------------------------------------------- tempo
 
 
@@ -264,17 +240,7 @@ def with_tempo(tune: Tune, factor: float) -> Tune:
     tempos: dict[int, Fraction] = {}
     current = None
     for bar, tempo in sorted(tune.tempos.items()):
-        nearest = _playable(float(tempo * 4) * factor)
+        nearest = Fraction(playable_tempo(round(float(tempo * 4) * factor)), 4)
         if nearest != current:
             tempos[bar] = current = nearest
     return replace(tune, tempos=tempos)
-
-
-def _playable(tempo: float) -> Fraction:
-    """Returns the nearest quarters a minute that MIDI's whole microseconds give back.
-
-    Args:
-        tempo: Quarters of a beat a minute.
-    """
-    whole = min(max(round(tempo), _SLOWEST), _FASTEST)
-    return Fraction(round(_MICROSECONDS / round(_MICROSECONDS / whole)), 4)

@@ -12,9 +12,10 @@ Validation and test are not cut here: their loss is taken song by song.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -54,16 +55,23 @@ def write_blocks(songs: Iterable[np.ndarray], end_id: int, block_length: int, fi
     Raises:
         ValueError: If there is not even one block.
     """
-    with _BlockFile(file, block_length) as blocks, tempfile.TemporaryFile(dir=file.parent) as rests:
+    chunks = _heads_then_rests(songs, end_id, block_length, file.parent)
+    return _save(chunks, block_length, file)
+
+
+def _heads_then_rests(
+    songs: Iterable[np.ndarray], end_id: int, block_length: int, folder: Path
+) -> Iterator[np.ndarray]:
+    """Yields what fills blocks of each song, and then what is left of them."""
+    with tempfile.TemporaryFile(dir=folder) as rests:
         for song in songs:
-            ids = np.concatenate([[end_id], song, [end_id]]).astype("<u2")
+            ids = np.concatenate([[end_id], song, [end_id]])
             cut = len(ids) - len(ids) % block_length
-            blocks.write(ids[:cut])
-            rests.write(ids[cut:].tobytes())
+            yield ids[:cut]
+            rests.write(ids[cut:].astype("<u2").tobytes())
         rests.seek(0)
         while data := rests.read(_BYTES_AT_ONCE):
-            blocks.write(np.frombuffer(data, "<u2"))
-    return blocks.n_blocks
+            yield np.frombuffer(data, "<u2")
 
 
 def write_stream(
@@ -83,49 +91,30 @@ def write_stream(
     Raises:
         ValueError: If there is not even one block.
     """
-    with _BlockFile(file, block_length) as blocks:
-        for song in songs:
-            blocks.write(np.concatenate([song, separator]).astype("<u2"))
-    return blocks.n_blocks
+    return _save((np.concatenate([song, separator]) for song in songs), block_length, file)
 
 
-class _BlockFile:
-    """A .npy file of blocks whose number is known at the end only; nothing is held in memory."""
+def _save(chunks: Iterable[np.ndarray], block_length: int, file: Path) -> int:
+    """Writes ids, (n,) integers, one after another; what fills no block is cut off at the end."""
+    with file.open("wb") as out:
+        _write_header(out, 0, block_length)
+        n_tokens = 0
+        for ids in chunks:
+            out.write(ids.astype("<u2").tobytes())
+            n_tokens += len(ids)
+        n_blocks, rest = divmod(n_tokens, block_length)
+        if not n_blocks:
+            raise ValueError(
+                f"the train split has {n_tokens:,} tokens, less than one block of {block_length}; "
+                "give more music or a smaller blocks.block_length"
+            )
+        out.truncate(out.tell() - 2 * rest)
+        out.seek(0)
+        _write_header(out, n_blocks, block_length)
+    return n_blocks
 
-    def __init__(self, file: Path, block_length: int) -> None:
-        self.block_length = block_length
-        self._n_tokens = 0
-        self._file = file.open("wb")
-        self._write_header()
 
-    @property
-    def n_blocks(self) -> int:
-        return self._n_tokens // self.block_length
-
-    def write(self, ids: np.ndarray) -> None:
-        """Appends ids, (n,) uint16."""
-        self._file.write(ids.tobytes())
-        self._n_tokens += len(ids)
-
-    def __enter__(self) -> _BlockFile:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        with self._file:
-            if kind:
-                return
-            if not self.n_blocks:
-                raise ValueError(
-                    f"the train split has {self._n_tokens:,} tokens, less than one block of "
-                    f"{self.block_length}; give more music or a smaller blocks.block_length"
-                )
-            rest = 2 * (self._n_tokens % self.block_length)
-            self._file.truncate(self._file.tell() - rest)
-            self._file.seek(0)
-            self._write_header()
-
-    def _write_header(self) -> None:
-        # numpy leaves room for a longer first axis, so that the header can be written again
-        shape = (self.n_blocks, self.block_length)
-        header = {"descr": "<u2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+def _write_header(file: IO[bytes], n_blocks: int, block_length: int) -> None:
+    # numpy leaves room for a longer first axis, so that the header can be written again
+    header = {"descr": "<u2", "fortran_order": False, "shape": (n_blocks, block_length)}
+    np.lib.format.write_array_header_1_0(file, header)

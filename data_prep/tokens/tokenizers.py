@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -157,7 +158,5 @@ def _load_tokenizer(folder: Path, context_length: int) -> PreTrainedTokenizerFas
 
 def _most_frequent(texts: Iterable[str], count: int) -> str:
     """Returns the most frequent characters, the lower code point first among equals."""
-    counts: Counter[str] = Counter()
-    for text in texts:
-        counts.update(text)
+    counts = Counter(itertools.chain.from_iterable(texts))
     return "".join(sorted(counts, key=lambda char: (-counts[char], char))[:count])

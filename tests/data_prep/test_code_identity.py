@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = {
     "1_abc": [
         ("data_prep.shards.convert_file", "convert_file"),
-        ("data_prep.shards.convert_pool", "row_before"),
+        ("data_prep.shards.convert_file", "row_before"),
         ("data_prep.shards.shard_files", "write_shard"),
     ],
     "2_clean": [("data_prep.corpus", "CorpusStages._clean")],
@@ -61,7 +61,7 @@ def test_stages_take_the_digests_of_their_own_functions():
         ("2_clean", "clean_row parse_tune perform Tune signature write_table", "drop_reason"),
         ("3_filtered", "drop_reason clusters first_of_copies clean_row", "choose_grids split_of"),
         ("4_split", "split_of SPLITS TableWriter", "parse_tune signature"),
-        ("5_tokens", "train_tokenizer DIALECT_ALPHABET augmented encode_rows", "split_of clusters"),
+        ("5_tokens", "train_tokenizer ALPHABET augmented encode_rows", "split_of clusters"),
         ("6_blocks", "write_blocks write_stream", "train_tokenizer parse_tune"),
     ],
 )
@@ -72,7 +72,7 @@ def test_stage_depends_on_what_it_uses_and_on_nothing_else(stage, names, others)
 
 
 def test_reworded_comments_docstrings_and_annotations_change_nothing(copied):
-    for file in (copied / "data_prep").glob("*.py"):
+    for file in (copied / "data_prep").rglob("*.py"):
         text = file.read_text("utf-8")
         text = re.sub(r'"""[A-Z][^"]*"""', '"""Says it in other words."""', text)
         text = re.sub(r"(?m)^( *)(def |class |return )", r"\1# a comment\n\n\1\2", text)
@@ -81,22 +81,20 @@ def test_reworded_comments_docstrings_and_annotations_change_nothing(copied):
 
 
 def test_moved_module_and_moved_function_change_nothing(copied):
-    room = copied / "data_prep" / "midi_to_abc_room"
+    room = copied / "data_prep" / "rhythm"
     room.mkdir()
     (room / "__init__.py").touch()
     shutil.move(copied / "data_prep/midi_to_abc/quantize.py", room)
-    change(room / "quantize.py", r"from \.(\w+) import", r"from ..\1 import")
-    for file in (copied / "data_prep").glob("*.py"):
+    change(room / "quantize.py", r"from \.(\w+) import", r"from ..midi_to_abc.\1 import")
+    for file in (copied / "data_prep/midi_to_abc").glob("*.py"):
         text = file.read_text("utf-8")
-        file.write_text(
-            text.replace("from .quantize import", "from .midi_to_abc_room.quantize import")
-        )
+        file.write_text(text.replace("from .quantize import", "from ..rhythm.quantize import"))
     rows = copied / "data_prep" / "tune_rows.py"
     (function,) = re.findall(r"def without_dropped.*?\n\n\n", rows.read_text("utf-8"), re.DOTALL)
     rows.write_text(
         rows.read_text("utf-8")
         .replace(function, "")
-        .replace("from .tune_parser", "from .kept_rows import without_dropped\nfrom .tune_parser")
+        .replace("from .settings", "from .kept_rows import without_dropped\nfrom .settings")
     )
     imports = "import numpy as np\nimport pyarrow.compute as pc\nfrom datasets import Dataset\n"
     (copied / "data_prep" / "kept_rows.py").write_text(f"{imports}\n\n{function}")
@@ -118,10 +116,37 @@ def test_changed_tokenizer_changes_the_tokens_alone(copied):
 
 
 def test_changed_reader_of_tunes_changes_all_that_read_tunes(copied):
-    change(
-        copied / "data_prep/dialect/tune_parser.py", r"DEFAULT_QUARTERS_PER_MINUTE = ", r"\g<0>1 + "
-    )
+    change(copied / "data_prep/dialect/tune_parser.py", r"MAX_VOICE_BARS = ", r"\g<0>1 + ")
     assert changed_stages(copied) == ["2_clean", "3_filtered", "5_tokens"]
+
+
+REASONS = "data_prep/storage/drop_reasons.py"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"    # cleaning\n", '    TOO_LOUD = "too_loud"\n'),  # a further reason
+        (r'"no track holds a note"', '"silence"'),  # a line of help
+    ],
+)
+def test_further_reasons_to_drop_and_reworded_help_change_nothing(copied, pattern, text):
+    change(copied / REASONS, pattern, text)
+    assert changed_stages(copied) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "stages"),
+    [("no_notes", ["1_abc"]), ("silent", ["2_clean", "3_filtered"]), ("duplicate", ["3_filtered"])],
+)
+def test_reason_that_is_written_otherwise_changes_the_stages_that_give_it(copied, reason, stages):
+    change(copied / REASONS, f'"{reason}"', f'"{reason}_"')
+    assert changed_stages(copied) == stages
+
+
+def test_wording_of_a_full_disk_changes_nothing(copied):
+    change(copied / "data_prep/storage/explain.py", "no space left", "nothing left")
+    assert changed_stages(copied) == []
 
 
 # ---------------------------------------------------------------- what is followed
