@@ -117,16 +117,14 @@ class SongEvaluator:
         self, model: torch.nn.Module, batch: list[Window], device: torch.device
     ) -> np.ndarray:
         longest = len(batch[0].inputs)
-        inputs = np.full(
-            (len(batch), longest), self.eos_id
-        )  # (B, T); what stands after the end is not seen before it
+        # (B, T); what stands after the end is not seen before it
+        inputs = np.full((len(batch), longest), self.eos_id)
         targets = np.full((len(batch), longest), IGNORED)
         for row, window in enumerate(batch):
             inputs[row, : len(window.inputs)] = window.inputs
             targets[row, : len(window.targets)] = window.targets
-        logits = model(
-            input_ids=torch.from_numpy(inputs).to(device), use_cache=False
-        ).logits  # (B, T, V)
+        input_ids = torch.from_numpy(inputs).to(device)
+        logits = model(input_ids=input_ids, use_cache=False).logits  # (B, T, V)
         nll = cross_entropy(
             logits.flatten(0, 1).float(),
             torch.from_numpy(targets).to(device).flatten(),
