@@ -67,7 +67,6 @@ class SongEvaluator:
     """
 
     def __init__(self, songs: Songs, eos_id: int, context: int, batch_tokens: int) -> None:
-        self.n_songs = len(songs.ids)
         self.n_targets = np.array([len(ids) + 1 for ids in songs.ids], dtype=np.int64)
         windows = [w for i, ids in enumerate(songs.ids) for w in cut_song(i, ids, eos_id, context)]
         # like lengths together, so that hardly any padding is computed; a stable sort
@@ -80,9 +79,6 @@ class SongEvaluator:
             else:
                 self.batches.append([window])
         self.eos_id = eos_id
-
-    def __len__(self) -> int:
-        return self.n_songs
 
     @torch.inference_mode()
     def evaluate(
@@ -100,7 +96,7 @@ class SongEvaluator:
             world_size: Number of processes.
             on_batch: Called before each batch; may raise to break off.
         """
-        nll_nats = np.zeros(self.n_songs)
+        nll_nats = np.zeros(len(self.n_targets))
         device = next(model.parameters()).device
         was_training = model.training
         model.eval()
