@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling.writing.commands import command
+
 if TYPE_CHECKING:
     from training.budget import RunPlan
     from training.data.blocks import TrainingData
@@ -63,20 +65,21 @@ def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar:
         print(f"{run.path} is finished; nothing to do")
         return
     model = build_model(run.config, data)
-    result = train(run, plan, model, data, show_bar)
+    trained = train(run, plan, model, data, show_bar)
     if is_main_process():
-        write_record(run, model, data, result)
-        loss, songs = result.validation.loss_nats_per_token, len(result.validation.n_targets)
+        write_record(run, plan, data, trained)
+        loss, songs = trained.validation.loss_nats_per_token, len(trained.validation.n_targets)
         print(f"run folder       {run.path}")
         print(f"validation loss  {loss:.4f} nats per token over {songs} songs")
         if "pretrained" in run.config["model"]:
-            step, before = result.validation_log[0]
+            step, before = trained.validation_log[0]
             print(f"                 {before:.4f} after step {step}")
-            if advice := overfitting(run.config, result.validation_log):
+            if advice := overfitting(run.config, trained.validation_log):
                 logging.getLogger("train").warning(advice)
         print(f"next             make samples MODEL={run.path}")
 
 
+@command(ValueError, OSError)
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and turn the errors a user can cause into one line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -93,9 +96,6 @@ def main(argv: list[str] | None = None) -> int:
         )
     try:
         train_one(arguments.config, arguments.overrides)
-    except (ValueError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt as stop:
         print(
             f"{str(stop) or 'stopped'}; repeating the command goes on from there", file=sys.stderr

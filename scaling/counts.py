@@ -24,7 +24,9 @@ from typing import Literal, get_args
 from .families import Family, family_of
 
 Attention = Literal["full", "causal_mean"]
-# Dense bf16 FLOPs a second, by the makers' data sheets; a board's own name before that of its chip.
+# Dense bf16 FLOPs a second; a board's own name before that of its chip. Source: NVIDIA's pages of
+# the A100, H100 and H200, whose bf16 TFLOP/s are with sparsity, twice the dense ones: 624 of the
+# A100, 1,979 of H100 and H200, 1,513 of the H100 PCIe, 1,671 of both NVL; rounded down.
 PEAK_FLOPS = {
     **{"h100 pcie": 756e12, "h100 nvl": 835e12, "h200 nvl": 835e12},
     **{"a100": 312e12, "h100": 989e12, "h200": 989e12},

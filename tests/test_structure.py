@@ -20,6 +20,7 @@ ALLOWED = {
         "modeling",
         "scaling.counts",
         "scaling.families",
+        "scaling.writing.commands",
         "scaling.writing.files",
         "scaling.fit_options",
     },

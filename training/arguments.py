@@ -2,7 +2,6 @@
 
 import ctypes
 from contextlib import suppress
-from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -22,14 +21,18 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
         ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
     """
     has_gpu = torch.accelerator.is_available()
+    section, decay = run.config["training"], {}
+    if plan.decay_steps is not None:
+        given = section.get("lr_scheduler_kwargs") or {}
+        decay["lr_scheduler_kwargs"] = {**given, "num_decay_steps": plan.decay_steps}
     args = TrainingArguments(
         **{
             "use_cpu": not has_gpu,
             "dataloader_pin_memory": has_gpu,
             "run_name": run.path.name,  # what trackers show
             "project": run.path.parent.name,
-            **run.config["training"],
-            **_decay(run, plan),
+            **section,
+            **decay,
             "output_dir": str(run.checkpoints),
             "max_steps": plan.max_steps,
             "disable_tqdm": True,  # RunLog draws the bar, in tokens
@@ -41,14 +44,6 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
         plan, args.train_batch_size, args.world_size
     )
     return args
-
-
-def _decay(run: RunFolder, plan: RunPlan) -> dict[str, Any]:
-    """The key lr_scheduler_kwargs with the decay steps, where the plan has some."""
-    if plan.decay_steps is None:
-        return {}
-    given = run.config["training"].get("lr_scheduler_kwargs") or {}
-    return {"lr_scheduler_kwargs": {**given, "num_decay_steps": plan.decay_steps}}
 
 
 def keep_freed_memory() -> None:

@@ -150,20 +150,16 @@ def _plan_tokens(config: dict[str, Any], tokens: int, block_length: int) -> RunP
     decay_steps = None if share is None else max(1, round(share * steps))
     plan = RunPlan(steps, batch // block_length, block_length, tokens, decay_steps)
     if decay_steps is not None:
-        key = "budget.tokens" if tokens == budget["tokens"] else f"budget.branches: {tokens:,}"
-        _check_warmup(plan, config["training"].get("warmup_steps", 0), key)
+        warmup = config["training"].get("warmup_steps", 0)
+        warmup = warmup if warmup >= 1 else warmup * steps
+        if plan.decay_start < warmup:
+            key = "budget.tokens" if tokens == budget["tokens"] else f"budget.branches: {tokens:,}"
+            raise ValueError(
+                f"{key} gives {steps} steps, of which the decay begins after {plan.decay_start}, "
+                f"before the {warmup:g} steps of warmup are over; give more tokens, or lower "
+                "training.warmup_steps"
+            )
     return plan
-
-
-def _check_warmup(plan: RunPlan, warmup: float, key: str) -> None:
-    """The decay has to begin after the warmup; a share of warmup leaves room if the decay does."""
-    warmup = warmup if warmup >= 1 else warmup * plan.max_steps
-    if plan.decay_start < warmup:
-        raise ValueError(
-            f"{key} gives {plan.max_steps} steps, of which the decay begins after "
-            f"{plan.decay_start}, before the {warmup:g} steps of warmup are over; give more "
-            "tokens, or lower training.warmup_steps"
-        )
 
 
 def _check_schedule(config: dict[str, Any]) -> None:
@@ -186,15 +182,13 @@ def _check_schedule(config: dict[str, Any]) -> None:
             "learning rate falls, above 0 and below 1; e.g. budget.decay_share=0.2"
         )
     for key in training.get("lr_scheduler_kwargs") or {}:
-        if key not in (*FROM_DECAY_SHARE, *SCHEDULE_KEYS):
-            raise ValueError(
-                f"{key} in training.lr_scheduler_kwargs is none of {WSD}'s; take it out, or give "
-                "training.lr_scheduler_kwargs={decay_type: 1-sqrt}"
-            )
+        where = f"{key} in training.lr_scheduler_kwargs"
         if key in FROM_DECAY_SHARE:
+            raise ValueError(f"{where} follows from budget.decay_share; take it out")
+        if key not in SCHEDULE_KEYS:
             raise ValueError(
-                f"{key} in training.lr_scheduler_kwargs follows from budget.decay_share; take it "
-                "out"
+                f"{where} is none of {WSD}'s; take it out, or give "
+                "training.lr_scheduler_kwargs={decay_type: 1-sqrt}"
             )
 
 

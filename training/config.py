@@ -18,7 +18,6 @@ from .config_checks import (
     FINETUNING,
     SECTIONS,
     TOP_FIELDS,
-    TRUNK_FIELDS,
     ConfigError,
     Flat,
     Origins,
@@ -45,16 +44,13 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         FileNotFoundError: If the file or its base is missing.
     """
     flat, origins = _merge(path, overrides)
-    check_required(flat, origins)
     check_all(flat, origins)
     return _nest(flat)
 
 
 def resolve_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Merge like `load_config` and check the required keys only: needs no torch, so it is fast."""
-    flat, origins = _merge(path, overrides)
-    check_required(flat, origins)
-    return _nest(flat)
+    return _nest(_merge(path, overrides)[0])
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -114,7 +110,7 @@ def format_override(key: str, value: Any) -> str:
 
 
 def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
-    """Base, size file, overrides, in this order; a later value replaces an earlier one."""
+    """Base, size file, overrides, in this order: a later value replaces an earlier one; checked."""
     path = find_config(path)
     size_file = read_yaml(path)
     layers = [(str(path), size_file)]
@@ -139,6 +135,7 @@ def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
         for key, value in _names_of_finetuning(flat).items():
             if origins[key] == str(path) and key not in size_file:
                 flat[key] = value
+    check_required(flat, origins)
     return flat, origins
 
 
@@ -164,7 +161,7 @@ def _flatten(content: Mapping[str, Any], origin: str) -> Flat:
 
 
 def _nest(flat: Flat) -> dict[str, Any]:
-    nested: dict[str, Any] = {key: flat[key] for key in (*TOP_FIELDS, *TRUNK_FIELDS) if key in flat}
+    nested: dict[str, Any] = {key: flat[key] for key in TOP_FIELDS if key in flat}
     for section in SECTIONS:
         start = f"{section}."
         nested[section] = {k.removeprefix(start): v for k, v in flat.items() if k.startswith(start)}

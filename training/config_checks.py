@@ -14,16 +14,15 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, ClassVar, Literal, Union
 
 from scaling.families import family_of
 
 SECTIONS = ("model", "data", "budget", "training", "lora")
-TOP_FIELDS = {"name": str, "study": str, "size": str}
-# the run that a branch may start from; written into its saved config
-TRUNK_FIELDS = {"trunk": str}
+# trunk is the run that a branch may start from; written into its saved config
+TOP_FIELDS = {"name": str, "study": str, "size": str, "trunk": str}
 # data.digest is written into the saved config: it ties the run to the blocks it was trained on
 DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str}
 BUDGET_FIELDS = {
@@ -49,8 +48,8 @@ REQUIRED_FROM_PRETRAINED = {
     **{"budget.epochs": float, "budget.sequences_per_step": int},
 }
 FINETUNING = "finetune"  # the study of all fine-tuned runs, which belong to no law
-RANGES = {"budget.spike_factor": (lambda value: value > 1, "above 1")}
-FINETUNING_RANGES = {
+RANGES = {
+    "budget.spike_factor": (lambda value: value > 1, "above 1"),
     "budget.epochs": (lambda value: value > 0, "above 0"),
     "lora.r": (lambda value: value >= 1, "1 or more"),
     "lora.lora_alpha": (lambda value: value >= 1, "1 or more"),
@@ -89,9 +88,8 @@ def nearest(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if not close:  # the right name in the wrong section
         by_name = {name.rpartition(".")[2]: name for name in known}
-        close = [
-            by_name[n] for n in difflib.get_close_matches(key.rpartition(".")[2], by_name, n=1)
-        ]
+        alike = difflib.get_close_matches(key.rpartition(".")[2], by_name, n=1)
+        close = [by_name[name] for name in alike]
     section = key.partition(".")[0]
     options = sorted(k for k in known if k.partition(".")[0] == section) or sorted(known)
     return f"did you mean {close[0]}?" if close else f"known keys: {', '.join(options[:12])}"
@@ -99,15 +97,24 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
     """Dotted key -> type hint, for all keys that this model type may have."""
-    from transformers import CONFIG_MAPPING, TrainingArguments  # heavy: only where keys are checked
+    from transformers import TrainingArguments  # heavy: only where keys are checked
 
     import modeling  # noqa: F401  (registers our own families)
 
-    training = {"training": typing.get_type_hints(TrainingArguments)}
     if "model.pretrained" in flat:
-        return _dotted(
-            {"model": PRETRAINED_FIELDS, "budget": EPOCH_FIELDS, "lora": LORA_FIELDS} | training
-        )
+        sections = {"model": PRETRAINED_FIELDS, "budget": EPOCH_FIELDS, "lora": LORA_FIELDS}
+    else:
+        sections = {"model": _model_fields(flat, origins), "budget": BUDGET_FIELDS}
+    training = typing.get_type_hints(TrainingArguments)
+    sections = {"data": DATA_FIELDS, **sections, "training": training}
+    dotted = {f"{section}.{k}": hint for section, of in sections.items() for k, hint in of.items()}
+    return {**TOP_FIELDS, **{k: hint for k, hint in dotted.items() if k not in SET_BY_US}}
+
+
+def _model_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
+    """The keys of the model's config class."""
+    from transformers import CONFIG_MAPPING
+
     try:
         family = family_of(flat["model.model_type"])
     except ValueError as err:
@@ -117,15 +124,8 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
     # a class of other names, as GPT-2's n_embd, takes the usual ones as well
     own |= {name: own[theirs] for name, theirs in config_class.attribute_map.items()}
     own["dropout"] = own[family.dropout_keys[0]] if family.dropout_keys else float
-    model = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
-    return _dotted({"model": {"model_type": str, **model}, "budget": BUDGET_FIELDS} | training)
-
-
-def _dotted(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    both = {"data": DATA_FIELDS, **sections}
-    dotted = {f"{section}.{k}": hint for section, of in both.items() for k, hint in of.items()}
-    top = {**TOP_FIELDS, **TRUNK_FIELDS}
-    return {**top, **{k: v for k, v in dotted.items() if k not in SET_BY_US}}
+    fields = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
+    return {"model_type": str, **fields}
 
 
 def check_required(flat: Flat, origins: Origins) -> None:
@@ -169,19 +169,11 @@ def _check_finetuning(flat: Flat, origins: Origins) -> None:
             f"study is {flat['study']!r} in {origins['study']}, but a fine-tuned run is part of no "
             f"law; its study is {FINETUNING}"
         )
-    _check_ranges(flat, origins, FINETUNING_RANGES)
     if any(key.startswith("lora.") for key in flat) and not importlib.util.find_spec("peft"):
         raise ConfigError(
             "LoRA needs the package peft, which is not there; install the project's extra [peft], "
             "or fine-tune all weights (leave LORA=1 out)"
         )
-
-
-def _check_ranges(flat: Flat, origins: Origins, ranges: dict[str, tuple]) -> None:
-    for key, (is_right, expected) in ranges.items():
-        value = flat.get(key)
-        if isinstance(value, int | float) and not is_right(value):
-            raise ConfigError(f"{key} is {value} in {origins[key]}, expected {expected}")
 
 
 def check_all(flat: Flat, origins: Origins) -> None:
@@ -191,18 +183,10 @@ def check_all(flat: Flat, origins: Origins) -> None:
             raise ConfigError(f"{key} in {origins[key]}, but LoRA is for a model.pretrained only")
         if key in SET_BY_US:
             raise ConfigError(f"{key} {SET_BY_US[key]}; take it out of {origins[key]}")
-    _check_ranges(flat, origins, RANGES)
-    _check_trackers(flat, origins)
-    known = _known_fields(flat, origins)
-    for key, value in flat.items():
-        if key not in known:
-            raise ConfigError(f"unknown key {key} in {origins[key]}; {nearest(key, known)}")
-        if not _fits(value, known[key]):
-            raise ConfigError(_type_message(key, value, known[key], origins[key]))
-
-
-def _check_trackers(flat: Flat, origins: Origins) -> None:
-    """The packages of trackers that training.report_to names."""
+    for key, (is_right, expected) in RANGES.items():
+        value = flat.get(key)
+        if isinstance(value, int | float) and not is_right(value):
+            raise ConfigError(f"{key} is {value} in {origins[key]}, expected {expected}")
     wanted = flat.get("training.report_to")
     for name in [wanted] if isinstance(wanted, str) else wanted or []:
         packages = TRACKER_PACKAGES.get(name)
@@ -211,6 +195,12 @@ def _check_trackers(flat: Flat, origins: Origins) -> None:
                 f"training.report_to names {name} in {origins['training.report_to']}, but the "
                 f"package is not there; pip install {name}, or take it out"
             )
+    known = _known_fields(flat, origins)
+    for key, value in flat.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {key} in {origins[key]}; {nearest(key, known)}")
+        if not _fits(value, known[key]):
+            raise ConfigError(_type_message(key, value, known[key], origins[key]))
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -222,8 +212,6 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in typing.get_args(hint)
     if hint is Any:
         return True
-    if hint is None or hint is type(None):
-        return value is None
     if isinstance(value, bool):  # bool is an int in Python; 1 for true stays an error
         return hint is bool
     if hint is float:

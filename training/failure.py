@@ -19,9 +19,10 @@ import yaml
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import modeling  # noqa: F401  (registers our own families)
+from scaling.writing.commands import command
 
 from .data.blocks import BlockOrder
-from .run.run_folder import RunFolder, write_atomically
+from .run.run_folder import RunFolder, is_main_process, write_atomically
 from .run.spikes import JudgedStep
 
 DEVICE_BATCH = 8  # blocks at once; more would need the memory of the machine that failed
@@ -30,7 +31,7 @@ DEVICE_BATCH = 8  # blocks at once; more would need the memory of the machine th
 def write_bundle(
     run: RunFolder, model: PreTrainedModel, blocks: BlockOrder, steps: Sequence[JudgedStep]
 ) -> Path:
-    """Write the folder `failure` of a run.
+    """Write the folder `failure` of a run, if this is the process that writes.
 
     Skipped steps changed no weight, so the model is still the one that they started from.
 
@@ -41,6 +42,8 @@ def write_bundle(
         steps: Those that could not be taken, in order.
     """
     folder = run.path / "failure"
+    if not is_main_process():
+        return folder
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
     per_step = blocks.n_sequences_per_step
@@ -71,27 +74,19 @@ def replay(folder: Path) -> list[tuple[JudgedStep, JudgedStep]]:
         facts = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
         batches = np.load(folder / "batches.npy")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        steps = [
-            JudgedStep(
-                step["step"],
-                float(step["loss_nats_per_token"]),
-                float(step["gradient_norm"]),
-                step["limit_nats_per_token"],
-            )
-            for step in facts["steps"]
-        ]
+        steps = []
+        for step in facts["steps"]:
+            loss, norm = float(step["loss_nats_per_token"]), float(step["gradient_norm"])
+            steps.append(JudgedStep(step["step"], loss, norm, step["limit_nats_per_token"]))
     except (OSError, KeyError, ValueError) as err:
         raise ValueError(
             f"{folder} is no bundle of a failed run ({err}); expected the folder `failure` of one"
         ) from None
     model.train()
-    return [
-        (step, _computed_again(model, step, batch))
-        for step, batch in zip(steps, batches, strict=True)
-    ]
+    return [(step, _again(model, step, batch)) for step, batch in zip(steps, batches, strict=True)]
 
 
-def _computed_again(model: PreTrainedModel, step: JudgedStep, batch: np.ndarray) -> JudgedStep:
+def _again(model: PreTrainedModel, step: JudgedStep, batch: np.ndarray) -> JudgedStep:
     model.zero_grad()
     input_ids = torch.from_numpy(batch.astype(np.int64))  # (B, T)
     total = 0.0
@@ -103,16 +98,12 @@ def _computed_again(model: PreTrainedModel, step: JudgedStep, batch: np.ndarray)
     return JudgedStep(step.step, total, float(norm), step.limit_nats_per_token)
 
 
+@command(ValueError)
 def main(argv: list[str] | None = None) -> int:
     """Compare a bundle with what it comes to here; 0 if it fails here too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="runs/<study>/<run>/failure")
-    options = parser.parse_args(argv)
-    try:
-        pairs = replay(options.folder)
-    except ValueError as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
+    pairs = replay(parser.parse_args(argv).folder)
     for before, now in pairs:
         print(f"step {before.step}")
         for name, step in (("then", before), ("now", now)):

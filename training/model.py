@@ -74,9 +74,8 @@ def save_model(model: PreTrainedModel, data: TrainingData, folder: Path) -> None
     """Write model, tokenizer and the code they need; the folder appears whole or not at all."""
     temporary = folder.with_name(f".{folder.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.config.use_cache = (
-        True  # the Trainer switches it off, and it would stay off in config.json
-    )
+    # the Trainer switches it off, and it would stay off in config.json
+    model.config.use_cache = True
     # The pipeline saves model and tokenizer, and beside them its own code.
     modeling.AbcMusicPipeline(model, data.tokenizer, device=model.device).save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)

@@ -9,7 +9,6 @@ import hashlib
 import json
 import shutil
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +60,9 @@ def weights_digest(model: str) -> str:
     """
     from transformers.utils import cached_file  # heavy
 
+    place = find_pretrained(model)
     try:
-        path = cached_file(find_pretrained(model), WEIGHTS)
-    except FileNotFoundError:
-        raise
+        path = cached_file(place, WEIGHTS)
     except (OSError, ValueError) as err:
         raise FileNotFoundError(_missing(model, err)) from err
     with Path(path).open("rb") as file:
@@ -168,16 +166,6 @@ def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # a model card that nobody has filled in
     return model.merge_and_unload(safe_merge=True)
-
-
-def describe_origin(config: dict[str, Any], n_params_trained: int) -> dict[str, Any]:
-    """What the record of a fine-tuned run says of its start."""
-    return {
-        "pretrained": config["model"]["pretrained"],
-        "weights_sha256": config["model"]["digest"],
-        "lora": config.get("lora") and {**config["lora"], "peft_version": version("peft")},
-        "n_params_trained": n_params_trained,
-    }
 
 
 def overfitting(config: dict[str, Any], validation_log: list[tuple[int, float]]) -> str:

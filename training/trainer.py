@@ -2,18 +2,17 @@
 
 import gc
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer
 from transformers.integrations import TensorBoardCallback
 
 from .arguments import keep_freed_memory, training_arguments
 from .budget import RunPlan
-from .data.blocks import BlockOrder, TrainingData, order_blocks
+from .data.blocks import TrainingData, order_blocks
 from .data.validation import SongEvaluator, SongLoss
 from .failure import write_bundle
 from .run.branches import find_trunk
@@ -28,37 +27,9 @@ from .run.checkpoints import (
 )
 from .run.progress import BranchPoints, RunLog, Seconds, StopOnSignal, Stopwatch, kept_lines
 from .run.run_folder import RunFolder, is_main_process, write_atomically
-from .run.spikes import JudgedStep, SpikeError, SpikeRule
+from .run.spikes import SpikeError, SpikeRule
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What training came to.
-
-    Attributes:
-        plan: Of the run.
-        train_loss_nats_per_token: Mean over the last tenth of the steps.
-        validation: Loss of the final model.
-        validation_log: (step, validation loss in nats a token), in order, of the whole run.
-        train_seconds: Without validation and saving, over all sessions; those of a branch include
-            its trunk's up to where it left it, as if it had been trained alone.
-        trunk_seconds: The part of them that the trunk spent, by the clock.
-        n_steps_skipped: Steps whose loss was no number or far too high; they changed no weight.
-        n_processes: World size.
-        device: Kind of device trained on.
-    """
-
-    plan: RunPlan
-    train_loss_nats_per_token: float
-    validation: SongLoss
-    validation_log: list[tuple[int, float]]
-    train_seconds: Seconds
-    trunk_seconds: float
-    n_steps_skipped: int
-    n_processes: int
-    device: torch.device
 
 
 class BudgetTrainer(Trainer):
@@ -72,7 +43,11 @@ class BudgetTrainer(Trainer):
         **kwargs: The Trainer's own.
 
     Attributes:
-        trunk_seconds: Training seconds that the trunk of a branch spent.
+        stopwatch: Seconds without validation and saving, over all sessions; those of a branch
+            include its trunk's up to where it left it, as if it had been trained alone.
+        trunk_seconds: The part of them that the trunk spent, by the clock.
+        spikes: Counts steps whose loss was no number or far too high; they changed no weight.
+        validation: The last loss over the validation split; in the end, that of the final model.
     """
 
     def __init__(
@@ -98,13 +73,12 @@ class BudgetTrainer(Trainer):
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One backward pass."""
         loss = super().training_step(*args, **kwargs)
-        self.spikes.add_loss(loss)
+        self.spikes.losses.append(loss)
         return loss
 
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> torch.Tensor | float:
-        norm = super()._get_grad_norm(*args, **kwargs)
-        self.spikes.set_gradient_norm(norm)
-        return norm
+        self.spikes.gradient_norm = super()._get_grad_norm(*args, **kwargs)
+        return self.spikes.gradient_norm
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Loss over the whole validation split, at most once a step."""
@@ -114,6 +88,12 @@ class BudgetTrainer(Trainer):
             self.validated_at_step = self.state.global_step
             self.log({"validation_loss_nats_per_token": self.validation.loss_nats_per_token})
         return {"eval_loss": self.validation.loss_nats_per_token}
+
+    @property
+    def validation_log(self) -> list[tuple[int, float]]:
+        """(step, validation loss in nats a token), in order, of the whole run."""
+        name = "validation_loss_nats_per_token"
+        return [(of["step"], of[name]) for of in self.state.log_history if name in of]
 
     def floating_point_ops(self, inputs: dict[str, torch.Tensor]) -> int:
         """Nothing: the Trainer's estimate walks over all parameters; the record has its own."""
@@ -148,7 +128,7 @@ class BudgetTrainer(Trainer):
 
 def train(
     run: RunFolder, plan: RunPlan, model: PreTrainedModel, data: TrainingData, show_bar: bool = True
-) -> TrainingResult:
+) -> BudgetTrainer:
     """Train to the end of the plan, going on from the newest whole checkpoint if there is one.
 
     Raises:
@@ -156,21 +136,8 @@ def train(
         ValueError: If a setting is impossible, or the loss is no longer a number.
         OSError: If the disk is full.
     """
-    args = training_arguments(run, plan)
-    blocks = order_blocks(data, run.config, plan)
-    stopwatch, stop = Stopwatch(), StopOnSignal()
-    log = RunLog(run.log, plan, stopwatch, show_bar and args.should_log)
-    trainer = BudgetTrainer(
-        _make_evaluator(args, data, plan),
-        stopwatch,
-        stop,
-        _make_spike_rule(run, model, blocks, log),
-        model=model,
-        args=args,
-        train_dataset=blocks,
-        callbacks=[log, BranchPoints(run, plan.branch_steps), stop],
-    )
-    _keep_tensorboard_files(trainer, run)
+    trainer, log = _make_trainer(run, plan, model, data, show_bar)
+    args, stopwatch, stop = trainer.args, trainer.stopwatch, trainer.stop
     # the first moves and removes checkpoints; the others find what it leaves
     with args.main_process_first(local=False):
         checkpoint = find_start(run, plan)
@@ -180,38 +147,22 @@ def train(
         args.eval_on_start = False
         times = read_manifest(checkpoint)
         spent = Seconds(times["train_seconds"], times["train_cpu_seconds"])
-        is_own = checkpoint.is_relative_to(run.path)
-        trainer.trunk_seconds = (
-            times.get("trunk_seconds", 0.0) if is_own else times["train_seconds"]
-        )
+        of_trunk = "trunk_seconds" if checkpoint.is_relative_to(run.path) else "train_seconds"
+        trainer.trunk_seconds = times.get(of_trunk, 0.0)
     if args.should_save:
         run.save_config()
     keep_freed_memory()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
-    try:
+    # processes that stop at different steps would wait for each other: several of them just stop
+    with log.bar, stop.listening(is_on=args.world_size == 1):
         stopwatch.start(spent)
-        _train_and_validate(trainer, stop, checkpoint)
-    finally:
-        log.close()
-    return _result(trainer, plan)
-
-
-def _result(trainer: BudgetTrainer, plan: RunPlan) -> TrainingResult:
-    return TrainingResult(
-        plan=plan,
-        train_loss_nats_per_token=mean_loss_at_end(trainer.state.log_history, plan.max_steps),
-        validation=trainer.validation,
-        validation_log=[
-            (entry["step"], entry["validation_loss_nats_per_token"])
-            for entry in trainer.state.log_history
-            if "validation_loss_nats_per_token" in entry
-        ],
-        train_seconds=trainer.stopwatch.seconds,
-        trunk_seconds=trainer.trunk_seconds,
-        n_steps_skipped=trainer.spikes.n_skipped,
-        n_processes=trainer.args.world_size,
-        device=trainer.args.device,
-    )
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        stopwatch.stop()
+        if stop.is_wanted:
+            raise KeyboardInterrupt(f"stopped after step {trainer.state.global_step}")
+        check_finite(model, trainer.state.global_step)
+        trainer.evaluate()
+    return trainer
 
 
 def find_start(run: RunFolder, plan: RunPlan) -> Path | None:
@@ -231,11 +182,31 @@ def find_start(run: RunFolder, plan: RunPlan) -> Path | None:
     return checkpoint
 
 
-def _keep_tensorboard_files(trainer: BudgetTrainer, run: RunFolder) -> None:
-    """Put them where they outlive the checkpoints, unless TENSORBOARD_LOGGING_DIR says where."""
+def _make_trainer(
+    run: RunFolder, plan: RunPlan, model: PreTrainedModel, data: TrainingData, show_bar: bool
+) -> tuple[BudgetTrainer, RunLog]:
+    args = training_arguments(run, plan)
+    blocks = order_blocks(data, run.config, plan)
+    stopwatch, stop = Stopwatch(), StopOnSignal()
+    log = RunLog(run.log, plan, stopwatch, show_bar and args.should_log)
+    batch_tokens = args.per_device_eval_batch_size * plan.block_length
+    eos_id = data.tokenizer.eos_token_id
+    write_failure = partial(write_bundle, run, model, blocks)
+    trainer = BudgetTrainer(
+        SongEvaluator(data.validation, eos_id, plan.block_length, batch_tokens),
+        stopwatch,
+        stop,
+        SpikeRule(run.config["budget"].get("spike_factor"), log.write_skipped, write_failure),
+        model=model,
+        args=args,
+        train_dataset=blocks,
+        callbacks=[log, BranchPoints(run, plan.branch_steps), stop],
+    )
+    # they outlive the checkpoints, unless TENSORBOARD_LOGGING_DIR says where they lie
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(run.path / "tensorboard")
+    return trainer, log
 
 
 def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> float:
@@ -250,12 +221,6 @@ def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> flo
     return sum(loss * n_steps for loss, n_steps in pairs) / sum(n_steps for _, n_steps in pairs)
 
 
-def _make_evaluator(args: TrainingArguments, data: TrainingData, plan: RunPlan) -> SongEvaluator:
-    batch_tokens = args.per_device_eval_batch_size * plan.block_length
-    eos_id = data.tokenizer.eos_token_id
-    return SongEvaluator(data.validation, eos_id, plan.block_length, batch_tokens)
-
-
 def check_finite(model: PreTrainedModel, step: int) -> None:
     """Hold weights against what they must be to be saved.
 
@@ -268,34 +233,6 @@ def check_finite(model: PreTrainedModel, step: int) -> None:
                 f"{name} is not finite after step {step}, and is not saved; lower "
                 "training.learning_rate"
             )
-
-
-def _make_spike_rule(
-    run: RunFolder, model: PreTrainedModel, blocks: BlockOrder, log: RunLog
-) -> SpikeRule:
-    def write_skipped(step: JudgedStep) -> None:
-        if is_main_process():
-            log.write_skipped(step)
-
-    def stop(steps: list[JudgedStep]) -> str:
-        if is_main_process():
-            write_bundle(run, model, blocks, steps)
-        return f"`python -m training.failure {run.path / 'failure'}`"
-
-    return SpikeRule(run.config["budget"].get("spike_factor"), write_skipped, stop)
-
-
-def _train_and_validate(
-    trainer: BudgetTrainer, stop: StopOnSignal, checkpoint: Path | None
-) -> None:
-    # processes that stop at different steps would wait for each other: several of them just stop
-    with stop.listening(is_on=trainer.args.world_size == 1):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        trainer.stopwatch.stop()
-        if stop.is_wanted:
-            raise KeyboardInterrupt(f"stopped after step {trainer.state.global_step}")
-        check_finite(trainer.model, trainer.state.global_step)
-        trainer.evaluate()
 
 
 def _ready_batch(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

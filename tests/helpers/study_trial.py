@@ -10,7 +10,7 @@ from scaling.families import FAMILIES
 from training.budget import plan_run
 from training.data.data_files import locate_data
 from training.run.run_folder import RUNS
-from training.study.timing import count_work
+from training.study.timing import count_validations
 
 TINY = {
     "model.hidden_size": 16,
@@ -81,6 +81,7 @@ def is_validation(line):
 
 def counted_work(planned):
     """Steps and validations of a cell."""
-    config = planned[1].config
-    data = locate_data(config)
-    return count_work(config, plan_run(config, data.block_length, data.n_blocks))
+    cell, run = planned
+    data = locate_data(run.config)
+    plan = plan_run(run.config, data.block_length, data.n_blocks)
+    return cell.n_tokens_trained / plan.targets_per_step, count_validations(run.config, plan)

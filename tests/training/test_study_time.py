@@ -136,10 +136,10 @@ def test_time_left_of_a_cell_is_that_of_the_steps_to_come(place):
     n_steps, n_validations = counted_work(planned)
     assert n_steps == 1000
     whole = 1000 + n_validations * n_targets / 3 / (8 * 31)
-    assert seconds_left(planned, Speed(5.0, 0.1)) == pytest.approx(5 + 0.1 * whole)
+    assert seconds_left(planned, Speed(5.0, 0.1 / (8 * 31))) == pytest.approx(5 + 0.1 * whole)
     planned[1].path.mkdir(parents=True)
     planned[1].log.write_text(json.dumps({"n_tokens": 750 * 8 * 31}) + "\n")
-    assert seconds_left(planned, Speed(5.0, 0.1)) == pytest.approx(5 + 0.1 * whole / 4)
+    assert seconds_left(planned, Speed(5.0, 0.1 / (8 * 31))) == pytest.approx(5 + 0.1 * whole / 4)
 
 
 def test_hours_follow_from_flops_and_peak(place, capsys):

@@ -120,8 +120,7 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
     if blocks.dtype != np.uint16 or blocks.shape != expected:
         raise ValueError(
             f"{files.train_blocks} holds {blocks.dtype} {blocks.shape}, its stage.json says uint16 "
-            f"{expected}; "
-            f"remove {files.train_blocks.parent} and run `make data`"
+            f"{expected}; remove {files.train_blocks.parent} and run `make data`"
         )
     check_files(files)
     tokenizer = AutoTokenizer.from_pretrained(files.tokens, local_files_only=True)

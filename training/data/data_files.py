@@ -88,16 +88,13 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
         )
     dataset = dataset_folder.resolve().name
     folder = Path(data["root"]) / dataset / data["preset"]
-    stage_file = folder / "6_blocks" / "stage.json"
-    for path in (
-        stage_file,
-        folder / "6_blocks" / "train.npy",
-        folder / "5_tokens" / "tokenizer.json",
-    ):
+    needed = ("6_blocks/stage.json", "6_blocks/train.npy", "5_tokens/tokenizer.json")
+    for path in map(folder.joinpath, needed):
         if not path.is_file():
             midi = dataset if dataset == "music21" else f"<{dataset} as MIDI>"
             command = f"make data MIDI={midi} DATA=configs/data/{data['preset']}.yaml"
             raise FileNotFoundError(f"{path} not found; make it with `{command}`")
+    stage_file = folder / needed[0]
     try:
         stage = json.loads(stage_file.read_text(encoding="utf-8"))
         facts = {key: stage[key] for key in ("block_length", "n_blocks", "vocab_size", "digest")}

@@ -67,7 +67,6 @@ class SongEvaluator:
     """
 
     def __init__(self, songs: Songs, eos_id: int, context: int, batch_tokens: int) -> None:
-        self.n_songs = len(songs.ids)
         self.n_targets = np.array([len(ids) + 1 for ids in songs.ids], dtype=np.int64)
         windows = [w for i, ids in enumerate(songs.ids) for w in cut_song(i, ids, eos_id, context)]
         # like lengths together, so that hardly any padding is computed; a stable sort
@@ -80,9 +79,6 @@ class SongEvaluator:
             else:
                 self.batches.append([window])
         self.eos_id = eos_id
-
-    def __len__(self) -> int:
-        return self.n_songs
 
     @torch.inference_mode()
     def evaluate(
@@ -100,7 +96,7 @@ class SongEvaluator:
             world_size: Number of processes.
             on_batch: Called before each batch; may raise to break off.
         """
-        nll_nats = np.zeros(self.n_songs)
+        nll_nats = np.zeros(len(self.n_targets))
         device = next(model.parameters()).device
         was_training = model.training
         model.eval()
@@ -117,16 +113,14 @@ class SongEvaluator:
         self, model: torch.nn.Module, batch: list[Window], device: torch.device
     ) -> np.ndarray:
         longest = len(batch[0].inputs)
-        inputs = np.full(
-            (len(batch), longest), self.eos_id
-        )  # (B, T); what stands after the end is not seen before it
+        # (B, T); what stands after the end is not seen before it
+        inputs = np.full((len(batch), longest), self.eos_id)
         targets = np.full((len(batch), longest), IGNORED)
         for row, window in enumerate(batch):
             inputs[row, : len(window.inputs)] = window.inputs
             targets[row, : len(window.targets)] = window.targets
-        logits = model(
-            input_ids=torch.from_numpy(inputs).to(device), use_cache=False
-        ).logits  # (B, T, V)
+        input_ids = torch.from_numpy(inputs).to(device)
+        logits = model(input_ids=input_ids, use_cache=False).logits  # (B, T, V)
         nll = cross_entropy(
             logits.flatten(0, 1).float(),
             torch.from_numpy(targets).to(device).flatten(),

@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..budget import RunPlan
 from .checkpoints import keep_branch_points
-from .run_folder import RunFolder, write_atomically
+from .run_folder import RunFolder, is_main_process, write_atomically
 from .spikes import JudgedStep
 
 logger = logging.getLogger(__name__)
@@ -39,9 +39,6 @@ class Seconds:
         """Both clocks; only differences mean something."""
         return cls(time.perf_counter(), time.process_time())
 
-    def __add__(self, other: "Seconds") -> "Seconds":
-        return Seconds(self.wall + other.wall, self.cpu + other.cpu)
-
     def __sub__(self, other: "Seconds") -> "Seconds":
         return Seconds(self.wall - other.wall, self.cpu - other.cpu)
 
@@ -51,25 +48,25 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._total = Seconds()
-        self._since: Seconds | None = None
+        self._zero: Seconds | None = None  # when a clock that never stopped would have started
 
     @property
     def seconds(self) -> Seconds:
         """Up to now."""
-        return self._total if self._since is None else self._total + (Seconds.now() - self._since)
+        return self._total if self._zero is None else Seconds.now() - self._zero
 
     def start(self, total: Seconds) -> None:
         """Run, with the seconds of earlier sessions on the clock."""
-        self._total, self._since = total, Seconds.now()
+        self._zero = Seconds.now() - total
 
     def stop(self) -> None:
         """Halt for good."""
-        self._total, self._since = self.seconds, None
+        self._total, self._zero = self.seconds, None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Do not count what is done inside."""
-        was_running = self._since is not None
+        was_running = self._zero is not None
         self.stop()
         yield
         if was_running:
@@ -91,13 +88,8 @@ class RunLog(TrainerCallback):
         self.path = path
         self.plan = plan
         self.stopwatch = stopwatch
-        self.bar = tqdm(
-            total=plan.n_tokens,
-            unit="tok",
-            unit_scale=True,
-            dynamic_ncols=True,
-            disable=not show_bar,
-        )
+        look = {"unit": "tok", "unit_scale": True, "dynamic_ncols": True}
+        self.bar = tqdm(total=plan.n_tokens, disable=not show_bar, **look)
         self.shown: dict[str, str] = {}
 
     def on_train_begin(
@@ -123,12 +115,7 @@ class RunLog(TrainerCallback):
         self.bar.update(self.plan.targets_per_step)
 
     def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float],
-        **_: Any,
+        self, args: Any, state: TrainerState, control: Any, logs: dict[str, float], **_: Any
     ) -> None:
         """Append a line of training or validation loss."""
         line: dict[str, float] = {
@@ -151,6 +138,8 @@ class RunLog(TrainerCallback):
 
     def write_skipped(self, skipped: JudgedStep) -> None:
         """Append a line on a step that changed no weight."""
+        if not is_main_process():
+            return
         n_tokens = skipped.step * self.plan.targets_per_step
         logger.warning("step %d skipped: %s", skipped.step, skipped.reason)
         self._append({"step": skipped.step, "n_tokens": n_tokens, "skipped": skipped.reason})
@@ -158,10 +147,6 @@ class RunLog(TrainerCallback):
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
 
 
 class BranchPoints(TrainerCallback):
@@ -184,9 +169,7 @@ class BranchPoints(TrainerCallback):
             # a branch does not know the losses since the last line
             control.should_log = control.should_save = True
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_save(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         """Put it where it is not counted."""
         if state.is_world_process_zero:
             keep_branch_points(self.run, self.steps)

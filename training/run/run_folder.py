@@ -83,7 +83,7 @@ class RunFolder:
             yield
 
 
-def choose_run_folder(config: dict[str, Any], data: DataFiles, runs: Path = RUNS) -> RunFolder:
+def choose_run_folder(config: dict[str, Any], data: DataFiles) -> RunFolder:
     """The folder of this config and data: a free one, or the one that holds exactly this run.
 
     Two processes of one run find the same one, since a folder with an equal config counts as free.
@@ -103,7 +103,7 @@ def choose_run_folder(config: dict[str, Any], data: DataFiles, runs: Path = RUNS
     wanted, reason = config["name"], ""
     for number in itertools.count(1):
         name = wanted if number == 1 else f"{wanted}-{number}"
-        path = runs / config["study"] / name
+        path = RUNS / config["study"] / name
         found = [difference(path / "config.yaml", each) for each in configs]
         if None in found:
             same = {**configs[found.index(None)], "name": name}

@@ -9,10 +9,11 @@ import statistics
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 
 N_REMEMBERED = 50
@@ -62,10 +63,12 @@ class SpikeRule(TrainerCallback, ExportableState):
     Args:
         factor: The limit over the median loss, above 1; None skips only what is no number.
         on_skip: Called with each skipped step, to log it.
-        on_stop: Called with the last N_IN_A_ROW; writes the bundle and returns where it is.
+        on_stop: Called with the last N_IN_A_ROW; writes the bundle and returns its folder.
 
     Attributes:
         n_skipped: Steps skipped in the whole run.
+        losses: Of the backward passes of this step; they add up to its mean.
+        gradient_norm: Of this step, before clipping.
         mean_over_processes: Makes one loss of the losses of all processes; set by the Trainer.
     """
 
@@ -73,7 +76,7 @@ class SpikeRule(TrainerCallback, ExportableState):
         self,
         factor: float | None,
         on_skip: Callable[[JudgedStep], None],
-        on_stop: Callable[[list[JudgedStep]], str],
+        on_stop: Callable[[list[JudgedStep]], Path],
     ) -> None:
         self.factor = factor
         self.on_skip = on_skip
@@ -82,16 +85,8 @@ class SpikeRule(TrainerCallback, ExportableState):
         self.mean_over_processes: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
         self._taken: deque[float] = deque(maxlen=N_REMEMBERED)
         self._in_a_row: list[JudgedStep] = []
-        self._losses: list[torch.Tensor] = []
-        self._gradient_norm: torch.Tensor | float = 0.0
-
-    def add_loss(self, loss: torch.Tensor) -> None:
-        """Take the loss of one backward pass; those of a step add up to its mean."""
-        self._losses.append(loss)
-
-    def set_gradient_norm(self, norm: torch.Tensor | float) -> None:
-        """Take the norm of the step's gradients before clipping."""
-        self._gradient_norm = norm
+        self.losses: list[torch.Tensor] = []
+        self.gradient_norm: torch.Tensor | float = 0.0
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -99,9 +94,7 @@ class SpikeRule(TrainerCallback, ExportableState):
         kept = {"n_skipped": self.n_skipped, "taken": list(self._taken), "in_a_row": in_a_row}
         return {"args": {}, "attributes": kept}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         """Go on with what the checkpoint kept."""
         kept = state.stateful_callbacks[type(self).__name__]["attributes"]
         self.n_skipped = kept["n_skipped"]
@@ -109,26 +102,25 @@ class SpikeRule(TrainerCallback, ExportableState):
         self._in_a_row = [JudgedStep(**step) for step in kept["in_a_row"]]
 
     def on_pre_optimizer_step(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: torch.nn.Module,
-        **_: Any,
+        self, args: TrainingArguments, state: TrainerState, control: Any, **others: Any
     ) -> None:
         """Drop the gradients of a bad step: the optimizer passes over weights that have none.
 
         Raises:
             SpikeError: At the third in a row.
         """
-        loss, norm = self._this_step()
-        limit = self.factor * statistics.median(self._taken) if self._can_judge() else None
+        loss = self.mean_over_processes(torch.stack(self.losses).sum())
+        norm = torch.as_tensor(self.gradient_norm, device=loss.device, dtype=loss.dtype)
+        self.losses.clear()
+        loss, norm = torch.stack([loss, norm]).tolist()  # one wait for the device
+        can_judge = self.factor is not None and self._taken
+        limit = self.factor * statistics.median(self._taken) if can_judge else None
         step = JudgedStep(state.global_step + 1, loss, norm, limit)
         if not step.is_bad:
             self._taken.append(loss)
             self._in_a_row.clear()
             return
-        model.zero_grad(set_to_none=True)
+        others["model"].zero_grad(set_to_none=True)
         self.n_skipped += 1
         self._in_a_row.append(step)
         self.on_skip(step)
@@ -136,15 +128,5 @@ class SpikeRule(TrainerCallback, ExportableState):
             raise SpikeError(
                 f"{N_IN_A_ROW} steps in a row, up to step {step.step}, could not be taken ("
                 f"{step.reason}); lower training.learning_rate ({args.learning_rate}); "
-                f"{self.on_stop(self._in_a_row)} reproduces them"
+                f"`python -m training.failure {self.on_stop(self._in_a_row)}` reproduces them"
             )
-
-    def _this_step(self) -> tuple[float, float]:
-        loss = self.mean_over_processes(torch.stack(self._losses).sum())
-        norm = torch.as_tensor(self._gradient_norm, device=loss.device, dtype=loss.dtype)
-        self._losses.clear()
-        loss, norm = torch.stack([loss, norm]).tolist()  # one wait for the device
-        return loss, norm
-
-    def _can_judge(self) -> bool:
-        return self.factor is not None and len(self._taken) > 0

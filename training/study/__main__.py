@@ -20,6 +20,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from scaling.writing.commands import command
+
 from ..config import load_config
 from ..run.run_folder import RUNS
 from .gpus import find_gpus
@@ -45,13 +47,11 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
     _check_cells(study.runs, missing)
     expected = _print_estimate(missing, jobs, gpus) if with_estimate and missing else None
     plan = write_plan(study, expected and expected.for_plan)
-    total, waiting = (
-        sum(cell.n_tokens_trained for cell, _ in cells) for cells in (study.runs, missing)
-    )
+    done = sum(cell.n_tokens_trained for cell, run in study.runs if is_finished(cell, run))
     begin, failures = time.monotonic(), []
     if missing:
         in_order = [planned for planned, _ in expected.cells] if expected else missing
-        failures = run_cells(in_order, jobs, gpus, done_tokens=total - waiting)
+        failures = run_cells(in_order, jobs, gpus, done_tokens=done)
     finished = sum(cell.n_finished(run.path.parent) for cell, run in study.runs)
     n_runs = len(study.run_names())
     print(f"{finished} of {n_runs} runs of {study.name} finished; plan in {plan}")
@@ -97,11 +97,8 @@ def _check_cells(planned: Sequence[Planned], missing: Sequence[Planned]) -> None
 
 
 def _print_estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Estimate:
-    n_sizes = len({run.config["size"] for _, run in missing})
-    print(
-        f"measuring the speed of {counted(n_sizes, 'size')} (--no-estimate leaves it out)",
-        flush=True,
-    )
+    sizes = counted(len({run.config["size"] for _, run in missing}), "size")
+    print(f"measuring the speed of {sizes} (--no-estimate leaves it out)", flush=True)
     expected = estimate(missing, jobs, gpus)
     print("\n".join([*expected.lines, expected.words]), flush=True)
     return expected
@@ -162,15 +159,13 @@ def _do(arguments: argparse.Namespace) -> list[str]:
     return run_study(study, jobs, gpus, with_estimate=arguments.estimate is not False)
 
 
+@command(ValueError, OSError)
 def main(argv: list[str] | None = None) -> int:
     """Command line of a study."""
     arguments = _parse_arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         failures = _do(arguments)
-    except (ValueError, OSError) as err:
-        print(f"error: {err}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped; repeating the command goes on with what is missing", file=sys.stderr)
         return 130

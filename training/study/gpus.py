@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 
 DEVICES = Path("/dev")
@@ -17,7 +18,9 @@ def find_gpus() -> list[str]:
     """
     outer = os.environ.get("CUDA_VISIBLE_DEVICES")
     if outer is not None:
-        return _usable([entry.strip() for entry in outer.split(",")])
+        # as CUDA reads it: what stands behind the first impossible entry does not count
+        entries = (entry.strip() for entry in outer.split(","))
+        return list(takewhile(lambda entry: entry and not entry.startswith("-"), entries))
     try:
         listed = subprocess.run(
             ["nvidia-smi", "-L"],
@@ -33,12 +36,6 @@ def find_gpus() -> list[str]:
     # some containers have the devices but not the tool
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in DEVICES.glob("nvidia*"))
     return [str(number) for number in sorted(int(match[1]) for match in found if match)]
-
-
-def _usable(entries: list[str]) -> list[str]:
-    """As CUDA reads the variable: what stands behind the first impossible entry does not count."""
-    impossible = (i for i, entry in enumerate(entries) if not entry or entry.startswith("-"))
-    return entries[: next(impossible, len(entries))]
 
 
 def _listed_devices(text: str) -> list[str]:

@@ -29,7 +29,7 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
         FileNotFoundError: If there is no such file.
     """
     study = _on_its_base(path, read_yaml(path))
-    cell_overrides, is_for_all_sizes = [], False
+    replaced, cell_overrides = {}, []
     for text in overrides:
         key, value = parse_override(text)
         if key in PER_CELL:
@@ -37,10 +37,10 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
                 f"{text!r} would be the same in all cells; write {PER_CELL[key]}=[...]"
             )
         if key in STUDY_FIELDS:
-            study[key] = value
-            is_for_all_sizes = is_for_all_sizes or key == "seeds"
+            replaced[key] = value
         else:
             cell_overrides.append(text)
+    study |= replaced
     for key in study:
         if key not in STUDY_FIELDS:
             raise ConfigError(f"unknown key {key} in {path}; {nearest(key, STUDY_FIELDS)}")
@@ -50,9 +50,13 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
             raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
     _check_overrides(path, study)
     study["fit"] = check_fit(study.get("fit"), str(path))
-    if is_for_all_sizes:
-        study["sizes"] = [_without_seeds(size) for size in study["sizes"]]
-    _check_sizes(path, study)
+    for size in study["sizes"]:
+        if not isinstance(size, dict) or "config" not in size:
+            raise ConfigError(f"size {size!r} in {path} has no config; write {{config: gpt_tiny}}")
+    seeds = {"seeds": study["seeds"]}
+    last = seeds if "seeds" in replaced else {}
+    study["sizes"] = [{**seeds, **size, **last} for size in study["sizes"]]
+    _check_numbers(path, study)
     return study, cell_overrides
 
 
@@ -77,16 +81,6 @@ def _check_overrides(path: Path, study: dict[str, Any]) -> None:
     shared = study.get("overrides") or {}
     if not isinstance(shared, dict):
         raise ConfigError(f"overrides is {shared!r} in {path}, expected dotted keys with values")
-
-
-def seeds_of(size: dict[str, Any], study: dict[str, Any]) -> list[int]:
-    """The seeds of a size: its own, or the study's."""
-    return size.get("seeds", study["seeds"])
-
-
-def learning_rates_of(size: dict[str, Any]) -> list[float | None]:
-    """The learning rates of a sweep over this size; [None] where the size has the one it has."""
-    return size.get("learning_rates", [None])
 
 
 def read_rule(path: Path, study: dict[str, Any]) -> dict[str, Any]:
@@ -135,17 +129,20 @@ def learning_rate_by_rule(rule: dict[str, dict[str, float]], family: str, n_para
     return float(f"{math.exp(rule[family]['c']) * n_params ** -rule[family]['g']:.2e}")
 
 
-def _check_sizes(path: Path, study: dict[str, Any]) -> None:
-    """Hold sizes, tokens and seeds, also those of single sizes, against what they should be."""
+def _check_numbers(path: Path, study: dict[str, Any]) -> None:
+    """Hold tokens, and the seeds and learning rates of the sizes, against what they should be."""
     seeds = []
     for size in study["sizes"]:
-        if not isinstance(size, dict) or "config" not in size:
-            raise ConfigError(f"size {size!r} in {path} has no config; write {{config: gpt_tiny}}")
-        own = seeds_of(size, study)
+        own, rates = size["seeds"], size.get("learning_rates", [1.0])
         if not isinstance(own, list) or not own:
             raise ConfigError(f"seeds is {own!r} in {path}, expected a list of at least one")
         seeds += own
-        _check_learning_rates(path, size)
+        is_list = isinstance(rates, list) and rates
+        if not is_list or not all(isinstance(rate, float) and rate > 0 for rate in rates):
+            raise ConfigError(
+                f"learning_rates is {rates!r} in {path}, expected a list of numbers above 0, "
+                "written as 1.0e-3"
+            )
     for key, numbers, least in (("tokens", study["tokens"], 1), ("seeds", seeds, 0)):
         for number in numbers:
             # true is 1 in Python
@@ -153,17 +150,3 @@ def _check_sizes(path: Path, study: dict[str, Any]) -> None:
                 raise ConfigError(
                     f"{key} in {path} hold {number!r}, expected whole numbers, {least} or more"
                 )
-
-
-def _check_learning_rates(path: Path, size: dict[str, Any]) -> None:
-    rates = size.get("learning_rates", [1.0])
-    is_list = isinstance(rates, list) and rates
-    if not is_list or not all(isinstance(rate, float) and rate > 0 for rate in rates):
-        raise ConfigError(
-            f"learning_rates is {rates!r} in {path}, expected a list of numbers above 0, written "
-            "as 1.0e-3"
-        )
-
-
-def _without_seeds(size: Any) -> Any:
-    return {k: v for k, v in size.items() if k != "seeds"} if isinstance(size, dict) else size

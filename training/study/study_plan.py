@@ -1,9 +1,9 @@
 """The plan of a study: its cells, each one a call of train.py, with the folder of its run."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import starmap
+from itertools import product, starmap
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,7 @@ from ..config_checks import ConfigError
 from ..data.data_files import locate_data
 from ..run.branches import branch_config
 from ..run.run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
-from .study_file import (
-    OF_A_SIZE,
-    learning_rate_by_rule,
-    learning_rates_of,
-    read_rule,
-    read_study,
-    seeds_of,
-)
+from .study_file import OF_A_SIZE, learning_rate_by_rule, read_rule, read_study
 
 
 @dataclass(frozen=True)
@@ -84,27 +77,6 @@ Planned = tuple[Cell, RunFolder]
 
 
 @dataclass(frozen=True)
-class SharedSettings:
-    """What all cells of a study have in common.
-
-    Attributes:
-        path: Study file.
-        before: Overrides that come before those of a size.
-        last: Overrides that come after them, from the command line.
-        rule: Learning rate by family and size, or {}.
-    """
-
-    path: Path
-    before: list[str]
-    last: list[str]
-    rule: dict[str, dict[str, float]]
-
-    def around(self, own: dict[str, Any]) -> list[str]:
-        """All overrides of a cell, in the order in which they hold."""
-        return [*self.before, *starmap(format_override, own.items()), *self.last]
-
-
-@dataclass(frozen=True)
 class Study:
     """A study with the folder and the cell of each run, those of most FLOPs first.
 
@@ -144,19 +116,10 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     """
     path = find_config(path)
     study, cell_overrides = read_study(path, overrides)
-    name = str(study.get("name", path.stem))
-    shared = {"study": name, **(study.get("overrides") or {})}
-    before = list(starmap(format_override, shared.items()))
-    settings = SharedSettings(path, before, cell_overrides, read_rule(path, study))
-    runs = [
-        _plan_cell(settings, size, tokens, seed, rate)
-        for size in study["sizes"]
-        for tokens in study["tokens"]
-        for seed in seeds_of(size, study)
-        for rate in learning_rates_of(size)
-    ]
-    runs.sort(key=lambda planned: -planned[0].flops_train)
-    planned = Study(name, runs, study["fit"])
+    study["name"] = str(study.get("name", path.stem))
+    cells = _plan_cells(path, study, cell_overrides)
+    runs = sorted(cells, key=lambda planned: -planned[0].flops_train)
+    planned = Study(study["name"], runs, study["fit"])
     names = planned.run_names()
     for repeated in [n for n in names if names.count(n) > 1][:1]:
         raise ConfigError(
@@ -205,37 +168,53 @@ def _seconds_estimated_before(path: Path) -> dict[str, Any] | None:
         return None  # no plan yet, or a damaged one, which is written anew
 
 
-def _plan_cell(
-    shared: SharedSettings, size: dict[str, Any], tokens: int, seed: int, rate: float | None
-) -> tuple[Cell, RunFolder]:
-    """The cell of one size, budget and seed, and of one learning rate where they are swept."""
-    config_path = size_file(shared.path, str(size["config"]))
-    size_name = str(size.get("name", size["config"]))
-    own = {k: v for k, v in size.items() if k not in OF_A_SIZE}
-    own |= {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
-    name = f"{size_name}_t{short_count(tokens)}_s{seed}"
-    if rate is not None:
-        own["training.learning_rate"] = rate
-        name += f"_lr{rate:.1e}"
-    elif shared.rule and "training.learning_rate" not in own:
-        config = resolve_config(config_path, shared.around(own))
-        own["training.learning_rate"] = _ruled_rate(shared.rule, config)
-    overrides = shared.around(own)
-    overrides.append("training.disable_tqdm=true")
-    wanted_name = f"name={name}"
-    config = resolve_config(config_path, [*overrides, wanted_name])
+def _plan_cells(path: Path, study: dict[str, Any], last: list[str]) -> Iterator[Planned]:
+    """A cell of each size, budget and seed, and of each learning rate where they are swept.
+
+    Args:
+        path: Study file.
+        study: What it holds, checked.
+        last: Overrides that come after those of a size, from the command line.
+    """
+    rule = read_rule(path, study)
+    shared = {"study": study["name"], **(study.get("overrides") or {})}
+    for size in study["sizes"]:
+        config_path = size_file(path, str(size["config"]))
+        size_name = str(size.get("name", size["config"]))
+        keys = {k: v for k, v in size.items() if k not in OF_A_SIZE}
+        rates = size.get("learning_rates", [None])
+        for tokens, seed, rate in product(study["tokens"], size["seeds"], rates):
+            name = f"{size_name}_t{short_count(tokens)}_s{seed}"
+            own = keys | {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
+            if rate is not None:
+                own["training.learning_rate"] = rate
+                name += f"_lr{rate:.1e}"
+            overrides = list(starmap(format_override, [*shared.items(), *own.items()]))
+            if rule and "training.learning_rate" not in own:
+                config = resolve_config(config_path, [*overrides, *last])
+                # the rule goes by parameters that neither the vocabulary nor the positions add to
+                shape = _shape(config, vocab_size=1, block_length=1)
+                n_params = count_parameters(shape).non_embedding
+                ruled = learning_rate_by_rule(rule, config["model"]["model_type"], n_params)
+                overrides.append(format_override("training.learning_rate", ruled))
+            yield _plan_cell(config_path, name, [*overrides, *last, "training.disable_tqdm=true"])
+
+
+def _plan_cell(config_path: Path, name: str, overrides: list[str]) -> Planned:
+    """The cell of this name, or of the next free one."""
+    config = resolve_config(config_path, [*overrides, f"name={name}"])
     data = locate_data(config)
     run = choose_run_folder(config, data)
     plan = plan_run(config, data.block_length, data.n_blocks)
     shape = _shape(config, data.vocab_size, data.block_length)
     flops_per_token = train_flops_per_token(shape)
-    overrides.append(f"name={run.path.name}")
     branches = []
     for branch in plan.branches:
         name = choose_run_folder(branch_config(run.config, branch.tokens), data).path.name
         n_shared = branch.decay_start * branch.targets_per_step
         flops = float(flops_per_token * branch.n_tokens)
         branches.append(CellBranch(name, branch.n_tokens, n_shared, flops))
+    overrides = [*overrides, f"name={run.path.name}"]
     flops = float(flops_per_token * plan.n_tokens)
     return Cell(run.path.name, str(config_path), overrides, plan.n_tokens, flops, branches), run
 
@@ -244,13 +223,6 @@ def size_file(study: Path, name: str) -> Path:
     """The size file that a study names: beside it, or above the folder of the studies."""
     beside, above = study.parent / f"{name}.yaml", study.parent.parent / f"{name}.yaml"
     return above if above.is_file() and not beside.is_file() else beside
-
-
-def _ruled_rate(rule: dict[str, dict[str, float]], config: dict[str, Any]) -> float:
-    """The learning rate that the rule gives a model."""
-    # neither the vocabulary nor the positions count among the parameters that the rule goes by
-    n_params = count_parameters(_shape(config, vocab_size=1, block_length=1)).non_embedding
-    return learning_rate_by_rule(rule, config["model"]["model_type"], n_params)
 
 
 def _shape(config: dict[str, Any], vocab_size: int, block_length: int) -> ModelShape:

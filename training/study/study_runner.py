@@ -8,15 +8,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from tqdm import tqdm
 
 from ..run.run_folder import RunFolder
 from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
-
-if TYPE_CHECKING:
-    from .study_plan import Cell, Planned
+from .study_plan import Cell, Planned, is_finished
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 POLL_SECONDS = 0.25
@@ -34,7 +32,7 @@ class RunningCell:
         gpus: Of `find_gpus`.
     """
 
-    def __init__(self, cell: "Cell", run: RunFolder, slot: int, gpus: Sequence[str]) -> None:
+    def __init__(self, cell: Cell, run: RunFolder, slot: int, gpus: Sequence[str]) -> None:
         self.cell = cell
         self.run = run
         self.slot = slot
@@ -50,8 +48,7 @@ class RunningCell:
 
     def failure(self) -> str | None:
         """One line on how it failed, or None if it is finished."""
-        n_runs = len(self.cell.run_names)
-        if self.process.returncode == 0 and self.cell.n_finished(self.run.path.parent) == n_runs:
+        if self.process.returncode == 0 and is_finished(self.cell, self.run):
             return None
         log = self.run.path / "train.log"
         last = last_line(log.read_text(encoding="utf-8", errors="replace")) or "no output"
@@ -70,7 +67,7 @@ def environment(slot: int, gpus: Sequence[str]) -> dict[str, str]:
     return {"OMP_NUM_THREADS": "1", **os.environ, **own}
 
 
-def n_tokens_logged(cell: "Cell", run: RunFolder) -> int:
+def n_tokens_logged(cell: Cell, run: RunFolder) -> int:
     """Tokens trained on so far, by the last lines of the logs; what is shared counts once."""
     total = _last_tokens(run.log)
     for branch in cell.branches:
@@ -80,7 +77,7 @@ def n_tokens_logged(cell: "Cell", run: RunFolder) -> int:
 
 
 def run_cells(
-    planned: Sequence["Planned"], jobs: int, gpus: Sequence[str] = (), done_tokens: int = 0
+    planned: Sequence[Planned], jobs: int, gpus: Sequence[str] = (), done_tokens: int = 0
 ) -> list[str]:
     """Run all cells, `jobs` at once; a failed one does not stop the others.
 
@@ -101,14 +98,9 @@ def run_cells(
     total = done_tokens + sum(cell.n_tokens_trained for cell, _ in planned)
     finished_tokens = done_tokens
     begun_tokens = sum(n_tokens_logged(cell, run) for cell, run in planned)
-    bar = tqdm(
-        total=total,
-        initial=done_tokens + begun_tokens,
-        unit="tok",
-        unit_scale=True,
-        dynamic_ncols=True,
-        smoothing=0.0,  # runs start and end: only the mean over the study says when it is done
-    )
+    look = {"unit": "tok", "unit_scale": True, "dynamic_ncols": True}
+    # runs start and end: only the mean over the study says when it is done
+    bar = tqdm(total=total, initial=done_tokens + begun_tokens, smoothing=0.0, **look)
     with bar, sigterm_as_interrupt():
         try:
             while waiting or running:

@@ -1,7 +1,7 @@
 """How long a study will take: some timed steps of each size -> seconds a cell -> hours.
 
-One estimator: the steps that are left of a cell, times what a step takes here, plus the start of
-its process. Validation is a forward pass, so it is a third of as many tokens of training
+One estimator: the tokens that are left of a cell, times what one takes here, plus the start of its
+process. Validation is a forward pass, so it is a third of as many tokens of training
 (`scaling.counts`); checkpoints are left out. The steps are timed as the study will run: as many
 processes at once, with as many threads, each on its own GPU where there are some.
 
@@ -16,15 +16,13 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
 from functools import cache
 from pathlib import Path
 from statistics import mean
-from typing import IO, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -44,10 +42,10 @@ FORWARD_SHARE = 1 / 3  # of a step: the backward pass costs twice the forward pa
 
 @dataclass(frozen=True)
 class Speed:
-    """What a size takes on this machine: until its first step is done, and for each step."""
+    """What a size takes on this machine: until its first step is done, and for each token."""
 
     seconds_start: float
-    seconds_per_step: float
+    seconds_per_token: float
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
     for planned in missing:
         by_size.setdefault(planned[1].config["size"], []).append(planned)
     jobs = min(jobs, len(missing))
-    speeds = _time_sizes({name: cells[0] for name, cells in by_size.items()}, jobs, gpus)
+    speeds = _time_sizes({name: own[0][0] for name, own in by_size.items()}, jobs, gpus)
     width = max(len("size"), *map(len, by_size))
     lines = [f"{'size':{width}} {'tokens/s':>12} {'a cell':>14} {'missing':>8}"]
     cells: list[tuple[Planned, float | None]] = []
@@ -102,8 +100,7 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
             cells += [(planned, None) for planned in own]
             continue
         seconds = [seconds_left(planned, speed) for planned in own]
-        per_step = _plan(own[0][1].config).targets_per_step
-        rate, each = per_step / speed.seconds_per_step, duration(mean(seconds))
+        rate, each = 1 / speed.seconds_per_token, duration(mean(seconds))
         lines.append(f"{name:{width}} {rate:12,.0f} {each:>14} {len(own):8}")
         cells += zip(own, seconds, strict=True)
     # what is not known starts first: a cell that fails, fails early
@@ -112,36 +109,28 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
 
 
 def seconds_left(planned: Planned, speed: Speed) -> float:
-    """What a cell still takes: the share of its steps whose tokens no log has yet."""
+    """What a cell still takes: the share of its tokens that no log has yet."""
     cell, run = planned
-    plan = _plan(run.config)
-    n_steps, n_validations = count_work(run.config, plan)
-    n_validated = n_validations * _validation_tokens(locate_data(run.config))
-    n_steps += FORWARD_SHARE * n_validated / plan.targets_per_step
+    data = locate_data(run.config)
+    plan = plan_run(run.config, data.block_length, data.n_blocks)
+    n_validated = count_validations(run.config, plan) * _validation_tokens(data)
+    n_tokens = cell.n_tokens_trained + FORWARD_SHARE * n_validated
     left = 1 - min(1.0, n_tokens_logged(cell, run) / cell.n_tokens_trained)
-    return speed.seconds_start + left * n_steps * speed.seconds_per_step
+    return speed.seconds_start + left * n_tokens * speed.seconds_per_token
 
 
-def _plan(config: dict[str, Any]) -> RunPlan:
-    data = locate_data(config)
-    return plan_run(config, data.block_length, data.n_blocks)
-
-
-def count_work(config: dict[str, Any], plan: RunPlan) -> tuple[int, int]:
-    """Steps and validations of a cell, its branches included."""
+def count_validations(config: dict[str, Any], plan: RunPlan) -> int:
+    """Validations of a cell, its branches included."""
     training = {"logging_steps": 500} | config["training"]  # as TrainingArguments has it
     every = training.get("eval_steps", training["logging_steps"])
-    steps = validations = 0
     parts = [(0, plan.max_steps), *((b.decay_start, b.max_steps) for b in plan.branches)]
-    for start, end in parts:
-        steps += end - start
-        validations += 1
-        if (
-            training.get("eval_strategy") == "steps"
-        ):  # as the Trainer reads it: below 1, a share of the run
+    count = len(parts)
+    if training.get("eval_strategy") == "steps":
+        for start, end in parts:
+            # as the Trainer reads it: below 1, a share of the run
             between = math.ceil(every * end) if every < 1 else int(every)
-            validations += (end - 1) // between - start // between
-    return steps, validations
+            count += (end - 1) // between - start // between
+    return count
 
 
 def simulate(seconds: Iterable[float], jobs: int) -> float:
@@ -152,27 +141,29 @@ def simulate(seconds: Iterable[float], jobs: int) -> float:
     return max(free_at)
 
 
-def _time_sizes(
-    sizes: dict[str, Planned], jobs: int, gpus: Sequence[str]
-) -> dict[str, Speed | str]:
+def _time_sizes(sizes: dict[str, Cell], jobs: int, gpus: Sequence[str]) -> dict[str, Speed | str]:
     """The speed of each size, mean over the processes; or why there is none."""
     processes: list[subprocess.Popen[str]] = []
-    shares = _shares(list(sizes), jobs, is_own_device=bool(gpus))
-    with ExitStack() as stack:
-        stack.enter_context(sigterm_as_interrupt())
-        errors = [
-            stack.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for _ in shares
-        ]
-        stack.callback(_end, processes)
-        for slot, share in enumerate(shares):
-            cells = {name: sizes[name][0] for name in share}
-            with signals_held():
-                processes.append(_start(cells, environment(slot, gpus), errors[slot]))
-        answers = [json.loads(line) for process in processes for line in process.stdout]
-        for file in errors:
-            file.seek(0)
-        last_lines = [last_line(file.read()) for file in errors]
-    died = next(filter(None, last_lines), "the process that measured it exited with no output")
+    # this project's code, also if another copy of it is installed
+    path = os.pathsep.join(filter(None, [str(TRAIN.parent), os.environ.get("PYTHONPATH")]))
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes |= {"text": True, "errors": "replace"}
+    with sigterm_as_interrupt():
+        try:
+            for slot, share in enumerate(_shares(list(sizes), jobs, is_own_device=bool(gpus))):
+                words = {name: [sizes[name].config, *sizes[name].overrides] for name in share}
+                command = [sys.executable, "-m", "training.study.timing", json.dumps(words)]
+                env = {**environment(slot, gpus), "PYTHONPATH": path}
+                with signals_held():
+                    processes.append(start_child(command, env=env, **pipes))
+            outputs = [process.communicate() for process in processes]
+        finally:  # whatever happened, none is left
+            for process in processes:
+                with process:
+                    process.kill()
+    answers = [json.loads(line) for output, _ in outputs for line in output.splitlines()]
+    last_lines = filter(None, (last_line(errors) for _, errors in outputs))
+    died = next(last_lines, "the process that measured it exited with no output")
     speeds: dict[str, Speed | str] = {}
     for name in sizes:
         own = [answer for of, answer in answers if of == name] or [died]
@@ -191,25 +182,6 @@ def _shares(names: list[str], jobs: int, is_own_device: bool) -> list[list[str]]
         return [names[slot::jobs] for slot in range(min(jobs, len(names)))]
     starts = (slot * len(names) // jobs for slot in range(jobs))
     return [names[start:] + names[:start] for start in starts]
-
-
-def _start(cells: dict[str, Cell], env: dict[str, str], errors: IO[str]) -> "subprocess.Popen[str]":
-    words = {name: [cell.config, *cell.overrides] for name, cell in cells.items()}
-    # this project's code, also if another copy of it is installed
-    path = os.pathsep.join(filter(None, [str(TRAIN.parent), os.environ.get("PYTHONPATH")]))
-    return start_child(
-        [sys.executable, "-m", "training.study.timing", json.dumps(words)],
-        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors, "text": True},
-        env={**env, "PYTHONPATH": path},
-    )
-
-
-def _end(processes: list["subprocess.Popen[str]"]) -> None:
-    """Whatever happened, none is left."""
-    for process in processes:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @cache
@@ -269,7 +241,7 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
     passes = args.gradient_accumulation_steps
     warmup = min(WARMUP_STEPS * passes, len(ends) // 2) - 1
     per_pass = (ends[-1] - ends[warmup]) / (len(ends) - 1 - warmup)
-    return Speed(ends[0] - begin, passes * per_pass)
+    return Speed(ends[0] - begin, passes * per_pass / plan.targets_per_step)
 
 
 def _as_trial(config: dict[str, Any]) -> dict[str, Any]:
