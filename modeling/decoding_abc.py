@@ -1,5 +1,6 @@
 """What both families do when `generate` samples or decodes greedily: one token a step, fast.
 
+The heads of the models (`AbcGenerationMixin`) come here for it, and for their loss.
 A decoder of the family's own (`decoding_abc_gpt`, `decoding_abc_lstm`) reads the rows and gives the
 logits; here is the loop around it, and what tells whether model and request are plain enough for
 it. The tokens are those of the library's loop. What is not plain (scores wanted back, a cache of
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
+    GenerationMixin,
     LogitsProcessorList,
     MinPLogitsWarper,
     PreTrainedModel,
@@ -28,6 +29,8 @@ from transformers import (
 )
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 from transformers.generation.streamers import BaseStreamer
+from transformers.generation.utils import GenerateNonBeamOutput
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import output_capturing
 
 from .arguments_abc import CACHE
@@ -123,18 +126,6 @@ def chooser(processors: LogitsProcessorList) -> Any:
     return asked[0] if len(asked) == 1 and others <= {TemperatureLogitsWarper} else None
 
 
-def without_checks(processor: LogitsProcessor) -> Callable[[torch.Tensor, torch.Tensor], Any]:
-    """The processor as a function; a list of them looks up each signature at each step."""
-    if type(processor) is TopKLogitsWarper:
-
-        def keep_top(_: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            lowest = scores.topk(min(processor.top_k, scores.shape[-1])).values[:, -1:]
-            return scores.masked_fill(scores < lowest, processor.filter_value)
-
-        return keep_top
-    return processor if type(processor) in PLAIN_WARPERS else LogitsProcessorList([processor])
-
-
 def sample(
     decoder: Decoder,
     input_ids: torch.Tensor,
@@ -150,7 +141,12 @@ def sample(
         (B, longer T); a row that has ended is filled with the padding token.
     """
     asked = chooser(logits_processor)
-    processors = [without_checks(each) for each in logits_processor if each is not asked]
+    # A list of them looks up each signature at each step; those of the library need no check.
+    processors = [
+        each if type(each) in PLAIN_WARPERS else LogitsProcessorList([each])
+        for each in logits_processor
+        if each is not asked
+    ]
     # Criteria of these two classes have nothing new to say before an end token or the last step.
     is_plain = {type(each) for each in stopping_criteria} <= {EosTokenCriteria, MaxLengthCriteria}
     ends = [each.eos_token_id for each in stopping_criteria if hasattr(each, "eos_token_id")]
@@ -194,3 +190,58 @@ def sample(
     if streamer is not None:
         streamer.end()
     return input_ids.clone() if is_private else input_ids
+
+
+class AbcGenerationMixin(GenerationMixin):
+    """What a base model with a head on top does: it predicts, and generates by `sample`."""
+
+    def _decoder(
+        self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
+    ) -> Decoder | None:
+        """What decodes a plain request; None where the library's own loop is wanted.
+
+        Args:
+            input_ids: (B, T) prompts.
+            model_kwargs: What `generate` would hand to `forward`.
+            max_length: Longest row that will be asked for.
+        """
+        raise NotImplementedError
+
+    def _sample(
+        self,
+        input_ids: torch.LongTensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        synced_gpus: bool = False,
+        streamer: BaseStreamer | None = None,
+        **model_kwargs: Any,
+    ) -> torch.LongTensor | GenerateNonBeamOutput:
+        """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
+        rules = (logits_processor, stopping_criteria, generation_config)
+        max_length = stopping_criteria.max_length or generation_config.max_length
+        decoder = None
+        if not synced_gpus and is_plain_request(generation_config, model_kwargs):
+            decoder = self._decoder(input_ids, model_kwargs, max_length)
+        if decoder is None:
+            return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
+        for each in stopping_criteria:
+            if hasattr(each, "max_position_embeddings"):
+                each.max_position_embeddings = None  # the decoder says what it does beyond
+        return sample(decoder, input_ids, model_kwargs.get("attention_mask"), *rules, streamer)
+
+    def _predict(
+        self,
+        outputs: BaseModelOutputWithPast,
+        labels: torch.LongTensor | None,
+        logits_to_keep: int | torch.Tensor,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """From the last hidden states to logits (B, T, V) and loss; arguments as of `forward`."""
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
+        rest = (getattr(outputs, CACHE), outputs.hidden_states, outputs.attentions)
+        return CausalLMOutputWithPast(loss, logits, *rest)

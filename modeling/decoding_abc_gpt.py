@@ -22,12 +22,12 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
 from .arguments_abc import CACHE
-from .decoding_abc import is_plain_model, is_plain_request
+from .decoding_abc import is_plain_model
 
 logger = logging.get_logger(__name__)
 
@@ -36,17 +36,15 @@ def decoder_for(
     model: PreTrainedModel,
     own_modules: set[type],
     input_ids: torch.Tensor,
-    generation_config: GenerationConfig,
     model_kwargs: dict[str, Any],
     max_length: int,
 ) -> "AbcGPTDecoder | None":
-    """What decodes the request: the weights, else the modules beyond the context, else None.
+    """What decodes a plain request: the weights, else the modules beyond the context, else None.
 
     Args:
         model: What generates.
         own_modules: The classes of the model's file; only they and torch's own are looked into.
         input_ids: (B, T) prompts.
-        generation_config: As `generate` has prepared it.
         model_kwargs: What `generate` would hand to `forward`.
         max_length: Longest row that will be asked for.
 
@@ -54,12 +52,8 @@ def decoder_for(
         None where the library's own loop is wanted, which ends at the context.
     """
     cache = model_kwargs.get(CACHE)
-    if not (
-        is_plain_request(generation_config, model_kwargs)
-        and type(cache) is DynamicCache
-        and not cache.offloading
-        and _is_counted(input_ids, **model_kwargs)
-    ):
+    is_dynamic = type(cache) is DynamicCache and not cache.offloading
+    if not is_dynamic or not _is_counted(input_ids, **model_kwargs):
         return None
     if (
         is_plain_model(model, own_modules, input_ids.device)

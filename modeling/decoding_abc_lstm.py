@@ -4,54 +4,24 @@ nn.LSTM prepares itself for a sequence at each call, which takes longer than the
 wanted. Here a step is computed from the weights themselves, and the tokens are those of the
 library's loop (the logits, up to rounding: the order of sums is another). What is not plain (an
 adapter, a hook, scores wanted back, a state of one's own) goes to that loop by itself, see
-`can_decode`; to have it in any case:
+`AbcLSTMForCausalLM`; to have it in any case:
 `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
 Letters in shapes: B batch, T time (tokens so far), C width, V vocabulary.
 """
 
-from typing import Any
-
 import torch
 from torch.nn import functional
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from .arguments_abc import CACHE
-from .decoding_abc import is_plain_model, is_plain_request
-
-
-def can_decode(
-    model: PreTrainedModel,
-    own_modules: set[type],
-    input_ids: torch.Tensor,
-    generation_config: GenerationConfig,
-    model_kwargs: dict[str, Any],
-) -> bool:
-    """Whether model and request are plain, so that reading the weights is running the modules.
-
-    In half precision and on accelerators nn.LSTM rounds in ways of its own, by which a sample would
-    soon be another one; there it runs itself.
-
-    Args:
-        model: What generates.
-        own_modules: The classes of the model's file; only they and torch's own are looked into.
-        input_ids: (B, T) prompts.
-        generation_config: As `generate` has prepared it.
-        model_kwargs: What `generate` would hand to `forward`.
-    """
-    return (
-        is_plain_request(generation_config, model_kwargs)
-        and is_plain_model(model, own_modules, input_ids.device)
-        and model.dtype == torch.float32
-        and model.device.type == "cpu"
-    )
 
 
 class AbcLSTMDecoder:
     """Reads rows of tokens and gives the logits of the next ones, with the weights of this moment.
 
     Args:
-        model: A model for which `can_decode` holds.
+        model: A plain one, see `is_plain_model`, in float32 on the CPU.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -106,10 +106,7 @@ def to_voices(abc: str) -> str:
     Raises:
         ValueError: With the line, where the text is not in the dialect or not in that layout.
     """
-    reader = _Reader()
-    for line in plain_text(abc).split("\n"):
-        reader.read_line(line)
-    return "\n".join(reader.voices_lines()) + "\n"
+    return "\n".join(_Reader(plain_text(abc).split("\n")).voices_lines()) + "\n"
 
 
 def check_beginning(abc: str) -> None:
@@ -119,14 +116,11 @@ def check_beginning(abc: str) -> None:
         ValueError: With the line, where it does not.
     """
     *lines, rest = plain_text(abc).split("\n")
-    reader = _Reader()
-    for line in lines:
-        reader.read_line(line)
+    reader = _Reader(lines)
     reader.n_lines += 1
     starts = _LINE_STARTS if not reader.n_bars else ("[V:",)
-    if any(start.startswith(rest) for start in starts):
-        return
-    if rest.startswith("[V:") and reader.voices and _UNFINISHED_BAR.fullmatch(rest):
+    is_bar = reader.voices and _UNFINISHED_BAR.fullmatch(rest)
+    if is_bar or any(start.startswith(rest) for start in starts):
         return
     if rest.startswith("[V:") or not rest.startswith(starts):
         raise reader.error(rest, "the beginning of a line of the dialect")
@@ -161,9 +155,9 @@ class _Voice:
 
 
 class _Reader:
-    """Reads the layout `bars` line by line."""
+    """Reads lines of the layout `bars`; ValueError where they are not in the dialect."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: list[str]) -> None:
         self.key: str | None = None
         self.meters: dict[int, tuple[int, int]] = {}  # from this bar on
         self.tempos: dict[int, int] = {}  # likewise, in quarters of a beat a minute
@@ -171,12 +165,14 @@ class _Reader:
         self.n_bars = 0
         self.n_lines = 0
         self._first_bar_ticks: set[int] = set()
+        for line in lines:
+            self._read_line(line)
 
     def error(self, found: str, expected: str) -> ValueError:
         """Returns the error at the line that is being read."""
         return ValueError(f"line {self.n_lines}: {found[:40]!r}, expected {expected}")
 
-    def read_line(self, text: str) -> None:
+    def _read_line(self, text: str) -> None:
         self.n_lines += 1
         if not text.strip():
             return
@@ -251,13 +247,11 @@ class _Reader:
             if match[1] == "V":
                 raise self.error(text, "a bar line before the next voice")
             if match[1] == "Q":
-                tempo = self._tempo(match[2])
-                if self.tempos.setdefault(self.n_bars, tempo) != tempo:
-                    raise self.error(text, "one tempo in all voices of the bar")
+                name, changes, change = "tempo", self.tempos, self._tempo(match[2])
             else:
-                meter = self._meter(match[2])
-                if self.meters.setdefault(self.n_bars, meter) != meter:
-                    raise self.error(text, "one metre in all voices of the bar")
+                name, changes, change = "metre", self.meters, self._meter(match[2])
+            if changes.setdefault(self.n_bars, change) != change:
+                raise self.error(text, f"one {name} in all voices of the bar")
             text = text[match.end() :]
         is_silent = bool(SILENCE.fullmatch(text))
         if text and (not is_silent or not self.n_bars):
@@ -311,7 +305,7 @@ class _Reader:
         self.tempos.setdefault(0, DEFAULT_TEMPO)
         rests = self._rests()
         changes = self._changes()
-        lines = [FIRST_LINE, f"M:{_meter_text(self.meters[0])}", UNIT_LINE]
+        lines = [FIRST_LINE, "M:{}/{}".format(*self.meters[0]), UNIT_LINE]
         lines += [f"Q:{tempo_text(self.tempos[0])}", CHORD_ATTACK_LINE, f"K:{self.key}"]
         for number, voice in enumerate(self.voices, 1):
             lines.append(f"V:{number}")
@@ -347,13 +341,9 @@ class _Reader:
         for bar in sorted({*self.meters, *self.tempos}):
             lines = []
             if bar in self.meters and len(self.meters) > 1:
-                lines.append(f"M:{_meter_text(self.meters[bar])}")
+                lines.append("M:{}/{}".format(*self.meters[bar]))
             if bar in self.tempos and (bar or len(self.tempos) > 1):
                 lines.append(f"Q:{tempo_text(self.tempos[bar])}")
             if lines:
                 changes[bar] = [*lines, UNIT_LINE]
         return changes
-
-
-def _meter_text(meter: tuple[int, int]) -> str:
-    return f"{meter[0]}/{meter[1]}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .grammar_abc_bar_rules import BarRules, Key, Pitches
 from .grammar_abc_limits import Limits
-from .grammar_abc_spelling import alteration_bit
+from .grammar_abc_spelling import alteration_bits
 from .grammar_abc_tuplets import Tuplet
 from .notation_abc import TICKS_PER_UNIT
 
@@ -22,14 +22,14 @@ class Node:
     """A state of a bar, which finds out what follows when it is asked.
 
     Attributes:
+        grammar: That made it.
         key: What it is.
     """
 
-    __slots__ = ("_follow", "_grammar", "_steps", "key")
+    __slots__ = ("_follow", "_steps", "grammar", "key")
 
     def __init__(self, grammar: BarGrammar, key: Key) -> None:
-        self._grammar = grammar
-        self.key = key
+        self.grammar, self.key = grammar, key
         self._follow: frozenset[str] | None = None
         self._steps: dict[str, tuple[Node, Pitches] | None] = {}
 
@@ -37,7 +37,7 @@ class Node:
     def follow(self) -> frozenset[str]:
         """Legal characters, `|` for the end of the bar."""
         if self._follow is None:
-            self._follow = frozenset(self._grammar.follow(self.key))
+            self._follow = frozenset(self.grammar.follow(self.key))
         return self._follow
 
     def step(self, character: str) -> tuple[Node, Pitches] | None:
@@ -46,17 +46,12 @@ class Node:
         At the bar line the next state is None as well; see `BarGrammar.follow`.
         """
         if character not in self._steps:
-            legal = character in self.follow and character != "|"
-            self._steps[character] = self._grammar.step(self.key, character) if legal else None
+            found = None
+            if character in self.follow and character != "|":
+                key, new = self.grammar.stepped(self.key, character)
+                found = self.grammar.node(key), new
+            self._steps[character] = found
         return self._steps[character]
-
-    def end(self) -> tuple[Key, Pitches]:
-        """The bar at its end, which must be legal, and the pitches that begin to sound with it."""
-        return self._grammar.end(self.key)
-
-    def closing(self, fill: str) -> tuple[str, Key]:
-        """As `BarGrammar.closing`, of this state."""
-        return self._grammar.closing(self.key, fill)
 
 
 class BarGrammar(BarRules):
@@ -67,25 +62,6 @@ class BarGrammar(BarRules):
         self._nodes: dict[Key, Node] = {}
         self._closings: dict[tuple[Key, str], tuple[str, Key]] = {}
 
-    def start(
-        self,
-        ticks: int,
-        tied: Pitches = (),
-        *,
-        is_open: bool = False,
-        may_be_silent: bool = False,
-    ) -> Node:
-        """The state at the beginning of a bar.
-
-        Args:
-            ticks: Its length.
-            tied: Pitches that sound on into it, or ().
-            is_open: Whether it may be shorter.
-            may_be_silent: Whether it may be nothing but one rest.
-        """
-        flags = {"is_open": is_open, "may_be_silent": may_be_silent}
-        return self.node(Key(ticks, 0, tied, bool(tied), **flags))
-
     def node(self, key: Key) -> Node:
         """The state of this description, made if it is new."""
         node = self._nodes.get(key)
@@ -94,11 +70,6 @@ class BarGrammar(BarRules):
                 self._nodes.clear()
             node = self._nodes[key] = Node(self, key)
         return node
-
-    def step(self, key: Key, character: str) -> tuple[Node, Pitches]:
-        """The state after a legal character, and the pitches that begin to sound with it."""
-        key, new = self.stepped(key, character)
-        return self.node(key), new
 
     # -- a short way to the end ----------------------------------------------------------------
 
@@ -131,8 +102,11 @@ class BarGrammar(BarRules):
         match key.phase:
             case "t":
                 return self._tied_text(key)[len(key.text) :]
+            case "(" if key.text == "(3":
+                item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
+                return self._closing_boundary(item, fill)
             case "(":
-                return self._closing_tuplet(key, fill)
+                return min(self._follow_tuplet_head(key))
             case "n" if key.text not in self.names(key.altered).pitch_of:
                 return self._closing_name(key, -1)
             case "n":
@@ -155,38 +129,28 @@ class BarGrammar(BarRules):
         may_rest = key.sounds and not more and fill != SOUND
         if may_rest and self._rest_lengths(key):
             return "z"
-        names = self._shortest_names(key.altered)
+        names = self.names(key.altered).shortest
         return names[0] if names[0] != before else names[1]
 
-    def _shortest_names(self, altered: int, start: str = "", above: int = -1) -> list[str]:
-        """Names that begin so, of pitches above, the shortest first."""
-        names = self.names(altered)
-        if not start and above < 0:
-            return names.shortest
-        return [n for n in names.shortest if n.startswith(start) and names.pitch_of[n] > above]
-
-    def _closing_name(self, key: Key, above: int) -> str:
-        return self._shortest_names(key.altered, key.text, above)[0][len(key.text) :]
-
-    def _closing_tuplet(self, key: Key, fill: str) -> str:
-        if key.text == "(3":
-            item = key._replace(phase="", text="", tuplet=Tuplet(3, 0, False))
-            return self._closing_boundary(item, fill)
-        return min(self._follow_tuplet_head(key))
+    def _closing_name(self, key: Key, above: int, below: int = 128) -> str:
+        """The rest of the shortest name that begins as the text does, of a pitch between these."""
+        names = self.names(key.altered)
+        return next(
+            name[len(key.text) :]
+            for name in names.shortest
+            if name.startswith(key.text) and above < names.pitch_of[name] < below
+        )
 
     def _closing_chord(self, key: Key) -> str:
         names = self.names(key.altered)
         last = key.pitches[-1] if key.pitches else -1
         pitch = names.pitch_of.get(key.text)
         if pitch is None or pitch <= last or (not key.pitches and pitch == names.top):
-            if key.pitches:
-                return self._closing_name(key, last)
-            short = self._shortest_names(key.altered, key.text)
-            return next(n for n in short if names.pitch_of[n] < names.top)[len(key.text) :]
+            return self._closing_name(key, last, 128 if key.pitches else names.top)
         if key.pitches:
             return "]"
-        after = key._replace(altered=key.altered | alteration_bit(pitch, self.sharps), text="")
-        return self._closing_name(after, pitch)
+        altered = key.altered | alteration_bits((pitch,), self.sharps)
+        return self._closing_name(key._replace(altered=altered, text=""), pitch)
 
     def _closing_length(self, key: Key, fill: str, name: str = "") -> str:
         lengths = self._lengths(key)

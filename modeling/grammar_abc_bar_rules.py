@@ -12,7 +12,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .grammar_abc_limits import Limits
-from .grammar_abc_spelling import Lengths, Names, alteration_bit, lengths_of, name_of, plain_lengths
+from .grammar_abc_spelling import (
+    Lengths,
+    Names,
+    alteration_bits,
+    lengths_of,
+    name_of,
+    plain_lengths,
+)
 from .grammar_abc_tuplets import (
     SHORTEST_TUPLET_TICKS,
     UNEQUAL_ITEMS,
@@ -103,8 +110,7 @@ class BarRules:
         if key.phase == "n" and key.text + character not in self.names(key.altered).reach:
             key = self._named(key)
         if key.phase == "l" and key.text + character not in self._lengths(key).follow:
-            new = () if key.tied else key.pitches
-            key = self._ended(key)
+            key, new = self.end(key)
             if character == "-":
                 return key._replace(tied=key.pitches, pitches=()), new
             key = key._replace(pitches=())
@@ -114,21 +120,17 @@ class BarRules:
         """The bar at its end, which is legal, and the pitches that begin to sound with it."""
         if key.phase == "n":
             key = self._named(key)
-        new = () if key.phase != "l" or key.tied else key.pitches
-        return (self._ended(key) if key.phase == "l" else key), new
+        if key.phase != "l":
+            return key, ()
+        return self._ended(key), () if key.tied else key.pitches
 
     def _extended(self, key: Key, character: str) -> Key:
         """A character that goes on with what is under way, or begins something."""
-        if key.phase == "" and key.tied and character != "(":
-            text = self._tied_text(key)
-            if len(text) == 1:
-                return self._begin_length(key, key.tied)
-            return key._replace(phase="t", text=character)
-        if key.phase == "t":
+        if key.phase == "t" or (key.phase == "" and key.tied and character != "("):
             text = key.text + character
             if text == self._tied_text(key):
                 return self._begin_length(key, key.tied)
-            return key._replace(text=text)
+            return key._replace(phase="t", text=text)
         if key.phase == "":
             if character == "z":
                 return self._begin_length(key, ())
@@ -164,7 +166,8 @@ class BarRules:
                     found.add("[")
             if may_be_single and self._rest_lengths(key):
                 found.add("z")
-        if key.tuplet is None and self._may_begin_tuplet(key):
+        is_plain_tie = self.limits.is_plain and key.tied
+        if key.tuplet is None and key.left >= SHORTEST_TUPLET_TICKS and not is_plain_tie:
             found.add("(")
         return found
 
@@ -186,9 +189,6 @@ class BarRules:
         if tuplet is None or not tuplet.units or not self.limits.is_plain:
             return True, True
         return tuplet.has_chords, not tuplet.has_chords
-
-    def _may_begin_tuplet(self, key: Key) -> bool:
-        return key.left >= SHORTEST_TUPLET_TICKS and not (self.limits.is_plain and key.tied)
 
     def _follow_tuplet_head(self, key: Key) -> set[str]:
         if key.text == "(":
@@ -227,13 +227,11 @@ class BarRules:
         altered, out = key.altered, []
         for pitch in key.tied:
             out.append(name_of(pitch, self.sharps, altered))
-            altered |= alteration_bit(pitch, self.sharps)
+            altered |= alteration_bits((pitch,), self.sharps)
         return out[0] if len(out) == 1 else f"[{''.join(out)}]"
 
     def _begin_length(self, key: Key, pitches: Pitches) -> Key:
-        altered = key.altered
-        for pitch in pitches:
-            altered |= alteration_bit(pitch, self.sharps)
+        altered = key.altered | alteration_bits(pitches, self.sharps)
         return key._replace(phase="l", text="", pitches=pitches, altered=altered)
 
     # -- chords: `text` is the name under way, `pitches` are those before it ---------------------
@@ -254,7 +252,7 @@ class BarRules:
         if n_notes >= 2:
             found.add("]")
         if n_notes < self.limits.chord_notes and pitch < names.top:
-            after = self.names(key.altered | alteration_bit(pitch, self.sharps))
+            after = self.names(key.altered | alteration_bits((pitch,), self.sharps))
             found |= {c for c in after.follow[""] if after.reach[c][1] > pitch}
         return found
 
@@ -262,11 +260,11 @@ class BarRules:
         names = self.names(key.altered)
         if key.text + character in names.reach:
             return key._replace(text=key.text + character)
-        pitch = names.pitch_of[key.text]
+        pitches = (*key.pitches, names.pitch_of[key.text])
         if character == "]":
-            return self._begin_length(key, (*key.pitches, pitch))
-        altered = key.altered | alteration_bit(pitch, self.sharps)
-        return key._replace(text=character, pitches=(*key.pitches, pitch), altered=altered)
+            return self._begin_length(key, pitches)
+        altered = key.altered | alteration_bits(pitches[-1:], self.sharps)
+        return key._replace(text=character, pitches=pitches, altered=altered)
 
     # -- lengths ------------------------------------------------------------------------------
 
@@ -328,14 +326,9 @@ class BarRules:
         if ended.tuplet is not None or not self._may_end(ended):
             return False
         # in the next bar no letter is altered; there the text must be the same
-        own = 0
-        for pitch in ended.pitches:
-            own |= alteration_bit(pitch, self.sharps)
+        own = alteration_bits(ended.pitches, self.sharps)
         here = self._tied_text(ended._replace(altered=ended.altered & ~own, tied=ended.pitches))
         there = self._tied_text(ended._replace(altered=0, tied=ended.pitches))
-        return here == there and not self._mixes(ended.pitches)
-
-    def _mixes(self, pitches: Pitches) -> bool:
-        """Whether a chord has one letter with two signs: abc2midi takes both for all octaves."""
-        spelled = {spell(pitch, self.sharps)[:2] for pitch in pitches}
-        return len({letter for letter, _ in spelled}) < len(spelled)
+        # where a chord has one letter with two signs, abc2midi takes both for all octaves
+        spelled = {spell(pitch, self.sharps)[:2] for pitch in ended.pitches}
+        return here == there and len({letter for letter, _ in spelled}) == len(spelled)

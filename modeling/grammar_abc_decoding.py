@@ -58,13 +58,9 @@ class TokenGrammar:
         ValueError: If a character of the dialect has no token of its own.
     """
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        end_id: int,
-        limits: Limits = GENERATION,
-    ) -> None:
+    def __init__(self, texts: Sequence[str], end_id: int, limits: Limits = GENERATION) -> None:
         self.texts = list(texts)
+        self._known, self._longest = set(self.texts), max(map(len, self.texts))
         if missing := set(ALPHABET) - set(self.texts):
             raise ValueError(
                 f"no tokens for the characters {' '.join(sorted(map(repr, missing)))} of the "
@@ -88,25 +84,18 @@ class TokenGrammar:
         self._beginnings = sorted(set(first))
         places = {text: place for place, text in enumerate(self._beginnings)}
         self._place_of_first = torch.tensor([places[text] for text in first])  # (V,)
-        self._n_tokens: dict[str, int] = {}
         self._n_closing: dict[State, int] = {}
 
     @classmethod
-    def of(
-        cls,
-        tokenizer: PreTrainedTokenizerBase,
-        limits: Limits = GENERATION,
-    ) -> TokenGrammar:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> TokenGrammar:
         """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
 
         Args:
             tokenizer: One of data_prep/tokens/tokenizers.py.
             limits: What may be written.
         """
-        special = set(tokenizer.all_special_ids)
-        texts = [
-            "" if token in special else tokenizer.decode([token]) for token in range(len(tokenizer))
-        ]
+        special, n_tokens = set(tokenizer.all_special_ids), len(tokenizer)
+        texts = ["" if i in special else tokenizer.decode([i]) for i in range(n_tokens)]
         if tokenizer.unk_token_id is not None:
             texts[tokenizer.unk_token_id] = UNKNOWN
         return cls(texts, tokenizer.eos_token_id, limits)
@@ -145,18 +134,14 @@ class TokenGrammar:
 
     def can_end(self, state: State, n_left: int) -> bool:
         """Whether a tune and its end token fit into so many tokens more."""
-        if state.node is not None and self._bar_bound(state) < n_left:
-            return True
+        if state.node is not None and (behind := self.grammar.poorest_bar_end(state)):
+            # no way to the end takes more tokens; the same for most of the states of a bar
+            bound = self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
+            if bound < n_left:
+                return True
         if self.grammar.closing_bound(state) < n_left:
             return True
         return self.n_closing_tokens(state) < n_left
-
-    def _bar_bound(self, state: State) -> float:
-        """No way to the end takes more tokens; the same for most of the states of a bar."""
-        behind = self.grammar.poorest_bar_end(state)
-        if behind is None:
-            return math.inf
-        return self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
 
     def n_closing_tokens(self, state: State) -> int:
         """Tokens of a short way to the end, the end token apart.
@@ -179,27 +164,19 @@ class TokenGrammar:
 
     def _n_tokens_of(self, text: str) -> int:
         """Tokens of a text without a bar line or newline inside, each the longest that fits."""
-        if text not in self._n_tokens:
-            if len(self._n_tokens) >= _MOST_KEPT:
-                self._n_tokens.clear()
-            count = place = 0
-            while place < len(text):
-                branch, longest = self._tree, 0
-                for length, character in enumerate(text[place:], 1):
-                    branch = branch.get(character)
-                    if branch is None:
-                        break
-                    if "" in branch:
-                        longest = length
-                place += longest
-                count += 1
-            self._n_tokens[text] = count
-        return self._n_tokens[text]
+        n_tokens = place = 0
+        while place < len(text):
+            stops = range(place + self._longest, place, -1)
+            place += next(
+                len(text[place:stop]) for stop in stops if text[place:stop] in self._known
+            )
+            n_tokens += 1
+        return n_tokens
 
     def legal(self, state: State, n_left: int) -> list[int]:
         """All tokens that may come next, `n_left` of others after them."""
         found = [self.end_id] if state.is_end else []
-        is_far = self.grammar.closing_bound(state) + max(map(len, self.texts)) < n_left
+        is_far = self.grammar.closing_bound(state) + self._longest < n_left
         self._collect(state, self._tree, found, None if is_far else n_left)
         return found
 

@@ -6,7 +6,7 @@ What a line may be is a tree: beginning of a text -> characters that may follow.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .grammar_abc_limits import Limits
 from .notation_abc import (
@@ -25,10 +25,11 @@ from .notation_abc import (
 
 LONGEST_HEAD = 130  # characters: no shortest way through the header is longer
 MARK, DRUMS, PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
-# the line that follows; that behind a voice's MIDI lines depends on them
+# The line that follows; behind some MIDI lines it is "program". The "head" of another voice may
+# also be the first bar.
 NEXT_LINE = {
     **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},
-    **{"V": "MIDI", "head": "MIDI"},
+    **{"V": "MIDI", "MIDI": "head", "program": "head", "head": "MIDI"},
 }
 
 # where a header is to be short
@@ -53,13 +54,12 @@ def quarters_a_minute(tempo: str) -> float:
     return read_tempo(tempo) / 4
 
 
-def _tree(texts: Iterable[str], end: str = "") -> Mapping[str, str]:
-    """Beginning of a text -> characters that may follow; `end` behind a whole one."""
+def _tree(texts: Iterable[str]) -> Mapping[str, str]:
+    """Beginning of a text -> characters that may follow."""
     tree: dict[str, set[str]] = {}
     for text in texts:
-        whole = text + end
-        for place, character in enumerate(whole):
-            tree.setdefault(whole[:place], set()).add(character)
+        for place, character in enumerate(text):
+            tree.setdefault(text[:place], set()).add(character)
     return {start: "".join(sorted(found)) for start, found in tree.items()}
 
 
@@ -84,57 +84,41 @@ def rest_of_line(limits: Limits, line: str, n_voices: int, start: str) -> str:
     return text[len(start) :]
 
 
-def _meters(limits: Limits) -> list[str]:
+def _meters(limits: Limits) -> Iterator[str]:
     shortest, longest = limits.bar_ticks
-    return [
+    return (
         f"{n}/{d}"
         for d in limits.meter_units
         for n in range(1, limits.beats + 1)
         if shortest <= meter_ticks(n, d) <= longest
-    ]
+    )
 
 
-def _tempos(limits: Limits) -> list[str]:
+def _tempos(limits: Limits) -> Iterator[str]:
     slowest, fastest = (round(4 * tempo) for tempo in limits.quarters_per_minute)
-    return [tempo_text(tempo) for tempo in range(slowest, fastest + 1)]
+    return map(tempo_text, range(slowest, fastest + 1))
 
 
 @functools.lru_cache(maxsize=64)
 def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
     """What a line of the header may be; the newline ends it."""
     number = f"V:{n_voices + 1}"
-    match line:
-        case "X":
-            texts = [FIRST_LINE]
-        case "M":
-            texts = [f"M:{meter}" for meter in _meters(limits)]
-        case "L":
-            texts = [UNIT_LINE]
-        case "Q":
-            texts = [f"Q:{tempo}" for tempo in _tempos(limits)]
-        case "chordattack":
-            texts = [CHORD_ATTACK_LINE]
-        case "K":
-            texts = [f"K:{key}" for key in KEYS]
-        case "V":
-            texts = [number]
-        case "head":
-            texts = [number] if n_voices < limits.n_voices else []
-            return {**_tree(texts, "\n"), **_marks_beside(texts)}
-        case "MIDI" if limits.is_plain:
-            texts = [DRUMS, *(f"{PROGRAM}{n}" for n in range(128))]
-        case "MIDI":
-            channels = [f"%%MIDI channel {n}" for n in range(1, 17)]
-            texts = [*channels, *(f"{PROGRAM}{n}" for n in range(128))]
-        case "program":
-            texts = [f"{PROGRAM}{n}" for n in range(128)]
-    return _tree(texts, "\n")
-
-
-def _marks_beside(lines: list[str]) -> dict[str, str]:
-    """The beginning of the first bar, which may stand where another voice might be declared."""
-    first = "".join(line[0] for line in lines)
-    return {"": first + MARK[0], **{MARK[:n]: MARK[n] for n in range(1, len(MARK))}}
+    programs = [f"{PROGRAM}{n}" for n in range(128)]
+    channels = [DRUMS] if limits.is_plain else [f"%%MIDI channel {n}" for n in range(1, 17)]
+    texts = {
+        "X": [FIRST_LINE],
+        "M": (f"M:{meter}" for meter in _meters(limits)),
+        "L": [UNIT_LINE],
+        "Q": (f"Q:{tempo}" for tempo in _tempos(limits)),
+        "chordattack": [CHORD_ATTACK_LINE],
+        "K": [f"K:{key}" for key in KEYS],
+        "V": [number],
+        "head": [number] if n_voices < limits.n_voices else [],
+        "MIDI": [*channels, *programs],
+        "program": programs,
+    }
+    # the first bar may begin where another voice might be declared
+    return _tree([*(f"{text}\n" for text in texts[line]), *([MARK] if line == "head" else [])])
 
 
 @functools.lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .notation_abc import (
@@ -26,15 +27,26 @@ def name_of(pitch: int, sharps: int, altered: int) -> str:
     return name
 
 
-@functools.cache
-def alteration_bit(pitch: int, sharps: int) -> int:
-    """The bit of its letter if the pitch lies outside the key, else 0."""
-    letter, alteration, _ = spell(pitch, sharps)
-    return _bit(letter) if alteration != key_alterations(sharps)[letter] else 0
+@functools.lru_cache(maxsize=65_536)
+def alteration_bits(pitches: tuple[int, ...], sharps: int) -> int:
+    """The bits of the letters of those pitches that lie outside the key."""
+    spelled = {spell(pitch, sharps)[:2] for pitch in pitches}
+    natural = key_alterations(sharps)
+    return sum({_bit(letter) for letter, alteration in spelled if alteration != natural[letter]})
 
 
 def _bit(letter: str) -> int:
     return 1 << LETTERS.index(letter)
+
+
+def beginnings(texts: Iterable[str]) -> dict[str, set[str]]:
+    """Beginning of a text, or all of it -> characters that may follow within one."""
+    follow: dict[str, set[str]] = {"": set()}
+    for text in texts:
+        for place, character in enumerate(text):
+            follow.setdefault(text[:place], set()).add(character)
+        follow.setdefault(text, set())
+    return follow
 
 
 class Names:
@@ -49,18 +61,15 @@ class Names:
     """
 
     def __init__(self, sharps: int, altered: int, lowest: int, highest: int) -> None:
-        self.pitch_of: dict[str, int] = {}
+        pitches = range(lowest, highest + 1)
+        self.pitch_of = {name_of(pitch, sharps, altered): pitch for pitch in pitches}
         self.reach: dict[str, tuple[int, int]] = {}
-        self.follow: dict[str, set[str]] = {}
-        self.top = highest
-        for pitch in range(lowest, highest + 1):
-            name = name_of(pitch, sharps, altered)
-            self.pitch_of[name] = pitch
+        for name, pitch in self.pitch_of.items():
             for end in range(len(name) + 1):
-                start = name[:end]
-                low, high = self.reach.get(start, (pitch, pitch))
-                self.reach[start] = (min(low, pitch), max(high, pitch))
-                self.follow.setdefault(start, set()).update(name[end : end + 1])
+                low, _ = self.reach.get(name[:end], (pitch, pitch))
+                self.reach[name[:end]] = (low, pitch)
+        self.follow = beginnings(self.pitch_of)
+        self.top = highest
         self.shortest = sorted(
             self.pitch_of, key=lambda name: (len(name), abs(self.pitch_of[name] - 60), name)
         )
@@ -94,9 +103,5 @@ def lengths_of(ticks: tuple[int, ...], in_tuplet: bool = False) -> Lengths:
     """These lengths, shortest first; items of a tuplet are written by its own unit."""
     unit = TICKS_PER_TUPLET_UNIT if in_tuplet else TICKS_PER_UNIT
     ticks_of = {length_text(t * TICKS_PER_UNIT // unit): t for t in ticks}
-    follow: dict[str, set[str]] = {"": set()}
-    for text in ticks_of:
-        for end in range(len(text) + 1):
-            follow.setdefault(text[:end], set()).update(text[end : end + 1])
     text_of = {t: text for text, t in ticks_of.items()}
-    return Lengths(ticks_of, text_of, follow)
+    return Lengths(ticks_of, text_of, beginnings(ticks_of))

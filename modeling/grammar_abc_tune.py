@@ -7,10 +7,9 @@ many characters is known.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
-from .grammar_abc_bar import NOTE, NOTES, SOUND
-from .grammar_abc_bar_rules import Key, Pitches
+from .grammar_abc_bar import NOTE, NOTES, SOUND, Node
+from .grammar_abc_bar_rules import Key
 from .grammar_abc_header import (
     LONGEST_HEAD,
     MARK,
@@ -78,17 +77,6 @@ class TuneGrammar(TuneRules):
 
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""
-        stage = state.stage
-        tied = [*stage.tied_in[stage.voice :], *stage.tied_out]
-        return self._bound_of_needs(state, tied) + LONGEST_TUPLET_END
-
-    def _bound_of_needs(self, state: State, tied: Iterable[Pitches]) -> int:
-        """Characters for the rest of the header, for ties, and for the notes and seconds to come.
-
-        Args:
-            state: Of a text so far.
-            tied: Pitches that sound on, of each voice.
-        """
         stage, limits = state.stage, self.limits
         seconds = limits.seconds - stage.seconds
         n_bars = 0
@@ -100,12 +88,13 @@ class TuneGrammar(TuneRules):
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
             n_bars = max(n_bars, 0) + 1  # one that sounds, where this one ends with a rest
         n_bars = self._n_voice_bars(stage, n_bars)
-        key = state.node.key if state.node is not None else None
-        ties = [*tied, *((key.tied, key.pitches) if key else ())]
+        ties = [*stage.tied_in[stage.voice :], *stage.tied_out]
+        if state.node is not None:
+            ties += (state.node.key.tied, state.node.key.pitches)
         n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
         head = LONGEST_HEAD if stage.phase == "line" else 0
         notes = 2 * (limits.n_notes - state.n_notes)
-        return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes
+        return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes + LONGEST_TUPLET_END
 
     def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
         """Bars of single voices in so many bars to come and the rest of this one."""
@@ -120,18 +109,16 @@ class TuneGrammar(TuneRules):
     def _closing_part(self, state: State) -> tuple[str, State]:
         """The next characters of it, and the state behind them."""
         if state.node is not None:
-            text, end = state.node.closing(self._fill(state))
+            text, end = self._bar_closing(state.node, state)
             if self._wants_notes(state):  # each note may be the last one wanted
                 return text[0], self.step(state, text[0])
             return text, self._bar_end(state, end, ())
-        if state.stage.phase == "line":
-            return self._closing_line(state.stage)
-        return self._closing_between(state)
-
-    def _closing_between(self, state: State) -> tuple[str, State]:
-        """Of `_closing_part` what is between bars."""
         stage = state.stage
         match stage.phase:
+            case "line":
+                text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
+                before = stage._replace(text=stage.text + text[:-1])
+                return text, State(self._line_step(before, text[-1]))
             case "mark":
                 text = self._closing_mark(state)
                 stage = stage._replace(text=stage.text + text[:-1])
@@ -145,16 +132,10 @@ class TuneGrammar(TuneRules):
                 return text, self._start_step(state, text)
         return "\n", self._step(state, "\n")
 
-    def _fill(self, state: State) -> str:
-        """What the tune needs in a bar that is brought to its end."""
-        if self._wants_notes(state):
-            return NOTES
-        return NOTE if self._is_heard_enough(state.stage) else SOUND
-
-    def _closing_line(self, stage: Stage) -> tuple[str, State]:
-        text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
-        before = stage._replace(text=stage.text + text[:-1])
-        return text, State(self._line_step(before, text[-1]))
+    def _bar_closing(self, node: Node, state: State) -> tuple[str, Key]:
+        """A short way to the end of a bar, with what the tune needs in it, and the bar there."""
+        fill = NOTE if self._is_heard_enough(state.stage) else SOUND
+        return node.grammar.closing(node.key, NOTES if self._wants_notes(state) else fill)
 
     def _closing_mark(self, state: State) -> str:
         stage = state.stage
@@ -167,7 +148,7 @@ class TuneGrammar(TuneRules):
         part = field_under_way(state.stage)
         chord = self._bar_start(state.stage).step("[") if part == "[" else None
         if chord:
-            return chord[0].closing(self._fill(state))[0][0]
+            return self._bar_closing(chord[0], state)[0][0]
         # a change of tempo has its own short way, one of the metre another, which comes first
         is_meter = not part.startswith("[Q") and "[M:" not in written_fields(state.stage)
         limits, meter = self.limits, state.stage.meter

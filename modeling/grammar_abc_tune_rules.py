@@ -7,7 +7,6 @@ of notes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from .grammar_abc_bar import BarGrammar, Node
@@ -133,7 +132,11 @@ class TuneRules:
         node = state.node
         if node is not None:
             if character == "|":
-                return self._bar_end(state, *node.end()) if "|" in node.follow else None
+                return (
+                    self._bar_end(state, *node.grammar.end(node.key))
+                    if "|" in node.follow
+                    else None
+                )
             found = node.step(character)
             if found is None:
                 return None
@@ -152,7 +155,8 @@ class TuneRules:
         stage = state.stage
         match stage.phase:
             case "line":
-                return self._follow_header(stage)
+                tree = header_lines_tree(self.limits, stage.line, len(stage.is_drums))
+                return frozenset(tree.get(stage.text, ""))
             case "mark":
                 return self._follow_mark(state)
             case "start":
@@ -162,13 +166,6 @@ class TuneRules:
             case "line end":
                 return frozenset("\n")
         return frozenset()
-
-    def bar_grammar(self, stage: Stage, voice: int) -> BarGrammar:
-        """Of a voice, numbered from 1."""
-        kind = stage.key, stage.is_drums[voice - 1]
-        if kind not in self._bars:
-            self._bars[kind] = BarGrammar(*kind, self.limits)
-        return self._bars[kind]
 
     def _sounded(self, state: State, new: Pitches) -> State:
         pitches = state.pitches
@@ -204,12 +201,6 @@ class TuneRules:
 
     # -- header -------------------------------------------------------------------------------
 
-    def _follow_header(self, stage: Stage) -> frozenset[str]:
-        return frozenset(self._line_tree(stage).get(stage.text, ""))
-
-    def _line_tree(self, stage: Stage) -> Mapping[str, str]:
-        return header_lines_tree(self.limits, stage.line, len(stage.is_drums))
-
     def _line_step(self, stage: Stage, character: str) -> Stage:
         text = stage.text + character
         if text == MARK:
@@ -225,16 +216,11 @@ class TuneRules:
                 stage = stage._replace(quarters_per_minute=quarters_a_minute(value))
             case "K":
                 stage = stage._replace(key=value)
+            case "MIDI" if stage.text.startswith("%%MIDI channel") and stage.text != DRUMS:
+                return stage._replace(text="", line="program")
             case "MIDI" | "program":
-                return self._voice_declared(stage)
+                stage = stage._replace(is_drums=(*stage.is_drums, stage.text == DRUMS))
         return stage._replace(text="", line=NEXT_LINE[stage.line])
-
-    def _voice_declared(self, stage: Stage) -> Stage:
-        is_drums = stage.text == DRUMS
-        if stage.text.startswith("%%MIDI channel") and not is_drums:
-            return stage._replace(text="", line="program")
-        # behind the head of a voice comes another head, or the first bar
-        return stage._replace(text="", line="head", is_drums=(*stage.is_drums, is_drums))
 
     # -- between bars -------------------------------------------------------------------------
 
@@ -308,9 +294,9 @@ class TuneRules:
                 heard=self._heard(stage),
             )
         text = stage.text + character
+        if text == "]":
+            return stage._replace(phase="line end", text="")
         if character == "]":
-            if text == "]":
-                return stage._replace(phase="line end", text="")
             voice = int(text[len(MARK) : -1])
             n_rests = stage.n_rests + voice - stage.voice - 1
             return stage._replace(phase="start", text="", voice=voice, n_rests=n_rests)
@@ -347,12 +333,18 @@ class TuneRules:
         """The bar of the voice, at its beginning."""
         may_be_silent = stage.voice == 1 and not any(stage.tied_in)
         may_be_silent &= self._n_rests_left(stage) >= len(stage.is_drums)
-        return self.bar_grammar(stage, stage.voice).start(
-            stage.bar_ticks or full_bar_ticks(stage.meter),
-            stage.tied_in[stage.voice - 1],
+        kind = stage.key, stage.is_drums[stage.voice - 1]
+        if kind not in self._bars:
+            self._bars[kind] = BarGrammar(*kind, self.limits)
+        tied = stage.tied_in[stage.voice - 1]
+        key = Key(
+            left=stage.bar_ticks or full_bar_ticks(stage.meter),
+            tied=tied,
+            is_tied_in=bool(tied),
             is_open=not stage.n_bars and not stage.bar_ticks,
             may_be_silent=may_be_silent and stage.n_silent < self.limits.silent_bars,
         )
+        return self._bars[kind].node(key)
 
     def _start_step(self, state: State, character: str) -> State:
         """A character before or at the beginning of a bar's music; `[` may be either."""
@@ -401,8 +393,7 @@ class TuneRules:
             is_silent=key.is_silent,
             is_heard=stage.is_heard or bool(key.pitches or key.tied),
         )
-        state = state._replace(stage=stage, node=None)
-        return self._sounded(state, new) if new else state
+        return self._sounded(state._replace(stage=stage, node=None), new)
 
 
 def written_fields(stage: Stage) -> str:

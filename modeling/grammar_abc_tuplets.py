@@ -38,8 +38,8 @@ def unequal_fits(ticks: int, n_left: int, units: int) -> bool:
         units: Of those that are written.
     """
     return any(
-        units + n_left * min(_ITEM_UNITS) <= total <= units + n_left * max(_ITEM_UNITS)
-        and total * TICKS_PER_TUPLET_UNIT <= ticks + units * TICKS_PER_TUPLET_UNIT
+        n_left * min(_ITEM_UNITS) <= total - units <= n_left * max(_ITEM_UNITS)
+        and (total - units) * TICKS_PER_TUPLET_UNIT <= ticks
         for total in _TUPLET_UNITS
     )
 
@@ -51,12 +51,7 @@ def item_lengths(tuplet: Tuplet, ticks: int) -> Lengths:
         fitting = [
             item
             for item in _ITEM_UNITS
-            if item * TICKS_PER_TUPLET_UNIT <= ticks
-            and (
-                unequal_fits(ticks - item * TICKS_PER_TUPLET_UNIT, n_left - 1, units + item)
-                if n_left > 1
-                else units + item in _TUPLET_UNITS
-            )
+            if unequal_fits(ticks - item * TICKS_PER_TUPLET_UNIT, n_left - 1, units + item)
         ]
     elif units:
         fitting = [units]

@@ -60,7 +60,7 @@ def header_lines(
     """Returns the lines of the header up to the last one that is wished."""
     lines = [
         Line("X:", FIRST_LINE),
-        Line("M:", None if meter is None else _meter_line(meter)),
+        Line("M:", None if meter is None else "M:{}/{}".format(*check_meter(str(meter)))),
         Line("L:", UNIT_LINE),
         Line("Q:", None if tempo is None else _tempo_line(tempo)),
         Line("%%MIDI", CHORD_ATTACK_LINE),
@@ -73,11 +73,6 @@ def header_lines(
         (n for n, wish in ((2, meter), (4, tempo), (6, key)) if wish is not None), default=0
     )
     return lines[:n_lines]
-
-
-def _meter_line(meter: str) -> str:
-    numerator, denominator = check_meter(str(meter))
-    return f"M:{numerator}/{denominator}"
 
 
 def _key_line(key: str) -> str:

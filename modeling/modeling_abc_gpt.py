@@ -7,23 +7,12 @@ D head width (C = H * D), V vocabulary.
 
 import math
 from collections.abc import Callable
-from os import PathLike
-from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import nn
-from transformers import (
-    GenerationConfig,
-    GenerationMixin,
-    LogitsProcessorList,
-    PreTrainedModel,
-    StoppingCriteriaList,
-    initialization,
-)
+from transformers import initialization
 from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import GenerateNonBeamOutput
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -35,9 +24,9 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_gpt import AbcGPTConfig
-from .decoding_abc import sample
-from .decoding_abc_gpt import decoder_for
-from .saving_abc import keep_promises
+from .decoding_abc import AbcGenerationMixin
+from .decoding_abc_gpt import AbcGPTDecoder, decoder_for
+from .saving_abc import AbcPreTrainedModel
 
 
 class AbcGPTMLP(nn.Module):
@@ -110,14 +99,10 @@ class AbcGPTAttention(nn.Module):
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, _eager_attention
         )
-        options = {
-            "scaling": self.scaling,
-            "dropout": self.config.dropout * self.training,
-            **kwargs,
-        }
-        mixed, weights = attention(
-            self, query, key, value, attention_mask, **options
-        )  # (B, T, H, D)
+        options = {"dropout": self.config.dropout * self.training, "scaling": self.scaling}
+        options |= kwargs
+        # (B, T, H, D)
+        mixed, weights = attention(self, query, key, value, attention_mask, **options)
         mixed = mixed.reshape(hidden_states.shape).contiguous()  # (B, T, C)
         return self.o_proj(mixed), weights
 
@@ -141,14 +126,13 @@ class AbcGPTBlock(GradientCheckpointingLayer):
         return hidden_states + self.dropout(self.mlp(self.post_attention_layernorm(hidden_states)))
 
 
-class AbcGPTPreTrainedModel(PreTrainedModel):
+class AbcGPTPreTrainedModel(AbcPreTrainedModel):
     """Initialisation and the flags by which the library knows what the family can do."""
 
     config_class = AbcGPTConfig
-    base_model_prefix = "model"
+    base_class = "modeling_abc_gpt.AbcGPTModel"
     supports_gradient_checkpointing = True
     _no_split_modules = ["AbcGPTBlock"]
-    _skip_keys_device_placement = ["past_key_values", "cache"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -165,12 +149,6 @@ class AbcGPTPreTrainedModel(PreTrainedModel):
         if getattr(module, "writes_residual", False):
             std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
             initialization.normal_(module.weight, std=std)
-
-    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
-        """Save as the library does, with all code that config.json names."""
-        if kwargs.get("is_main_process", True):
-            keep_promises(self.config, "modeling_abc_gpt.AbcGPTModel", Path(save_directory))
-        super().save_pretrained(save_directory, **kwargs)
 
 
 class AbcGPTModel(AbcGPTPreTrainedModel):
@@ -271,7 +249,7 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
         return positions
 
 
-class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
+class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
     """The GPT with its head on top: token ids to logits of the next token.
 
     `generate` goes on beyond the context from its last half, see `decoding_abc_gpt`; `forward` and
@@ -287,29 +265,11 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
 
-    def _sample(
-        self,
-        input_ids: torch.LongTensor,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
-        synced_gpus: bool = False,
-        streamer: BaseStreamer | None = None,
-        **model_kwargs: Any,
-    ) -> torch.LongTensor | GenerateNonBeamOutput:
-        """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
-        rules = (logits_processor, stopping_criteria, generation_config)
+    def _decoder(
+        self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
+    ) -> AbcGPTDecoder | None:
         own_modules = {AbcGPTForCausalLM, AbcGPTModel, AbcGPTBlock, AbcGPTAttention, AbcGPTMLP}
-        max_length = stopping_criteria.max_length or generation_config.max_length
-        request = (own_modules, input_ids, generation_config, model_kwargs, max_length)
-        decoder = None if synced_gpus else decoder_for(self, *request)
-        if decoder is None:
-            return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
-        mask = model_kwargs.get("attention_mask")
-        for each in stopping_criteria:
-            if hasattr(each, "max_position_embeddings"):
-                each.max_position_embeddings = None  # the decoder says what it does beyond
-        return sample(decoder, input_ids, mask, *rules, streamer)
+        return decoder_for(self, own_modules, input_ids, model_kwargs, max_length)
 
     @can_return_tuple
     def forward(
@@ -338,10 +298,4 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, GenerationMixin):
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds=inputs_embeds, **state, **kwargs
         )
-        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
-        rest = (getattr(outputs, CACHE), outputs.hidden_states, outputs.attentions)
-        return CausalLMOutputWithPast(loss, logits, *rest)
+        return self._predict(outputs, labels, logits_to_keep, **kwargs)

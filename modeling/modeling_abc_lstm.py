@@ -4,24 +4,13 @@ Letters in shapes: B batch, T time (new tokens), S tokens seen so far plus T, C 
 """
 # ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
 
-from os import PathLike
-from pathlib import Path
 from typing import Any, NoReturn, Unpack
 
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import (
-    GenerationConfig,
-    GenerationMixin,
-    LogitsProcessorList,
-    PreTrainedModel,
-    StoppingCriteriaList,
-    initialization,
-)
+from transformers import GenerationConfig, initialization
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.generation.streamers import BaseStreamer
-from transformers.generation.utils import GenerateNonBeamOutput
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
@@ -29,9 +18,9 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_lstm import AbcLSTMConfig
-from .decoding_abc import sample
-from .decoding_abc_lstm import AbcLSTMDecoder, can_decode
-from .saving_abc import keep_promises
+from .decoding_abc import AbcGenerationMixin, is_plain_model
+from .decoding_abc_lstm import AbcLSTMDecoder
+from .saving_abc import AbcPreTrainedModel
 
 
 class AbcLSTMCacheLayer(DynamicLayer):
@@ -140,13 +129,12 @@ class AbcLSTMLayer(nn.Module):
         return output.masked_fill(~is_token[..., None], 0.0), (h, c)
 
 
-class AbcLSTMPreTrainedModel(PreTrainedModel):
+class AbcLSTMPreTrainedModel(AbcPreTrainedModel):
     """Initialisation, and the flags by which the library knows what the family can do."""
 
     config_class = AbcLSTMConfig
-    base_model_prefix = "model"
+    base_class = "modeling_abc_lstm.AbcLSTMModel"
     _no_split_modules = ["AbcLSTMLayer"]
-    _skip_keys_device_placement = ["past_key_values", "cache"]
     _is_stateful = True  # no assisted decoding: it takes tokens back, a recurrent state cannot
     _can_record_outputs = {"hidden_states": AbcLSTMLayer}
 
@@ -167,12 +155,6 @@ class AbcLSTMPreTrainedModel(PreTrainedModel):
         )
 
     gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
-
-    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
-        """Save as the library does, with all code that config.json names."""
-        if kwargs.get("is_main_process", True):
-            keep_promises(self.config, "modeling_abc_lstm.AbcLSTMModel", Path(save_directory))
-        super().save_pretrained(save_directory, **kwargs)
 
 
 class AbcLSTMModel(AbcLSTMPreTrainedModel):
@@ -252,7 +234,7 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
         return None if bool(is_token.all()) else is_token
 
 
-class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
+class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, AbcGenerationMixin):
     """The LSTM with its head on top: token ids to logits of the next token."""
 
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
@@ -283,25 +265,18 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
         else:
             super()._prepare_cache_for_generation(generation_config, model_kwargs, *args, **kwargs)
 
-    def _sample(
-        self,
-        input_ids: torch.LongTensor,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
-        synced_gpus: bool = False,
-        streamer: BaseStreamer | None = None,
-        **model_kwargs: Any,
-    ) -> torch.LongTensor | GenerateNonBeamOutput:
-        """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
-        rules = (logits_processor, stopping_criteria, generation_config)
+    def _decoder(
+        self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
+    ) -> AbcLSTMDecoder | None:
+        """What reads the weights, where that is running the modules.
+
+        In half precision and on accelerators nn.LSTM rounds in ways of its own, by which a sample
+        would soon be another one; there it runs itself.
+        """
         own_modules = {AbcLSTMForCausalLM, AbcLSTMModel, AbcLSTMLayer}
-        request = (own_modules, input_ids, generation_config, model_kwargs)
-        if synced_gpus or not can_decode(self, *request):
-            return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
-        mask = model_kwargs.get("attention_mask")
-        decoder = AbcLSTMDecoder(self)
-        return sample(decoder, input_ids, mask, *rules, streamer)
+        is_plain = is_plain_model(self, own_modules, input_ids.device)
+        is_exact = self.dtype == torch.float32 and self.device.type == "cpu"
+        return AbcLSTMDecoder(self) if is_plain and is_exact else None
 
     @can_return_tuple
     def forward(
@@ -329,9 +304,4 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, GenerationMixin):
         outputs = self.model(
             input_ids, attention_mask, inputs_embeds=inputs_embeds, **state, **kwargs
         )
-        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss, logits, getattr(outputs, CACHE), outputs.hidden_states)
+        return self._predict(outputs, labels, logits_to_keep, **kwargs)

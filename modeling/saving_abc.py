@@ -1,9 +1,11 @@
 """What lies beside the weights of a saved model: the code that its config.json promises."""
 
 import shutil
+from os import PathLike
 from pathlib import Path
+from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
 
 
@@ -34,3 +36,27 @@ def keep_promises(config: PreTrainedConfig, model_class: str, folder: Path) -> N
             folder.mkdir(parents=True, exist_ok=True)
             for file in (code, *get_relative_import_files(code)):
                 shutil.copy(file, folder)
+
+
+class AbcPreTrainedModel(PreTrainedModel):
+    """What the library must know of the models of both families, and how they are saved.
+
+    Attributes:
+        base_class: File and name of the base model's class.
+    """
+
+    base_class: ClassVar[str]
+    base_model_prefix = "model"
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
+
+    def save_pretrained(
+        self,
+        save_directory: str | PathLike,
+        is_main_process: bool = True,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Save as the library does, with all code that config.json names."""
+        if is_main_process:
+            keep_promises(self.config, self.base_class, Path(save_directory))
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)

@@ -210,3 +210,14 @@ def test_saved_models_load_and_sample_where_this_project_is_absent(tmp_path):
         assert [text[:3] for text in seen["texts"]] == ["X:1", "X:1"]
         for kind in ("configuration", "modeling", "decoding"):
             assert (tmp_path / f"{model_type}_again" / f"{kind}_{model_type}.py").is_file()
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_models_are_saved_with_the_arguments_of_the_library_by_position(model_type, tmp_path):
+    model = build(model_type)
+    model.save_pretrained(tmp_path / "other_process", False)
+    assert not list(tmp_path.glob("other_process/*.py"))
+    weights = {name: weight + 1 for name, weight in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "saved", True, weights)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    assert torch.equal(loaded.lm_head.weight, model.lm_head.weight + 1)
