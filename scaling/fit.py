@@ -29,7 +29,7 @@ from .predictions.crossover import find_crossovers
 from .predictions.fitted import FittedLaw
 from .predictions.frontier import describe_frontier
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
-from .writing.commands import command
+from .writing.commands import command, parser_of
 from .writing.files import write_atomically
 from .writing.wording import crossover, parameter
 
@@ -142,8 +142,7 @@ def _summary(fits: dict) -> list[str]:
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scaling.fit", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = parser_of("scaling.fit", __doc__)
     parser.add_argument("runs", type=Path, help="CSV with n_params, n_tokens, loss and more")
     parser.add_argument("--out", type=Path, help="default: fits.json beside the table")
     parser.add_argument("--law", nargs="+", choices=list(LAWS), default=list(LAWS))

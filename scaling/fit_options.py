@@ -6,12 +6,12 @@ fit:
 """
 
 import difflib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .runs_table import TableError, check_columns
+from .writing.files import read_json
 
 OBJECTIVES = ("huber_log", "squares")  # the first is the default
 FIELDS = ("objective", "columns")
@@ -59,7 +59,7 @@ def read_fit(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return check_fit(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return check_fit(read_json(path), str(path))
     except ValueError as err:
         raise TableError(f"{path} is damaged ({err}); `make study` writes it again") from err
 

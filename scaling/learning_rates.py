@@ -10,8 +10,6 @@ trusted is shown by the largest size: what the rule of the smaller ones says the
 costs.
 """
 
-import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +20,8 @@ import numpy as np
 
 from .families import FAMILIES
 from .runs_table import TableError
-from .writing.commands import command
-from .writing.files import write_json
+from .writing.commands import command, parser_of
+from .writing.files import read_csv, write_json
 
 FORMULA = "learning_rate = exp(c) * n_params ** -g"
 COLUMNS = ("arch", "size", "n_params", "n_tokens", "learning_rate", "loss")
@@ -72,8 +70,9 @@ def read_sweep(path: Path) -> dict[str, list[SweptSize]]:
         TableError: If columns are missing, or a size has fewer than three rates.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        points = [(r["arch"], r["size"], *(float(r[k]) for k in COLUMNS[2:])) for r in rows]
+        points = [
+            (r["arch"], r["size"], *(float(r[k]) for k in COLUMNS[2:])) for r in read_csv(path)
+        ]
     except KeyError as err:
         raise TableError(
             f"{path}: no column {err}; expected runs.csv of a sweep, made by "
@@ -163,11 +162,7 @@ def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the rules; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.learning_rates",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.learning_rates", __doc__)
     parser.add_argument("runs", type=Path, help="runs.csv of the sweep")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)

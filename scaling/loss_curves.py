@@ -7,9 +7,6 @@ steps of log n_tokens; validation_loss_nats_per_token, each as it was logged; an
 there is none. Branches are left out: up to their decay they are their trunk.
 """
 
-import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -18,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .runs_table import TableError
-from .writing.commands import command
-from .writing.files import write_atomically
+from .writing.commands import command, parser_of
+from .writing.files import read_csv, write_csv
 
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
 COLUMNS = ("run", "n_tokens", TRAIN_FIELD, VALIDATION_FIELD)
@@ -36,8 +33,7 @@ def read_curves(folder: Path) -> tuple[list[dict[str, str | float]], list[str]]:
     table = folder / "runs.csv"
     if not table.is_file():
         raise TableError(f"{table}: no such file; run python -m scaling.records {folder}")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        runs = [row["run"] for row in csv.DictReader(file) if row["trunk"] in ("", row["run"])]
+    runs = [row["run"] for row in read_csv(table) if row["trunk"] in ("", row["run"])]
     rows: list[dict[str, str | float]] = []
     missing = []
     for run in runs:
@@ -101,29 +97,16 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-def write_curves(rows: Sequence[dict[str, str | float]], path: Path) -> None:
-    """Writes curves.csv whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
-
-
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads the logs of a study and writes curves.csv; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.loss_curves",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.loss_curves", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study with runs.csv")
     parser.add_argument("--out", type=Path, help="default: curves.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "curves.csv"
     rows, missing = read_curves(arguments.study)
-    write_curves(rows, out)
+    write_csv(out, COLUMNS, rows)
     if missing:
         print(f"no log.jsonl, left out: {', '.join(missing)}")
     print(f"{len({row['run'] for row in rows})} runs, {len(rows)} points -> {out}")

@@ -7,8 +7,6 @@ Draws and fits nothing: every line, point and band stands in a CSV or JSON file 
 figure whose file is not there is left out, in one line. The same inputs give the same bytes of SVG.
 """
 
-import argparse
-import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +26,8 @@ from .figures.figure_rates import draw_learning_rates
 from .figures.figure_side import draw_leakage, draw_tokenizers
 from .figures.figure_style import PNG_DPI, RC
 from .runs_table import RunsTable, TableError, read_runs
-from .writing.commands import command
+from .writing.commands import command, parser_of
+from .writing.files import read_csv, read_json
 
 FIT_AGAIN = "run python -m scaling.fit again"
 
@@ -58,7 +57,7 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
     if not path.is_file():
         raise TableError(f"{path}: no such file; {FIT_AGAIN}")
     try:
-        fits = json.loads(path.read_text(encoding="utf-8"))
+        fits = read_json(path)
         digest, columns = fits["input"]["digest"], fits["settings"]["columns"]
     except (json.JSONDecodeError, KeyError, TypeError) as err:
         raise TableError(f"{path}: not a fits.json ({err}); {FIT_AGAIN}") from err
@@ -68,18 +67,13 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
     return table, fits
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _from_json(name: str, draw: Callable[[Any], Figure]) -> Callable[[Path], Figure]:
     """Reads one JSON file, which somebody may have cut, and draws it."""
 
     def read_and_draw(folder: Path) -> Figure:
         path = folder / name
         try:
-            return draw(json.loads(path.read_text(encoding="utf-8")))
+            return draw(read_json(path))
         except (json.JSONDecodeError, KeyError, TypeError, IndexError) as err:
             raise TableError(f"{path}: not what is drawn from it ({err!r}); make it again") from err
 
@@ -101,7 +95,7 @@ FIGURES: dict[str, FigureSource] = {
         "curves.csv",
         "scaling.loss_curves",
         lambda folder: draw_loss_curves(
-            *(_read_rows(folder / name) for name in ("curves.csv", "runs.csv"))
+            *(read_csv(folder / name) for name in ("curves.csv", "runs.csv"))
         ),
     ),
     "learning_rates": _source("learning_rates.json", "make sweep", draw_learning_rates),
@@ -160,11 +154,7 @@ def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[s
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws a study's figures; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.plots",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.plots", __doc__)
     parser.add_argument("study", type=Path, help="folder with runs.csv, fits.json and more")
     parser.add_argument("--only", nargs="+", choices=list(FIGURES), metavar="FIGURE")
     arguments = parser.parse_args(argv)

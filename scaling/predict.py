@@ -29,6 +29,8 @@ from .predictions.costs import CostCurve
 from .predictions.fitted import FittedLaw
 from .predictions.frontier import best_log_loss, budget_range
 from .runs_table import TableError
+from .writing.commands import parser_of
+from .writing.files import read_json
 from .writing.wording import quantity
 
 # width and context of a middling model, whose estimated share of the peak stands for all of its
@@ -58,7 +60,7 @@ def read_fits(path: Path) -> dict[str, FittedLaw | str]:
     """
     again = "run python -m scaling.fit again"
     try:
-        fits = json.loads(path.read_text(encoding="utf-8"))
+        fits = read_json(path)
         return {arch: _restored(arch, fits) for arch in fits["laws"]}
     except (json.JSONDecodeError, KeyError, TypeError) as err:
         raise TableError(f"{path}: not a fits.json with costs and draws ({err}); {again}") from err
@@ -213,8 +215,7 @@ class Hours:
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scaling.predict", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = parser_of("scaling.predict", __doc__)
     parser.add_argument("fits", type=Path, help="fits.json, as python -m scaling.fit writes it")
     parser.add_argument("--flops", type=float, help="budget C in FLOPs")
     parser.add_argument("--params", type=float, help="size N, counted as in the fitted table")

@@ -9,9 +9,6 @@ tokenizer decides (characters of the text, note onsets, bars over all voices, se
 A BPE tokenizer scores one way of cutting the text, so for it they are upper bounds.
 """
 
-import argparse
-import csv
-import io
 import json
 import math
 import sys
@@ -20,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .families import family_of
-from .writing.commands import command
-from .writing.files import write_atomically
+from .writing.commands import command, parser_of
+from .writing.files import write_csv
 
 # column of runs.csv -> path of the field in record.json
 TEXT_FIELDS = {
@@ -137,15 +134,6 @@ def _is_open(record: Mapping[str, object], column: str) -> bool:
     return column == "loss_se" and is_single_song
 
 
-def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> None:
-    """Writes runs.csv whole or not at all, with the same bytes for the same rows."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
-
-
 def _planned_names(path: Path) -> list[str]:
     plan = _read_json(path)
     names = plan.get("runs")
@@ -202,17 +190,13 @@ def _number(path: Path, record: Mapping[str, object], field: str) -> int | float
 @command(RecordError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.records",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.records", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study, as in runs/demo")
     parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"
     study = read_study(arguments.study)
-    write_runs(study.rows, out)
+    write_csv(out, COLUMNS, study.rows)
     if study.unfinished:
         print(f"not finished, left out: {', '.join(study.unfinished)}")
     print(f"{len(study.rows)} runs -> {out}")

@@ -4,14 +4,13 @@ Every number comes from a file of the folder: fits.json and runs.csv, learning_r
 published losses in published/ as our fitter fits them, and the side studies where they are there.
 """
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..families import FAMILIES, in_order, label_of, name_of
 from ..figures.figure_context import WHOLE_WAYS
+from ..writing.files import read_csv, read_json
 from ..writing.wording import bracket, parameter, short_count
 from .tables import laws_table, notes_list, sizes_table
 
@@ -211,9 +210,7 @@ def tokenizer_lines(tokenizers: dict[str, Any]) -> list[str]:
 
 def findings(folder: Path) -> list[str]:
     """All sections, as lines of Markdown; a side study that is not there is said not to be."""
-    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    fits = _read(folder / "fits.json")
+    fits, rows = read_json(folder / "fits.json"), read_csv(folder / "runs.csv")
     published = folder / "published"
     sections = {
         "What was trained": [*study_lines(rows), *seed_lines(rows), "", *sizes_table(rows)],
@@ -224,9 +221,9 @@ def findings(folder: Path) -> list[str]:
             "",
             *[line for line in notes_list(fits) if "crossover" in line or "not fitted" in line],
         ],
-        "Learning rates": rate_lines(_read(folder / "learning_rates.json")),
+        "Learning rates": rate_lines(read_json(folder / "learning_rates.json")),
         "The two studies, refitted": published_lines(
-            _read(published / "stated.json"), _read(published / "fits.json")
+            read_json(published / "stated.json"), read_json(published / "fits.json")
         ),
     }
     for title, name, describe in (
@@ -236,12 +233,8 @@ def findings(folder: Path) -> list[str]:
         ("Tokenizers", "tokenizers.json", tokenizer_lines),
     ):
         if (folder / name).is_file():
-            sections[title] = describe(_read(folder / name))
+            sections[title] = describe(read_json(folder / name))
     return [line for title, lines in sections.items() for line in (f"### {title}", "", *lines, "")]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _percent(share: float | None) -> str:
