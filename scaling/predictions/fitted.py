@@ -83,3 +83,10 @@ class FittedLaw:
     def log_loss(self, theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray) -> np.ndarray:
         """Log loss, (G,), for one theta, (k,), over (G,) sizes and counts of unique tokens."""
         return self.law.log_loss(theta, Points.once(log_n, log_d))
+
+
+def evenly(values: Sequence[float], most: int) -> list[float]:
+    """At most so many of the values, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..fitting.intervals import percentile_interval
 from ..runs_table import Run
-from .fitted import FittedLaw
+from .fitted import FittedLaw, evenly
 from .frontier import best_log_loss, budget_range
 from .isoflop import parabola_optimum
 
@@ -27,7 +27,7 @@ def lines_at_tokens(fitted: FittedLaw) -> list[dict[str, object]]:
     log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
     return [
         {"n_tokens": n_tokens, **_line(fitted, log_n, np.full(LINE_POINTS, np.log(n_tokens)))}
-        for n_tokens in _evenly(fitted.budgets, MOST_BUDGETS)
+        for n_tokens in evenly(fitted.budgets, MOST_BUDGETS)
     ]
 
 
@@ -108,10 +108,3 @@ def _measured_sizes(fitted: FittedLaw, log_c: float) -> list[float]:
     cost = log_c - np.log(np.array(fitted.tokens, dtype=float))
     low, high = np.exp(fitted.cost.size_for(cost[::-1]))
     return [float(max(low, fitted.sizes[0])), float(min(high, fitted.sizes[1]))]
-
-
-def _evenly(values: Sequence[float], most: int) -> list[float]:
-    """At most so many of the values, the first and the last among them."""
-    if len(values) <= most:
-        return list(values)
-    return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]
