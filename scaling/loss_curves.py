@@ -34,16 +34,11 @@ def read_curves(folder: Path) -> tuple[list[dict[str, str | float]], list[str]]:
     if not table.is_file():
         raise TableError(f"{table}: no such file; run python -m scaling.records {folder}")
     runs = [row["run"] for row in read_csv(table) if row["trunk"] in ("", row["run"])]
-    rows: list[dict[str, str | float]] = []
-    missing = []
-    for run in runs:
-        events = read_log(folder / run / "log.jsonl")
-        rows += thin(run, events)
-        if not events:
-            missing.append(run)
+    logs = {run: read_log(folder / run / "log.jsonl") for run in runs}
+    rows = [row for run, events in logs.items() for row in thin(run, events)]
     if not rows:
         raise TableError(f"{folder}: no run has a log.jsonl; train them again for their curves")
-    return rows, missing
+    return rows, [run for run, events in logs.items() if not events]
 
 
 def read_log(path: Path) -> list[dict]:
@@ -72,12 +67,12 @@ def read_log(path: Path) -> list[dict]:
 
 def thin(run: str, events: Sequence[dict]) -> list[dict[str, str | float]]:
     """Rows of one run: training losses averaged over steps of log n_tokens, then validation."""
-    train, validation = (
-        [(e["n_tokens"], e[field]) for e in events if e.get(field) is not None and e["n_tokens"]]
-        for field in (TRAIN_FIELD, VALIDATION_FIELD)
-    )
-    rows = [{"run": run, "n_tokens": n, TRAIN_FIELD: _rounded(v)} for n, v in _bin_means(train)]
-    rows += [{"run": run, "n_tokens": n, VALIDATION_FIELD: _rounded(v)} for n, v in validation]
+    rows: list[dict[str, str | float]] = []
+    for field, thinned in ((TRAIN_FIELD, _bin_means), (VALIDATION_FIELD, list)):
+        logged = [e for e in events if e.get(field) is not None and e["n_tokens"]]
+        for n_tokens, loss in thinned([(e["n_tokens"], e[field]) for e in logged]):
+            rounded = float(f"{loss:.{SIGNIFICANT_DIGITS}g}")
+            rows.append({"run": run, "n_tokens": n_tokens, field: rounded})
     return rows
 
 
@@ -91,10 +86,6 @@ def _bin_means(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     return [
         (int(tokens[place == p].max()), float(losses[place == p].mean())) for p in np.unique(place)
     ]
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
 @command(TableError, OSError)

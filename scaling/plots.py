@@ -67,8 +67,8 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
     return table, fits
 
 
-def _from_json(name: str, draw: Callable[[Any], Figure]) -> Callable[[Path], Figure]:
-    """Reads one JSON file, which somebody may have cut, and draws it."""
+def _json_source(name: str, made_by: str, draw: Callable[[Any], Figure]) -> FigureSource:
+    """Of a figure that is drawn from one JSON file, which somebody may have cut."""
 
     def read_and_draw(folder: Path) -> Figure:
         path = folder / name
@@ -77,11 +77,11 @@ def _from_json(name: str, draw: Callable[[Any], Figure]) -> Callable[[Path], Fig
         except (json.JSONDecodeError, KeyError, TypeError, IndexError) as err:
             raise TableError(f"{path}: not what is drawn from it ({err!r}); make it again") from err
 
-    return read_and_draw
+    return FigureSource(name, made_by, read_and_draw)
 
 
-def _source(name: str, made_by: str, draw: Callable[[Any], Figure]) -> FigureSource:
-    return FigureSource(name, made_by, _from_json(name, draw))
+def _draw_loss_curves(folder: Path) -> Figure:
+    return draw_loss_curves(read_csv(folder / "curves.csv"), read_csv(folder / "runs.csv"))
 
 
 FIGURES: dict[str, FigureSource] = {
@@ -91,21 +91,17 @@ FIGURES: dict[str, FigureSource] = {
     "isoflop": FigureSource(
         "fits.json", "scaling.fit", lambda folder: draw_isoflop(read_study(folder)[1])
     ),
-    "loss_curves": FigureSource(
-        "curves.csv",
-        "scaling.loss_curves",
-        lambda folder: draw_loss_curves(
-            *(read_csv(folder / name) for name in ("curves.csv", "runs.csv"))
-        ),
-    ),
-    "learning_rates": _source("learning_rates.json", "make sweep", draw_learning_rates),
-    "context_use": _source("context_use.json", "evaluation.loss.context_use", draw_context_use),
-    "context_length": _source(
-        "context_length.json", "evaluation.loss.context_use", draw_context_length
-    ),
-    "leakage": _source("leakage.json", "evaluation.loss.leakage", draw_leakage),
-    "tokenizers": _source("tokenizers.json", "evaluation.loss.compare_tokenizers", draw_tokenizers),
-    "corpus": _source("corpus.json", "make corpus", draw_corpus),
+    "loss_curves": FigureSource("curves.csv", "scaling.loss_curves", _draw_loss_curves),
+} | {
+    name: _json_source(f"{name}.json", made_by, draw)
+    for name, made_by, draw in (
+        ("learning_rates", "make sweep", draw_learning_rates),
+        ("context_use", "evaluation.loss.context_use", draw_context_use),
+        ("context_length", "evaluation.loss.context_use", draw_context_length),
+        ("leakage", "evaluation.loss.leakage", draw_leakage),
+        ("tokenizers", "evaluation.loss.compare_tokenizers", draw_tokenizers),
+        ("corpus", "make corpus", draw_corpus),
+    )
 }
 # fits.json without a law in N and D has no such figure
 MAY_BE_EMPTY = ("isoflop",)

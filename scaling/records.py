@@ -9,6 +9,7 @@ tokenizer decides (characters of the text, note onsets, bars over all voices, se
 A BPE tokenizer scores one way of cutting the text, so for it they are upper bounds.
 """
 
+import itertools
 import json
 import math
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from .families import family_of
 from .writing.commands import command, parser_of
-from .writing.files import write_csv
+from .writing.files import read_json, write_csv
 
 # column of runs.csv -> path of the field in record.json
 TEXT_FIELDS = {
@@ -107,9 +108,9 @@ def read_record(path: Path) -> dict[str, str | int | float]:
         raise RecordError(
             f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"
         )
-    row: dict[str, str | int | float] = {}
-    for column, field in TEXT_FIELDS.items():
-        row[column] = _text(path, record, field)
+    row: dict[str, str | int | float] = {
+        column: _text(path, record, field) for column, field in TEXT_FIELDS.items()
+    }
     try:
         row["arch"] = family_of(row["arch"]).name
     except ValueError as err:
@@ -144,17 +145,17 @@ def _planned_names(path: Path) -> list[str]:
 
 def _check_names(folder: Path, rows: Sequence[Mapping[str, str | int | float]]) -> None:
     """A copied run folder would count one run twice."""
-    names = [row["run"] for row in rows]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecordError(
-            f"{folder}: two folders hold a record of the run {twice[0]!r}; remove the copy"
-        )
+    names = sorted(row["run"] for row in rows)
+    for name, following in itertools.pairwise(names):
+        if name == following:
+            raise RecordError(
+                f"{folder}: two folders hold a record of the run {name!r}; remove the copy"
+            )
 
 
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise RecordError(f"{path}: not valid JSON ({err}); run the training again") from err
     if not isinstance(content, dict):

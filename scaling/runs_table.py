@@ -84,10 +84,14 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
         seen[key] = number
         runs.append(run)
     if not runs:
-        raise TableError(f"{path}: no usable run in {len(rows)} rows; {_first_reason(dropped)}")
-    return RunsTable(
-        tuple(sorted(_name_clusters(runs))), tuple(dropped), hashlib.sha256(data).hexdigest()
-    )
+        first = f"row {dropped[0]['row']}: {dropped[0]['reason']}"
+        raise TableError(f"{path}: no usable run in {len(rows)} rows; {first}")
+    # a row without a run name is a cluster of its own, named alike in any order of the rows
+    named = [
+        replace(run, cluster=run.cluster or f"unnamed {position}")
+        for position, run in enumerate(sorted(runs))
+    ]
+    return RunsTable(tuple(sorted(named)), tuple(dropped), hashlib.sha256(data).hexdigest())
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -192,14 +196,9 @@ def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, 
 
     return Run(
         arch=text("arch") or "all",
-        n_params=value("n_params"),
-        n_tokens=value("n_tokens"),
-        loss=value("loss"),
         cluster=text("trunk") or text("run"),
-        unique_tokens=value("unique_tokens"),
-        flops=value("flops"),
-        train_seconds=value("train_seconds"),
         name=text("run"),
+        **{ours: value(ours) for ours in (*REQUIRED, "unique_tokens", "flops", "train_seconds")},
     )
 
 
@@ -213,18 +212,6 @@ def _drop_reason(run: Run) -> str | None:
     if run.unique_tokens <= 0:
         return f"unique_tokens is {run.unique_tokens:g}, expected above 0"
     return None
-
-
-def _name_clusters(runs: list[Run]) -> list[Run]:
-    """A row without a run name is a cluster of its own, named alike in any order of the rows."""
-    named = []
-    for position, run in enumerate(sorted(runs)):
-        named.append(replace(run, cluster=run.cluster or f"unnamed {position}"))
-    return named
-
-
-def _first_reason(dropped: list[dict[str, str | int]]) -> str:
-    return f"row {dropped[0]['row']}: {dropped[0]['reason']}"
 
 
 def _nearest(name: str, candidates: list[str] | tuple[str, ...]) -> str:

@@ -51,13 +51,9 @@ def outlier_report(
         return None
     residual = problem.residuals(law, theta)
     listed = [
-        {
-            "run": runs[i].name,
-            "n_params": runs[i].n_params,
-            "n_tokens": runs[i].n_tokens,
-            "loss": runs[i].loss,
-            "loss_of_the_law": float(np.exp(problem.log_loss[i] + residual[i])),
-        }
+        {"run": runs[i].name}
+        | {name: getattr(runs[i], name) for name in ("n_params", "n_tokens", "loss")}
+        | {"loss_of_the_law": float(np.exp(problem.log_loss[i] + residual[i]))}
         for i in np.flatnonzero(far)
     ]
     without = fit_law(law, problem.subset(~far), objective, warm=theta)
@@ -81,10 +77,8 @@ def jackknife_by_size(
     moved = np.array(list(fits.values()))  # (S, k)
     report: dict[str, dict[str, object]] = {}
     for index, name in enumerate(law.parameters):
-        ends = [
-            law.values(moved[at])[name]
-            for at in (moved[:, index].argmin(), moved[:, index].argmax())
-        ]
-        most = list(fits)[int(np.abs(moved[:, index] - theta[index]).argmax())]
+        column = moved[:, index]
+        ends = [law.values(moved[at])[name] for at in (column.argmin(), column.argmax())]
+        most = list(fits)[int(np.abs(column - theta[index]).argmax())]
         report[name] = {"range": ends, "most_moved_without_n_params": round(most)}
     return report

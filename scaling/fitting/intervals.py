@@ -147,6 +147,11 @@ def percentile_interval(draws: np.ndarray) -> np.ndarray:
     return np.percentile(draws, PERCENTILES, axis=0)
 
 
+def interval_or_none(low: float, high: float) -> list[float] | None:
+    """The interval, unless it is degenerate."""
+    return None if is_degenerate(low, high) else [float(low), float(high)]
+
+
 def is_degenerate(low: float, high: float) -> bool:
     """Whether an interval has no width beyond rounding, or is no pair of finite numbers."""
     if not (np.isfinite(low) and np.isfinite(high)):

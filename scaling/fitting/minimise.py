@@ -109,17 +109,23 @@ def objective_value(law: Law, theta: np.ndarray, problem: Problem, objective: Ob
     return float(problem.weights @ _penalty(log_loss, problem.log_loss, objective)[0])
 
 
+def _missed(
+    log_loss: np.ndarray, measured: np.ndarray, objective: Objective
+) -> tuple[np.ndarray, np.ndarray]:
+    """Law less run, in loss or its logarithm, and the slope of that over log loss, (n,) each."""
+    if objective == "squares_of_loss":
+        loss = np.exp(log_loss)
+        return loss - np.exp(measured), loss
+    return log_loss - measured, np.ones_like(log_loss)
+
+
 def _penalty(
     log_loss: np.ndarray, measured: np.ndarray, objective: Objective
 ) -> tuple[np.ndarray, np.ndarray]:
     """What a law's log loss costs beside the measured one, and the slope of that, (n,) each."""
-    if objective == "squares_of_loss":
-        loss = np.exp(log_loss)
-        missed = loss - np.exp(measured)
-        return 0.5 * missed**2, missed * loss
-    residual = log_loss - measured
-    if objective == "squares":
-        return 0.5 * residual**2, residual
+    residual, by_log_loss = _missed(log_loss, measured, objective)
+    if objective != "huber_log":
+        return 0.5 * residual**2, residual * by_log_loss
     slope = np.minimum(np.maximum(residual, -HUBER_DELTA), HUBER_DELTA)
     return slope * (residual - 0.5 * slope), slope  # quadratic inside delta, linear outside
 
@@ -136,30 +142,19 @@ def _minimise(
     bounds = np.array(law.bounds).T  # (2, k)
     # the region starts inside its bounds, for it can only come near them
     start = np.clip(start, bounds[0] + 1e-6, bounds[1] - 1e-6)
-    loss = np.exp(problem.log_loss)
 
     def residuals(theta: np.ndarray) -> np.ndarray:
-        log_loss = surface(theta)[0]
-        if objective == "squares_of_loss":
-            return np.exp(log_loss) - loss
-        return log_loss - problem.log_loss
+        return _missed(surface(theta)[0], problem.log_loss, objective)[0]
 
     def jacobian(theta: np.ndarray) -> np.ndarray:
         log_loss, by_theta = surface(theta)
-        return by_theta * np.exp(log_loss)[:, None] if objective == "squares_of_loss" else by_theta
+        return by_theta * _missed(log_loss, problem.log_loss, objective)[1][:, None]
 
     def penalty(squares: np.ndarray) -> np.ndarray:
         return problem.weights * _penalty_of_squares(squares, objective)
 
-    result = least_squares(
-        residuals,
-        start,
-        jac=jacobian,
-        bounds=bounds,
-        loss=penalty,
-        x_scale="jac",
-        **options,
-    )
+    settings = {"bounds": bounds, "loss": penalty, "x_scale": "jac"} | options
+    result = least_squares(residuals, start, jac=jacobian, **settings)
     return result.x, float(result.cost)
 
 
@@ -169,37 +164,24 @@ def _penalty_of_squares(squares: np.ndarray, objective: Objective) -> np.ndarray
         return np.stack([squares, np.ones_like(squares), np.zeros_like(squares)])
     root = np.sqrt(np.maximum(squares, HUBER_DELTA**2))
     outside = squares > HUBER_DELTA**2
-    return np.stack(
-        [
-            np.where(outside, HUBER_DELTA * (2 * root - HUBER_DELTA), squares),
-            HUBER_DELTA / root,
-            np.where(outside, -HUBER_DELTA / (2 * root**3), 0.0),
-        ]
-    )
+    value = np.where(outside, HUBER_DELTA * (2 * root - HUBER_DELTA), squares)
+    bend = np.where(outside, -HUBER_DELTA / (2 * root**3), 0.0)
+    return np.stack([value, HUBER_DELTA / root, bend])
 
 
 def _polish(
     theta: np.ndarray, law: Law, surface: Surface, problem: Problem, objective: Objective
 ) -> np.ndarray:
     """The last digits, by L-BFGS-B, which can also go on to a bound."""
-    arguments = (surface, problem, objective)
-    result = minimize(
-        _loss_and_gradient,
-        theta,
-        args=arguments,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=law.bounds,
-        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
-    )
-    return result.x if result.fun < _loss_and_gradient(theta, *arguments)[0] else theta
 
+    def scaled(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Scaled objective and its gradient, (k,)."""
+        log_loss, jacobian = surface(theta)
+        value, slope = _penalty(log_loss, problem.log_loss, objective)
+        gradient = (problem.weights * slope) @ jacobian
+        return OBJECTIVE_SCALE * float(problem.weights @ value), OBJECTIVE_SCALE * gradient
 
-def _loss_and_gradient(
-    theta: np.ndarray, surface: Surface, problem: Problem, objective: Objective
-) -> tuple[float, np.ndarray]:
-    """Scaled objective and its gradient, (k,)."""
-    log_loss, jacobian = surface(theta)
-    value, slope = _penalty(log_loss, problem.log_loss, objective)
-    gradient = (problem.weights * slope) @ jacobian
-    return OBJECTIVE_SCALE * float(problem.weights @ value), OBJECTIVE_SCALE * gradient
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
+    settings = {"method": "L-BFGS-B", "bounds": law.bounds, "options": options}
+    result = minimize(scaled, theta, jac=True, **settings)
+    return result.x if result.fun < scaled(theta)[0] else theta

@@ -114,11 +114,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> tuple[float, float
 
 
 def _at_budget(
-    first: FittedLaw,
-    second: FittedLaw,
-    at: str,
-    n_tokens: float,
-    curves: list[CostCurve | None],
+    first: FittedLaw, second: FittedLaw, at: str, n_tokens: float, curves: list[CostCurve | None]
 ) -> dict:
     """The fields of an entry at one D."""
 

@@ -3,7 +3,7 @@
 N parameters, D tokens, L loss; B draws of theta, k parameters, G points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,6 +74,19 @@ class FittedLaw:
         """Why no size is best for a budget; None if the law falls, and its draws do."""
         low = None if self.draws is None else percentile_interval(self.draws)[0]
         return self.law.not_falling(self.theta, low)
+
+    def ends(
+        self, question: Callable[[np.ndarray], np.ndarray], most: int | None = None
+    ) -> np.ndarray | None:
+        """Percentiles of a question's answers over the draws, (2, ...); None without draws.
+
+        Args:
+            question: theta, (k,) -> an array.
+            most: so many draws are asked at most.
+        """
+        if self.draws is None:
+            return None
+        return percentile_interval(np.array([question(theta) for theta in self.draws[:most]]))
 
     @property
     def cost(self) -> CostCurve:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..fitting.intervals import percentile_interval
 from ..runs_table import Run
 from .fitted import FittedLaw, evenly
 from .frontier import best_log_loss, budget_range
@@ -71,11 +70,9 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
 
 def _line(fitted: FittedLaw, log_n: np.ndarray, log_d: np.ndarray) -> dict[str, object]:
     """The law and its band over (x,) sizes and counts of unique tokens."""
-    band = None
-    if fitted.draws is not None:
-        drawn = [fitted.log_loss(theta, log_n, log_d) for theta in fitted.draws[:DRAWS_USED]]
-        band = np.exp(percentile_interval(np.array(drawn))).tolist()  # (2, x)
     loss = np.exp(fitted.log_loss(fitted.theta, log_n, log_d))
+    ends = fitted.ends(lambda theta: fitted.log_loss(theta, log_n, log_d), DRAWS_USED)  # (2, x)
+    band = None if ends is None else np.exp(ends).tolist()
     return {"n_params": np.exp(log_n).tolist(), "loss": loss.tolist(), "band_95": band}
 
 
