@@ -79,9 +79,7 @@ def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, obj
         },
         "laws": laws,
         "crossovers": [
-            entry
-            for first, second in itertools.combinations(chosen, 2)
-            for entry in find_crossovers(first, second)
+            entry for pair in itertools.combinations(chosen, 2) for entry in find_crossovers(*pair)
         ],
         "frontier": {law.arch: describe_frontier(law) for law in chosen},
         "costs": {law.arch: _costs(law) for law in chosen},

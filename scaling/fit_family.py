@@ -60,19 +60,15 @@ def fit_family(
     chosen = fitted.get(choice["chosen"])
     if chosen is not None:
         described = entry[chosen.law.name]
-        described["draws"] = _kept_draws(chosen)
+        described["draws"] = None
+        if chosen.draws is not None:  # in natural scale by name, as predictions need them
+            values = [chosen.law.values(theta) for theta in chosen.draws[:KEPT_DRAWS]]
+            names = chosen.law.parameters
+            described["draws"] = {name: [drawn[name] for drawn in values] for name in names}
         if not chosen.law.is_at_one_budget:
             described["curves"] = lines_at_tokens(chosen)
             described["isoflop"] = lines_at_flops(chosen, runs)
     return entry | choice, chosen
-
-
-def _kept_draws(chosen: FittedLaw) -> dict[str, list[float]] | None:
-    """Draws in natural scale by name, as predictions need them."""
-    if chosen.draws is None:
-        return None
-    values = [chosen.law.values(theta) for theta in chosen.draws[:KEPT_DRAWS]]
-    return {name: [drawn[name] for drawn in values] for name in chosen.law.parameters}
 
 
 def choose_law(entry: dict[str, dict]) -> dict[str, object]:

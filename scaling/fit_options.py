@@ -28,17 +28,16 @@ def check_fit(fit: Any, where: str) -> dict[str, Any]:
     Raises:
         TableError: On an unknown key, objective or column; names the nearest known one.
     """
-    if not isinstance(fit or {}, dict):
-        raise TableError(f"fit is {fit!r} in {where}, expected a mapping of {', '.join(FIELDS)}")
     fit = fit or {}
+    if not isinstance(fit, dict):
+        raise TableError(f"fit is {fit!r} in {where}, expected a mapping of {', '.join(FIELDS)}")
     for key in fit:
         if key not in FIELDS:
             raise TableError(f"unknown key fit.{key} in {where}; {_nearest(key, FIELDS)}")
     objective = fit.get("objective", OBJECTIVES[0])
     if objective not in OBJECTIVES:
-        raise TableError(
-            f"fit.objective is {objective!r} in {where}; {_nearest(str(objective), OBJECTIVES)}"
-        )
+        nearest = _nearest(str(objective), OBJECTIVES)
+        raise TableError(f"fit.objective is {objective!r} in {where}; {nearest}")
     columns = fit.get("columns", {})
     if not isinstance(columns, dict) or not all(isinstance(name, str) for name in columns.values()):
         raise TableError(

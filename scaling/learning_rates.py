@@ -184,10 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{size['rate_by_rule']:.2e}, {size['loss_by_rule_above_best']:+.4f} nats{mark}"
             )
         if held := family["largest_size_from_smaller"]:
-            print(
-                f"  {held['size']} from the smaller: {held['rate']:.2e}, "
-                f"{held['loss_above_best']:+.4f} nats"
-            )
+            cost = f"{held['loss_above_best']:+.4f} nats"
+            print(f"  {held['size']} from the smaller: {held['rate']:.2e}, {cost}")
     print(f"-> {arguments.out}")
     return 0
 

@@ -50,9 +50,8 @@ def read_log(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in [(at, line) for at, line in enumerate(lines, start=1) if line.strip()]:
         try:
             event = json.loads(line)
             event["n_tokens"]  # every event has it; one without is a broken log

@@ -84,13 +84,10 @@ def _draw_loss_curves(folder: Path) -> Figure:
     return draw_loss_curves(read_csv(folder / "curves.csv"), read_csv(folder / "runs.csv"))
 
 
+FITS = ("fits.json", "scaling.fit")
 FIGURES: dict[str, FigureSource] = {
-    "scaling_law": FigureSource(
-        "fits.json", "scaling.fit", lambda folder: draw_scaling_law(*read_study(folder))
-    ),
-    "isoflop": FigureSource(
-        "fits.json", "scaling.fit", lambda folder: draw_isoflop(read_study(folder)[1])
-    ),
+    "scaling_law": FigureSource(*FITS, lambda folder: draw_scaling_law(*read_study(folder))),
+    "isoflop": FigureSource(*FITS, lambda folder: draw_isoflop(read_study(folder)[1])),
     "loss_curves": FigureSource("curves.csv", "scaling.loss_curves", _draw_loss_curves),
 } | {
     name: _json_source(f"{name}.json", made_by, draw)
@@ -125,15 +122,6 @@ def draw_figure(name: str, folder: Path) -> Figure | str:
             raise
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes name.png and name.svg without date or version: equal figures are equal files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    return [png, svg]
-
-
 def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Figures of a folder. Returns the files written, and a line for each that is left out."""
     written, left_out = [], []
@@ -142,8 +130,13 @@ def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[s
         if isinstance(figure, str):
             left_out.append(figure)
             continue
+        (folder / "figures").mkdir(exist_ok=True)
+        png, svg = (folder / "figures" / f"{name}.{kind}" for kind in ("png", "svg"))
         with matplotlib.rc_context(RC):
-            written += save_figure(figure, folder / "figures", name)
+            # without date or version: equal figures are equal files
+            figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
+            figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        written += [png, svg]
     return written, left_out
 
 

@@ -163,7 +163,8 @@ def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list
         f"{text('n_params')} parameters and {text('n_tokens')} tokens, {text('flops')} FLOPs"
     ]
     if hours is not None:
-        lines.append(f"  {hours.of(fitted.arch, answers['flops'][0])}")
+        took, share = answers["flops"][0] / hours.flops(fitted.arch), hours.share_of(fitted.arch)
+        lines.append(f"  {took:.3g} hours on one {hours.device} at {share:.0%} of its peak")
     if fitted.draws is None:
         lines.append("  no intervals: the law has none")
     outside = []
@@ -187,20 +188,15 @@ class Hours:
     device: str
     share: float | None
 
-    def flops(self, arch: str, hours: float) -> float:
-        """FLOPs of that many hours."""
-        return hours * 3600 * PEAK_FLOPS[self.device] * self._share(arch)
-
-    def of(self, arch: str, flops: float) -> str:
-        """How long the FLOPs take, in words."""
-        hours = flops / self.flops(arch, 1.0)
-        return f"{hours:.3g} hours on one {self.device} at {self._share(arch):.0%} of its peak"
-
-    def _share(self, arch: str) -> float:
-        if self.share is not None:
-            return self.share
+    def share_of(self, arch: str) -> float:
+        """The share that training of a family reaches."""
         ours = FAMILIES.get(arch)
-        return usual_share(ours.model_type, *MIDDLING) if ours else OTHER_SHARE
+        usual = usual_share(ours.model_type, *MIDDLING) if ours else OTHER_SHARE
+        return usual if self.share is None else self.share
+
+    def flops(self, arch: str, hours: float = 1.0) -> float:
+        """FLOPs of that many hours."""
+        return hours * 3600 * PEAK_FLOPS[self.device] * self.share_of(arch)
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -239,11 +235,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     hours = None if arguments.hours_on is None else Hours(arguments.hours_on, arguments.mfu)
     refused, answered = [], 0
     for arch, fitted in read_fits(arguments.fits).items():
-        if given.count(None) == 3:
-            asked = [hours.flops(arch, arguments.hours), None, None]
-        else:
-            asked = given
-        question = Question(*(None if value is None else math.log(value) for value in asked))
+        asked = given if any(given) else [hours.flops(arch, arguments.hours), None, None]
+        question = Question(*(value and math.log(value) for value in asked))
         try:
             if isinstance(fitted, str):
                 raise TableError(f"{arch}: {fitted}")

@@ -14,7 +14,6 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from .families import family_of
@@ -62,18 +61,15 @@ class RecordError(ValueError):
     """A record or plan cannot be used; the message names the file and the field."""
 
 
-@dataclass(frozen=True)
-class StudyRuns:
-    """Rows of runs.csv in their order, and the names of runs that have no record yet."""
-
-    rows: tuple[dict[str, str | int | float], ...]
-    unfinished: tuple[str, ...]
+Row = dict[str, str | int | float]
 
 
-def read_study(folder: Path) -> StudyRuns:
+def read_study(folder: Path) -> tuple[list[Row], list[str]]:
     """All finished runs of a study, or of its plan where plan.json names them.
 
-    Rows are sorted by family, size, tokens, seed and name.
+    Returns:
+        Rows of runs.csv, sorted by family, size, tokens, seed and name; and the names of runs that
+        have no record yet.
 
     Raises:
         RecordError: if there is no finished run, or a record or the plan is broken.
@@ -87,17 +83,20 @@ def read_study(folder: Path) -> StudyRuns:
         files = (*folder.glob("*/record.json"), *folder.glob("*/config.yaml"))
         names = sorted({path.parent.name for path in files})
     finished = [name for name in names if (folder / name / "record.json").is_file()]
-    unfinished = tuple(name for name in names if name not in set(finished))
+    unfinished = [name for name in names if name not in finished]
     if not finished:
         waiting = f"; not finished: {', '.join(unfinished)}" if unfinished else ""
         raise RecordError(f"{folder}: no run with a record.json{waiting}; train a run first")
     rows = [read_record(folder / name / "record.json") for name in finished]
-    _check_names(folder, rows)
+    for name, following in itertools.pairwise(sorted(row["run"] for row in rows)):
+        if name == following:  # a copied run folder would count one run twice
+            twice = f"two folders hold a record of the run {name!r}; remove the copy"
+            raise RecordError(f"{folder}: {twice}")
     rows.sort(key=lambda r: (r["arch"], r["n_params"], r["n_tokens"], r["seed"], r["run"]))
-    return StudyRuns(tuple(rows), unfinished)
+    return rows, unfinished
 
 
-def read_record(path: Path) -> dict[str, str | int | float]:
+def read_record(path: Path) -> Row:
     """One record as a row of runs.csv.
 
     Raises:
@@ -108,9 +107,7 @@ def read_record(path: Path) -> dict[str, str | int | float]:
         raise RecordError(
             f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"
         )
-    row: dict[str, str | int | float] = {
-        column: _text(path, record, field) for column, field in TEXT_FIELDS.items()
-    }
+    row: Row = {column: _text(path, record, field) for column, field in TEXT_FIELDS.items()}
     try:
         row["arch"] = family_of(row["arch"]).name
     except ValueError as err:
@@ -141,16 +138,6 @@ def _planned_names(path: Path) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise RecordError(f'{path}: expected {{"runs": [names of run folders]}}')
     return sorted(set(names))
-
-
-def _check_names(folder: Path, rows: Sequence[Mapping[str, str | int | float]]) -> None:
-    """A copied run folder would count one run twice."""
-    names = sorted(row["run"] for row in rows)
-    for name, following in itertools.pairwise(names):
-        if name == following:
-            raise RecordError(
-                f"{folder}: two folders hold a record of the run {name!r}; remove the copy"
-            )
 
 
 def _read_json(path: Path) -> dict[str, object]:
@@ -196,11 +183,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"
-    study = read_study(arguments.study)
-    write_csv(out, COLUMNS, study.rows)
-    if study.unfinished:
-        print(f"not finished, left out: {', '.join(study.unfinished)}")
-    print(f"{len(study.rows)} runs -> {out}")
+    rows, unfinished = read_study(arguments.study)
+    write_csv(out, COLUMNS, rows)
+    if unfinished:
+        print(f"not finished, left out: {', '.join(unfinished)}")
+    print(f"{len(rows)} runs -> {out}")
     return 0
 
 

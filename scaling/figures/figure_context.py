@@ -77,7 +77,9 @@ def _draw_largest(axes: Axes, largest: Sequence[tuple[FamilyStyle, dict]]) -> No
         curve = run["ways"]["crops"]
         _draw_curve(axes, curve, style.colour, style.line)
         _mark_stop(axes, curve, style.colour)
-        label = f"{style.name}, {short_count(run['n_params'])}: {_t90(curve)}, {_stop(curve)}"
+        stop, last = curve["stops_at"], curve["to"][-1]
+        stop = f"falls to {last:,}" if stop is None else f"flat from {stop:,}"
+        label = f"{style.name}, {short_count(run['n_params'])}: {_t90(curve)}, {stop}"
         axes.add_line(handle(label, color=style.colour, ls=style.line, lw=1.6))
     axes.set_title("Largest size, from any place of a song", fontsize=10)
     axes.set_xlabel("Tokens of context $t$")
@@ -122,12 +124,8 @@ def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
 def _behind_header(curve: dict) -> dict:
     """t, loss and interval of a curve from the song's start, without the song's header."""
     first = next((i for i, t in enumerate(curve["t"]) if t > HEADER), 0)
-    low, high = curve["interval_95"]
-    return {
-        "t": curve["t"][first:],
-        "loss": curve["loss"][first:],
-        "interval_95": [low[first:], high[first:]],
-    }
+    kept = {name: curve[name][first:] for name in ("t", "loss")}
+    return kept | {"interval_95": [edge[first:] for edge in curve["interval_95"]]}
 
 
 def _mark_stop(axes: Axes, curve: dict, colour: str) -> None:
@@ -142,12 +140,6 @@ def _t90(curve: dict, with_interval: bool = True) -> str:
     if value is None:
         return "no T90"
     return f"T90 {quantity(value, ends if with_interval else None, '.0f', '')}"
-
-
-def _stop(curve: dict) -> str:
-    if curve["stops_at"] is None:
-        return f"falls to {curve['to'][-1]:,}"
-    return f"flat from {curve['stops_at']:,}"
 
 
 def _set_axes(axes: Axes) -> None:

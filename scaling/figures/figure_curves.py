@@ -49,10 +49,7 @@ def draw_loss_curves(curves: Sequence[dict[str, str]], runs: Sequence[dict[str, 
 
 
 def _draw_panel(
-    axes: Axes,
-    style: FamilyStyle,
-    rows: Sequence[dict[str, str]],
-    curves: Sequence[dict[str, str]],
+    axes: Axes, style: FamilyStyle, rows: Sequence[dict[str, str]], curves: Sequence[dict[str, str]]
 ) -> None:
     sizes = sorted({float(row["n_params"]) for row in rows})
     looks = [style.of_rank(rank, len(sizes)) | {"lw": 1.5} for rank in range(len(sizes))]

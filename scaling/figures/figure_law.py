@@ -47,9 +47,8 @@ def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
         axes.set_xlabel(size_label(fits))
     panels[0].set_ylabel(LOSS_LABEL)
     if not has_panels:
-        panels[0].legend(
-            frameon=False, title="Fit and 95 % interval", alignment="left", handlelength=3.2
-        )
+        title = "Fit and 95 % interval"
+        panels[0].legend(frameon=False, title=title, alignment="left", handlelength=3.2)
     add_notes(figure, *_law_notes(fits))
     return figure
 
@@ -81,9 +80,7 @@ def _loss_limits(runs: Sequence[Run], fits: dict) -> tuple[float, float]:
 def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:
     """All runs of a family and its law at one D; runs at other D are small and open."""
     law = chosen_law(laws)
-    label = f"{style.name}: no law fitted"
     if law:
-        label = f"{style.name}: {LAWS[laws['chosen']].label}, {_exponents(laws)}"
         _draw_curve(axes, law["curve"], style.colour, style.line)
     for run in runs:
         look = style.mark | {"mew": 1.4, "ms": 6.5}
@@ -91,7 +88,7 @@ def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
             look |= {"mfc": "none", "ms": 4, "alpha": 0.4}
         axes.plot(run.n_params, run.loss, ls="none", **look)
     line = style.line if law else "none"
-    axes.add_line(handle(label, ls=line, mew=1.4, ms=6.5, **style.mark))
+    axes.add_line(handle(_title(style, laws, ", "), ls=line, mew=1.4, ms=6.5, **style.mark))
 
 
 def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:
@@ -115,13 +112,9 @@ def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
     if others:
         axes.plot([r.n_params for r in others], [r.loss for r in others], **grey)
         handles.append(handle("other counts", **grey))
-    axes.legend(
-        handles=handles, frameon=False, title="Tokens $D$", alignment="left", handlelength=2.8
-    )
-    title = f"{style.name}: no law fitted"
-    if law:
-        title = f"{style.name}: {LAWS[laws['chosen']].label}\n{_exponents(laws)}"
-    axes.set_title(title, fontsize=10)
+    left = {"title": "Tokens $D$", "alignment": "left", "handlelength": 2.8}
+    axes.legend(handles=handles, frameon=False, **left)
+    axes.set_title(_title(style, laws, "\n"), fontsize=10)
 
 
 def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
@@ -130,14 +123,16 @@ def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
     axes.plot(curve["n_params"], curve["loss"], color=colour, ls=line, lw=1.6)
 
 
-def _exponents(laws: dict) -> str:
-    """Those of the family's chosen law, with their intervals."""
+def _title(style: FamilyStyle, laws: dict, separator: str) -> str:
+    """The family, its chosen law, and the law's exponents with their intervals."""
     law, texts = chosen_law(laws), []
+    if not law:
+        return f"{style.name}: no law fitted"
     for name in LAWS[laws["chosen"]].exponents:
         symbol = name if len(name) == 1 else rf"\{name}"
         value, ends = law["params"][name], law["interval_95"][name]
         texts.append(f"${symbol}$ = {quantity(value, ends, '.3f', '(no interval)')}")
-    return ", ".join(texts)
+    return f"{style.name}: {LAWS[laws['chosen']].label}{separator}{', '.join(texts)}"
 
 
 def _law_notes(fits: dict) -> list[str]:
@@ -155,20 +150,19 @@ def _law_notes(fits: dict) -> list[str]:
             drawn_tokens.add(chosen["n_tokens"])
             p_value = chosen["curvature_p_value"]
             if p_value is not None and p_value < CURVATURE_P:
-                notes.append(
-                    f"{name}: the points bend (p = {p_value:.2g}), so no single power fits."
-                )
+                bend = f"the points bend (p = {p_value:.2g}), so no single power fits"
+                notes.append(f"{name}: {bend}.")
         for law in fits["settings"]["laws"]:
             # what a table of one token count refuses by its nature needs no note
             if LAWS[law].is_at_one_budget and "refused" in laws[law]:
                 reason = f"{LAWS[law].label} not fitted: {laws[law]['refused'].split(':')[0]}"
                 refusals.setdefault(reason, []).append(name)
     for (tokens, at_one), names in budgets.items():
-        if tokens is None:
-            notes.append(f"{' and '.join(names)}: one law for all runs, a line for each $D$.")
-            continue
-        drawn = "fitted" if at_one else "fitted to all runs, drawn"
-        notes.append(f"{' and '.join(names)}: {drawn} at $D$ = {short_count(tokens)} tokens.")
+        drawn = "one law for all runs, a line for each $D$"
+        if tokens is not None:
+            drawn = "fitted" if at_one else "fitted to all runs, drawn"
+            drawn += f" at $D$ = {short_count(tokens)} tokens"
+        notes.append(f"{' and '.join(names)}: {drawn}.")
     for reason, names in refusals.items():
         notes.append(f"{' and '.join(names)}: {reason}.")
     return notes + _crossover_notes(fits["crossovers"], drawn_tokens)

@@ -49,11 +49,8 @@ def _draw_family(axes: Axes, style: FamilyStyle, family: dict) -> None:
     rule = family.get("rule")
     for rank, size in enumerate(sizes):
         look = style.of_rank(rank, len(sizes))
-        points = [
-            (rate, loss)
-            for rate, loss in zip(size["rates"], size["losses"], strict=True)
-            if loss is not None and math.isfinite(loss)
-        ]
+        swept = zip(size["rates"], size["losses"], strict=True)
+        points = [at for at in swept if at[1] is not None and math.isfinite(at[1])]
         if not points:
             continue
         label = short_count(size["n_params"]) + (" (best at the edge)" * size["at_edge"])
@@ -61,9 +58,9 @@ def _draw_family(axes: Axes, style: FamilyStyle, family: dict) -> None:
         lowest, colour = min(loss for _, loss in points), look["color"]
         axes.plot(size["best_rate"], lowest, marker="o", ms=12, mfc="none", mec=colour, mew=1.4)
         if rule is not None:
-            place, arrow = (size["rate_by_rule"], lowest), {"lw": 1.6, "shrinkB": 8}
-            arrow |= {"arrowstyle": "->", "color": colour}
-            axes.annotate("", place, (0, -24), textcoords="offset points", arrowprops=arrow)
+            arrow = {"arrowstyle": "->", "color": colour, "lw": 1.6, "shrinkB": 8}
+            below = {"xytext": (0, -24), "textcoords": "offset points"}
+            axes.annotate("", (size["rate_by_rule"], lowest), arrowprops=arrow, **below)
     axes.margins(y=0.14)
     title = style.name
     if rule is not None:

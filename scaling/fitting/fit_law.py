@@ -20,7 +20,6 @@ from .intervals import (
     bootstrap_thetas,
     jackknife_spread,
     percentile_interval,
-    size_means,
 )
 from .minimise import Objective, Problem, fit_law, objective_value
 
@@ -37,18 +36,20 @@ def fit_one_law(
     Args:
         law: a form that refusal has nothing against.
         runs: one family's, sorted by size; at one D if the law is in N alone.
-        objective: as in fit_law.
+        objective: what a residual costs.
         bootstrap: B.
         rng: source of the draws.
     """
-    problem = problem_of(runs)
-    theta = fit_law(law, problem, objective)
+    fields = ("n_params", "n_tokens", "loss", "unique_tokens")
+    columns = (np.array([getattr(run, field) for run in runs], dtype=float) for field in fields)
+    problem = Problem.of(*columns, objective)
+    theta = fit_law(law, problem)
     drawn, n_tokens = _drawn_points(runs)
-    spread = _spread(law, runs, problem, theta, drawn, objective, bootstrap, rng)
+    spread = _spread(law, runs, problem, theta, drawn, bootstrap, rng)
     flat = flat_parameters(law, theta, problem)
     intervals, interval_warnings = named_intervals(law, spread.ends, problem, flat)
     far = outliers(law, theta, problem)
-    report = outlier_report(law, theta, problem, runs, far, objective)
+    report = outlier_report(law, theta, problem, runs, far)
     warnings = [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)]
     if reason := law.not_falling(theta, None if spread.ends is None else spread.ends[0]):
         warnings.insert(0, reason)
@@ -58,9 +59,9 @@ def fit_one_law(
         "interval_95": intervals,
         "interval_method": spread.method,
         "objective": objective,
-        "objective_value": objective_value(law, theta, problem, objective),
+        "objective_value": objective_value(law, theta, problem),
         "aicc": aicc(law, theta, problem),
-        "holdout_error": holdout_error(law, problem, objective),
+        "holdout_error": holdout_error(law, problem),
         "curvature_p_value": power_curvature(law, problem),
         "r_squared_log": r_squared_log(law, theta, problem),
         "n_sizes": len({run.n_params for run in runs}),
@@ -71,7 +72,7 @@ def fit_one_law(
         "n_params_range": [runs[0].n_params, runs[-1].n_params],
         "warnings": warnings,
         "outliers": report,
-        "jackknife_by_size": jackknife_by_size(law, theta, problem, objective),
+        "jackknife_by_size": jackknife_by_size(law, theta, problem),
         "identification": identification(law, theta, problem),
         "curve": {
             "n_params": np.exp(drawn.log_n).tolist(),
@@ -80,8 +81,7 @@ def fit_one_law(
         },
     }
     if report is not None:
-        rest = problem.subset(~far)
-        report["holdout_error_without"] = holdout_error(law, rest, objective)
+        report["holdout_error_without"] = holdout_error(law, problem.subset(~far))
         named = [run["run"] or f"{run['n_params']:g} parameters" for run in report["runs"]]
         listed = ", ".join(named[:MOST_LISTED]) + (", ..." if len(named) > MOST_LISTED else "")
         entry["warnings"].append(
@@ -116,12 +116,6 @@ def runs_at_one_budget(runs: Sequence[Run]) -> tuple[list[Run], str | None]:
     return [], f"a law in N alone needs one token count; no count is shared by all sizes ({listed})"
 
 
-def problem_of(runs: Sequence[Run]) -> Problem:
-    """The runs as arrays, each with weight 1."""
-    fields = ("n_params", "n_tokens", "loss", "unique_tokens")
-    return Problem.of(*(np.array([getattr(run, f) for run in runs], dtype=float) for f in fields))
-
-
 def _drawn_points(runs: Sequence[Run]) -> tuple[Points, float]:
     """The line to be drawn: sizes of the runs at one D, of unique tokens; and that D."""
     shared, _ = runs_at_one_budget(runs)
@@ -151,7 +145,6 @@ def _spread(
     problem: Problem,
     theta: np.ndarray,
     drawn: Points,
-    objective: Objective,
     bootstrap: int,
     rng: np.random.Generator,
 ) -> Spread:
@@ -165,11 +158,11 @@ def _spread(
         return percentile_interval(np.array([surface(theta)[0] for theta in draws]))
 
     if n_clusters >= MIN_CLUSTERS:
-        draws = bootstrap_thetas(law, problem, clusters, theta, objective, bootstrap, rng)
+        draws = bootstrap_thetas(law, problem, clusters, theta, bootstrap, rng)
         method = f"percentiles of {bootstrap} refits, {n_clusters} {unit} drawn with replacement"
         return Spread(method, percentile_interval(draws), percentile_band(draws), draws)
     if law.name == "power":
-        line = LogLine.through(*size_means(problem.points.log_n, problem.log_loss))
+        line = LogLine.through(*problem.size_means())
         method = (
             f"Student t with {line.degrees_of_freedom} degrees of freedom around the least-squares "
             f"line in log-log, one point a size (the bootstrap needs {MIN_CLUSTERS} runs)"
@@ -184,7 +177,7 @@ def _spread(
         return Spread(method, line.interval(), line.band(drawn.log_n), draws, warnings)
     student = None
     if n_clusters >= MIN_CLUSTERS_FOR_JACKKNIFE:
-        student = jackknife_spread(law, problem, clusters, theta, objective)
+        student = jackknife_spread(law, problem, clusters, theta)
     if student is None:
         few = f"the bootstrap needs {MIN_CLUSTERS} runs, these are {n_clusters}"
         return Spread("none", warnings=(f"no intervals: {few}",))

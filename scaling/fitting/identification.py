@@ -95,8 +95,7 @@ def flat_parameters(law: Law, theta: np.ndarray, problem: Problem) -> tuple[str,
 
 def _jacobian(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
     """Derivative of log loss by theta in centred logs, (n, k), columns of length 1 or 0."""
-    log_n, log_d = (float(np.mean(x)) for x in (problem.points.log_n, problem.points.log_d))
-    points = problem.points.minus(log_n, log_d)
-    jacobian = law.surface(points)(law.shifted(theta, log_n, log_d))[1]
+    centred, centre = problem.centred()
+    jacobian = law.surface(centred.points)(law.shifted(theta, *centre))[1]
     length = np.linalg.norm(jacobian, axis=0)
     return jacobian / np.where(length > 0, length, 1.0)

@@ -40,10 +40,8 @@ def refusal(law: Law, runs: Sequence[Run]) -> str | None:
 
 
 def _lockstep(runs: Sequence[Run]) -> str | None:
-    log_n, log_d = (
-        np.log([getattr(run, name) for run in runs]) for name in ("n_params", "n_tokens")
-    )
-    correlation = float(np.corrcoef(log_n, log_d)[0, 1])
+    logs = np.log([(run.n_params, run.n_tokens) for run in runs])  # (n, 2)
+    correlation = float(np.corrcoef(logs.T)[0, 1])
     if abs(correlation) < LOCKSTEP:
         return None
     return (

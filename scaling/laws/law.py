@@ -137,9 +137,8 @@ class Law:
     def theta(self, values: dict[str, float]) -> np.ndarray:
         """The way back from values, (k,)."""
         stored = {"scale": np.log, "decay": np.log, "share": logit}
-        return np.array(
-            [float(stored.get(kind, float)(values[name])) for name, kind in self.kinds.items()]
-        )
+        kinds = self.kinds.items()
+        return np.array([float(stored.get(kind, float)(values[name])) for name, kind in kinds])
 
     def surface(self, points: Points) -> Surface:
         """The law over these points, as a function of theta."""

@@ -75,14 +75,12 @@ class PowerSum(Law):
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
         """As in Law: other floors, for a collapsed one would stay at 0 in every refit."""
-        if self.floor is None or not self.is_collapsed(theta, log_loss):
+        if self.floor is None:
+            return []
+        if theta[self.parameters.index(self.floor)] >= np.log(COLLAPSED) + log_loss.min():
             return []
         slopes = tuple(float(theta[self.parameters.index(name)]) for name in self.exponents)
         return self._starts_from([slopes], float(np.mean(log_loss)))
-
-    def is_collapsed(self, theta: np.ndarray, log_loss: np.ndarray) -> bool:
-        """Whether the floor is below COLLAPSED of the smallest loss. theta: (k,)."""
-        return theta[self.parameters.index(self.floor)] < np.log(COLLAPSED) + log_loss.min()
 
     def _starts_from(self, slopes: list[tuple[float, ...]], log_mean: float) -> list[np.ndarray]:
         shares = FLOOR_SHARE_STARTS if self.floor else (0.0,)

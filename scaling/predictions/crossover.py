@@ -9,7 +9,6 @@ search grid; x the logarithm of what the families share: N, or the cost of a tok
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -150,11 +149,10 @@ def _at_best(first: FittedLaw, second: FittedLaw) -> dict:
         return {"note": NO_DATA["equal_flops"]}
 
     def side(law: FittedLaw) -> _Side:
-        best = partial(best_log_loss, law)
         return _Side(
             *(law, budget_range(law)),
-            size=lambda x: best(law.theta, x)[0],
-            log_loss=lambda theta, x: best(theta, x)[1],
+            size=lambda x: best_log_loss(law, law.theta, x)[0],
+            log_loss=lambda theta, x: best_log_loss(law, theta, x)[1],
         )
 
     best = "each family at its own best size and token count for the FLOPs"
@@ -195,9 +193,8 @@ def _meeting(first: _Side, second: _Side, points: int) -> dict | None:
         meet_inside = [any(low <= x <= high for x, _ in each) for each in drawn]
         fields["found_fraction"] = float(np.mean(meet_inside))
     if not quoted:
-        outside = [x for x, _ in found]
-        if outside:
-            nearest = min(outside, key=lambda x: max(low - x, x - high))
+        if found:
+            nearest = min((x for x, _ in found), key=lambda x: max(low - x, x - high))
             fields |= {"extrapolated": True, "n_params_extrapolated": first.n_params(nearest)}
         return fields
     root, direction = quoted[0]
@@ -217,19 +214,14 @@ def _meeting(first: _Side, second: _Side, points: int) -> dict | None:
 def _roots(grid: np.ndarray, difference: np.ndarray) -> list[tuple[float, float]]:
     """Where difference, (G,), changes sign, as (x, direction); linear between grid points."""
     below, above = difference[:-1], difference[1:]
-    return [
-        (
-            float(grid[i] - below[i] * (grid[i + 1] - grid[i]) / (above[i] - below[i])),
-            float(np.sign(above[i] - below[i])),
-        )
-        for i in np.flatnonzero((below < 0) != (above < 0))
-    ]
+    at = np.flatnonzero((below < 0) != (above < 0))
+    rise = above[at] - below[at]
+    places = grid[at] - below[at] * (grid[at + 1] - grid[at]) / rise
+    return [*zip(places.tolist(), np.sign(rise).tolist(), strict=True)]
 
 
 def _interval(
-    direction: float,
-    drawn: list[list[tuple[float, float]]] | None,
-    measured: tuple[float, float],
+    direction: float, drawn: list[list[tuple[float, float]]] | None, measured: tuple[float, float]
 ) -> tuple[tuple[float, float] | None, str]:
     """The 95 % interval of the root in x, and what is to be said about it."""
     if drawn is None:

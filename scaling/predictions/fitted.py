@@ -49,10 +49,8 @@ class FittedLaw:
         cls, law: Law, theta: np.ndarray, draws: np.ndarray | None, runs: Sequence[Run]
     ) -> "FittedLaw":
         """From the runs, sorted by size, that the law was fitted to."""
-        sizes_at: dict[float, set[float]] = {}
-        for run in runs:
-            sizes_at.setdefault(run.n_tokens, set()).add(run.n_params)
-        budgets = sorted(d for d, sizes in sizes_at.items() if len(sizes) >= MIN_SIZES_AT_BUDGET)
+        tokens = sorted({run.n_tokens for run in runs})
+        sizes_at = {d: {run.n_params for run in runs if run.n_tokens == d} for d in tokens}
         return cls(
             arch=runs[0].arch,
             law=law,
@@ -60,8 +58,8 @@ class FittedLaw:
             draws=draws,
             n_tokens=runs[0].n_tokens if law.is_at_one_budget else None,
             sizes=(runs[0].n_params, runs[-1].n_params),
-            budgets=tuple(budgets),
-            tokens=(min(sizes_at), max(sizes_at)),
+            budgets=tuple(d for d in tokens if len(sizes_at[d]) >= MIN_SIZES_AT_BUDGET),
+            tokens=(tokens[0], tokens[-1]),
         )
 
     def with_costs(self, runs: Sequence[Run]) -> "FittedLaw":

@@ -44,6 +44,7 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
     if fitted.not_falling:
         return []
     low, high = budget_range(fitted)
+    first, last = fitted.sizes
     ladders = _ladders(runs)
     found = []
     for log_c in np.linspace(low, high, ISOFLOP_BUDGETS + 2)[1:-1]:
@@ -51,6 +52,9 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
         if len(points) < MIN_SIZES_AT_FLOPS:
             continue
         log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
+        # sizes whose D at this C is the largest or the smallest of those measured
+        cost = log_c - np.log(np.array(fitted.tokens[::-1], dtype=float))
+        low_n, high_n = np.exp(fitted.cost.size_for(cost)).tolist()
         best_n, best_loss = best_log_loss(fitted, fitted.theta, np.array([log_c]))
         parabola = parabola_optimum(points[:, 0], points[:, 2])
         names = ("n_params", "n_tokens", "loss")
@@ -59,7 +63,7 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
                 "flops": float(np.exp(log_c)),
                 "points": dict(zip(names, np.exp(points).T.tolist(), strict=True)),
                 "curve": _line(fitted, log_n, log_c - fitted.cost.at(log_n)),
-                "n_params_measured": _measured_sizes(fitted, log_c),
+                "n_params_measured": [float(max(low_n, first)), float(min(high_n, last))],
                 "n_opt": float(np.exp(best_n[0])),
                 "loss_at_n_opt": float(np.exp(best_loss[0])),
                 "n_opt_by_parabola": None if parabola is None else float(np.exp(parabola)),
@@ -98,10 +102,3 @@ def _points(
         if len(log_d) > 1 and log_d[0] <= wanted <= log_d[-1]:
             rows.append((np.log(size), wanted, float(np.interp(wanted, log_d, log_loss))))
     return np.array(rows).reshape(-1, 3)
-
-
-def _measured_sizes(fitted: FittedLaw, log_c: float) -> list[float]:
-    """Least and largest N whose D at this C lies among those measured."""
-    cost = log_c - np.log(np.array(fitted.tokens, dtype=float))
-    low, high = np.exp(fitted.cost.size_for(cost[::-1]))
-    return [float(max(low, fitted.sizes[0])), float(min(high, fitted.sizes[1]))]

@@ -19,8 +19,6 @@ from .corpus import corpus_table
 from .findings import findings
 from .tables import laws_table, notes_list, sizes_table
 
-Lines = Callable[[Path], list[str]]
-
 
 @dataclass(frozen=True)
 class Block:
@@ -33,7 +31,7 @@ class Block:
     """
 
     source: str
-    lines: Lines
+    lines: Callable[[Path], list[str]]
     in_results: bool = False
 
 
@@ -93,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = parser_of("scaling.reporting.blocks", __doc__)
     parser.add_argument("results", type=Path, help="folder with fits.json and more")
     parser.add_argument("readme", type=Path)
-    parser.add_argument("--only", nargs="+", choices=list(BLOCKS), default=list(BLOCKS))
+    parser.add_argument("--only", nargs="+", choices=list(BLOCKS))
     arguments = parser.parse_args(argv)
     filled = fill_blocks(arguments.results, arguments.readme, arguments.only)
     if not filled:

@@ -63,13 +63,13 @@ def one_budget_lines(fits: dict[str, Any]) -> list[str]:
     lines = []
     for arch, laws in fits["laws"].items():
         parts = []
-        for name in ("power", "power_floor"):
-            law = laws.get(name, {})
-            if "params" in law:
+        for name in [name for name in ("power", "power_floor") if name in laws]:
+            law = laws[name]
+            if "refused" in law:
+                parts.append(f"{name} refused: {law['refused']}")
+            else:
                 tokens = short_count(law["n_tokens"])
                 parts.append(f"{name} at {tokens} tokens: {parameter(law, 'alpha', '.3g')}")
-            elif "refused" in law:
-                parts.append(f"{name} refused: {law['refused']}")
         lines.append(f"- {label_of(arch)}: {'; '.join(parts)}.")
     return lines
 
