@@ -71,15 +71,8 @@ class ModelShape:
                 f"{self.model_type} has no formula for its parameters; give layer_parameters as "
                 "counted from the built model"
             )
-        for field in (
-            "hidden_size",
-            "num_hidden_layers",
-            "vocab_size",
-            "max_position_embeddings",
-            "intermediate_size",
-        ):
-            value = getattr(self, field)
-            if value is not None and value < 1:
+        for field, value in vars(self).items():
+            if isinstance(value, int) and value < 1:
                 raise ValueError(f"{field} is {value}, expected 1 or more")
 
     @property

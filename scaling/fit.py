@@ -29,7 +29,7 @@ from .predictions.crossover import find_crossovers
 from .predictions.fitted import FittedLaw
 from .predictions.frontier import describe_frontier
 from .runs_table import RunsTable, TableError, parse_columns, read_runs
-from .writing.commands import command
+from .writing.commands import command, parser_of
 from .writing.files import write_atomically
 from .writing.wording import crossover, parameter
 
@@ -79,9 +79,7 @@ def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, obj
         },
         "laws": laws,
         "crossovers": [
-            entry
-            for first, second in itertools.combinations(chosen, 2)
-            for entry in find_crossovers(first, second)
+            entry for pair in itertools.combinations(chosen, 2) for entry in find_crossovers(*pair)
         ],
         "frontier": {law.arch: describe_frontier(law) for law in chosen},
         "costs": {law.arch: _costs(law) for law in chosen},
@@ -90,13 +88,11 @@ def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, obj
 
 def _costs(law: FittedLaw) -> dict[str, object]:
     """FLOPs and seconds a token at each size, as predictions need them; null where unknown."""
-    costs: dict[str, object] = {}
-    for name, curve in (("flops_per_token", law.flops), ("seconds_per_token", law.seconds)):
-        costs[name] = None
-        if curve is not None:
-            sizes, values = np.exp(curve.log_n), np.exp(curve.log_cost)
-            costs[name] = {"n_params": sizes.tolist(), "cost": values.tolist()}
-    return costs
+    return {
+        name: curve
+        and {"n_params": np.exp(curve.log_n).tolist(), "cost": np.exp(curve.log_cost).tolist()}
+        for name, curve in (("flops_per_token", law.flops), ("seconds_per_token", law.seconds))
+    }
 
 
 def write_fits(fits: dict[str, object], path: Path) -> None:
@@ -142,19 +138,16 @@ def _summary(fits: dict) -> list[str]:
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scaling.fit", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = parser_of("scaling.fit", __doc__)
     parser.add_argument("runs", type=Path, help="CSV with n_params, n_tokens, loss and more")
     parser.add_argument("--out", type=Path, help="default: fits.json beside the table")
     parser.add_argument("--law", nargs="+", choices=list(LAWS), default=list(LAWS))
-    parser.add_argument(
-        "--objective", choices=OBJECTIVES, help="default: the study's, else huber_log"
-    )
+    study = "default: the study's, else huber_log"
+    parser.add_argument("--objective", choices=OBJECTIVES, help=study)
     parser.add_argument("--bootstrap", type=int, default=1000, help="number of refits")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--columns", default="", help="OUR_NAME=NAME_IN_THE_FILE,... in place of the study's"
-    )
+    columns = "OUR_NAME=NAME_IN_THE_FILE,... in place of the study's"
+    parser.add_argument("--columns", default="", help=columns)
     return parser.parse_args(argv)
 
 

@@ -59,57 +59,46 @@ def fit_family(
     choice = choose_law(entry)
     chosen = fitted.get(choice["chosen"])
     if chosen is not None:
-        entry[chosen.law.name]["draws"] = _kept_draws(chosen)
+        described = entry[chosen.law.name]
+        described["draws"] = None
+        if chosen.draws is not None:  # in natural scale by name, as predictions need them
+            values = [chosen.law.values(theta) for theta in chosen.draws[:KEPT_DRAWS]]
+            names = chosen.law.parameters
+            described["draws"] = {name: [drawn[name] for drawn in values] for name in names}
         if not chosen.law.is_at_one_budget:
-            entry[chosen.law.name]["curves"] = lines_at_tokens(chosen)
-            entry[chosen.law.name]["isoflop"] = lines_at_flops(chosen, runs)
+            described["curves"] = lines_at_tokens(chosen)
+            described["isoflop"] = lines_at_flops(chosen, runs)
     return entry | choice, chosen
-
-
-def _kept_draws(chosen: FittedLaw) -> dict[str, list[float]] | None:
-    """Draws in natural scale by name, as predictions need them."""
-    if chosen.draws is None:
-        return None
-    values = [chosen.law.values(theta) for theta in chosen.draws[:KEPT_DRAWS]]
-    return {name: [drawn[name] for drawn in values] for name in chosen.law.parameters}
 
 
 def choose_law(entry: dict[str, dict]) -> dict[str, object]:
     """The law to quote and why: AICc where it decides, else the error on the largest size."""
-    fitted = {name: law for name, law in entry.items() if "refused" not in law}
+    chosen, reason = _choice({name: law for name, law in entry.items() if "refused" not in law})
+    return {"chosen": chosen, "chosen_reason": reason}
+
+
+def _choice(fitted: dict[str, dict]) -> tuple[str | None, str]:
     # AICc compares laws of the same runs only: those of all runs go before those of one D
     of_all_runs = {name: law for name, law in fitted.items() if not LAWS[name].is_at_one_budget}
     fitted = of_all_runs or fitted
     if not fitted:
-        return {"chosen": None, "chosen_reason": "every law is refused"}
+        return None, "every law is refused"
     if len(fitted) == 1:
-        name = next(iter(fitted))
-        return {"chosen": name, "chosen_reason": f"the only law that is fitted {_to_what(name)}"}
-    by_aicc = sorted((law["aicc"], name) for name, law in fitted.items() if law["aicc"] is not None)
-    by_holdout = sorted(
-        (law["holdout_error"], name)
-        for name, law in fitted.items()
-        if law["holdout_error"] is not None
+        to_what = "to all runs" if of_all_runs else "at one token count"
+        return next(iter(fitted)), f"the only law that is fitted {to_what}"
+    by_aicc, by_holdout = (
+        sorted((law[by], name) for name, law in fitted.items() if law[by] is not None)
+        for by in ("aicc", "holdout_error")
     )
     if not by_holdout:
-        best = by_aicc[0][1]
-        return {"chosen": best, "chosen_reason": "lowest AICc; no size could be held out"}
+        return by_aicc[0][1], "lowest AICc; no size could be held out"
     predicts = by_holdout[0][1]
-    if len(by_aicc) > 1 and by_aicc[1][0] - by_aicc[0][0] >= AICC_DECIDES:
+    if len(by_aicc) > 1 and (lower := by_aicc[1][0] - by_aicc[0][0]) >= AICC_DECIDES:
         name = by_aicc[0][1]
-        reason = f"AICc is lower by {by_aicc[1][0] - by_aicc[0][0]:.1f}"
         other = "also predicts" if predicts == name else f"though {predicts} better predicts"
-        return {
-            "chosen": name,
-            "chosen_reason": f"{reason}; {other} the largest size from the rest",
-        }
+        return name, f"AICc is lower by {lower:.1f}; {other} the largest size from the rest"
     errors = ", ".join(f"{name} {error:.2%}" for error, name in by_holdout)
-    return {
-        "chosen": predicts,
-        "chosen_reason": f"AICc does not decide (difference below {AICC_DECIDES:g}); "
-        f"smaller error on the held-out largest size: {errors}",
-    }
-
-
-def _to_what(name: str) -> str:
-    return "at one token count" if LAWS[name].is_at_one_budget else "to all runs"
+    return predicts, (
+        f"AICc does not decide (difference below {AICC_DECIDES:g}); "
+        f"smaller error on the held-out largest size: {errors}"
+    )

@@ -6,12 +6,12 @@ fit:
 """
 
 import difflib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from .runs_table import TableError, check_columns
+from .writing.files import read_json
 
 OBJECTIVES = ("huber_log", "squares")  # the first is the default
 FIELDS = ("objective", "columns")
@@ -28,17 +28,16 @@ def check_fit(fit: Any, where: str) -> dict[str, Any]:
     Raises:
         TableError: On an unknown key, objective or column; names the nearest known one.
     """
-    if not isinstance(fit or {}, dict):
-        raise TableError(f"fit is {fit!r} in {where}, expected a mapping of {', '.join(FIELDS)}")
     fit = fit or {}
+    if not isinstance(fit, dict):
+        raise TableError(f"fit is {fit!r} in {where}, expected a mapping of {', '.join(FIELDS)}")
     for key in fit:
         if key not in FIELDS:
             raise TableError(f"unknown key fit.{key} in {where}; {_nearest(key, FIELDS)}")
     objective = fit.get("objective", OBJECTIVES[0])
     if objective not in OBJECTIVES:
-        raise TableError(
-            f"fit.objective is {objective!r} in {where}; {_nearest(str(objective), OBJECTIVES)}"
-        )
+        nearest = _nearest(str(objective), OBJECTIVES)
+        raise TableError(f"fit.objective is {objective!r} in {where}; {nearest}")
     columns = fit.get("columns", {})
     if not isinstance(columns, dict) or not all(isinstance(name, str) for name in columns.values()):
         raise TableError(
@@ -59,7 +58,7 @@ def read_fit(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return check_fit(json.loads(path.read_text(encoding="utf-8")), str(path))
+        return check_fit(read_json(path), str(path))
     except ValueError as err:
         raise TableError(f"{path} is damaged ({err}); `make study` writes it again") from err
 

@@ -10,8 +10,6 @@ trusted is shown by the largest size: what the rule of the smaller ones says the
 costs.
 """
 
-import argparse
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.polynomial.polynomial import polyfit, polyval
 
 from .families import FAMILIES
 from .runs_table import TableError
-from .writing.commands import command
-from .writing.files import write_json
+from .writing.commands import command, parser_of
+from .writing.files import read_csv, write_json
 
 FORMULA = "learning_rate = exp(c) * n_params ** -g"
 COLUMNS = ("arch", "size", "n_params", "n_tokens", "learning_rate", "loss")
@@ -53,16 +52,17 @@ class SweptSize:
         _, slope, bend = self._parabola()
         return float(np.exp(-slope / (2 * bend)))
 
-    def loss_at(self, rate: float) -> float:
-        """Loss by the parabola in nats per token; rough away from the best rate."""
-        return float(np.polynomial.polynomial.polyval(np.log(rate), self._parabola()))
+    def loss_above_best(self, rate: float) -> float:
+        """What a rate costs by the parabola in nats per token; rough away from the best rate."""
+        at, best = polyval(np.log([rate, self.best_rate]), self._parabola()).tolist()
+        return at - best
 
     def _parabola(self) -> np.ndarray:
         """Coefficients, the constant first, of loss over ln rate around the lowest loss."""
         middle = int(np.clip(np.argmin(self.losses), 1, len(self.losses) - 2))
         around = slice(middle - 1, middle + 2)
         x, y = np.log(self.rates[around]), self.losses[around]
-        return np.polynomial.polynomial.polyfit(x, y, 2)
+        return polyfit(x, y, 2)
 
 
 def read_sweep(path: Path) -> dict[str, list[SweptSize]]:
@@ -72,8 +72,9 @@ def read_sweep(path: Path) -> dict[str, list[SweptSize]]:
         TableError: If columns are missing, or a size has fewer than three rates.
     """
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        points = [(r["arch"], r["size"], *(float(r[k]) for k in COLUMNS[2:])) for r in rows]
+        points = [
+            (r["arch"], r["size"], *(float(r[k]) for k in COLUMNS[2:])) for r in read_csv(path)
+        ]
     except KeyError as err:
         raise TableError(
             f"{path}: no column {err}; expected runs.csv of a sweep, made by "
@@ -111,7 +112,7 @@ def fit_rule(sizes: Sequence[SweptSize]) -> dict[str, float]:
             f"{at_edge or 'none'}; sweep further there"
         )
     log_n = np.log([size.n_params for size in inside])
-    c, slope = np.polynomial.polynomial.polyfit(log_n, np.log([s.best_rate for s in inside]), 1)
+    c, slope = polyfit(log_n, np.log([s.best_rate for s in inside]), 1)
     return {"c": float(c), "g": float(-slope)}
 
 
@@ -127,21 +128,22 @@ def describe_family(sizes: Sequence[SweptSize]) -> dict[str, object]:
         "formula": FORMULA,
         "rule": rule,
         "largest_size_from_smaller": _holdout(sizes),
-        "sizes": [
-            {
-                "size": size.name,
-                "n_params": size.n_params,
-                "n_tokens": size.n_tokens,
-                "rates": size.rates.tolist(),
-                "losses": size.losses.tolist(),
-                "best_rate": size.best_rate,
-                "at_edge": size.is_at_edge,
-                "rate_by_rule": ruled_rate(rule, size.n_params),
-                "loss_by_rule_above_best": size.loss_at(ruled_rate(rule, size.n_params))
-                - size.loss_at(size.best_rate),
-            }
-            for size in sizes
-        ],
+        "sizes": [_describe_size(size, ruled_rate(rule, size.n_params)) for size in sizes],
+    }
+
+
+def _describe_size(size: SweptSize, rate: float) -> dict[str, object]:
+    """One size, whose rate by the rule this is."""
+    return {
+        "size": size.name,
+        "n_params": size.n_params,
+        "n_tokens": size.n_tokens,
+        "rates": size.rates.tolist(),
+        "losses": size.losses.tolist(),
+        "best_rate": size.best_rate,
+        "at_edge": size.is_at_edge,
+        "rate_by_rule": rate,
+        "loss_by_rule_above_best": size.loss_above_best(rate),
     }
 
 
@@ -156,18 +158,14 @@ def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
         "size": largest.name,
         "rate": rate,
         "rate_over_best": rate / largest.best_rate,
-        "loss_above_best": largest.loss_at(rate) - largest.loss_at(largest.best_rate),
+        "loss_above_best": largest.loss_above_best(rate),
     }
 
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the rules; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.learning_rates",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.learning_rates", __doc__)
     parser.add_argument("runs", type=Path, help="runs.csv of the sweep")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
@@ -175,8 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model_types = {arch: family.model_type for arch, family in FAMILIES.items()}
     families = {model_types.get(a, a): describe_family(s) for a, s in sweep.items()}
     digest = sha256(arguments.runs.read_bytes()).hexdigest()
-    content = {"sweep": {"digest": digest}, "families": families}
-    write_json(arguments.out, content)
+    write_json(arguments.out, {"sweep": {"digest": digest}, "families": families})
     for name, family in families.items():
         rule = family["rule"]
         print(f"{name}: learning rate = {np.exp(rule['c']):.3g} N^-{rule['g']:.3f}")
@@ -186,12 +183,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"  {size['size']:16} best {size['best_rate']:.2e}  by the rule "
                 f"{size['rate_by_rule']:.2e}, {size['loss_by_rule_above_best']:+.4f} nats{mark}"
             )
-        if family["largest_size_from_smaller"]:
-            held = family["largest_size_from_smaller"]
-            print(
-                f"  {held['size']} from the smaller: {held['rate']:.2e}, "
-                f"{held['loss_above_best']:+.4f} nats"
-            )
+        if held := family["largest_size_from_smaller"]:
+            cost = f"{held['loss_above_best']:+.4f} nats"
+            print(f"  {held['size']} from the smaller: {held['rate']:.2e}, {cost}")
     print(f"-> {arguments.out}")
     return 0
 

@@ -7,9 +7,6 @@ steps of log n_tokens; validation_loss_nats_per_token, each as it was logged; an
 there is none. Branches are left out: up to their decay they are their trunk.
 """
 
-import argparse
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -18,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from .runs_table import TableError
-from .writing.commands import command
-from .writing.files import write_atomically
+from .writing.commands import command, parser_of
+from .writing.files import read_csv, write_csv
 
 TRAIN_FIELD, VALIDATION_FIELD = "loss_nats_per_token", "validation_loss_nats_per_token"
 COLUMNS = ("run", "n_tokens", TRAIN_FIELD, VALIDATION_FIELD)
@@ -36,18 +33,12 @@ def read_curves(folder: Path) -> tuple[list[dict[str, str | float]], list[str]]:
     table = folder / "runs.csv"
     if not table.is_file():
         raise TableError(f"{table}: no such file; run python -m scaling.records {folder}")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        runs = [row["run"] for row in csv.DictReader(file) if row["trunk"] in ("", row["run"])]
-    rows: list[dict[str, str | float]] = []
-    missing = []
-    for run in runs:
-        events = read_log(folder / run / "log.jsonl")
-        rows += thin(run, events)
-        if not events:
-            missing.append(run)
+    runs = [row["run"] for row in read_csv(table) if row["trunk"] in ("", row["run"])]
+    logs = {run: read_log(folder / run / "log.jsonl") for run in runs}
+    rows = [row for run, events in logs.items() for row in thin(run, events)]
     if not rows:
         raise TableError(f"{folder}: no run has a log.jsonl; train them again for their curves")
-    return rows, missing
+    return rows, [run for run, events in logs.items() if not events]
 
 
 def read_log(path: Path) -> list[dict]:
@@ -59,9 +50,8 @@ def read_log(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in [(at, line) for at, line in enumerate(lines, start=1) if line.strip()]:
         try:
             event = json.loads(line)
             event["n_tokens"]  # every event has it; one without is a broken log
@@ -76,12 +66,12 @@ def read_log(path: Path) -> list[dict]:
 
 def thin(run: str, events: Sequence[dict]) -> list[dict[str, str | float]]:
     """Rows of one run: training losses averaged over steps of log n_tokens, then validation."""
-    train, validation = (
-        [(e["n_tokens"], e[field]) for e in events if e.get(field) is not None and e["n_tokens"]]
-        for field in (TRAIN_FIELD, VALIDATION_FIELD)
-    )
-    rows = [{"run": run, "n_tokens": n, TRAIN_FIELD: _rounded(v)} for n, v in _bin_means(train)]
-    rows += [{"run": run, "n_tokens": n, VALIDATION_FIELD: _rounded(v)} for n, v in validation]
+    rows: list[dict[str, str | float]] = []
+    for field, thinned in ((TRAIN_FIELD, _bin_means), (VALIDATION_FIELD, list)):
+        logged = [e for e in events if e.get(field) is not None and e["n_tokens"]]
+        for n_tokens, loss in thinned([(e["n_tokens"], e[field]) for e in logged]):
+            rounded = float(f"{loss:.{SIGNIFICANT_DIGITS}g}")
+            rows.append({"run": run, "n_tokens": n_tokens, field: rounded})
     return rows
 
 
@@ -97,33 +87,16 @@ def _bin_means(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     ]
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-
-
-def write_curves(rows: Sequence[dict[str, str | float]], path: Path) -> None:
-    """Writes curves.csv whole or not at all."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
-
-
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads the logs of a study and writes curves.csv; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.loss_curves",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.loss_curves", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study with runs.csv")
     parser.add_argument("--out", type=Path, help="default: curves.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "curves.csv"
     rows, missing = read_curves(arguments.study)
-    write_curves(rows, out)
+    write_csv(out, COLUMNS, rows)
     if missing:
         print(f"no log.jsonl, left out: {', '.join(missing)}")
     print(f"{len({row['run'] for row in rows})} runs, {len(rows)} points -> {out}")

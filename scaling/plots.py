@@ -7,8 +7,6 @@ Draws and fits nothing: every line, point and band stands in a CSV or JSON file 
 figure whose file is not there is left out, in one line. The same inputs give the same bytes of SVG.
 """
 
-import argparse
-import csv
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +26,8 @@ from .figures.figure_rates import draw_learning_rates
 from .figures.figure_side import draw_leakage, draw_tokenizers
 from .figures.figure_style import PNG_DPI, RC
 from .runs_table import RunsTable, TableError, read_runs
-from .writing.commands import command
+from .writing.commands import command, parser_of
+from .writing.files import read_csv, read_json
 
 FIT_AGAIN = "run python -m scaling.fit again"
 
@@ -58,7 +57,7 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
     if not path.is_file():
         raise TableError(f"{path}: no such file; {FIT_AGAIN}")
     try:
-        fits = json.loads(path.read_text(encoding="utf-8"))
+        fits = read_json(path)
         digest, columns = fits["input"]["digest"], fits["settings"]["columns"]
     except (json.JSONDecodeError, KeyError, TypeError) as err:
         raise TableError(f"{path}: not a fits.json ({err}); {FIT_AGAIN}") from err
@@ -68,50 +67,38 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
     return table, fits
 
 
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _from_json(name: str, draw: Callable[[Any], Figure]) -> Callable[[Path], Figure]:
-    """Reads one JSON file, which somebody may have cut, and draws it."""
+def _json_source(name: str, made_by: str, draw: Callable[[Any], Figure]) -> FigureSource:
+    """Of a figure that is drawn from one JSON file, which somebody may have cut."""
 
     def read_and_draw(folder: Path) -> Figure:
         path = folder / name
         try:
-            return draw(json.loads(path.read_text(encoding="utf-8")))
+            return draw(read_json(path))
         except (json.JSONDecodeError, KeyError, TypeError, IndexError) as err:
             raise TableError(f"{path}: not what is drawn from it ({err!r}); make it again") from err
 
-    return read_and_draw
+    return FigureSource(name, made_by, read_and_draw)
 
 
-def _source(name: str, made_by: str, draw: Callable[[Any], Figure]) -> FigureSource:
-    return FigureSource(name, made_by, _from_json(name, draw))
+def _draw_loss_curves(folder: Path) -> Figure:
+    return draw_loss_curves(read_csv(folder / "curves.csv"), read_csv(folder / "runs.csv"))
 
 
+FITS = ("fits.json", "scaling.fit")
 FIGURES: dict[str, FigureSource] = {
-    "scaling_law": FigureSource(
-        "fits.json", "scaling.fit", lambda folder: draw_scaling_law(*read_study(folder))
-    ),
-    "isoflop": FigureSource(
-        "fits.json", "scaling.fit", lambda folder: draw_isoflop(read_study(folder)[1])
-    ),
-    "loss_curves": FigureSource(
-        "curves.csv",
-        "scaling.loss_curves",
-        lambda folder: draw_loss_curves(
-            *(_read_rows(folder / name) for name in ("curves.csv", "runs.csv"))
-        ),
-    ),
-    "learning_rates": _source("learning_rates.json", "make sweep", draw_learning_rates),
-    "context_use": _source("context_use.json", "evaluation.loss.context_use", draw_context_use),
-    "context_length": _source(
-        "context_length.json", "evaluation.loss.context_use", draw_context_length
-    ),
-    "leakage": _source("leakage.json", "evaluation.loss.leakage", draw_leakage),
-    "tokenizers": _source("tokenizers.json", "evaluation.loss.compare_tokenizers", draw_tokenizers),
-    "corpus": _source("corpus.json", "make corpus", draw_corpus),
+    "scaling_law": FigureSource(*FITS, lambda folder: draw_scaling_law(*read_study(folder))),
+    "isoflop": FigureSource(*FITS, lambda folder: draw_isoflop(read_study(folder)[1])),
+    "loss_curves": FigureSource("curves.csv", "scaling.loss_curves", _draw_loss_curves),
+} | {
+    name: _json_source(f"{name}.json", made_by, draw)
+    for name, made_by, draw in (
+        ("learning_rates", "make sweep", draw_learning_rates),
+        ("context_use", "evaluation.loss.context_use", draw_context_use),
+        ("context_length", "evaluation.loss.context_use", draw_context_length),
+        ("leakage", "evaluation.loss.leakage", draw_leakage),
+        ("tokenizers", "evaluation.loss.compare_tokenizers", draw_tokenizers),
+        ("corpus", "make corpus", draw_corpus),
+    )
 }
 # fits.json without a law in N and D has no such figure
 MAY_BE_EMPTY = ("isoflop",)
@@ -135,15 +122,6 @@ def draw_figure(name: str, folder: Path) -> Figure | str:
             raise
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes name.png and name.svg without date or version: equal figures are equal files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
-    figure.savefig(svg, metadata={"Date": None, "Creator": None})
-    return [png, svg]
-
-
 def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Figures of a folder. Returns the files written, and a line for each that is left out."""
     written, left_out = [], []
@@ -152,19 +130,20 @@ def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[s
         if isinstance(figure, str):
             left_out.append(figure)
             continue
+        (folder / "figures").mkdir(exist_ok=True)
+        png, svg = (folder / "figures" / f"{name}.{kind}" for kind in ("png", "svg"))
         with matplotlib.rc_context(RC):
-            written += save_figure(figure, folder / "figures", name)
+            # without date or version: equal figures are equal files
+            figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
+            figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        written += [png, svg]
     return written, left_out
 
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Draws a study's figures; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.plots",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.plots", __doc__)
     parser.add_argument("study", type=Path, help="folder with runs.csv, fits.json and more")
     parser.add_argument("--only", nargs="+", choices=list(FIGURES), metavar="FIGURE")
     arguments = parser.parse_args(argv)

@@ -23,12 +23,14 @@ import numpy as np
 
 from .counts import PEAK_FLOPS, usual_share
 from .families import FAMILIES
-from .fitting.intervals import is_degenerate, percentile_interval
+from .fitting.intervals import interval_or_none
 from .laws.registry import LAWS
 from .predictions.costs import CostCurve
 from .predictions.fitted import FittedLaw
 from .predictions.frontier import best_log_loss, budget_range
 from .runs_table import TableError
+from .writing.commands import command, parser_of
+from .writing.files import read_json
 from .writing.wording import quantity
 
 # width and context of a middling model, whose estimated share of the peak stands for all of its
@@ -58,7 +60,7 @@ def read_fits(path: Path) -> dict[str, FittedLaw | str]:
     """
     again = "run python -m scaling.fit again"
     try:
-        fits = json.loads(path.read_text(encoding="utf-8"))
+        fits = read_json(path)
         return {arch: _restored(arch, fits) for arch in fits["laws"]}
     except (json.JSONDecodeError, KeyError, TypeError) as err:
         raise TableError(f"{path}: not a fits.json with costs and draws ({err}); {again}") from err
@@ -71,27 +73,23 @@ def _restored(arch: str, fits: dict[str, Any]) -> FittedLaw | str:
     entry, law = laws[laws["chosen"]], LAWS[laws["chosen"]]
     draws = entry["draws"]
     if draws is not None:
-        columns = zip(*(draws[name] for name in law.parameters), strict=True)
-        draws = np.array(
-            [law.theta(dict(zip(law.parameters, row, strict=True))) for row in columns]
-        )
-    curves = {}
-    for name in ("flops_per_token", "seconds_per_token"):
-        cost = fits["costs"][arch][name]
-        logs = None if cost is None else (np.log(cost["n_params"]), np.log(cost["cost"]))
-        curves[name] = None if logs is None else CostCurve(*logs)
-    tokens = (entry["n_tokens_range"][0], entry["n_tokens_range"][1])
+        rows = zip(*(draws[name] for name in law.parameters), strict=True)
+        draws = np.array([law.theta(dict(zip(law.parameters, row, strict=True))) for row in rows])
+    flops, seconds = (
+        cost and CostCurve(np.log(cost["n_params"]), np.log(cost["cost"]))
+        for cost in (fits["costs"][arch][f"{what}_per_token"] for what in ("flops", "seconds"))
+    )
     return FittedLaw(
         arch=arch,
         law=law,
         theta=law.theta(entry["params"]),
         draws=draws,
         n_tokens=entry["n_tokens"] if law.is_at_one_budget else None,
-        sizes=(entry["n_params_range"][0], entry["n_params_range"][1]),
+        sizes=tuple(entry["n_params_range"]),
         budgets=(),
-        tokens=tokens,
-        flops=curves["flops_per_token"],
-        seconds=curves["seconds_per_token"],
+        tokens=tuple(entry["n_tokens_range"]),
+        flops=flops,
+        seconds=seconds,
     )
 
 
@@ -112,17 +110,9 @@ def ask(fitted: FittedLaw, question: Question) -> dict[str, tuple[float, list[fl
             "expected 1 or more of each; ask nearer to the runs, which have "
             f"{fitted.sizes[0]:g} to {fitted.sizes[1]:g} parameters"
         )
-    ends = None
-    if fitted.draws is not None:
-        drawn = np.array([_answer(fitted, theta, question) for theta in fitted.draws])
-        ends = np.exp(percentile_interval(drawn))  # (2, 4)
-    answers = {}
-    for index, name in enumerate(QUANTITIES):
-        interval = None
-        if ends is not None and not is_degenerate(*ends[:, index]):
-            interval = ends[:, index].tolist()
-        answers[name] = (float(centre[index]), interval)
-    return answers
+    ends = fitted.ends(lambda theta: _answer(fitted, theta, question))  # (2, 4)
+    intervals = [None] * 4 if ends is None else [interval_or_none(*each) for each in np.exp(ends).T]
+    return dict(zip(QUANTITIES, zip(centre.tolist(), intervals, strict=True), strict=True))
 
 
 def _answer(fitted: FittedLaw, theta: np.ndarray, question: Question) -> np.ndarray:
@@ -173,15 +163,17 @@ def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list
         f"{text('n_params')} parameters and {text('n_tokens')} tokens, {text('flops')} FLOPs"
     ]
     if hours is not None:
-        lines.append(f"  {hours.of(fitted.arch, answers['flops'][0])}")
+        took, share = answers["flops"][0] / hours.flops(fitted.arch), hours.share_of(fitted.arch)
+        lines.append(f"  {took:.3g} hours on one {hours.device} at {share:.0%} of its peak")
     if fitted.draws is None:
         lines.append("  no intervals: the law has none")
-    outside = [
-        f"{name} {answers[name][0] / (low if answers[name][0] < low else high):.3g} times the "
-        f"{'smallest' if answers[name][0] < low else 'largest'} measured"
-        for name, (low, high) in (("n_params", fitted.sizes), ("n_tokens", fitted.tokens))
-        if not low * (1 - 1e-6) <= answers[name][0] <= high * (1 + 1e-6)
-    ]
+    outside = []
+    for name, (low, high) in (("n_params", fitted.sizes), ("n_tokens", fitted.tokens)):
+        value = answers[name][0]
+        if value < low * (1 - 1e-6):
+            outside.append(f"{name} {value / low:.3g} times the smallest measured")
+        elif value > high * (1 + 1e-6):
+            outside.append(f"{name} {value / high:.3g} times the largest measured")
     if outside:
         lines.append(f"  extrapolated: {', '.join(outside)}")
     if fitted.flops is None:
@@ -196,25 +188,19 @@ class Hours:
     device: str
     share: float | None
 
-    def flops(self, arch: str, hours: float) -> float:
-        """FLOPs of that many hours."""
-        return hours * 3600 * PEAK_FLOPS[self.device] * self._share(arch)
-
-    def of(self, arch: str, flops: float) -> str:
-        """How long the FLOPs take, in words."""
-        hours = flops / self.flops(arch, 1.0)
-        return f"{hours:.3g} hours on one {self.device} at {self._share(arch):.0%} of its peak"
-
-    def _share(self, arch: str) -> float:
-        if self.share is not None:
-            return self.share
+    def share_of(self, arch: str) -> float:
+        """The share that training of a family reaches."""
         ours = FAMILIES.get(arch)
-        return usual_share(ours.model_type, *MIDDLING) if ours else OTHER_SHARE
+        usual = usual_share(ours.model_type, *MIDDLING) if ours else OTHER_SHARE
+        return usual if self.share is None else self.share
+
+    def flops(self, arch: str, hours: float = 1.0) -> float:
+        """FLOPs of that many hours."""
+        return hours * 3600 * PEAK_FLOPS[self.device] * self.share_of(arch)
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m scaling.predict", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = parser_of("scaling.predict", __doc__)
     parser.add_argument("fits", type=Path, help="fits.json, as python -m scaling.fit writes it")
     parser.add_argument("--flops", type=float, help="budget C in FLOPs")
     parser.add_argument("--params", type=float, help="size N, counted as in the fitted table")
@@ -233,38 +219,31 @@ def _check(arguments: argparse.Namespace) -> None:
             raise TableError(f"--{name} is {value:g}, expected a number above 0")
     if arguments.mfu is not None and not 0 < arguments.mfu <= 1:
         raise TableError(f"--mfu is {arguments.mfu:g}, expected above 0 and at most 1")
-    given = [n for n in ("flops", "params", "tokens") if getattr(arguments, n) is not None]
-    if len(given) == 3:
+    n_given = 3 - [arguments.flops, arguments.params, arguments.tokens].count(None)
+    if n_given == 3:
         raise TableError("--flops, --params and --tokens: two of them fix the third, give two")
-    if not given and arguments.hours_on is None:
+    if n_given == 0 and arguments.hours_on is None:
         raise TableError("nothing is asked: give --flops, --params, --tokens or --hours-on")
 
 
-def _question(arguments: argparse.Namespace, arch: str, hours: Hours | None) -> Question:
-    flops = arguments.flops
-    if flops is None and arguments.params is None and arguments.tokens is None:
-        flops = hours.flops(arch, arguments.hours)
-    given = (flops, arguments.params, arguments.tokens)
-    return Question(*(None if value is None else math.log(value) for value in given))
-
-
+@command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints each family's answer; 2 if none has one or the question is wrong."""
     arguments = _parse_arguments(argv)
+    _check(arguments)
+    given = [arguments.flops, arguments.params, arguments.tokens]
+    hours = None if arguments.hours_on is None else Hours(arguments.hours_on, arguments.mfu)
     refused, answered = [], 0
-    try:
-        _check(arguments)
-        hours = None if arguments.hours_on is None else Hours(arguments.hours_on, arguments.mfu)
-        for arch, fitted in read_fits(arguments.fits).items():
-            try:
-                if isinstance(fitted, str):
-                    raise TableError(f"{arch}: {fitted}")
-                print("\n".join(_lines(fitted, _question(arguments, arch, hours), hours)))
-                answered += 1
-            except TableError as err:
-                refused.append(str(err))
-    except (TableError, OSError) as err:
-        refused.append(str(err))
+    for arch, fitted in read_fits(arguments.fits).items():
+        asked = given if any(given) else [hours.flops(arch, arguments.hours), None, None]
+        question = Question(*(value and math.log(value) for value in asked))
+        try:
+            if isinstance(fitted, str):
+                raise TableError(f"{arch}: {fitted}")
+            print("\n".join(_lines(fitted, question, hours)))
+            answered += 1
+        except TableError as err:
+            refused.append(str(err))
     for reason in refused:
         print(f"error: {reason}", file=sys.stderr)
     return 0 if answered else 2

@@ -9,19 +9,16 @@ tokenizer decides (characters of the text, note onsets, bars over all voices, se
 A BPE tokenizer scores one way of cutting the text, so for it they are upper bounds.
 """
 
-import argparse
-import csv
-import io
+import itertools
 import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from .families import family_of
-from .writing.commands import command
-from .writing.files import write_atomically
+from .writing.commands import command, parser_of
+from .writing.files import read_json, write_csv
 
 # column of runs.csv -> path of the field in record.json
 TEXT_FIELDS = {
@@ -64,18 +61,15 @@ class RecordError(ValueError):
     """A record or plan cannot be used; the message names the file and the field."""
 
 
-@dataclass(frozen=True)
-class StudyRuns:
-    """Rows of runs.csv in their order, and the names of runs that have no record yet."""
-
-    rows: tuple[dict[str, str | int | float], ...]
-    unfinished: tuple[str, ...]
+Row = dict[str, str | int | float]
 
 
-def read_study(folder: Path) -> StudyRuns:
+def read_study(folder: Path) -> tuple[list[Row], list[str]]:
     """All finished runs of a study, or of its plan where plan.json names them.
 
-    Rows are sorted by family, size, tokens, seed and name.
+    Returns:
+        Rows of runs.csv, sorted by family, size, tokens, seed and name; and the names of runs that
+        have no record yet.
 
     Raises:
         RecordError: if there is no finished run, or a record or the plan is broken.
@@ -89,17 +83,20 @@ def read_study(folder: Path) -> StudyRuns:
         files = (*folder.glob("*/record.json"), *folder.glob("*/config.yaml"))
         names = sorted({path.parent.name for path in files})
     finished = [name for name in names if (folder / name / "record.json").is_file()]
-    unfinished = tuple(name for name in names if name not in set(finished))
+    unfinished = [name for name in names if name not in finished]
     if not finished:
         waiting = f"; not finished: {', '.join(unfinished)}" if unfinished else ""
         raise RecordError(f"{folder}: no run with a record.json{waiting}; train a run first")
     rows = [read_record(folder / name / "record.json") for name in finished]
-    _check_names(folder, rows)
+    for name, following in itertools.pairwise(sorted(row["run"] for row in rows)):
+        if name == following:  # a copied run folder would count one run twice
+            twice = f"two folders hold a record of the run {name!r}; remove the copy"
+            raise RecordError(f"{folder}: {twice}")
     rows.sort(key=lambda r: (r["arch"], r["n_params"], r["n_tokens"], r["seed"], r["run"]))
-    return StudyRuns(tuple(rows), unfinished)
+    return rows, unfinished
 
 
-def read_record(path: Path) -> dict[str, str | int | float]:
+def read_record(path: Path) -> Row:
     """One record as a row of runs.csv.
 
     Raises:
@@ -110,9 +107,7 @@ def read_record(path: Path) -> dict[str, str | int | float]:
         raise RecordError(
             f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"
         )
-    row: dict[str, str | int | float] = {}
-    for column, field in TEXT_FIELDS.items():
-        row[column] = _text(path, record, field)
+    row: Row = {column: _text(path, record, field) for column, field in TEXT_FIELDS.items()}
     try:
         row["arch"] = family_of(row["arch"]).name
     except ValueError as err:
@@ -137,15 +132,6 @@ def _is_open(record: Mapping[str, object], column: str) -> bool:
     return column == "loss_se" and is_single_song
 
 
-def write_runs(rows: Sequence[Mapping[str, str | int | float]], path: Path) -> None:
-    """Writes runs.csv whole or not at all, with the same bytes for the same rows."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
-
-
 def _planned_names(path: Path) -> list[str]:
     plan = _read_json(path)
     names = plan.get("runs")
@@ -154,19 +140,9 @@ def _planned_names(path: Path) -> list[str]:
     return sorted(set(names))
 
 
-def _check_names(folder: Path, rows: Sequence[Mapping[str, str | int | float]]) -> None:
-    """A copied run folder would count one run twice."""
-    names = [row["run"] for row in rows]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise RecordError(
-            f"{folder}: two folders hold a record of the run {twice[0]!r}; remove the copy"
-        )
-
-
 def _read_json(path: Path) -> dict[str, object]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (json.JSONDecodeError, UnicodeDecodeError) as err:
         raise RecordError(f"{path}: not valid JSON ({err}); run the training again") from err
     if not isinstance(content, dict):
@@ -202,20 +178,16 @@ def _number(path: Path, record: Mapping[str, object], field: str) -> int | float
 @command(RecordError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scaling.records",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("scaling.records", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study, as in runs/demo")
     parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"
-    study = read_study(arguments.study)
-    write_runs(study.rows, out)
-    if study.unfinished:
-        print(f"not finished, left out: {', '.join(study.unfinished)}")
-    print(f"{len(study.rows)} runs -> {out}")
+    rows, unfinished = read_study(arguments.study)
+    write_csv(out, COLUMNS, rows)
+    if unfinished:
+        print(f"not finished, left out: {', '.join(unfinished)}")
+    print(f"{len(rows)} runs -> {out}")
     return 0
 
 

@@ -84,10 +84,14 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
         seen[key] = number
         runs.append(run)
     if not runs:
-        raise TableError(f"{path}: no usable run in {len(rows)} rows; {_first_reason(dropped)}")
-    return RunsTable(
-        tuple(sorted(_name_clusters(runs))), tuple(dropped), hashlib.sha256(data).hexdigest()
-    )
+        first = f"row {dropped[0]['row']}: {dropped[0]['reason']}"
+        raise TableError(f"{path}: no usable run in {len(rows)} rows; {first}")
+    # a row without a run name is a cluster of its own, named alike in any order of the rows
+    named = [
+        replace(run, cluster=run.cluster or f"unnamed {position}")
+        for position, run in enumerate(sorted(runs))
+    ]
+    return RunsTable(tuple(sorted(named)), tuple(dropped), hashlib.sha256(data).hexdigest())
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -97,7 +101,7 @@ def parse_columns(text: str) -> dict[str, str]:
         TableError: on a pair without "=" or a left side that is none of our columns.
     """
     columns = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
+    for pair in filter(None, map(str.strip, text.split(","))):
         ours, equals, theirs = (part.strip() for part in pair.partition("="))
         if not equals or not theirs:
             raise TableError(f"--columns: found {pair!r}, expected OUR_NAME=NAME_IN_THE_FILE")
@@ -112,12 +116,11 @@ def check_columns(columns: Iterable[str], where: str) -> None:
     Raises:
         TableError: If one is none of them.
     """
+    known = REQUIRED + OPTIONAL
     for ours in columns:
-        if ours not in REQUIRED + OPTIONAL:
-            raise TableError(
-                f"{where}: {ours!r} is no column of ours ({', '.join(REQUIRED + OPTIONAL)}); "
-                f"nearest is {_nearest(str(ours), REQUIRED + OPTIONAL)!r}"
-            )
+        if ours not in known:
+            near = f"nearest is {_nearest(str(ours), known)!r}"
+            raise TableError(f"{where}: {ours!r} is no column of ours ({', '.join(known)}); {near}")
 
 
 def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -141,9 +144,8 @@ def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[
         raise TableError(f"{path}: only a header row, expected one row a run below it")
     for number, cells in numbered[1:]:
         if len(cells) != len(header):
-            raise TableError(
-                f"{path}, row {number}: {len(cells)} cells, expected {len(header)} as in the header"
-            )
+            found = f"{len(cells)} cells, expected {len(header)} as in the header"
+            raise TableError(f"{path}, row {number}: {found}")
     return header, numbered[1:]
 
 
@@ -174,16 +176,13 @@ def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, 
         if ours not in names:
             return math.nan
         cell = cells[names[ours]].strip()
+        where = f"{path}, row {number}: {names[ours]}"
         try:
             parsed = float(cell) if cell else math.nan
         except ValueError:
-            raise TableError(
-                f"{path}, row {number}: {names[ours]} is {cell!r}, expected a number"
-            ) from None
+            raise TableError(f"{where} is {cell!r}, expected a number") from None
         if ours in ("flops", "train_seconds") and parsed <= 0:
-            raise TableError(
-                f"{path}, row {number}: {names[ours]} is {cell}, expected above 0, or an empty cell"
-            )
+            raise TableError(f"{where} is {cell}, expected above 0, or an empty cell")
         # counts stay whole numbers: fits.json rounds its floats
         return int(parsed) if parsed.is_integer() else parsed
 
@@ -192,14 +191,9 @@ def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, 
 
     return Run(
         arch=text("arch") or "all",
-        n_params=value("n_params"),
-        n_tokens=value("n_tokens"),
-        loss=value("loss"),
         cluster=text("trunk") or text("run"),
-        unique_tokens=value("unique_tokens"),
-        flops=value("flops"),
-        train_seconds=value("train_seconds"),
         name=text("run"),
+        **{ours: value(ours) for ours in (*REQUIRED, "unique_tokens", "flops", "train_seconds")},
     )
 
 
@@ -213,18 +207,6 @@ def _drop_reason(run: Run) -> str | None:
     if run.unique_tokens <= 0:
         return f"unique_tokens is {run.unique_tokens:g}, expected above 0"
     return None
-
-
-def _name_clusters(runs: list[Run]) -> list[Run]:
-    """A row without a run name is a cluster of its own, named alike in any order of the rows."""
-    named = []
-    for position, run in enumerate(sorted(runs)):
-        named.append(replace(run, cluster=run.cluster or f"unnamed {position}"))
-    return named
-
-
-def _first_reason(dropped: list[dict[str, str | int]]) -> str:
-    return f"row {dropped[0]['row']}: {dropped[0]['reason']}"
 
 
 def _nearest(name: str, candidates: list[str] | tuple[str, ...]) -> str:

@@ -38,10 +38,8 @@ def _draw_gzip_ratio(axes: Axes, edges: list[float], counts: list[int]) -> None:
 def _draw_lengths(axes: Axes, edges: list[float], counts: list[int]) -> None:
     axes.stairs(counts, edges, fill=True, color=_COLOUR)
     used = [i for i, count in enumerate(counts) if count]
-    axes.set_xscale("log")
-    axes.set(
-        xlabel="characters of a tune", ylabel="tunes", xlim=(edges[used[0]], edges[used[-1] + 1])
-    )
+    ends = edges[used[0]], edges[used[-1] + 1]
+    axes.set(xlabel="characters of a tune", ylabel="tunes", xscale="log", xlim=ends)
 
 
 def _draw_token_frequency(axes: Axes, frequency: dict[str, Any]) -> None:
@@ -52,6 +50,5 @@ def _draw_token_frequency(axes: Axes, frequency: dict[str, Any]) -> None:
         text = {"\n": "↵", " ": "␣"}.get(token, token)
         axes.annotate(text, (rank, 100 * share), (0, 5), ha="center", fontsize=8,
                       textcoords="offset points")  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set(xlabel="rank of the token", ylabel="share of the train split, %")
+    axes.set(xscale="log", yscale="log")

@@ -4,24 +4,16 @@ Runs at one D share one panel; with several D each family has a panel of its own
 shade, marker and line.
 """
 
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..fitting.diagnostics import CURVATURE_P
 from ..laws.registry import LAWS
 from ..runs_table import Run, RunsTable
 from ..writing.wording import crossover_in_figure, quantity, short_count
-from .figure_style import (
-    FamilyStyle,
-    family_style,
-    rank_marker,
-    set_log_ticks,
-    shade_of_rank,
-)
+from .figure_style import FamilyStyle, add_notes, handle, row_of_panels, set_log_axes, styles_of
 
 N_LABELS = {
     "n_params": "Non-embedding parameters $N$",
@@ -30,53 +22,44 @@ N_LABELS = {
 LOSS_LABEL = "Validation loss $L$ (nats per token)"
 Y_MARGIN = 1.05
 Y_BAND = 1.1
-NOTE_WIDTH = 96  # characters of a note in 6.4 inches
 MOST_BUDGETS = 6  # told apart by shade and marker; runs at further D are grey dots
 
 
 def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
     """Loss over parameters, log-log, with the laws; see the head of this file."""
-    archs = list(fits["laws"])
-    has_panels = any("curves" in _chosen(laws) for laws in fits["laws"].values())
+    styles = styles_of(fits["laws"])
+    has_panels = any("curves" in chosen_law(laws) for laws in fits["laws"].values())
     if has_panels:
-        figure = Figure(figsize=(4.3 * len(archs) + 0.5, 4.8), layout="constrained")
-        panels = figure.subplots(1, len(archs), sharex=True, sharey=True, squeeze=False)[0]
+        figure, panels = row_of_panels(len(styles), (4.3 * len(styles) + 0.5, 4.8))
     else:
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-        panels = [figure.add_subplot()] * len(archs)
-    for index, (axes, arch) in enumerate(zip(panels, archs, strict=True)):
+        figure, panels = row_of_panels(1, (6.4, 4.6))
+        panels = [panels[0]] * len(styles)
+    for axes, (arch, style) in zip(panels, styles.items(), strict=True):
         runs = [run for run in table.runs if run.arch == arch]
         draw = _draw_ladder if has_panels else _draw_family
-        draw(axes, family_style(arch, index), runs, fits["laws"][arch])
-    column = fits["settings"]["columns"].get("n_params", "n_params")
+        draw(axes, style, runs, fits["laws"][arch])
     limits = _loss_limits(table.runs, fits)
     sizes = [run.n_params for run in table.runs]
     for axes in panels:
-        axes.set_xscale("log")
-        axes.set_yscale("log")
         axes.set_ylim(limits)
         axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
-        set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
-        set_log_ticks(axes.yaxis, axes.get_ylim())
-        axes.set_xlabel(N_LABELS.get(column, f"Parameters $N$ (column {column})"))
+        set_log_axes(axes)
+        axes.set_xlabel(size_label(fits))
     panels[0].set_ylabel(LOSS_LABEL)
     if not has_panels:
-        panels[0].legend(
-            frameon=False, title="Fit and 95 % interval", alignment="left", handlelength=3.2
-        )
-    add_notes(figure, _law_notes(fits))
+        title = "Fit and 95 % interval"
+        panels[0].legend(frameon=False, title=title, alignment="left", handlelength=3.2)
+    add_notes(figure, *_law_notes(fits))
     return figure
 
 
-def add_notes(figure: Figure, notes: Sequence[str]) -> None:
-    """Sentences below a figure, wrapped to its width."""
-    width = round(NOTE_WIDTH * (figure.get_figwidth() / 6.4) ** 0.9)
-    text = "\n".join(line for note in notes for line in textwrap.wrap(note, width))
-    if text:
-        figure.supxlabel(text, x=0.02, ha="left", fontsize=9, color="#444444")
+def size_label(fits: dict) -> str:
+    """What N is in these fits, for an axis."""
+    column = fits["settings"]["columns"].get("n_params", "n_params")
+    return N_LABELS.get(column, f"Parameters $N$ (column {column})")
 
 
-def _chosen(laws: dict) -> dict:
+def chosen_law(laws: dict) -> dict:
     """The entry of the family's chosen law; empty if it has none."""
     return laws.get(laws["chosen"]) or {}
 
@@ -89,64 +72,49 @@ def _loss_limits(runs: Sequence[Run], fits: dict) -> tuple[float, float]:
     """The runs and the bands; a band a hundred times wider than the data is cut off."""
     losses = [run.loss for run in runs]
     low, high = min(losses) / Y_MARGIN, max(losses) * Y_MARGIN
-    curves = [curve for laws in fits["laws"].values() for curve in _curves(_chosen(laws))]
+    curves = [curve for laws in fits["laws"].values() for curve in _curves(chosen_law(laws))]
     bands = [edge for curve in curves for edges in curve["band_95"] or [] for edge in edges]
     return max(min([low, *bands]), low / Y_BAND), min(max([high, *bands]), high * Y_BAND)
 
 
 def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:
     """All runs of a family and its law at one D; runs at other D are small and open."""
-    law = _chosen(laws)
-    label = f"{style.name}: no law fitted"
+    law = chosen_law(laws)
     if law:
-        label = f"{style.name}: {LAWS[laws['chosen']].label}, {_exponents(laws)}"
         _draw_curve(axes, law["curve"], style.colour, style.line)
     for run in runs:
-        left_out = bool(law) and run.n_tokens != law["n_tokens"]
-        look = {"mfc": "none", "ms": 4, "alpha": 0.4} if left_out else {"mfc": style.fill}
-        look = {"marker": style.marker, "color": style.colour, "mew": 1.4, "ms": 6.5} | look
+        look = style.mark | {"mew": 1.4, "ms": 6.5}
+        if law and run.n_tokens != law["n_tokens"]:
+            look |= {"mfc": "none", "ms": 4, "alpha": 0.4}
         axes.plot(run.n_params, run.loss, ls="none", **look)
-    axes.plot(
-        *([], []),
-        label=label,
-        color=style.colour,
-        marker=style.marker,
-        mfc=style.fill,
-        mew=1.4,
-        ms=6.5,
-        ls=style.line if law else "none",
-    )
+    line = style.line if law else "none"
+    axes.add_line(handle(_title(style, laws, ", "), ls=line, mew=1.4, ms=6.5, **style.mark))
 
 
 def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:
     """All runs of a family, and its law at each D; a shade, marker and line a D."""
-    law = _chosen(laws)
+    law = chosen_law(laws)
     drawn = [curve.get("n_tokens", law.get("n_tokens")) for curve in _curves(law)]
     budgets = sorted({run.n_tokens for run in runs} | set(drawn))
     shown = budgets if len(budgets) <= MOST_BUDGETS else sorted(set(drawn))
     for n_tokens, curve in zip(drawn, _curves(law), strict=True):
-        colour = shade_of_rank(style, shown.index(n_tokens), len(shown))
-        _draw_curve(axes, curve, colour, style.line)
+        look = style.of_rank(shown.index(n_tokens), len(shown))
+        _draw_curve(axes, curve, look["color"], style.line)
     handles = []
     for rank, n_tokens in enumerate(shown):
-        look = {"color": shade_of_rank(style, rank, len(shown)), "marker": rank_marker(rank)}
-        look |= {"mfc": "white", "mew": 1.3, "ms": 5.5}
+        look = style.of_rank(rank, len(shown)) | {"mfc": "white", "mew": 1.3, "ms": 5.5}
         here = [run for run in runs if run.n_tokens == n_tokens]
         axes.plot([r.n_params for r in here], [r.loss for r in here], ls="none", **look)
         line = style.line if n_tokens in drawn else "none"
-        handles.append(Line2D([], [], label=short_count(n_tokens), ls=line, **look))
+        handles.append(handle(short_count(n_tokens), ls=line, **look))
     others = [run for run in runs if run.n_tokens not in shown]
     grey = {"color": "#777777", "marker": ".", "ms": 3, "ls": "none"}
     if others:
         axes.plot([r.n_params for r in others], [r.loss for r in others], **grey)
-        handles.append(Line2D([], [], label="other counts", **grey))
-    axes.legend(
-        handles=handles, frameon=False, title="Tokens $D$", alignment="left", handlelength=2.8
-    )
-    title = f"{style.name}: no law fitted"
-    if law:
-        title = f"{style.name}: {LAWS[laws['chosen']].label}\n{_exponents(laws)}"
-    axes.set_title(title, fontsize=10)
+        handles.append(handle("other counts", **grey))
+    left = {"title": "Tokens $D$", "alignment": "left", "handlelength": 2.8}
+    axes.legend(handles=handles, frameon=False, **left)
+    axes.set_title(_title(style, laws, "\n"), fontsize=10)
 
 
 def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
@@ -155,15 +123,16 @@ def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
     axes.plot(curve["n_params"], curve["loss"], color=colour, ls=line, lw=1.6)
 
 
-def _exponents(laws: dict) -> str:
-    """Those of the family's chosen law, with their intervals."""
-    return ", ".join(_exponent(_chosen(laws), name) for name in LAWS[laws["chosen"]].exponents)
-
-
-def _exponent(law: dict, name: str) -> str:
-    symbol = name if len(name) == 1 else rf"\{name}"
-    value, ends = law["params"][name], law["interval_95"][name]
-    return f"${symbol}$ = {quantity(value, ends, '.3f', '(no interval)')}"
+def _title(style: FamilyStyle, laws: dict, separator: str) -> str:
+    """The family, its chosen law, and the law's exponents with their intervals."""
+    law, texts = chosen_law(laws), []
+    if not law:
+        return f"{style.name}: no law fitted"
+    for name in LAWS[laws["chosen"]].exponents:
+        symbol = name if len(name) == 1 else rf"\{name}"
+        value, ends = law["params"][name], law["interval_95"][name]
+        texts.append(f"${symbol}$ = {quantity(value, ends, '.3f', '(no interval)')}")
+    return f"{style.name}: {LAWS[laws['chosen']].label}{separator}{', '.join(texts)}"
 
 
 def _law_notes(fits: dict) -> list[str]:
@@ -172,30 +141,28 @@ def _law_notes(fits: dict) -> list[str]:
     budgets: dict[tuple[float | None, bool], list[str]] = {}
     drawn_tokens: set[float] = set()
     refusals: dict[str, list[str]] = {}
-    for index, (arch, laws) in enumerate(fits["laws"].items()):
-        name = family_style(arch, index).name
-        chosen = laws.get(laws["chosen"])
-        if chosen is not None:
+    for arch, style in styles_of(fits["laws"]).items():
+        name, laws = style.name, fits["laws"][arch]
+        if chosen := chosen_law(laws):
             at_one = LAWS[laws["chosen"]].is_at_one_budget
             tokens = None if len(chosen.get("curves", ())) > 1 else chosen["n_tokens"]
             budgets.setdefault((tokens, at_one), []).append(name)
             drawn_tokens.add(chosen["n_tokens"])
             p_value = chosen["curvature_p_value"]
             if p_value is not None and p_value < CURVATURE_P:
-                notes.append(
-                    f"{name}: the points bend (p = {p_value:.2g}), so no single power fits."
-                )
+                bend = f"the points bend (p = {p_value:.2g}), so no single power fits"
+                notes.append(f"{name}: {bend}.")
         for law in fits["settings"]["laws"]:
             # what a table of one token count refuses by its nature needs no note
             if LAWS[law].is_at_one_budget and "refused" in laws[law]:
                 reason = f"{LAWS[law].label} not fitted: {laws[law]['refused'].split(':')[0]}"
                 refusals.setdefault(reason, []).append(name)
     for (tokens, at_one), names in budgets.items():
-        if tokens is None:
-            notes.append(f"{' and '.join(names)}: one law for all runs, a line for each $D$.")
-            continue
-        drawn = "fitted" if at_one else "fitted to all runs, drawn"
-        notes.append(f"{' and '.join(names)}: {drawn} at $D$ = {short_count(tokens)} tokens.")
+        drawn = "one law for all runs, a line for each $D$"
+        if tokens is not None:
+            drawn = "fitted" if at_one else "fitted to all runs, drawn"
+            drawn += f" at $D$ = {short_count(tokens)} tokens"
+        notes.append(f"{' and '.join(names)}: {drawn}.")
     for reason, names in refusals.items():
         notes.append(f"{' and '.join(names)}: {reason}.")
     return notes + _crossover_notes(fits["crossovers"], drawn_tokens)
@@ -204,12 +171,10 @@ def _law_notes(fits: dict) -> list[str]:
 def _crossover_notes(crossovers: Sequence[dict], drawn_tokens: set[float]) -> list[str]:
     """Where each two families meet, at the D that is drawn; comparisons without data left out."""
     found: dict[str, list[str]] = {}
+    any_drawn = any(entry["n_tokens"] in drawn_tokens for entry in crossovers)
     for entry in crossovers:
-        is_drawn = entry["n_tokens"] in drawn_tokens
-        if not is_drawn and entry["at"] != "equal_params":
+        if entry["n_tokens"] not in drawn_tokens and (any_drawn or entry["at"] != "equal_params"):
             continue
-        if not is_drawn and any(other["n_tokens"] in drawn_tokens for other in crossovers):
-            continue
-        pair = " and ".join(family_style(arch, i).name for i, arch in enumerate(entry["archs"]))
+        pair = " and ".join(style.name for style in styles_of(entry["archs"]).values())
         found.setdefault(pair, []).append(crossover_in_figure(entry))
     return [f"Crossover of {pair}: {'; '.join(places)}." for pair, places in found.items()]

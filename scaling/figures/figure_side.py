@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from ..runs_table import TableError
 from ..writing.wording import quantity, short_count
-from .figure_law import add_notes
-from .figure_style import family_style, set_log_ticks
+from .figure_style import add_notes, family_style, handle, set_log_ticks, styles_of
 
 GROUPS = {"copied": ("a copy in train", "^"), "clean": ("no copy in train", "o")}
 
@@ -23,33 +21,22 @@ def draw_leakage(content: dict) -> Figure:
     runs = content["runs"]
     if not runs:
         raise TableError("leakage.json has no run; run evaluation.loss.leakage again")
-    archs = sorted({run["arch"] for run in runs})
+    styles = styles_of(sorted({run["arch"] for run in runs}))
     seeds = sorted({run["seed"] for run in runs})
     figure = Figure(figsize=(8.8, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for index, arch in enumerate(archs):
-        style = family_style(arch, index)
-        shift = 1.14 ** (2 * index - len(archs) + 1)  # beside each other, not upon each other
+    for index, (arch, style) in enumerate(styles.items()):
+        shift = 1.14 ** (2 * index - len(styles) + 1)  # beside each other, not upon each other
         for run in (run for run in runs if run["arch"] == arch):
-            size = run["n_params"] * shift
-            size *= 1.06 ** seeds.index(run["seed"])
+            size = run["n_params"] * shift * 1.06 ** seeds.index(run["seed"])
             for group, (_, marker) in GROUPS.items():
-                loss = run["loss_nats_per_token"][group]
-                fill = style.colour if group == "clean" else "white"
-                _mark(
-                    left,
-                    size * 1.13 ** (group == "clean"),
-                    loss["loss"],
-                    loss["interval_95"],
-                    style.colour,
-                    marker,
-                    fill,
-                )
+                is_clean, loss = group == "clean", run["loss_nats_per_token"][group]
+                fill = style.colour if is_clean else "white"
+                look = style.mark | {"marker": marker, "mfc": fill}
+                _mark(left, size * 1.13**is_clean, loss["loss"], loss["interval_95"], look)
             gap = run["gap_nats_per_token"]["clean_less_all"]
-            look = (style.colour, style.marker, style.fill)
-            _mark(right, size, gap["gap"], gap["interval_95"], *look)
-        handle = {"color": style.colour, "marker": style.marker, "mfc": style.fill, "ls": "none"}
-        right.add_line(Line2D([], [], label=style.name, **handle))
+            _mark(right, size, gap["gap"], gap["interval_95"], style.mark)
+        right.add_line(handle(style.name, ls="none", **style.mark))
     for axes in (left, right):
         axes.set_xscale("log")
         axes.margins(x=0.12)
@@ -58,24 +45,21 @@ def draw_leakage(content: dict) -> Figure:
     right.axhline(0, color="#555555", lw=0.9)
     left.set_ylabel("Validation loss (nats per token)")
     right.set_ylabel("Loss: no copy, less all (nats per token)")
+    fills = {"copied": "white", "clean": "#444444"}
     handles = [
-        Line2D([], [], color="#444444", marker=marker, ls="none", label=name,
-               mfc="#444444" if group == "clean" else "white")
+        handle(name, color="#444444", marker=marker, ls="none", mfc=fills[group])
         for group, (name, marker) in GROUPS.items()
-    ]  # fmt: skip
-    styles = [family_style(arch, index) for index, arch in enumerate(archs)]
-    handles += [Line2D([], [], color=style.colour, lw=2.5, label=style.name) for style in styles]
+    ]
+    handles += [handle(style.name, color=style.colour, lw=2.5) for style in styles.values()]
     left.legend(handles=handles, frameon=False)
     right.legend(frameon=False)
     songs = runs[0]["n_songs"]
     add_notes(
         figure,
-        [
-            f"Files dealt out one by one: {songs['copied']} of {songs['all']} {content['split']} "
-            "songs have another arrangement in train. Bars: 95 % over duplicate clusters; right: "
-            "paired. The gap at the smallest size, which knows nothing by heart, is a difference "
-            "between the songs; what it grows by is leakage.",
-        ],
+        f"Files dealt out one by one: {songs['copied']} of {songs['all']} {content['split']} "
+        "songs have another arrangement in train. Bars: 95 % over duplicate clusters; right: "
+        "paired. The gap at the smallest size, which knows nothing by heart, is a difference "
+        "between the songs; what it grows by is leakage.",
     )
     return figure
 
@@ -89,7 +73,7 @@ def draw_tokenizers(content: dict) -> Figure:
     runs = content["runs"]
     if not runs:
         raise TableError("tokenizers.json has no run; run evaluation.loss.compare_tokenizers again")
-    archs = sorted({run["arch"] for run in runs})
+    styles = styles_of(sorted({run["arch"] for run in runs}))
     # in the order of their table, whose labels the file repeats; a name that it lacks is its label
     given = content.get("labels", {})
     names = list(dict.fromkeys([*given, *(run["tokenizer"] for run in runs)]))
@@ -97,17 +81,16 @@ def draw_tokenizers(content: dict) -> Figure:
     seeds = sorted({run["seed"] for run in runs})
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
-    for index, arch in enumerate(archs):
-        style = family_style(arch, index)
-        for run in (run for run in runs if run["arch"] == arch):
-            shift = 0.3 * (index - (len(archs) - 1) / 2)
+    for index, (arch, style) in enumerate(styles.items()):
+        of_family = [run for run in runs if run["arch"] == arch]
+        for run in of_family:
+            shift = 0.3 * (index - (len(styles) - 1) / 2)
             shift += 0.1 * (seeds.index(run["seed"]) - (len(seeds) - 1) / 2)
-            place = names.index(run["tokenizer"]) + shift
             bits = run["bits_per_note"]
-            look = (style.colour, style.marker, style.fill)
-            _mark(axes, place, bits["value"], bits["interval_95"], *look)
-        handle = {"color": style.colour, "marker": style.marker, "mfc": style.fill, "ls": "none"}
-        axes.add_line(Line2D([], [], label=f"{style.name}: {_shapes(runs, arch)}", **handle))
+            place = names.index(run["tokenizer"]) + shift
+            _mark(axes, place, bits["value"], bits["interval_95"], style.mark)
+        shapes = ", ".join(sorted({run["size"] for run in of_family}))
+        axes.add_line(handle(f"{style.name}: {shapes}", ls="none", **style.mark))
     axes.set_xticks(range(len(names)), [_tick(runs, name, labels[name]) for name in names])
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.grid(visible=False, axis="x")
@@ -115,18 +98,12 @@ def draw_tokenizers(content: dict) -> Figure:
     axes.legend(frameon=False)
     add_notes(
         figure,
-        [
-            f"{content['n_songs']} {content['split']} songs, the same for all; each run read about "
-            f"{short_count(runs[0]['n_chars_seen'])} characters of text. Bars: 95 % over songs; a "
-            "mark a seed. Of byte pairs an upper bound: one way to cut the text is scored.",
-            *_difference_notes(content["differences"], labels),
-        ],
+        f"{content['n_songs']} {content['split']} songs, the same for all; each run read about "
+        f"{short_count(runs[0]['n_chars_seen'])} characters of text. Bars: 95 % over songs; a "
+        "mark a seed. Of byte pairs an upper bound: one way to cut the text is scored.",
+        _difference_note(content["differences"], labels),
     )
     return figure
-
-
-def _shapes(runs: Sequence[dict], arch: str) -> str:
-    return ", ".join(sorted({run["size"] for run in runs if run["arch"] == arch}))
 
 
 def _tick(runs: Sequence[dict], name: str, label: str) -> str:
@@ -136,8 +113,8 @@ def _tick(runs: Sequence[dict], name: str, label: str) -> str:
     )
 
 
-def _difference_notes(differences: Sequence[dict], labels: dict[str, str]) -> list[str]:
-    """One sentence: each tokenizer less characters, a value a seed."""
+def _difference_note(differences: Sequence[dict], labels: dict[str, str]) -> str:
+    """One sentence, if any: each tokenizer less characters, a value a seed."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in differences:
         text = quantity(entry["bits_per_note"], entry["interval_95"], "+.2f")
@@ -146,17 +123,10 @@ def _difference_notes(differences: Sequence[dict], labels: dict[str, str]) -> li
         f"{family_style(arch, 0).name}, {labels[name]} {' and '.join(values)}"
         for (arch, name), values in sorted(found.items())
     ]
-    return [f"Less characters, paired, a value a seed: {'; '.join(parts)}."] if parts else []
+    return f"Less characters, paired, a value a seed: {'; '.join(parts)}." if parts else ""
 
 
-def _mark(
-    axes: Axes,
-    x: float,
-    y: float,
-    ends: Sequence[float],
-    colour: str,
-    marker: str,
-    fill: str,
-) -> None:
-    axes.plot([x, x], ends, color=colour, lw=1.6)
-    axes.plot(x, y, marker=marker, mfc=fill, mec=colour, mew=1.4, ms=6.5, ls="none")
+def _mark(axes: Axes, x: float, y: float, ends: Sequence[float], look: dict[str, str]) -> None:
+    """A value and its interval. look: colour, marker and fill, as of `FamilyStyle.mark`."""
+    axes.plot([x, x], ends, color=look["color"], lw=1.6)
+    axes.plot(x, y, mew=1.4, ms=6.5, ls="none", **look)

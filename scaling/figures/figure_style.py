@@ -5,14 +5,20 @@ what the colour says, for print in grey.
 """
 
 import math
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from ..families import FAMILIES, label_of
+from ..writing.wording import short_count
 
 PNG_DPI = 200
 RC = {
@@ -31,6 +37,7 @@ RC = {
     "svg.hashsalt": "scaling",  # else the ids inside an SVG are random
 }
 MOST_TICKS = 8
+NOTE_WIDTH = 96  # characters of a note in 6.4 inches
 # a range smaller than this factor has its ticks at equal steps, a larger one at 1, 2, 5 times 10^k
 SMALL_RANGE = 4.0
 
@@ -52,6 +59,18 @@ class FamilyStyle:
         colours = (self.light, self.colour, self.dark)
         return to_hex(LinearSegmentedColormap.from_list(self.name, colours)(share))
 
+    def of_rank(self, rank: int, n: int) -> dict[str, str]:
+        """Colour and marker of the rank-th of n sizes or token counts.
+
+        Darker for more; the marker says in grey print what the shade says.
+        """
+        return {"color": self.shade(rank / max(n - 1, 1)), "marker": "os^DvP"[rank % 6]}
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """Keywords of a line that has the family's colour and marker."""
+        return {"color": self.colour, "marker": self.marker, "mfc": self.fill}
+
 
 # for families that have no look of their own, and for tables with other families
 FURTHER = (
@@ -69,14 +88,9 @@ def family_style(arch: str, index: int) -> FamilyStyle:
     return FamilyStyle(name, *(look or FURTHER[index % len(FURTHER)]))
 
 
-def shade_of_rank(style: FamilyStyle, rank: int, n: int) -> str:
-    """Colour of the rank-th of n sizes or token counts, darker for more."""
-    return style.shade(rank / max(n - 1, 1))
-
-
-def rank_marker(rank: int) -> str:
-    """Marker of the rank-th size or token count: says in grey print what the shade says."""
-    return "os^DvP"[rank % 6]
+def styles_of(archs: Iterable[str]) -> dict[str, FamilyStyle]:
+    """The style of each family, which takes a further one by its place."""
+    return {arch: family_style(arch, index) for index, arch in enumerate(archs)}
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -111,3 +125,38 @@ def set_log_ticks(
         FuncFormatter(lambda value, _: label(value) if label else f"{value:.{decimals}f}")
     )
     axis.set_minor_locator(NullLocator())
+
+
+def set_log_axes(axes: Axes) -> None:
+    """Both axes logarithmic, with ticks: counts below, losses at the side."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
+    set_log_ticks(axes.yaxis, axes.get_ylim())
+
+
+def set_ticks(axes: Axes, candidates: Sequence[float], form: str) -> None:
+    """Those of the ticks below that lie in the axis's range, and no others. form: as in `,`."""
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in candidates if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:{form}}" for tick in ticks])
+    axes.minorticks_off()
+
+
+def row_of_panels(n: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of that size in inches, and its n panels side by side, on the same axes."""
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(1, n, sharex=True, sharey=True, squeeze=False)[0]
+
+
+def handle(label: str, **look: Any) -> Line2D:
+    """A line of a legend, drawn nowhere else."""
+    return Line2D([], [], label=label, **look)
+
+
+def add_notes(figure: Figure, *notes: str) -> None:
+    """Sentences below a figure, wrapped to its width."""
+    width = round(NOTE_WIDTH * (figure.get_figwidth() / 6.4) ** 0.9)
+    text = "\n".join(line for note in notes for line in textwrap.wrap(note, width))
+    if text:
+        figure.supxlabel(text, x=0.02, ha="left", fontsize=9, color="#444444")

@@ -10,8 +10,7 @@ from scipy import stats
 
 from ..laws.law import Law
 from ..runs_table import Run
-from .intervals import size_means
-from .minimise import Objective, Problem, fit_law
+from .minimise import Problem, fit_law
 from .refusals import carries
 
 MIN_SIZES_FOR_HOLDOUT = 4
@@ -27,19 +26,18 @@ def aicc(law: Law, theta: np.ndarray, problem: Problem) -> float | None:
     if n <= k + 1:
         return None
     # without this least value an exact fit would score minus infinity
-    mean_square = float(np.mean(problem.residuals(law, theta) ** 2))
-    mean_square = max(mean_square, SMALLEST_MEAN_SQUARE)
+    mean_square = max(float(np.mean(problem.residuals(law, theta) ** 2)), SMALLEST_MEAN_SQUARE)
     return n * float(np.log(mean_square)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
 
-def holdout_error(law: Law, problem: Problem, objective: Objective) -> float | None:
+def holdout_error(law: Law, problem: Problem) -> float | None:
     """Relative error at the largest size (geometric mean of its runs), predicted from the rest."""
     log_n = problem.points.log_n
     largest = log_n == log_n.max()
     rest = problem.subset(~largest)
     if len(np.unique(log_n)) < MIN_SIZES_FOR_HOLDOUT or not carries(law, rest):
         return None
-    theta = fit_law(law, rest, objective)
+    theta = fit_law(law, rest)
     missed = float(np.mean(problem.subset(largest).residuals(law, theta)))
     return abs(float(np.expm1(missed)))
 
@@ -59,7 +57,7 @@ def power_curvature(law: Law, problem: Problem) -> float | None:
         p of the two-sided t test on the quadratic term in log-log, one point a size; None for other
         laws and with fewer than 4 sizes.
     """
-    log_n, log_loss = size_means(problem.points.log_n, problem.log_loss)  # (S,) each
+    log_n, log_loss = problem.size_means()  # (S,) each
     freedom = len(log_n) - 3
     if law.name != "power" or freedom < 1:
         return None

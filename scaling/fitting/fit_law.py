@@ -20,7 +20,6 @@ from .intervals import (
     bootstrap_thetas,
     jackknife_spread,
     percentile_interval,
-    size_means,
 )
 from .minimise import Objective, Problem, fit_law, objective_value
 
@@ -37,18 +36,20 @@ def fit_one_law(
     Args:
         law: a form that refusal has nothing against.
         runs: one family's, sorted by size; at one D if the law is in N alone.
-        objective: as in fit_law.
+        objective: what a residual costs.
         bootstrap: B.
         rng: source of the draws.
     """
-    problem = problem_of(runs)
-    theta = fit_law(law, problem, objective)
-    curve = _Curve.over(runs, law)
-    spread = _spread(law, runs, problem, theta, curve, objective, bootstrap, rng)
+    fields = ("n_params", "n_tokens", "loss", "unique_tokens")
+    columns = (np.array([getattr(run, field) for run in runs], dtype=float) for field in fields)
+    problem = Problem.of(*columns, objective)
+    theta = fit_law(law, problem)
+    drawn, n_tokens = _drawn_points(runs)
+    spread = _spread(law, runs, problem, theta, drawn, bootstrap, rng)
     flat = flat_parameters(law, theta, problem)
     intervals, interval_warnings = named_intervals(law, spread.ends, problem, flat)
     far = outliers(law, theta, problem)
-    report = outlier_report(law, theta, problem, runs, far, objective)
+    report = outlier_report(law, theta, problem, runs, far)
     warnings = [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)]
     if reason := law.not_falling(theta, None if spread.ends is None else spread.ends[0]):
         warnings.insert(0, reason)
@@ -58,30 +59,29 @@ def fit_one_law(
         "interval_95": intervals,
         "interval_method": spread.method,
         "objective": objective,
-        "objective_value": objective_value(law, theta, problem, objective),
+        "objective_value": objective_value(law, theta, problem),
         "aicc": aicc(law, theta, problem),
-        "holdout_error": holdout_error(law, problem, objective),
+        "holdout_error": holdout_error(law, problem),
         "curvature_p_value": power_curvature(law, problem),
         "r_squared_log": r_squared_log(law, theta, problem),
         "n_sizes": len({run.n_params for run in runs}),
         "n_runs": len(runs),
         "n_trunks": len({run.cluster for run in runs}),
-        "n_tokens": curve.n_tokens,
+        "n_tokens": n_tokens,
         "n_tokens_range": [min(r.n_tokens for r in runs), max(r.n_tokens for r in runs)],
         "n_params_range": [runs[0].n_params, runs[-1].n_params],
         "warnings": warnings,
         "outliers": report,
-        "jackknife_by_size": jackknife_by_size(law, theta, problem, objective),
+        "jackknife_by_size": jackknife_by_size(law, theta, problem),
         "identification": identification(law, theta, problem),
         "curve": {
-            "n_params": np.exp(curve.points.log_n).tolist(),
-            "loss": np.exp(law.log_loss(theta, curve.points)).tolist(),
+            "n_params": np.exp(drawn.log_n).tolist(),
+            "loss": np.exp(law.log_loss(theta, drawn)).tolist(),
             "band_95": None if spread.band is None else np.exp(spread.band).tolist(),
         },
     }
     if report is not None:
-        rest = problem.subset(~far)
-        report["holdout_error_without"] = holdout_error(law, rest, objective)
+        report["holdout_error_without"] = holdout_error(law, problem.subset(~far))
         named = [run["run"] or f"{run['n_params']:g} parameters" for run in report["runs"]]
         listed = ", ".join(named[:MOST_LISTED]) + (", ..." if len(named) > MOST_LISTED else "")
         entry["warnings"].append(
@@ -116,26 +116,13 @@ def runs_at_one_budget(runs: Sequence[Run]) -> tuple[list[Run], str | None]:
     return [], f"a law in N alone needs one token count; no count is shared by all sizes ({listed})"
 
 
-def problem_of(runs: Sequence[Run]) -> Problem:
-    """The runs as arrays, each with weight 1."""
-    fields = ("n_params", "n_tokens", "loss", "unique_tokens")
-    return Problem.of(*(np.array([getattr(run, f) for run in runs], dtype=float) for f in fields))
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """The line to be drawn: sizes of the runs at one D, of unique tokens."""
-
-    points: Points
-    n_tokens: float
-
-    @classmethod
-    def over(cls, runs: Sequence[Run], law: Law) -> "_Curve":
-        shared, _ = runs_at_one_budget(runs)
-        budgets = sorted(run.n_tokens for run in shared or runs)
-        n_tokens = budgets[len(budgets) // 2]
-        log_n = np.linspace(np.log(runs[0].n_params), np.log(runs[-1].n_params), CURVE_POINTS)
-        return cls(Points.once(log_n, np.full(CURVE_POINTS, np.log(n_tokens))), n_tokens)
+def _drawn_points(runs: Sequence[Run]) -> tuple[Points, float]:
+    """The line to be drawn: sizes of the runs at one D, of unique tokens; and that D."""
+    shared, _ = runs_at_one_budget(runs)
+    budgets = sorted(run.n_tokens for run in shared or runs)
+    n_tokens = budgets[len(budgets) // 2]
+    log_n = np.linspace(np.log(runs[0].n_params), np.log(runs[-1].n_params), CURVE_POINTS)
+    return Points.once(log_n, np.full(CURVE_POINTS, np.log(n_tokens))), n_tokens
 
 
 @dataclass(frozen=True)
@@ -157,58 +144,46 @@ def _spread(
     runs: Sequence[Run],
     problem: Problem,
     theta: np.ndarray,
-    curve: _Curve,
-    objective: Objective,
+    drawn: Points,
     bootstrap: int,
     rng: np.random.Generator,
 ) -> Spread:
     """The bootstrap where there are trunks enough, else Student's t."""
     clusters = np.array([run.cluster for run in runs])
     n_clusters = len(set(clusters))
+    unit = "runs" if n_clusters == len(runs) else "trunks"
+    surface = law.surface(drawn)
+
+    def percentile_band(draws: np.ndarray) -> np.ndarray:
+        return percentile_interval(np.array([surface(theta)[0] for theta in draws]))
+
     if n_clusters >= MIN_CLUSTERS:
-        draws = bootstrap_thetas(law, problem, clusters, theta, objective, bootstrap, rng)
-        method = (
-            f"percentiles of {bootstrap} refits, {n_clusters} {_unit(runs)} drawn with replacement"
-        )
-        band = _percentile_band(law, draws, curve)
-        return Spread(method, percentile_interval(draws), band, draws)
+        draws = bootstrap_thetas(law, problem, clusters, theta, bootstrap, rng)
+        method = f"percentiles of {bootstrap} refits, {n_clusters} {unit} drawn with replacement"
+        return Spread(method, percentile_interval(draws), percentile_band(draws), draws)
     if law.name == "power":
-        line = LogLine.through(*size_means(problem.points.log_n, problem.log_loss))
+        line = LogLine.through(*problem.size_means())
         method = (
             f"Student t with {line.degrees_of_freedom} degrees of freedom around the least-squares "
             f"line in log-log, one point a size (the bootstrap needs {MIN_CLUSTERS} runs)"
         )
-        warnings = tuple(_least_squares_warning(theta, line.theta))
+        warnings = ()
+        if abs(theta[1] - line.theta[1]) > OBJECTIVES_DIFFER * abs(line.theta[1]):
+            warnings = (
+                f"alpha depends on the objective: {theta[1]:.4f} here, {line.theta[1]:.4f} by "
+                "least squares, which the interval is centred on",
+            )
         draws = line.draws(bootstrap, rng)
-        return Spread(method, line.interval(), line.band(curve.points.log_n), draws, warnings)
+        return Spread(method, line.interval(), line.band(drawn.log_n), draws, warnings)
     student = None
     if n_clusters >= MIN_CLUSTERS_FOR_JACKKNIFE:
-        student = jackknife_spread(law, problem, clusters, theta, objective)
+        student = jackknife_spread(law, problem, clusters, theta)
     if student is None:
         few = f"the bootstrap needs {MIN_CLUSTERS} runs, these are {n_clusters}"
         return Spread("none", warnings=(f"no intervals: {few}",))
     draws = student.draws(bootstrap, rng)
     method = (
         f"Student t with {student.degrees_of_freedom} degrees of freedom, jackknife over "
-        f"{n_clusters} {_unit(runs)} (the bootstrap needs {MIN_CLUSTERS})"
+        f"{n_clusters} {unit} (the bootstrap needs {MIN_CLUSTERS})"
     )
-    return Spread(method, student.interval(), _percentile_band(law, draws, curve), draws)
-
-
-def _unit(runs: Sequence[Run]) -> str:
-    return "runs" if len({run.cluster for run in runs}) == len(runs) else "trunks"
-
-
-def _percentile_band(law: Law, draws: np.ndarray, curve: _Curve) -> np.ndarray:
-    """Pointwise percentiles of the curve over draws, (2, x). draws: (B, k)."""
-    surface = law.surface(curve.points)
-    return percentile_interval(np.array([surface(theta)[0] for theta in draws]))
-
-
-def _least_squares_warning(theta: np.ndarray, least_squares: np.ndarray) -> list[str]:
-    if abs(theta[1] - least_squares[1]) <= OBJECTIVES_DIFFER * abs(least_squares[1]):
-        return []
-    return [
-        f"alpha depends on the objective: {theta[1]:.4f} here, {least_squares[1]:.4f} by least "
-        "squares, which the interval is centred on"
-    ]
+    return Spread(method, student.interval(), percentile_band(draws), draws)

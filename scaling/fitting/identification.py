@@ -30,15 +30,17 @@ def named_intervals(
         problem: the fitted runs.
         flat: names of parameters that can be traded for each other at no cost.
     """
+    warnings = []
+    if flat:
+        names = ", ".join(flat)
+        warnings = [f"{names} not identified: a change of one undoes a change of the others"]
     if ends is None:
-        return dict.fromkeys(law.parameters), [_flat_warning(flat)] if flat else []
+        return dict.fromkeys(law.parameters), warnings
     lower, upper = law.values(ends[0]), law.values(ends[1])
     smallest_loss = float(np.exp(problem.log_loss.min()))
-    intervals: dict[str, list[float] | None] = {}
-    warnings = [_flat_warning(flat)] if flat else []
+    intervals: dict[str, list[float] | None] = dict.fromkeys(law.parameters)
     for name, kind in law.kinds.items():
         low, high = lower[name], upper[name]
-        intervals[name] = None
         if name in flat:
             continue
         if is_degenerate(low, high):
@@ -61,10 +63,6 @@ def _is_wide(kind: Kind, low: float, high: float) -> bool:
     return high - low > WIDEST_DIFFERENCE[kind]
 
 
-def _flat_warning(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names)} not identified: a change of one undoes a change of the others"
-
-
 def identification(law: Law, theta: np.ndarray, problem: Problem) -> dict[str, object]:
     """Rank of the Jacobian at the fit, and how strongly the parameters trade off.
 
@@ -78,11 +76,10 @@ def identification(law: Law, theta: np.ndarray, problem: Problem) -> dict[str, o
         covariance = np.linalg.inv(jacobian.T @ jacobian)
         deviation = np.sqrt(np.diag(covariance))
         matrix = covariance / np.outer(deviation, deviation)
-        names = law.parameters
         correlations = {
-            f"{names[i]}, {names[j]}": float(matrix[i, j])
-            for i in range(len(names))
-            for j in range(i)
+            f"{one}, {other}": float(matrix[i, j])
+            for i, one in enumerate(law.parameters)
+            for j, other in enumerate(law.parameters[:i])
         }
     return {"jacobian_rank": rank, "n_parameters": len(theta), "correlations": correlations}
 
@@ -92,17 +89,13 @@ def flat_parameters(law: Law, theta: np.ndarray, problem: Problem) -> tuple[str,
     _, singular, directions = np.linalg.svd(_jacobian(law, theta, problem), full_matrices=False)
     flat = directions[singular <= SMALLEST_SINGULAR_VALUE * singular[0]]  # (., k)
     moved = np.abs(flat).max(axis=0, initial=0.0)
-    return tuple(
-        name
-        for name, part in zip(law.parameters, moved, strict=True)
-        if part > PART_OF_FLAT_DIRECTION
-    )
+    parts = zip(law.parameters, moved, strict=True)
+    return tuple(name for name, part in parts if part > PART_OF_FLAT_DIRECTION)
 
 
 def _jacobian(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
     """Derivative of log loss by theta in centred logs, (n, k), columns of length 1 or 0."""
-    log_n, log_d = (float(np.mean(x)) for x in (problem.points.log_n, problem.points.log_d))
-    points = problem.points.minus(log_n, log_d)
-    jacobian = law.surface(points)(law.shifted(theta, log_n, log_d))[1]
+    centred, centre = problem.centred()
+    jacobian = law.surface(centred.points)(law.shifted(theta, *centre))[1]
     length = np.linalg.norm(jacobian, axis=0)
     return jacobian / np.where(length > 0, length, 1.0)

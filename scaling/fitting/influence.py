@@ -9,7 +9,7 @@ import numpy as np
 
 from ..laws.law import Law
 from ..runs_table import Run
-from .minimise import Objective, Problem, fit_law
+from .minimise import Problem, fit_law
 from .refusals import carries
 
 OUTLIER_DEVIATIONS = 6.0
@@ -30,12 +30,7 @@ def outliers(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
 
 
 def outlier_report(
-    law: Law,
-    theta: np.ndarray,
-    problem: Problem,
-    runs: Sequence[Run],
-    far: np.ndarray,
-    objective: Objective,
+    law: Law, theta: np.ndarray, problem: Problem, runs: Sequence[Run], far: np.ndarray
 ) -> dict[str, object] | None:
     """The runs that are outliers and the parameters without them; None if there are none.
 
@@ -45,46 +40,37 @@ def outlier_report(
         problem: the runs.
         runs: the same, in the same order.
         far: outliers among them, (n,).
-        objective: as in fit_law.
     """
     if not far.any():
         return None
     residual = problem.residuals(law, theta)
     listed = [
-        {
-            "run": runs[i].name,
-            "n_params": runs[i].n_params,
-            "n_tokens": runs[i].n_tokens,
-            "loss": runs[i].loss,
-            "loss_of_the_law": float(np.exp(problem.log_loss[i] + residual[i])),
-        }
+        {"run": runs[i].name}
+        | {name: getattr(runs[i], name) for name in ("n_params", "n_tokens", "loss")}
+        | {"loss_of_the_law": float(np.exp(problem.log_loss[i] + residual[i]))}
         for i in np.flatnonzero(far)
     ]
-    without = fit_law(law, problem.subset(~far), objective, warm=theta)
+    without = fit_law(law, problem.subset(~far), warm=theta)
     return {"runs": listed, "params_without": law.values(without)}
 
 
 def jackknife_by_size(
-    law: Law, theta: np.ndarray, problem: Problem, objective: Objective
+    law: Law, theta: np.ndarray, problem: Problem
 ) -> dict[str, dict[str, object]] | None:
     """Range of each parameter over fits that leave one size out, and the size that moves it most.
 
     Returns:
         None if the sizes are too few to leave one out. theta: (k,), the fit to all runs.
     """
-    fits: dict[float, np.ndarray] = {}
-    for log_n in np.unique(problem.points.log_n):
-        rest = problem.subset(problem.points.log_n != log_n)
-        if not carries(law, rest):
-            return None
-        fits[float(np.exp(log_n))] = fit_law(law, rest, objective, warm=theta)
-    moved = np.array(list(fits.values()))  # (S, k)
+    sizes = np.unique(problem.points.log_n)
+    rests = [problem.subset(problem.points.log_n != size) for size in sizes]
+    if not all(carries(law, rest) for rest in rests):
+        return None
+    moved = np.array([fit_law(law, rest, warm=theta) for rest in rests])  # (S, k)
     report: dict[str, dict[str, object]] = {}
     for index, name in enumerate(law.parameters):
-        ends = [
-            law.values(moved[at])[name]
-            for at in (moved[:, index].argmin(), moved[:, index].argmax())
-        ]
-        most = list(fits)[int(np.abs(moved[:, index] - theta[index]).argmax())]
+        column = moved[:, index]
+        ends = [law.values(moved[at])[name] for at in (column.argmin(), column.argmax())]
+        most = float(np.exp(sizes[np.abs(column - theta[index]).argmax()]))
         report[name] = {"range": ends, "most_moved_without_n_params": round(most)}
     return report

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from ..laws.law import Law
-from .minimise import Objective, Problem, fit_law
+from .minimise import Problem, fit_law
 from .refusals import carries
 
 LEVEL = 0.95
@@ -22,15 +22,6 @@ MIN_CLUSTERS = 10
 MIN_CLUSTERS_FOR_JACKKNIFE = 5
 # an interval narrower than this, relative to its centre, is rounding and not knowledge
 DEGENERATE_WIDTH = 1e-9
-
-
-def size_means(log_n: np.ndarray, log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct log N and the mean log loss at each, both (S,) and ascending in N.
-
-    Seeds of one size share what the law misses at that size, so for the line they are one point.
-    """
-    sizes, index = np.unique(log_n, return_inverse=True)
-    return sizes, np.bincount(index, weights=log_loss) / np.bincount(index)
 
 
 @dataclass(frozen=True)
@@ -85,7 +76,6 @@ def bootstrap_thetas(
     problem: Problem,
     clusters: np.ndarray,
     theta: np.ndarray,
-    objective: Objective,
     count: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
@@ -98,7 +88,6 @@ def bootstrap_thetas(
         problem: the runs.
         clusters: name of each run's cluster, (n,); a cluster is drawn whole.
         theta: fit on all runs, (k,).
-        objective: as in fit_law.
         count: B.
         rng: source of the draws.
     """
@@ -112,17 +101,13 @@ def bootstrap_thetas(
         drawn = problem.weighted(weights)
         if not carries(law, drawn):
             continue
-        refits[done] = fit_law(law, drawn, objective, warm=theta)
+        refits[done] = fit_law(law, drawn, warm=theta)
         done += 1
     return refits
 
 
 def jackknife_spread(
-    law: Law,
-    problem: Problem,
-    clusters: np.ndarray,
-    theta: np.ndarray,
-    objective: Objective,
+    law: Law, problem: Problem, clusters: np.ndarray, theta: np.ndarray
 ) -> Student | None:
     """How far theta moves when a trunk is left out, with G - 1 degrees of freedom.
 
@@ -132,19 +117,22 @@ def jackknife_spread(
     Returns:
         None if the rest does not carry the law. Arguments as in bootstrap_thetas.
     """
-    fits = []
-    for name in np.unique(clusters):
-        rest = problem.subset(clusters != name)
-        if not carries(law, rest):
-            return None
-        fits.append(fit_law(law, rest, objective, warm=theta))
-    moved = np.array(fits) - theta  # (G, k)
-    return Student(theta, (len(fits) - 1) / len(fits) * moved.T @ moved, len(fits) - 1)
+    rests = [problem.subset(clusters != name) for name in np.unique(clusters)]
+    if not all(carries(law, rest) for rest in rests):
+        return None
+    moved = np.array([fit_law(law, rest, warm=theta) for rest in rests]) - theta  # (G, k)
+    freedom = len(rests) - 1
+    return Student(theta, freedom / len(rests) * moved.T @ moved, freedom)
 
 
 def percentile_interval(draws: np.ndarray) -> np.ndarray:
     """Lower and upper percentile of each column of draws, (2, k). draws: (B, k)."""
     return np.percentile(draws, PERCENTILES, axis=0)
+
+
+def interval_or_none(low: float, high: float) -> list[float] | None:
+    """The interval, unless it is degenerate."""
+    return None if is_degenerate(low, high) else [float(low), float(high)]
 
 
 def is_degenerate(low: float, high: float) -> bool:

@@ -6,7 +6,7 @@ the objective is a sum of penalties of residuals: it needs a tenth of the steps 
 hundredth where eleven parameters trade off. Array letters: n runs, k parameters.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -29,11 +29,12 @@ REFIT = {"ftol": 1e-10, "xtol": 1e-9, "gtol": 1e-14, "max_nfev": 60}
 
 @dataclass(frozen=True)
 class Problem:
-    """Runs to be fitted: where they lie, and their log_loss and weights, each (n,)."""
+    """Runs to be fitted: where they lie, log_loss and weights, each (n,), and a residual's cost."""
 
     points: Points
     log_loss: np.ndarray
     weights: np.ndarray
+    objective: Objective = "huber_log"
 
     @classmethod
     def of(
@@ -42,6 +43,7 @@ class Problem:
         n_tokens: np.ndarray,
         loss: np.ndarray,
         unique_tokens: np.ndarray | None = None,
+        objective: Objective = "huber_log",
     ) -> "Problem":
         """Runs of weight 1 from N, D, L and U, each (n,); U is D where it is not known."""
         log_d = np.log(np.asarray(n_tokens, dtype=float))
@@ -50,15 +52,30 @@ class Problem:
             unique = np.asarray(unique_tokens, dtype=float)
             log_u = np.where(np.isnan(unique), log_d, np.log(unique))
         points = Points(np.log(np.asarray(n_params, dtype=float)), log_d, log_u)
-        return cls(points, np.log(np.asarray(loss, dtype=float)), np.ones(len(log_d)))
+        log_loss = np.log(np.asarray(loss, dtype=float))
+        return cls(points, log_loss, np.ones(len(log_d)), objective)
 
     def subset(self, keep: np.ndarray) -> "Problem":
         """The runs where keep, (n,) of bool, holds."""
-        return Problem(self.points.at(keep), self.log_loss[keep], self.weights[keep])
+        kept = self.points.at(keep), self.log_loss[keep], self.weights[keep]
+        return Problem(*kept, self.objective)
 
     def weighted(self, weights: np.ndarray) -> "Problem":
         """The runs with weights, (n,), without those of weight 0."""
-        return Problem(self.points, self.log_loss, weights).subset(weights > 0)
+        return replace(self, weights=weights).subset(weights > 0)
+
+    def centred(self) -> tuple["Problem", tuple[float, float]]:
+        """The runs in units of their own middle, and the logarithms of N and D there."""
+        centre = float(np.mean(self.points.log_n)), float(np.mean(self.points.log_d))
+        return replace(self, points=self.points.minus(*centre)), centre
+
+    def size_means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct log N and the mean log loss at each, both (S,) and ascending in N.
+
+        Seeds of one size share what the law misses at that size, so for a line they are one point.
+        """
+        sizes, index = np.unique(self.points.log_n, return_inverse=True)
+        return sizes, np.bincount(index, weights=self.log_loss) / np.bincount(index)
 
     def residuals(self, law: Law, theta: np.ndarray) -> np.ndarray:
         """Law minus run in log loss, (n,). theta: (k,)."""
@@ -68,7 +85,6 @@ class Problem:
 def fit_law(
     law: Law,
     problem: Problem,
-    objective: Objective = "huber_log",
     warm: np.ndarray | None = None,
     further: tuple[np.ndarray, ...] = (),
 ) -> np.ndarray:
@@ -77,49 +93,48 @@ def fit_law(
     Args:
         law: the form.
         problem: the runs and their weights.
-        objective: what a residual costs.
         warm: theta of an earlier fit, (k,): a refit starts there instead of from all starts, and
             from others beside it where a parameter sits at its bound, for it would stay there.
         further: thetas, (k,) each, to start from as well.
     """
     # centred logs: uncentred, scales and exponents correlate to 0.99 and the minimiser crawls
-    centre = float(np.mean(problem.points.log_n)), float(np.mean(problem.points.log_d))
-    centred = Problem(problem.points.minus(*centre), problem.log_loss, problem.weights)
+    centred, centre = problem.centred()
     surface = law.surface(centred.points)
     given = [law.shifted(theta, *centre) for theta in further]
     if warm is None:
         starts = [*given, *law.starts(centred.points, centred.log_loss)]
-        rough = [_minimise(start, law, surface, centred, objective, ROUGH) for start in starts]
+        rough = [_minimise(start, law, surface, centred, ROUGH) for start in starts]
         rough.sort(key=lambda found: found[1])
         starts, options = [theta for theta, _ in rough[:POLISHED_STARTS]], TIGHT
     else:
         start = law.shifted(warm, *centre)
         beside = law.starts_beside(start, centred.points, centred.log_loss)
         starts, options = [start, *given, *beside], REFIT
-    found = [_minimise(start, law, surface, centred, objective, options) for start in starts]
+    found = [_minimise(start, law, surface, centred, options) for start in starts]
     best = min(found, key=lambda one: one[1])[0]
     if warm is None:
-        best = _polish(best, law, surface, centred, objective)
+        best = _polish(best, law, surface, centred)
     return law.shifted(best, -centre[0], -centre[1])
 
 
-def objective_value(law: Law, theta: np.ndarray, problem: Problem, objective: Objective) -> float:
+def objective_value(law: Law, theta: np.ndarray, problem: Problem) -> float:
     """The sum that fit_law minimises, without its internal scaling. theta: (k,)."""
-    log_loss = law.log_loss(theta, problem.points)
-    return float(problem.weights @ _penalty(log_loss, problem.log_loss, objective)[0])
+    return float(problem.weights @ _penalty(law.log_loss(theta, problem.points), problem)[0])
 
 
-def _penalty(
-    log_loss: np.ndarray, measured: np.ndarray, objective: Objective
-) -> tuple[np.ndarray, np.ndarray]:
-    """What a law's log loss costs beside the measured one, and the slope of that, (n,) each."""
-    if objective == "squares_of_loss":
+def _missed(log_loss: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Law less run, in loss or its logarithm, and the slope of that over log loss, (n,) each."""
+    if problem.objective == "squares_of_loss":
         loss = np.exp(log_loss)
-        missed = loss - np.exp(measured)
-        return 0.5 * missed**2, missed * loss
-    residual = log_loss - measured
-    if objective == "squares":
-        return 0.5 * residual**2, residual
+        return loss - np.exp(problem.log_loss), loss
+    return log_loss - problem.log_loss, np.ones_like(log_loss)
+
+
+def _penalty(log_loss: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """What a law's log loss costs beside the measured one, and the slope of that, (n,) each."""
+    residual, by_log_loss = _missed(log_loss, problem)
+    if problem.objective != "huber_log":
+        return 0.5 * residual**2, residual * by_log_loss
     slope = np.minimum(np.maximum(residual, -HUBER_DELTA), HUBER_DELTA)
     return slope * (residual - 0.5 * slope), slope  # quadratic inside delta, linear outside
 
@@ -129,37 +144,25 @@ def _minimise(
     law: Law,
     surface: Surface,
     problem: Problem,
-    objective: Objective,
     options: dict[str, float],
 ) -> tuple[np.ndarray, float]:
     """Best theta, (k,), in centred logs and within the law's bounds, and its objective."""
     bounds = np.array(law.bounds).T  # (2, k)
     # the region starts inside its bounds, for it can only come near them
     start = np.clip(start, bounds[0] + 1e-6, bounds[1] - 1e-6)
-    loss = np.exp(problem.log_loss)
 
     def residuals(theta: np.ndarray) -> np.ndarray:
-        log_loss = surface(theta)[0]
-        if objective == "squares_of_loss":
-            return np.exp(log_loss) - loss
-        return log_loss - problem.log_loss
+        return _missed(surface(theta)[0], problem)[0]
 
     def jacobian(theta: np.ndarray) -> np.ndarray:
         log_loss, by_theta = surface(theta)
-        return by_theta * np.exp(log_loss)[:, None] if objective == "squares_of_loss" else by_theta
+        return by_theta * _missed(log_loss, problem)[1][:, None]
 
     def penalty(squares: np.ndarray) -> np.ndarray:
-        return problem.weights * _penalty_of_squares(squares, objective)
+        return problem.weights * _penalty_of_squares(squares, problem.objective)
 
-    result = least_squares(
-        residuals,
-        start,
-        jac=jacobian,
-        bounds=bounds,
-        loss=penalty,
-        x_scale="jac",
-        **options,
-    )
+    settings = {"bounds": bounds, "loss": penalty, "x_scale": "jac"} | options
+    result = least_squares(residuals, start, jac=jacobian, **settings)
     return result.x, float(result.cost)
 
 
@@ -169,37 +172,22 @@ def _penalty_of_squares(squares: np.ndarray, objective: Objective) -> np.ndarray
         return np.stack([squares, np.ones_like(squares), np.zeros_like(squares)])
     root = np.sqrt(np.maximum(squares, HUBER_DELTA**2))
     outside = squares > HUBER_DELTA**2
-    return np.stack(
-        [
-            np.where(outside, HUBER_DELTA * (2 * root - HUBER_DELTA), squares),
-            HUBER_DELTA / root,
-            np.where(outside, -HUBER_DELTA / (2 * root**3), 0.0),
-        ]
-    )
+    value = np.where(outside, HUBER_DELTA * (2 * root - HUBER_DELTA), squares)
+    bend = np.where(outside, -HUBER_DELTA / (2 * root**3), 0.0)
+    return np.stack([value, HUBER_DELTA / root, bend])
 
 
-def _polish(
-    theta: np.ndarray, law: Law, surface: Surface, problem: Problem, objective: Objective
-) -> np.ndarray:
+def _polish(theta: np.ndarray, law: Law, surface: Surface, problem: Problem) -> np.ndarray:
     """The last digits, by L-BFGS-B, which can also go on to a bound."""
-    arguments = (surface, problem, objective)
-    result = minimize(
-        _loss_and_gradient,
-        theta,
-        args=arguments,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=law.bounds,
-        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
-    )
-    return result.x if result.fun < _loss_and_gradient(theta, *arguments)[0] else theta
 
+    def scaled(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Scaled objective and its gradient, (k,)."""
+        log_loss, jacobian = surface(theta)
+        value, slope = _penalty(log_loss, problem)
+        gradient = (problem.weights * slope) @ jacobian
+        return OBJECTIVE_SCALE * float(problem.weights @ value), OBJECTIVE_SCALE * gradient
 
-def _loss_and_gradient(
-    theta: np.ndarray, surface: Surface, problem: Problem, objective: Objective
-) -> tuple[float, np.ndarray]:
-    """Scaled objective and its gradient, (k,)."""
-    log_loss, jacobian = surface(theta)
-    value, slope = _penalty(log_loss, problem.log_loss, objective)
-    gradient = (problem.weights * slope) @ jacobian
-    return OBJECTIVE_SCALE * float(problem.weights @ value), OBJECTIVE_SCALE * gradient
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
+    settings = {"method": "L-BFGS-B", "bounds": law.bounds, "options": options}
+    result = minimize(scaled, theta, jac=True, **settings)
+    return result.x if result.fun < scaled(theta)[0] else theta

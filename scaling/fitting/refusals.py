@@ -20,15 +20,11 @@ def refusal(law: Law, runs: Sequence[Run]) -> str | None:
     needs = law.needs
     if len({run.loss for run in runs}) == 1:
         return f"all {len(runs)} runs have the loss {runs[0].loss:g}: there is nothing to fit"
-    budgets = len({run.n_tokens for run in runs})
-    if law.is_at_one_budget:
-        counted = [(len({run.n_params for run in runs}), needs.sizes, "sizes")]
-    else:
-        counted = [
-            (len({run.n_params for run in runs}), needs.sizes, "sizes"),
-            (len(runs), needs.runs, "runs"),
-            (budgets, needs.budgets, "token counts"),
-        ]
+    counted = [
+        (len({run.n_params for run in runs}), needs.sizes, "sizes"),
+        (len(runs), needs.runs, "runs"),
+        (len({run.n_tokens for run in runs}), needs.budgets, "token counts"),
+    ]
     if needs.repeated:
         if any(np.isnan(run.unique_tokens) for run in runs):
             return "the table does not say for every run how many of its tokens are unique"
@@ -44,10 +40,8 @@ def refusal(law: Law, runs: Sequence[Run]) -> str | None:
 
 
 def _lockstep(runs: Sequence[Run]) -> str | None:
-    log_n, log_d = (
-        np.log([getattr(run, name) for run in runs]) for name in ("n_params", "n_tokens")
-    )
-    correlation = float(np.corrcoef(log_n, log_d)[0, 1])
+    logs = np.log([(run.n_params, run.n_tokens) for run in runs])  # (n, 2)
+    correlation = float(np.corrcoef(logs.T)[0, 1])
     if abs(correlation) < LOCKSTEP:
         return None
     return (

@@ -107,9 +107,9 @@ class Law:
         """
         for what, at in (("", theta), ("the lower end of the interval of ", low)):
             values = {} if at is None else self.values(at)
-            wrong = [name for name in self.exponents if values.get(name, 1) <= 0]
+            wrong = [f"{n} is {values[n]:.3g}" for n in self.exponents if values.get(n, 1) <= 0]
             if wrong:
-                found = " and ".join(f"{name} is {values[name]:.3g}" for name in wrong)
+                found = " and ".join(wrong)
                 return (
                     f"{what}{found}, expected above 0: the runs do not show that the loss falls "
                     "with more parameters or tokens, so no size is best"
@@ -137,9 +137,8 @@ class Law:
     def theta(self, values: dict[str, float]) -> np.ndarray:
         """The way back from values, (k,)."""
         stored = {"scale": np.log, "decay": np.log, "share": logit}
-        return np.array(
-            [float(stored.get(kind, float)(values[name])) for name, kind in self.kinds.items()]
-        )
+        kinds = self.kinds.items()
+        return np.array([float(stored.get(kind, float)(values[name])) for name, kind in kinds])
 
     def surface(self, points: Points) -> Surface:
         """The law over these points, as a function of theta."""

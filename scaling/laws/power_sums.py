@@ -68,31 +68,26 @@ class PowerSum(Law):
 
     def starts(self, points: Points, log_loss: np.ndarray) -> list[np.ndarray]:
         """As in Law: exponents from a grid, terms sharing the mean loss."""
-        n_exponents = sum(kind == "exponent" for kind in self.kinds.values())
-        slopes = list(itertools.product(EXPONENT_STARTS, repeat=n_exponents))
+        slopes = list(itertools.product(EXPONENT_STARTS, repeat=len(self.exponents)))
         return self._starts_from(slopes, float(np.mean(log_loss)))
 
     def starts_beside(
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
         """As in Law: other floors, for a collapsed one would stay at 0 in every refit."""
-        if self.floor is None or not self.is_collapsed(theta, log_loss):
+        if self.floor is None:
             return []
-        names = zip(self.kinds.items(), theta, strict=True)
-        slopes = tuple(float(value) for (_, kind), value in names if kind == "exponent")
+        if theta[self.parameters.index(self.floor)] >= np.log(COLLAPSED) + log_loss.min():
+            return []
+        slopes = tuple(float(theta[self.parameters.index(name)]) for name in self.exponents)
         return self._starts_from([slopes], float(np.mean(log_loss)))
 
-    def is_collapsed(self, theta: np.ndarray, log_loss: np.ndarray) -> bool:
-        """Whether the floor is below COLLAPSED of the smallest loss. theta: (k,)."""
-        return theta[self.parameters.index(self.floor)] < np.log(COLLAPSED) + log_loss.min()
-
     def _starts_from(self, slopes: list[tuple[float, ...]], log_mean: float) -> list[np.ndarray]:
-        exponents = [name for name, kind in self.kinds.items() if kind == "exponent"]
         shares = FLOOR_SHARE_STARTS if self.floor else (0.0,)
         n_power_terms = len(self.terms) - (self.floor is not None)
         starts = []
         for share, values in itertools.product(shares, slopes):
-            named = dict(zip(exponents, values, strict=True))
+            named = dict(zip(self.exponents, values, strict=True))
             for term in self.terms:
                 part = share if term.scale == self.floor else (1 - share) / n_power_terms
                 named[term.scale] = log_mean + float(np.log(part))
@@ -109,6 +104,11 @@ def log_sum(log_terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shares = np.exp(log_terms - highest)  # (m, n)
     total = shares.sum(axis=0)  # (n,)
     return highest + np.log(total), shares / total
+
+
+def nothing_left(parameters: str) -> str:
+    """Why fewer sizes do not carry a law, in words for the refusal."""
+    return f"below that, {parameters} parameters have nothing left to be judged by"
 
 
 POWER = PowerSum(
@@ -138,9 +138,7 @@ CHINCHILLA = PowerSum(
     formula="L = E + A / N^alpha + B / D^beta",
     label=r"$L=E+A/N^{\alpha}+B/D^{\beta}$",
     kinds={"E": "scale", "A": "scale", "B": "scale", "alpha": "exponent", "beta": "exponent"},
-    needs=Needs(
-        4, "below that, five parameters have nothing left to be judged by", runs=12, budgets=3
-    ),
+    needs=Needs(4, nothing_left("five"), runs=12, budgets=3),
     floor="E",
     terms=(Term("E"), Term("A", n_exponent="alpha"), Term("B", d_exponent="beta")),
 )
@@ -150,9 +148,7 @@ CHINCHILLA_TIED = PowerSum(
     formula="L = E + A / N^alpha + B / D^alpha",
     label=r"$L=E+A/N^{\alpha}+B/D^{\alpha}$",
     kinds={"E": "scale", "A": "scale", "B": "scale", "alpha": "exponent"},
-    needs=Needs(
-        4, "below that, four parameters have nothing left to be judged by", runs=12, budgets=3
-    ),
+    needs=Needs(4, nothing_left("four"), runs=12, budgets=3),
     floor="E",
     terms=(Term("E"), Term("A", n_exponent="alpha"), Term("B", d_exponent="alpha")),
 )

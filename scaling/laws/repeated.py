@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit, ndtr
 
 from .law import Law, Needs, Points, Surface
-from .power_sums import CHINCHILLA, CHINCHILLA_TIED, log_sum
+from .power_sums import CHINCHILLA, CHINCHILLA_TIED, log_sum, nothing_left
 
 DECAY_STARTS = (1.0, 5.0, 20.0)  # published: 15.4 for tokens, 5.3 for parameters
 KEPT_STARTS = (0.3, 0.7, 0.95)
@@ -34,7 +34,7 @@ class Muennighoff(Law):
         log_n, log_d = points.log_n, points.log_d
         log_u = np.minimum(points.log_u, log_d)
         repeats_d = np.expm1(log_d - log_u)  # (n,)
-        ones, zeros = np.ones_like(log_n), np.zeros_like(log_n)
+        ones = np.ones_like(log_n)
 
         def log_loss(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             log_e, log_a, log_b, alpha, log_rd, log_rn = theta
@@ -42,35 +42,26 @@ class Muennighoff(Law):
             worth_d = log_u + gain_d
             best = log_u + (log_a - log_b) / alpha
             log_un = np.minimum(log_n, np.maximum(best, log_n - FARTHEST))
-            above = ((best < log_n) & (log_n < best + FARTHEST)).astype(
-                float
-            )  # only there does U_N depend on theta
+            above = (best < log_n) & (log_n < best + FARTHEST)  # U_N depends on theta only there
             repeats_n = np.expm1(log_n - log_un)
             gain_n, gain_n_by_repeats, gain_n_by_decay = _gain(repeats_n, np.exp(log_rn))
             worth_n = log_un + gain_n
             by_un = above * (1 - gain_n_by_repeats * (repeats_n + 1))  # d worth_n / d log_un
-            a_columns = [
-                zeros,
-                1 - by_un,
-                by_un,
-                -worth_n + by_un * (log_a - log_b) / alpha,
-                zeros,
-                -alpha * gain_n_by_decay,
-            ]
-            b_columns = [zeros, zeros, ones, -worth_d, -alpha * gain_d_by_decay, zeros]
             log_terms = np.stack([log_e * ones, log_a - alpha * worth_n, log_b - alpha * worth_d])
-            log_total, shares = log_sum(log_terms)
-            jacobian = shares[1, :, None] * np.stack(a_columns, axis=1)
-            jacobian += shares[2, :, None] * np.stack(b_columns, axis=1)
-            jacobian[:, 0] += shares[0]
-            return log_total, jacobian
+            log_total, (e_share, a_share, b_share) = log_sum(log_terms)
+            a_by_alpha = -worth_n + by_un * (log_a - log_b) / alpha
+            columns = [
+                *(e_share, a_share * (1 - by_un), a_share * by_un + b_share),
+                a_share * a_by_alpha - b_share * worth_d,
+                *(-b_share * (alpha * gain_d_by_decay), -a_share * (alpha * gain_n_by_decay)),
+            ]
+            return log_total, np.stack(columns, axis=1)
 
         return log_loss
 
     def shifted(self, theta: np.ndarray, log_n: float, log_d: float) -> np.ndarray:
         """As in Law."""
-        shift = np.array([0, -theta[3] * log_n, -theta[3] * log_d, 0, 0, 0])
-        return theta + shift
+        return theta - theta[3] * np.array([0, log_n, log_d, 0, 0, 0])
 
     def starts(self, points: Points, log_loss: np.ndarray) -> list[np.ndarray]:
         """As in Law: the tied law's starts, with decays from a grid."""
@@ -109,7 +100,7 @@ class Sms(Law):
         log_n, log_d = points.log_n, points.log_d
         log_u = np.minimum(points.log_u, log_d)
         epochs = np.exp(log_d - log_u)
-        ones, zeros, n_tokens = np.ones_like(log_n), np.zeros_like(log_n), np.exp(log_d)
+        ones, n_tokens = np.ones_like(log_n), np.exp(log_d)
 
         def log_loss(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             log_e, log_a, log_b, log_both, alpha, beta, logit_k, log_kd, kn, ku, kin = theta
@@ -127,17 +118,10 @@ class Sms(Law):
             with_n, with_d = total[1] + total[3], total[2] + total[3]
             loss = np.maximum(total.sum(axis=0) + bend, SMALLEST_LOSS)
             columns = [
-                *total,
-                -with_n * log_n,
-                -with_d * worth,
-                -with_d * beta * worth_by_logit,
-                slope * growth,
-                slope * log_n,
-                -slope * log_u,
-                -slope,
+                *(*total, -with_n * log_n, -with_d * worth, -with_d * beta * worth_by_logit),
+                *(slope * growth, slope * log_n, -slope * log_u, -slope),
             ]
-            alive = loss > SMALLEST_LOSS
-            jacobian = np.where(alive, np.stack(columns) / loss, zeros).T
+            jacobian = np.where(loss > SMALLEST_LOSS, np.stack(columns) / loss, 0.0).T
             return np.log(loss), jacobian
 
         return log_loss
@@ -179,21 +163,8 @@ MUENNIGHOFF = Muennighoff(
     name="muennighoff",
     formula="L = E + A / N'^alpha + B / D'^alpha, D' = U + U RD (1 - exp(-(D/U - 1) / RD))",
     label=r"$L=E+A/N'^{\alpha}+B/D'^{\alpha}$",
-    kinds={
-        "E": "scale",
-        "A": "scale",
-        "B": "scale",
-        "alpha": "exponent",
-        "RD": "decay",
-        "RN": "decay",
-    },
-    needs=Needs(
-        4,
-        "below that, six parameters have nothing left to be judged by",
-        runs=16,
-        budgets=3,
-        repeated=6,
-    ),
+    kinds=CHINCHILLA_TIED.kinds | {"RD": "decay", "RN": "decay"},
+    needs=Needs(4, nothing_left("six"), runs=16, budgets=3, repeated=6),
     floor="E",
 )
 SMS = Sms(
@@ -202,25 +173,10 @@ SMS = Sms(
     "+ GELU(kd D + kn ln N - ku ln U - kin), D'' = U (1 - k^(D/U)) / (1 - k)",
     label="SMS$(N,D,U)$",
     kinds={
-        "E": "scale",
-        "A": "scale",
-        "B": "scale",
-        "d": "scale",
-        "alpha": "exponent",
-        "beta": "exponent",
-        "k": "share",
-        "kd": "scale",
-        "kn": "slope",
-        "ku": "slope",
-        "kin": "slope",
+        **dict.fromkeys(("E", "A", "B", "d"), "scale"),
+        **{"alpha": "exponent", "beta": "exponent", "k": "share", "kd": "scale"},
+        **dict.fromkeys(("kn", "ku", "kin"), "slope"),
     },
-    needs=Needs(
-        5,
-        "below that, eleven parameters have nothing left to be judged by",
-        runs=36,
-        budgets=4,
-        repeated=12,
-        unique=3,
-    ),
+    needs=Needs(5, nothing_left("eleven"), runs=36, budgets=4, repeated=12, unique=3),
     floor="E",
 )

@@ -37,19 +37,17 @@ class CostCurve:
         if len(costs) < 2:
             return None
         sizes = sorted(costs)
+        log_n = np.log(np.array(sizes, dtype=float))
         log_cost = np.log([float(np.median(costs[size])) for size in sizes])
-        return cls(np.log(np.array(sizes, dtype=float)), log_cost).made_rising()
+        # no size cheaper than a smaller one, as noise in the seconds of small models has it
+        tilt = LEAST_SLOPE * log_n
+        return cls(log_n, np.maximum.accumulate(log_cost - tilt) + tilt)
 
     @classmethod
     def kaplan(cls, low: float, high: float) -> "CostCurve":
         """C = 6 N D between two sizes, where the runs name no FLOPs."""
         log_n = np.log([low, high])
         return cls(log_n, log_n + np.log(FLOPS_PER_PARAMETER))
-
-    def made_rising(self) -> "CostCurve":
-        """No size cheaper than a smaller one, as noise in the seconds of small models has it."""
-        tilt = LEAST_SLOPE * self.log_n
-        return CostCurve(self.log_n, np.maximum.accumulate(self.log_cost - tilt) + tilt)
 
     def at(self, log_n: np.ndarray) -> np.ndarray:
         """Log cost of a token; log_n of any shape."""

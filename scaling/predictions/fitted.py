@@ -3,7 +3,7 @@
 N parameters, D tokens, L loss; B draws of theta, k parameters, G points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,10 +49,8 @@ class FittedLaw:
         cls, law: Law, theta: np.ndarray, draws: np.ndarray | None, runs: Sequence[Run]
     ) -> "FittedLaw":
         """From the runs, sorted by size, that the law was fitted to."""
-        sizes_at: dict[float, set[float]] = {}
-        for run in runs:
-            sizes_at.setdefault(run.n_tokens, set()).add(run.n_params)
-        budgets = sorted(d for d, sizes in sizes_at.items() if len(sizes) >= MIN_SIZES_AT_BUDGET)
+        tokens = sorted({run.n_tokens for run in runs})
+        sizes_at = {d: {run.n_params for run in runs if run.n_tokens == d} for d in tokens}
         return cls(
             arch=runs[0].arch,
             law=law,
@@ -60,8 +58,8 @@ class FittedLaw:
             draws=draws,
             n_tokens=runs[0].n_tokens if law.is_at_one_budget else None,
             sizes=(runs[0].n_params, runs[-1].n_params),
-            budgets=tuple(budgets),
-            tokens=(min(sizes_at), max(sizes_at)),
+            budgets=tuple(d for d in tokens if len(sizes_at[d]) >= MIN_SIZES_AT_BUDGET),
+            tokens=(tokens[0], tokens[-1]),
         )
 
     def with_costs(self, runs: Sequence[Run]) -> "FittedLaw":
@@ -75,6 +73,19 @@ class FittedLaw:
         low = None if self.draws is None else percentile_interval(self.draws)[0]
         return self.law.not_falling(self.theta, low)
 
+    def ends(
+        self, question: Callable[[np.ndarray], np.ndarray], most: int | None = None
+    ) -> np.ndarray | None:
+        """Percentiles of a question's answers over the draws, (2, ...); None without draws.
+
+        Args:
+            question: theta, (k,) -> an array.
+            most: so many draws are asked at most.
+        """
+        if self.draws is None:
+            return None
+        return percentile_interval(np.array([question(theta) for theta in self.draws[:most]]))
+
     @property
     def cost(self) -> CostCurve:
         """FLOPs a token as the runs say, else 6 N."""
@@ -83,3 +94,10 @@ class FittedLaw:
     def log_loss(self, theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray) -> np.ndarray:
         """Log loss, (G,), for one theta, (k,), over (G,) sizes and counts of unique tokens."""
         return self.law.log_loss(theta, Points.once(log_n, log_d))
+
+
+def evenly(values: Sequence[float], most: int) -> list[float]:
+    """At most so many of the values, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]

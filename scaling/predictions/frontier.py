@@ -8,7 +8,7 @@ Hoffmann et al. 2022, eq. 4. Every token is a new one.
 
 import numpy as np
 
-from ..fitting.intervals import is_degenerate, percentile_interval
+from ..fitting.intervals import interval_or_none
 from ..laws.power_sums import CHINCHILLA, CHINCHILLA_TIED
 from .fitted import FittedLaw
 
@@ -30,34 +30,31 @@ def describe_frontier(fitted: FittedLaw) -> dict[str, object]:
     if reason := fitted.not_falling:
         return {"refused": reason}
     low, high = budget_range(fitted)
-    log_c = np.concatenate(
-        [np.linspace(low, high, BUDGETS_MEASURED), high + np.log(BUDGETS_BEYOND)]
-    )
-    rows = answer(fitted, log_c)
+    beyond = high + np.log(BUDGETS_BEYOND)
+    log_c = np.concatenate([np.linspace(low, high, BUDGETS_MEASURED), beyond])
     return {
         "law": fitted.law.name,
         "flops_per_token": "6 N" if fitted.flops is None else "of the runs, log-log in N between",
         **_exponent(fitted),
-        "points": rows,
+        "points": answer(fitted, log_c),
     }
 
 
 def answer(fitted: FittedLaw, log_c: np.ndarray) -> list[dict[str, object]]:
     """Best N and D and their loss, with intervals, for each budget. log_c: (G,)."""
     centre = _triples(fitted, fitted.theta, log_c)  # (3, G)
-    ends = None
-    if fitted.draws is not None:
-        drawn = [_triples(fitted, theta, log_c) for theta in fitted.draws[:DRAWS_USED]]
-        ends = percentile_interval(np.array(drawn))  # (2, 3, G)
+    ends = fitted.ends(lambda theta: _triples(fitted, theta, log_c), DRAWS_USED)  # (2, 3, G)
     rows = []
     for index, budget in enumerate(np.exp(log_c)):
         row: dict[str, object] = {"flops": float(budget)}
         for part, name in enumerate(("n_params", "n_tokens", "loss")):
             row[name] = float(np.exp(centre[part, index]))
-            row[f"{name}_interval_95"] = None
-            if ends is not None and not is_degenerate(*np.exp(ends[:, part, index])):
-                row[f"{name}_interval_95"] = np.exp(ends[:, part, index]).tolist()
-        row["extrapolated"] = not _is_measured(fitted, row["n_params"], row["n_tokens"])
+            interval = None if ends is None else interval_or_none(*np.exp(ends[:, part, index]))
+            row[f"{name}_interval_95"] = interval
+        row["extrapolated"] = not (
+            fitted.sizes[0] <= row["n_params"] <= fitted.sizes[1]
+            and fitted.tokens[0] <= row["n_tokens"] <= fitted.tokens[1]
+        )
         rows.append(row)
     return rows
 
@@ -114,23 +111,17 @@ def _searched(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.nda
 
 def _exponent(fitted: FittedLaw) -> dict[str, object]:
     """The exponent q of N_opt ~ C^q at C = 6 N D, with its interval."""
-    fields: dict[str, object] = {"n_opt_exponent_6nd": None, "n_opt_exponent_6nd_interval_95": None}
+    name = "n_opt_exponent_6nd"
+    fields: dict[str, object] = {name: None, f"{name}_interval_95": None}
     if fitted.law == CHINCHILLA_TIED:
-        return fields | {"n_opt_exponent_6nd": 0.5, "note": "1/2 by the tied exponents, not fitted"}
+        return fields | {name: 0.5, "note": "1/2 by the tied exponents, not fitted"}
     if fitted.law != CHINCHILLA:
         return fields
 
-    def share(theta: np.ndarray) -> np.ndarray:
-        return theta[..., 4] / (theta[..., 3] + theta[..., 4])
+    def share(theta: np.ndarray) -> float:
+        return theta[4] / (theta[3] + theta[4])
 
-    fields["n_opt_exponent_6nd"] = float(share(fitted.theta))
-    if fitted.draws is not None:
-        low, high = percentile_interval(share(fitted.draws))
-        if not is_degenerate(low, high):
-            fields["n_opt_exponent_6nd_interval_95"] = [float(low), float(high)]
+    ends = fitted.ends(share)
+    fields[name] = float(share(fitted.theta))
+    fields[f"{name}_interval_95"] = None if ends is None else interval_or_none(*ends)
     return fields
-
-
-def _is_measured(fitted: FittedLaw, n_params: float, n_tokens: float) -> bool:
-    within_sizes = fitted.sizes[0] <= n_params <= fitted.sizes[1]
-    return bool(within_sizes and fitted.tokens[0] <= n_tokens <= fitted.tokens[1])

@@ -1,11 +1,10 @@
-"""The exponent of N_opt ~ C^a from runs of equal FLOPs, without a law of the loss.
+"""The best size at a budget from runs of equal FLOPs, without a law of the loss.
 
-At each budget the best size is the bottom of a parabola through the runs around the best one; the
-exponent is the slope of a weighted line through these optima in log-log. It is biased where the
-two exponents of a law differ, so fits.json quotes the exponent of a fitted law; this one is for
-tables that come as optima. Source: Hoffmann et al. 2022, approach 2; Porian et al. 2024 (arXiv
-2406.19146).
-N parameters, C FLOPs; n runs of one budget, S budgets.
+It is the bottom of a parabola through the runs around the best one. The slope of a line through
+such optima in log-log, the exponent of N_opt ~ C^a, is biased where the two exponents of a law
+differ, so fits.json quotes the exponent of a fitted law. Source: Hoffmann et al. 2022, approach 2;
+Porian et al. 2024 (arXiv 2406.19146).
+N parameters, C FLOPs; n runs of one budget.
 """
 
 import numpy as np
@@ -27,17 +26,3 @@ def parabola_optimum(log_n: np.ndarray, loss: np.ndarray) -> float | None:
     around = order[middle - half : middle + half + 1]
     bend, slope, _ = np.polyfit(log_n[around], loss[around], 2)
     return None if bend <= 0 else float(-slope / (2 * bend))
-
-
-def optimum_exponent(
-    log_c: np.ndarray, log_n_opt: np.ndarray, deviation: np.ndarray | None = None
-) -> float:
-    """Slope of log N_opt over log C by weighted least squares, (S,) each.
-
-    Args:
-        log_c: budgets.
-        log_n_opt: their optima.
-        deviation: standard deviation of each of log_n_opt; None counts all alike.
-    """
-    weights = None if deviation is None else 1 / deviation
-    return float(np.polyfit(log_c, log_n_opt, 1, w=weights)[0])

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..fitting.intervals import percentile_interval
 from ..runs_table import Run
-from .fitted import FittedLaw
+from .fitted import FittedLaw, evenly
 from .frontier import best_log_loss, budget_range
 from .isoflop import parabola_optimum
 
@@ -27,7 +26,7 @@ def lines_at_tokens(fitted: FittedLaw) -> list[dict[str, object]]:
     log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
     return [
         {"n_tokens": n_tokens, **_line(fitted, log_n, np.full(LINE_POINTS, np.log(n_tokens)))}
-        for n_tokens in _evenly(fitted.budgets, MOST_BUDGETS)
+        for n_tokens in evenly(fitted.budgets, MOST_BUDGETS)
     ]
 
 
@@ -45,6 +44,7 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
     if fitted.not_falling:
         return []
     low, high = budget_range(fitted)
+    first, last = fitted.sizes
     ladders = _ladders(runs)
     found = []
     for log_c in np.linspace(low, high, ISOFLOP_BUDGETS + 2)[1:-1]:
@@ -52,6 +52,9 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
         if len(points) < MIN_SIZES_AT_FLOPS:
             continue
         log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
+        # sizes whose D at this C is the largest or the smallest of those measured
+        cost = log_c - np.log(np.array(fitted.tokens[::-1], dtype=float))
+        low_n, high_n = np.exp(fitted.cost.size_for(cost)).tolist()
         best_n, best_loss = best_log_loss(fitted, fitted.theta, np.array([log_c]))
         parabola = parabola_optimum(points[:, 0], points[:, 2])
         names = ("n_params", "n_tokens", "loss")
@@ -60,7 +63,7 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
                 "flops": float(np.exp(log_c)),
                 "points": dict(zip(names, np.exp(points).T.tolist(), strict=True)),
                 "curve": _line(fitted, log_n, log_c - fitted.cost.at(log_n)),
-                "n_params_measured": _measured_sizes(fitted, log_c),
+                "n_params_measured": [float(max(low_n, first)), float(min(high_n, last))],
                 "n_opt": float(np.exp(best_n[0])),
                 "loss_at_n_opt": float(np.exp(best_loss[0])),
                 "n_opt_by_parabola": None if parabola is None else float(np.exp(parabola)),
@@ -71,11 +74,9 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
 
 def _line(fitted: FittedLaw, log_n: np.ndarray, log_d: np.ndarray) -> dict[str, object]:
     """The law and its band over (x,) sizes and counts of unique tokens."""
-    band = None
-    if fitted.draws is not None:
-        drawn = [fitted.log_loss(theta, log_n, log_d) for theta in fitted.draws[:DRAWS_USED]]
-        band = np.exp(percentile_interval(np.array(drawn))).tolist()  # (2, x)
     loss = np.exp(fitted.log_loss(fitted.theta, log_n, log_d))
+    ends = fitted.ends(lambda theta: fitted.log_loss(theta, log_n, log_d), DRAWS_USED)  # (2, x)
+    band = None if ends is None else np.exp(ends).tolist()
     return {"n_params": np.exp(log_n).tolist(), "loss": loss.tolist(), "band_95": band}
 
 
@@ -101,17 +102,3 @@ def _points(
         if len(log_d) > 1 and log_d[0] <= wanted <= log_d[-1]:
             rows.append((np.log(size), wanted, float(np.interp(wanted, log_d, log_loss))))
     return np.array(rows).reshape(-1, 3)
-
-
-def _measured_sizes(fitted: FittedLaw, log_c: float) -> list[float]:
-    """Least and largest N whose D at this C lies among those measured."""
-    cost = log_c - np.log(np.array(fitted.tokens, dtype=float))
-    low, high = np.exp(fitted.cost.size_for(cost[::-1]))
-    return [float(max(low, fitted.sizes[0])), float(min(high, fitted.sizes[1]))]
-
-
-def _evenly(values: Sequence[float], most: int) -> list[float]:
-    """At most so many of the values, the first and the last among them."""
-    if len(values) <= most:
-        return list(values)
-    return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]

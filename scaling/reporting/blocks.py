@@ -5,24 +5,19 @@
 No number of a block is typed by hand. A block whose file is not there stays as it is.
 """
 
-import argparse
-import csv
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..writing.commands import command
-from ..writing.files import write_atomically
+from ..writing.commands import command, parser_of
+from ..writing.files import read_csv, read_json, write_atomically
 from ..writing.markdown import fill
 from .benchmark_tables import conversion_table, sampling_table, training_speed_table
 from .corpus import corpus_table
 from .findings import findings
 from .tables import laws_table, notes_list, sizes_table
-
-Lines = Callable[[Path], list[str]]
 
 
 @dataclass(frozen=True)
@@ -36,29 +31,23 @@ class Block:
     """
 
     source: str
-    lines: Lines
+    lines: Callable[[Path], list[str]]
     in_results: bool = False
 
 
 def _results(folder: Path) -> list[str]:
-    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    fits = _read(folder / "fits.json")
+    fits, rows = read_json(folder / "fits.json"), read_csv(folder / "runs.csv")
     return [*sizes_table(rows), "", *laws_table(fits), "", *notes_list(fits)]
 
 
 def _corpus(folder: Path) -> list[str]:
     files = {name: folder / f"{name}.json" for name in ("duplicates", "selection", "tokens")}
-    others = {name: _read(file) for name, file in files.items() if file.exists()}
-    return corpus_table(_read(folder / "corpus.json"), others)
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text("utf-8"))
+    others = {name: read_json(file) for name, file in files.items() if file.exists()}
+    return corpus_table(read_json(folder / "corpus.json"), others)
 
 
 def _table_of(name: str, table: Callable[[Any], list[str]]) -> Block:
-    return Block(name, lambda folder: table(_read(folder / name)))
+    return Block(name, lambda folder: table(read_json(folder / name)))
 
 
 BLOCKS = {
@@ -99,11 +88,10 @@ def fill_blocks(
 @command(ValueError, KeyError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m scaling.reporting.blocks", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = parser_of("scaling.reporting.blocks", __doc__)
     parser.add_argument("results", type=Path, help="folder with fits.json and more")
     parser.add_argument("readme", type=Path)
-    parser.add_argument("--only", nargs="+", choices=list(BLOCKS), default=list(BLOCKS))
+    parser.add_argument("--only", nargs="+", choices=list(BLOCKS))
     arguments = parser.parse_args(argv)
     filled = fill_blocks(arguments.results, arguments.readme, arguments.only)
     if not filled:

@@ -34,26 +34,26 @@ def corpus_table(corpus: dict[str, Any], others: dict[str, Any]) -> list[str]:
             f"{whole['minutes_lakh_extrapolated']:,.0f}",
         ),
     ]
-    table = markdown_table(("development corpus", ""), rows)
-    return [*table, *_duplicates(others), *_selection(others), *_tokens(others)]
+    tables = {"duplicates": _duplicates, "selection": _selection, "tokens": _tokens}
+    lines = markdown_table(("development corpus", ""), rows)
+    for name, table in tables.items():
+        lines += table(others[name]) if others.get(name) else []
+    return lines
 
 
-def _duplicates(others: dict[str, Any]) -> list[str]:
+def _duplicates(found: dict[str, Any]) -> list[str]:
     """What `benchmarks/duplicates.py` found: recall, precision, and what leaks over a split."""
-    found = others.get("duplicates")
-    if not found:
-        return []
     agreement, leakage = found["agreement"], found["leakage"]
-    ways = list(leakage)
+    header = ["validation songs that have in train, split by", *leakage]
+    rows = []
+    for key, what in _LEAKS.items():
+        shares = {way: 100 * of[key] / of["validation_songs"] for way, of in leakage.items()}
+        rows.append((what, *(f"{leakage[way][key]:,} ({shares[way]:.1f} %)" for way in leakage)))
     return [
         "",
         f"Near duplicates: {100 * agreement['recall']:.1f} % of the marked pairs lie in one "
         f"cluster; {100 * agreement['precision']:.1f} % of the pairs in clusters are marked.",
-        "",
-        *markdown_table(
-            ["validation songs that have in train, split by", *ways],
-            [(what, *(_share(leakage[way], key) for way in ways)) for key, what in _LEAKS.items()],
-        ),
+        *("", *markdown_table(header, rows)),
     ]
 
 
@@ -64,15 +64,8 @@ _LEAKS = {
 }
 
 
-def _share(leaks: dict[str, int], key: str) -> str:
-    return f"{leaks[key]:,} ({100 * leaks[key] / leaks['validation_songs']:.1f} %)"
-
-
-def _selection(others: dict[str, Any]) -> list[str]:
+def _selection(found: dict[str, Any]) -> list[str]:
     """What `benchmarks/selection.py` found: whole files dropped, or tracks."""
-    found = others.get("selection")
-    if not found:
-        return []
     header = (
         *(f"dropped below a gzip ratio, of {found['n_files']:,} files", "bound", "files kept"),
         *("notes kept", "voices kept", "median ratio of what is kept"),
@@ -87,18 +80,16 @@ def _selection(others: dict[str, Any]) -> list[str]:
     return ["", *markdown_table(header, rows)]
 
 
-def _tokens(others: dict[str, Any]) -> list[str]:
+def _tokens(found: dict[str, Any]) -> list[str]:
     """What `benchmarks/tokens.py` found, tokenizer by tokenizer."""
-    found = others.get("tokens")
-    if not found:
-        return []
     header = (
         *("tokenizer", "vocabulary", "characters a token, held out", "tokens a note", "unknown"),
         *("songs that come back", "MB encoded a CPU second"),
     )
-    rows = []
-    for name, row in found["tokenizers"].items():
-        rows.append(_tokenizer_row(name, row, f"{100 * row['round_trip_share']:.4g} %"))
+    rows = [
+        _tokenizer_row(name, row, f"{100 * row['round_trip_share']:.4g} %")
+        for name, row in found["tokenizers"].items()
+    ]
     rows += [_tokenizer_row(f"peer: {name}", row, "") for name, row in found["peers"].items()]
     return ["", *markdown_table(header, rows)]
 

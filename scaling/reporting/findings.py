@@ -4,15 +4,14 @@ Every number comes from a file of the folder: fits.json and runs.csv, learning_r
 published losses in published/ as our fitter fits them, and the side studies where they are there.
 """
 
-import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..families import FAMILIES, in_order, label_of, name_of
 from ..figures.figure_context import WHOLE_WAYS
-from ..writing.wording import bracket, parameter, short_count
+from ..writing.files import read_csv, read_json
+from ..writing.wording import bracket, parameter, quantity, short_count
 from .tables import laws_table, notes_list, sizes_table
 
 
@@ -43,20 +42,19 @@ def law_lines(fits: dict[str, Any]) -> list[str]:
             lines.append(f"- {name}: no law could be fitted.")
             continue
         values = ", ".join(parameter(law, each, ".3g") for each in law["params"])
+        error = law["holdout_error"]
+        missed = "an unknown share" if error is None else f"{100 * error:.1f} %"
         lines.append(
             f"- {name}: {law['formula']} with {values}. Chosen since {laws['chosen_reason']}. "
-            "Fitted without its largest size, it misses that size's loss by "
-            f"{_percent(law['holdout_error'])}."
+            f"Fitted without its largest size, it misses that size's loss by {missed}."
         )
         lines += [f"  - {warning}." for warning in law["warnings"]]
         frontier = fits["frontier"].get(arch, {})
-        if frontier.get("n_opt_exponent_6nd") is not None:
-            ends = frontier["n_opt_exponent_6nd_interval_95"]
-            between = bracket(ends, ".2f", f"({frontier.get('note')})")
-            lines.append(
-                f"  - Best size for a budget: N grows as C^{frontier['n_opt_exponent_6nd']:.2f}"
-                f" {between}, with C = 6ND."
-            )
+        exponent = frontier.get("n_opt_exponent_6nd")
+        if exponent is not None:
+            ends, note = frontier["n_opt_exponent_6nd_interval_95"], f"({frontier.get('note')})"
+            grows = f"N grows as C^{quantity(exponent, ends, '.2f', note)}"
+            lines.append(f"  - Best size for a budget: {grows}, with C = 6ND.")
     return lines
 
 
@@ -65,13 +63,13 @@ def one_budget_lines(fits: dict[str, Any]) -> list[str]:
     lines = []
     for arch, laws in fits["laws"].items():
         parts = []
-        for name in ("power", "power_floor"):
-            law = laws.get(name, {})
-            if "params" in law:
+        for name in [name for name in ("power", "power_floor") if name in laws]:
+            law = laws[name]
+            if "refused" in law:
+                parts.append(f"{name} refused: {law['refused']}")
+            else:
                 tokens = short_count(law["n_tokens"])
                 parts.append(f"{name} at {tokens} tokens: {parameter(law, 'alpha', '.3g')}")
-            elif "refused" in law:
-                parts.append(f"{name} refused: {law['refused']}")
         lines.append(f"- {label_of(arch)}: {'; '.join(parts)}.")
     return lines
 
@@ -98,11 +96,10 @@ def rate_lines(rates: dict[str, Any]) -> list[str]:
     for name, family in rates["families"].items():
         rule, held = family["rule"], family["largest_size_from_smaller"]
         worst = max(family["sizes"], key=lambda size: size["loss_by_rule_above_best"])
+        costs = f"{worst['loss_by_rule_above_best']:.4f} nats at most against the best rate"
         line = (
-            f"- {label_of(name_of(name))}: learning rate = "
-            f"exp({rule['c']:.3f}) N^-{rule['g']:.3f}; at the swept sizes it costs "
-            f"{worst['loss_by_rule_above_best']:.4f} nats at most against the best rate "
-            f"({worst['size']})"
+            f"- {label_of(name_of(name))}: learning rate = exp({rule['c']:.3f}) "
+            f"N^-{rule['g']:.3f}; at the swept sizes it costs {costs} ({worst['size']})"
         )
         if held:
             line += (
@@ -142,19 +139,19 @@ def context_lines(use: dict[str, Any]) -> list[str]:
     for arch in in_order(run["arch"] for run in use["runs"]):
         runs = sorted((r for r in use["runs"] if r["arch"] == arch), key=lambda r: r["n_params"])
         curves = {short_count(run["n_params"]): run["ways"]["crops"] for run in runs}
+        t90 = {size: curve["t90"] for size, curve in curves.items()}
         used = ", ".join(
-            f"{size} {curve['t90']['value']:.0f} {bracket(curve['t90']['interval_95'], '.0f')}"
-            for size, curve in curves.items()
-            if curve["t90"]["value"] is not None
+            f"{size} {quantity(at['value'], at['interval_95'], '.0f', '')}"
+            for size, at in t90.items()
+            if at["value"] is not None
         )
         lines.append(
             f"- {label_of(arch)}: tokens of context after which a tenth of the fall of its loss is "
             f"left, by parameters: {used}."
         )
         largest = curves[short_count(runs[-1]["n_params"])]
-        if largest["stops_at"] is None:
-            stop = f"the loss falls as far as it was measured, {largest['to'][-1]:,} tokens"
-        else:
+        stop = f"the loss falls as far as it was measured, {largest['to'][-1]:,} tokens"
+        if largest["stops_at"] is not None:
             stop = f"more than {largest['stops_at']:,} tokens may be of no use"
         lines.append(f"  - At its largest size {stop}.")
     return lines
@@ -171,11 +168,8 @@ def context_length_lines(length: dict[str, Any]) -> list[str]:
         if (item["from"], item["to"]) == (1, most) and item["way"] in WHOLE_WAYS
     ]
     archs = in_order(item["arch"] for item in length["context_differences"])
-    return [
-        *lines,
-        "- Both with as many tokens, and the rate that was swept at the shorter context. The "
-        f"{'; the '.join(map(_positions, archs))}.",
-    ]
+    both = "- Both with as many tokens, and the rate that was swept at the shorter context."
+    return [*lines, f"{both} The {'; the '.join(map(_positions, archs))}."]
 
 
 def _positions(arch: str) -> str:
@@ -188,11 +182,11 @@ def _positions(arch: str) -> str:
 
 def leakage_lines(leakage: dict[str, Any]) -> list[str]:
     """What a split by file hides, by run."""
+    gaps = {run["run"]: run["gap_nats_per_token"]["clean_less_all"] for run in leakage["runs"]}
     return [
-        f"- {run['run']}: validation songs without a copy in train cost "
-        f"{run['gap_nats_per_token']['clean_less_all']['gap']:+.4f} nats a token more than all "
-        f"{bracket(run['gap_nats_per_token']['clean_less_all']['interval_95'], '.4f')}."
-        for run in leakage["runs"]
+        f"- {run}: validation songs without a copy in train cost {gap['gap']:+.4f} nats a token "
+        f"more than all {bracket(gap['interval_95'], '.4f')}."
+        for run, gap in gaps.items()
     ]
 
 
@@ -211,10 +205,7 @@ def tokenizer_lines(tokenizers: dict[str, Any]) -> list[str]:
 
 def findings(folder: Path) -> list[str]:
     """All sections, as lines of Markdown; a side study that is not there is said not to be."""
-    with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    fits = _read(folder / "fits.json")
-    published = folder / "published"
+    fits, rows = read_json(folder / "fits.json"), read_csv(folder / "runs.csv")
     sections = {
         "What was trained": [*study_lines(rows), *seed_lines(rows), "", *sizes_table(rows)],
         "The laws": law_lines(fits),
@@ -224,9 +215,9 @@ def findings(folder: Path) -> list[str]:
             "",
             *[line for line in notes_list(fits) if "crossover" in line or "not fitted" in line],
         ],
-        "Learning rates": rate_lines(_read(folder / "learning_rates.json")),
+        "Learning rates": rate_lines(read_json(folder / "learning_rates.json")),
         "The two studies, refitted": published_lines(
-            _read(published / "stated.json"), _read(published / "fits.json")
+            *(read_json(folder / "published" / name) for name in ("stated.json", "fits.json"))
         ),
     }
     for title, name, describe in (
@@ -236,13 +227,5 @@ def findings(folder: Path) -> list[str]:
         ("Tokenizers", "tokenizers.json", tokenizer_lines),
     ):
         if (folder / name).is_file():
-            sections[title] = describe(_read(folder / name))
+            sections[title] = describe(read_json(folder / name))
     return [line for title, lines in sections.items() for line in (f"### {title}", "", *lines, "")]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _percent(share: float | None) -> str:
-    return "an unknown share" if share is None else f"{100 * share:.1f} %"

@@ -41,8 +41,8 @@ def laws_table(fits: dict[str, Any]) -> list[str]:
     lines = []
     for family, laws in fits["laws"].items():
         for name in fits["settings"]["laws"]:
-            law = laws.get(name)
-            if law is None or "refused" in law:
+            law = laws.get(name, {"refused": ""})
+            if "refused" in law:
                 continue
             mark = "**" if name == laws["chosen"] else ""
             exponents = ", ".join(parameter(law, each, ".3f") for each in LAWS[name].exponents)

@@ -1,10 +1,20 @@
 """What all command lines share: an error that the user can mend is one line, and exit code 2."""
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable, Sequence
 
 Main = Callable[[Sequence[str] | None], int]
+
+
+def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is the head of the module as it is written there."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def command(*errors: type[Exception]) -> Callable[[Main], Main]:

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 from scipy.optimize import minimize, nnls
 
-from scaling.fitting.minimise import HUBER_DELTA, Objective, Problem, objective_value
+from scaling.fitting.minimise import HUBER_DELTA, Problem, objective_value
 from scaling.laws.law import Law
 
 EXPONENT_GRID = (0.15, 0.3, 0.45, 0.7, 1.0)
@@ -19,19 +19,19 @@ REWEIGHTINGS = 12
 SMALLEST_SCALE = 1e-12  # what nnls sets to 0 has no logarithm
 
 
-def fit_by_projection(law: Law, problem: Problem, objective: Objective) -> np.ndarray:
+def fit_by_projection(law: Law, problem: Problem) -> np.ndarray:
     """Theta, (k,), close to the least objective of a law E + A/N^a + B/D^b, tied or not."""
     n_exponents = len(law.parameters) - 3
 
     def theta_at(exponents: np.ndarray) -> np.ndarray:
         alpha, beta = exponents[0], exponents[-1]
-        scales = _linear_part(problem, float(alpha), float(beta), objective)
+        scales = _linear_part(problem, float(alpha), float(beta))
         return np.array([*np.log(np.maximum(scales, SMALLEST_SCALE)), *exponents])
 
     def value_at(exponents: np.ndarray) -> float:
         if np.any(exponents <= 0):
             return np.inf
-        return objective_value(law, theta_at(exponents), problem, objective)
+        return objective_value(law, theta_at(exponents), problem)
 
     starts = itertools.product(EXPONENT_GRID, repeat=n_exponents)
     start = min((np.array(one) for one in starts), key=value_at)
@@ -39,7 +39,7 @@ def fit_by_projection(law: Law, problem: Problem, objective: Objective) -> np.nd
     return theta_at(minimize(value_at, start, method="Nelder-Mead", options=options).x)
 
 
-def _linear_part(problem: Problem, alpha: float, beta: float, objective: Objective) -> np.ndarray:
+def _linear_part(problem: Problem, alpha: float, beta: float) -> np.ndarray:
     """E, A and B, (3,), for given exponents. Relative residuals stand for log residuals."""
     points, loss = problem.points, np.exp(problem.log_loss)
     centre = float(np.mean(points.log_n)), float(np.mean(points.log_d))
@@ -52,7 +52,7 @@ def _linear_part(problem: Problem, alpha: float, beta: float, objective: Objecti
         axis=1,
     )  # (n, m)
     weights = problem.weights.copy()
-    for _ in range(1 if objective == "squares" else REWEIGHTINGS):
+    for _ in range(1 if problem.objective == "squares" else REWEIGHTINGS):
         root = np.sqrt(weights) / loss  # (n,)
         scales, _ = nnls(columns * root[:, None], root * loss)
         residual = np.log(np.maximum(columns @ scales, SMALLEST_SCALE)) - problem.log_loss

@@ -116,7 +116,7 @@ def coverage(n_ladders, n_draws, bad_share):
         problem = Problem.of(n, d, loss_of("chinchilla", TRUTH, n, d) * np.exp(noise))
         theta = fit_law(law, problem, warm=law.theta(TRUTH))
         runs = np.arange(len(n))
-        draws = bootstrap_thetas(law, problem, runs, theta, "huber_log", n_draws, rng)
+        draws = bootstrap_thetas(law, problem, runs, theta, n_draws, rng)
         low, high = percentile_interval(draws)
         for index, name in enumerate(law.parameters):
             covered[name] += low[index] <= law.theta(TRUTH)[index] <= high[index]
@@ -145,7 +145,7 @@ def test_jackknife_over_six_trunks_covers_where_the_bootstrap_does_not():
         noise = trunk + rng.normal(0, 0.003, len(n))
         problem = Problem.of(n, d, loss_of("chinchilla", TRUTH, n, d) * np.exp(noise))
         theta = fit_law(law, problem, warm=law.theta(TRUTH))
-        low, high = jackknife_spread(law, problem, n, theta, "huber_log").interval()
+        low, high = jackknife_spread(law, problem, n, theta).interval()
         covered += (low <= law.theta(TRUTH)) & (law.theta(TRUTH) <= high)
     print(covered / 200)
     assert (covered / 200).min() >= 0.90
@@ -179,8 +179,7 @@ def test_variable_projection_comes_to_the_same_minimum(name):
     )
     law, problem = LAWS[name], Problem.of(n, d, loss)
     ours, other = (
-        objective_value(law, find(law, problem, "huber_log"), problem, "huber_log")
-        for find in (fit_law, fit_by_projection)
+        objective_value(law, find(law, problem), problem) for find in (fit_law, fit_by_projection)
     )
     assert ours <= other == pytest.approx(ours, rel=0.01)
 

@@ -13,7 +13,7 @@ from study_results import LAWS, SEEDS, SIZES, TOKENS, loss_of, make_results
 from data_prep.tokens.tokenizers import TOKENIZERS
 from scaling import fit, loss_curves, plots
 from scaling.families import FAMILIES
-from scaling.figures.figure_style import family_style, rank_marker, shade_of_rank
+from scaling.figures.figure_style import family_style
 from scaling.runs_table import TableError
 
 NOTEBOOK = Path(__file__).parents[2] / "results" / "scaling_study.ipynb"
@@ -143,9 +143,10 @@ def test_of_many_runs_the_curves_of_one_seed_are_drawn_and_said_to_be(results):
 
 
 def test_shades_and_markers_tell_sizes_apart_without_colour():
-    assert len({rank_marker(rank) for rank in range(6)}) == 6
     for style in map(family_style, FAMILIES, range(len(FAMILIES))):
-        shades = [shade_of_rank(style, rank, 6) for rank in range(6)]
+        looks = [style.of_rank(rank, 6) for rank in range(6)]
+        assert len({look["marker"] for look in looks}) == 6
+        shades = [look["color"] for look in looks]
         grey = [sum(int(s[i : i + 2], 16) for i in (1, 3, 5)) for s in shades]
         assert grey == sorted(grey, reverse=True)
 
