@@ -282,7 +282,7 @@ def train_on_full_disks(family, place, pipe):
     remove = trainer.remove_partial
     trainer.remove_partial = lambda folder: (reached.append(os.listdir(folder)), remove(folder))
     outcomes = []
-    for free in range(150_000, 330_000, 20_000):
+    for free in range(150_000, 400_000, 40_000):
         reached.clear()
         ballast = RUNS / "ballast"
         ballast.write_bytes(bytes(shutil.disk_usage(RUNS).free - free))
