@@ -40,8 +40,10 @@ def test_all_figures_are_drawn_from_the_files_alone_and_repeat_byte_for_byte(res
     assert "no " not in capsys.readouterr().out
     figures = results / "figures"
     first = {path.name: path.read_bytes() for path in figures.iterdir()}
-    assert set(first) == {f"{name}.{kind}" for name in plots.FIGURES for kind in ("png", "svg")}
-    for name in plots.FIGURES:
+    assert set(first) == {
+        f"{name}.{kind}" for name in plots.STUDY_FIGURES for kind in ("png", "svg")
+    }
+    for name in plots.STUDY_FIGURES:
         assert first[f"{name}.png"].startswith(b"\x89PNG")
         assert ElementTree.fromstring(first[f"{name}.svg"]).tag.endswith("svg")
     assert plots.main([str(results)]) == 0
@@ -204,7 +206,7 @@ def outputs_of(notebook):
 def test_the_notebook_rebuilds_all_figures_from_a_results_folder(results):
     outputs = outputs_of(execute(NOTEBOOK, results))
     images = [out for out in outputs if "image/png" in out.get("data", {})]
-    assert len(images) == len(plots.FIGURES)
+    assert len(images) == len(plots.STUDY_FIGURES)
     assert not [out for out in outputs if "no " in out.get("text", "") and "makes" in out["text"]]
 
 
@@ -221,7 +223,7 @@ def test_the_committed_notebook_shows_every_figure_and_no_path_of_a_machine():
     text = NOTEBOOK.read_text("utf-8")
     content = json.loads(text)
     code = "".join("".join(cell["source"]) for cell in content["cells"])
-    assert all(f'show("{name}")' in code for name in plots.FIGURES)
+    assert all(f'show("{name}")' in code for name in plots.STUDY_FIGURES)
     assert str(Path.home()) not in text
     assert str(NOTEBOOK.parent.parent) not in text
     shown = [out for cell in content["cells"] for out in cell.get("outputs", ())]
