@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from training_data import CONFIGS, PROJECT, TINY, make_dataset, train_tiny
-from training_kills import forkserver
 from transformers import AutoModelForCausalLM
+from warm_processes import forkserver
 
 from scaling.families import FAMILIES
 from training.config import load_config

@@ -197,14 +197,15 @@ def test_code_is_recorded_and_no_part_of_what_a_run_is_known_by(finished, tmp_pa
         shutil.copytree(PROJECT / package, tmp_path / package)
     shutil.copy(PROJECT / "train.py", tmp_path)
     assert code_digest(tmp_path) == record["code_digest"]
-    (tmp_path / "training/study").mkdir()  # moved, and in other words
+    (tmp_path / "training/moved").mkdir()  # and in other words
     spikes = (tmp_path / "training/run/spikes.py").read_text()
-    (tmp_path / "training/study/spikes.py").write_text(
-        spikes.replace('"""A step', '"""One step').replace("from .", "from ..") + "# the end\n"
+    (tmp_path / "training/moved/spikes.py").write_text(
+        spikes.replace('"""A step', '"""One step') + "# the end\n"
     )
     (tmp_path / "training/run/spikes.py").unlink()
-    for file in (tmp_path / "training").glob("*.py"):
-        file.write_text(file.read_text().replace("from .spikes", "from .study.spikes"))
+    for file in (tmp_path / "training").rglob("*.py"):
+        text = file.read_text().replace("from .spikes", "from ..moved.spikes")
+        file.write_text(text.replace(".run.spikes", ".moved.spikes"))
     assert code_digest(tmp_path) == record["code_digest"]
     law = tmp_path / "scaling/laws/law.py"  # not imported by training
     law.write_text(law.read_text() + "unused = 1\n")
@@ -392,7 +393,7 @@ def test_standard_error_of_one_song_is_unknown():
     ("override", "message"),
     [
         ("data.dataset=nowhere", "data/nowhere not found.*make data MIDI="),
-        ("data.preset=bpe9", "make data MIDI=.* DATA=configs/data_bpe9.yaml"),
+        ("data.preset=bpe9", "make data MIDI=.* DATA=configs/data/bpe9.yaml"),
         ("model.max_position_embeddings=16", "blocks of 32 tokens, but .* is 16"),
         ("budget.global_batch_tokens=8192", "92 blocks of 32 tokens in .*, but one step takes 256"),
         (
