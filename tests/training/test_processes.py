@@ -4,11 +4,13 @@ import hashlib
 import json
 import multiprocessing
 import os
+import random
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -104,9 +106,12 @@ def train_as_rank(rank, port, place, arguments, watch, pipe):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """One that no other program is given by chance before it is used: those are above 32,768."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def train_in_two(place, *overrides, family="gpt", watch=({}, {})):
