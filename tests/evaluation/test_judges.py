@@ -20,12 +20,13 @@ from fuzzing.hostile_abc import HOSTILE
 from benchmarks import readers
 from data_prep.dialect.bar_reader import BarReader
 from data_prep.midi_to_abc.converter import midi_to_abc
-from evaluation.judging import judge_process, judge_table, judges, sandbox
+from evaluation.judging import judge_process, judge_table, judges
 from evaluation.judging.judge_filter import refused
 from evaluation.judging.judge_measures import agreement, read_by_us, without_continued
 from evaluation.judging.judge_process import Reader, ReaderFailedError
 from evaluation.judging.judge_table import JUDGES, VALID, Judge, Program
 from evaluation.judging.judges import Jury, judge_all, judge_texts, read_texts
+from evaluation.judging.sandbox import SYSTEM_PATHS
 from evaluation.pages.model_report import verdicts_of
 from evaluation.tables import validity_table
 from modeling.export_abc import export_tune, tie_lengths
@@ -271,10 +272,10 @@ def test_process_in_the_sandbox_reaches_no_file_network_or_other_process(tmp_pat
     for attempt in attempts:
         program += f"try:\n    {attempt}\n    done.append({attempt!r})\nexcept (OSError, MemoryError):\n    pass\n"  # noqa: E501
     program += "import os\nopen('inside', 'w').write(os.environ['SANDBOX'])\nprint(done)"
-    rules = {"read": [*sandbox.SYSTEM_PATHS, sys.prefix, sys.base_prefix],
+    rules = {"read": [*SYSTEM_PATHS, sys.prefix, sys.base_prefix],
              "write": str(tmp_path / "work"), "file_bytes": 1 << 20, "memory_bytes": 1 << 29,
              "leave_network": True}  # fmt: skip
-    launcher = [sys.executable, "-I", "-S", str(sandbox.__file__)]
+    launcher = [sys.executable, "-I", "-S", str(judge_table.FOLDER / "sandbox.py")]
     told = subprocess.run(
         [*launcher, json.dumps(rules), sys.executable, "-I", "-c", program],
         cwd=tmp_path / "work", capture_output=True, text=True, check=True,

@@ -62,7 +62,6 @@ def make_results(folder: Path) -> Path:
         "context_length": _context(("gpt", "lstm"), (99_000,), (256, 1024)),
         "leakage": _leakage(),
         "tokenizers": _tokenizers(),
-        "corpus": _corpus(),
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
@@ -162,13 +161,6 @@ def _leakage() -> dict:
             row["gap_nats_per_token"] = {"clean_less_all": _with_interval("gap", 0.005, 0.004)}
             runs.append(row)
     return {"split": "validation", "seed": 1, "runs": runs}
-
-
-def _corpus() -> dict:
-    tokens = {"tokens": ["z", " ", "\n"], "shares": [0.5, 0.3, 0.2]}
-    ratios = {"edges": [0.0, 0.2, 0.4, 0.6], "counts": [1, 4, 2]}
-    lengths = {"edges": [100, 1000, 10_000], "counts": [5, 2]}
-    return {"histograms": {"gzip_ratio": ratios, "n_chars": lengths, "token_frequency": tokens}}
 
 
 def _tokenizers() -> dict:

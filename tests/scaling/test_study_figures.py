@@ -19,7 +19,6 @@ from scaling.figures.figure_style import family_style, rank_marker, shade_of_ran
 from scaling.runs_table import TableError
 
 NOTEBOOK = Path(__file__).parents[2] / "results" / "scaling_study.ipynb"
-IN_NOTEBOOK = [name for name in plots.FIGURES if name != "corpus"]  # that of the data
 
 
 @pytest.fixture
@@ -41,8 +40,10 @@ def test_all_figures_are_drawn_from_the_files_alone_and_repeat_byte_for_byte(
     assert "no " not in capsys.readouterr().out
     figures = results / "figures"
     first = {path.name: path.read_bytes() for path in figures.iterdir()}
-    assert set(first) == {f"{name}.{kind}" for name in plots.FIGURES for kind in ("png", "svg")}
-    for name in plots.FIGURES:
+    assert set(first) == {
+        f"{name}.{kind}" for name in plots.STUDY_FIGURES for kind in ("png", "svg")
+    }
+    for name in plots.STUDY_FIGURES:
         assert first[f"{name}.png"].startswith(b"\x89PNG")
         assert ElementTree.fromstring(first[f"{name}.svg"]).tag.endswith("svg")
     assert plots.main([str(results)]) == 0
@@ -212,7 +213,7 @@ def test_the_notebook_rebuilds_all_figures_and_says_which_files_are_missing(resu
         for part in (cells[: -len(again)], cells[-len(again) :])
     )
     images = [out for out in outputs if "image/png" in out.get("data", {})]
-    assert len(images) == len(IN_NOTEBOOK)
+    assert len(images) == len(plots.STUDY_FIGURES)
     assert not [out for out in outputs if "no " in out.get("text", "") and "makes" in out["text"]]
     leakage, context_use, tokenizers = outputs_again
     assert leakage["text"] == "leakage: no leakage.json, which evaluation.loss.leakage makes\n"
@@ -224,7 +225,7 @@ def test_the_committed_notebook_shows_every_figure_and_no_path_of_a_machine():
     text = NOTEBOOK.read_text("utf-8")
     content = json.loads(text)
     code = "".join("".join(cell["source"]) for cell in content["cells"])
-    assert all(f'show("{name}")' in code for name in IN_NOTEBOOK)
+    assert all(f'show("{name}")' in code for name in plots.STUDY_FIGURES)
     assert str(Path.home()) not in text
     assert str(NOTEBOOK.parent.parent) not in text
     shown = [out for cell in content["cells"] for out in cell.get("outputs", ())]
