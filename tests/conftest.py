@@ -1,17 +1,32 @@
 """Real tiny music, and the data pipeline's output on it, shared by all tests."""
 
+import gc
 from pathlib import Path
 
 import pytest
+from warm_processes import DATA as DATA_MODULES
+from warm_processes import forkserver
+
+# Imports leave a million objects and no cycles: looked for less often, they cost a tenth less.
+gc.set_threshold(50_000, 20, 20)
 
 DATA = Path(__file__).parent / "data"
-# Their tests share something that takes long to make, such as a trained model; of several workers
-# one makes it and runs them all.
+# Their tests share something that takes long to make, such as a trained model, a process that has
+# imported torch, or one that has imported transformers alone; of several workers one makes it and
+# runs them all.
 KEPT_TOGETHER = {
-    *("test_benchmarks", "test_convert", "test_convert_datatrove", "test_data_pipeline"),
-    *("test_evaluate_modules", "test_families", "test_judges", "test_whole_way"),
+    name: name
+    for name in (
+        *("test_benchmarks", "test_convert", "test_convert_datatrove", "test_data_pipeline"),
+        *("test_evaluate_modules", "test_families", "test_judges", "test_ladders"),
+        *("test_finetune", "test_whole_way"),
+    )
+} | {
+    **dict.fromkeys(("test_context_use", "test_likelihood"), "scored runs"),
+    **dict.fromkeys(("test_results", "test_study_figures"), "made results"),
+    **dict.fromkeys(("test_faults", "test_processes", "test_study", "test_study_time"), "forks"),
 }
-SCORED_RUNS = {"test_context_use", "test_likelihood"}  # one worker runs both, on `scored_runs`
+STRANGERS = "where_this_project_is_absent"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -22,11 +37,24 @@ def pytest_xdist_make_scheduler(config, log):
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module = Path(nodeid.partition("::")[0]).stem
-            if module in SCORED_RUNS:
-                return "scored runs"
-            return module if module in KEPT_TOGETHER else nodeid
+            return STRANGERS if STRANGERS in nodeid else KEPT_TOGETHER.get(module, nodeid)
 
     return Scheduling(config, log)
+
+
+def pytest_collection_finish():
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_workers():
+    """Workers of the pipeline that have imported what they need: a new pool a stage takes seconds.
+
+    That new interpreters do as well is seen where commands run as processes of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_prep.storage.stages.get_context", lambda _: forkserver(DATA_MODULES))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +67,14 @@ def tune_files() -> list[Path]:
 def chorale() -> bytes:
     """A four-part chorale by J. S. Bach as MIDI."""
     return (DATA / "bach_bwv269.mid").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def made_results(tmp_path_factory) -> Path:
+    """A folder of results of a known law; see tests/helpers/study_results.py. Not to be changed."""
+    from study_results import make_results
+
+    return make_results(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="session")

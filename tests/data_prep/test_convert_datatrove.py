@@ -60,7 +60,7 @@ def command(music, out, *options):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=300,
     )
 
 
@@ -108,7 +108,7 @@ def test_without_the_extra_one_line_says_what_to_install():
         "runpy.run_module('data_prep.convert_datatrove', run_name='__main__')"
     )
     process = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert process.returncode == 2
     assert process.stderr.count("\n") == 1

@@ -19,8 +19,8 @@ import pytest
 from datasets import Dataset
 from measuring import measure
 from symusic import Score
-from training_kills import forkserver
 from transformers import AutoTokenizer
+from warm_processes import DATA, forkserver, reuse_server
 
 from data_prep import describe, pipeline
 from data_prep.collections.sources import SourceError, open_source
@@ -270,7 +270,7 @@ def test_touched_copied_and_zipped_folder_is_the_same_dataset(made, again, tmp_p
 
 
 def test_split_by_file_depends_on_the_folder_in_an_archive(tmp_path):
-    settings = load_settings(CONFIGS / "data_char.yaml")
+    settings = load_settings(CONFIGS / "data/char.yaml")
     by_file = replace(settings, split=SplitSettings(by="file"))
     for given, n_different in ((settings, 1), (by_file, 2)):
         conversions = [{"digest": "same", "top_folders": {"music": top}} for top in ("", "top/")]
@@ -616,12 +616,10 @@ def in_many_parts(monkeypatch):
     monkeypatch.setattr("data_prep.corpus.FILES_A_PART", 2)
 
 
-def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts, monkeypatch):
+def test_parts_and_workers_change_no_song_and_no_byte(made, in_many_parts):
     root, command = made
     one, two = (root / name / "fiddle/tiny" for name in ("one", "two"))
     assert pipeline.main([*command, "--workers", "1", "--data-root", str(root / "one")]) == 0
-    # a new interpreter a worker and stage would spend ten seconds on imports
-    monkeypatch.setattr("data_prep.storage.stages.get_context", lambda _: forkserver())
     assert pipeline.main([*command, "--workers", "2", "--data-root", str(root / "two")]) == 0
     assert len(list((one / "2_clean").glob("*.parquet"))) > 2
     assert files_of(one) == files_of(two)
@@ -640,7 +638,7 @@ def test_pipeline_that_is_killed_goes_on_to_the_same_bytes(made):
     folder = root / "killed/fiddle/tiny"
     for _ in range(int(os.environ.get("KILLS", "2"))):
         before = changes(folder)
-        process = forkserver().Process(target=pipeline.main, args=(command,))
+        process = forkserver(DATA).Process(target=run_pipeline, args=(command,))
         process.start()
         while changes(folder) == before and process.is_alive():
             time.sleep(0.01)
@@ -649,10 +647,18 @@ def test_pipeline_that_is_killed_goes_on_to_the_same_bytes(made):
         process.join()
         if (folder / "6_blocks").exists():
             shutil.rmtree(folder / chance.choice(["2_clean", "3_filtered", "4_split", "5_tokens"]))
-    command = [sys.executable, "-m", "data_prep.pipeline", *command]
+    command = [sys.executable, "-m", "data_prep.pipeline", *command, "--workers", "1"]
     subprocess.run(command, cwd=CONFIGS.parent, check=True, capture_output=True)
     assert files_of(folder) == files_of(root / "data/fiddle/tiny")
     assert not list(folder.glob("*.part"))
+
+
+def run_pipeline(command):
+    """In a new process: the command, with workers that come from where it does."""
+    reuse_server()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_prep.storage.stages.get_context", lambda _: forkserver(DATA))
+        pipeline.main(command)
 
 
 def changes(folder):

@@ -441,7 +441,7 @@ def from_hub(hub, uri, root, **environment):
         env=hub.environment | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert TOKEN not in process.stdout + process.stderr
     assert "Traceback" not in process.stderr

@@ -28,16 +28,8 @@ SIZES = {
 # what a save writes; config.yaml and the log are written while nothing else is
 IN_A_SAVE = ("checkpoint", "branch_points", "record.json", "manifest.json")
 MODES = ("before", "half", "after")
-PRELOADED = ["training.trainer", "training.record", "training.pretrained", "data_prep.corpus"]
 FIRST_SIGN_SECONDS = 300.0
 POLL_SECONDS = 0.01
-
-
-def forkserver() -> BaseContext:
-    """New processes as forks of one that has imported all that the programs need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class Session:
     Args:
         arguments: Of train.py.
         place: Working directory; the runs lie under it.
-        context: "spawn" for a new interpreter, or `forkserver()`.
+        context: "spawn" for a new interpreter, or `forkserver()` of warm_processes.
         stop_at: Number of the save operation to stop in, and before, half or after; None counts.
         environment: What is set in the process beside what is set here.
     """

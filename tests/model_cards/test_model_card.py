@@ -1,16 +1,14 @@
 import hashlib
 import json
-import os
 import pickle
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import ModelCard, metadata_load
 from safetensors.torch import load_file
+from strangers import run_stranger
 from tiny_models import FAMILIES
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -335,20 +333,9 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
         run = make_run(tmp_path / "runs" / name, model_type)
         (folder,) = publish(run, f"tiny/{name}", is_stock, False, True)
         printed.append(examples(folder.rename(tmp_path / "tiny" / name), f"tiny/{name}"))
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    env.pop("PYTHONPATH", None)
     code = STRANGER.replace("START", repr("<|endoftext|>"))
     code = code.replace("EXAMPLES", "\n".join(printed))
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
-    report = json.loads(run.stdout.splitlines()[-1])
+    report = json.loads(run_stranger(code, tmp_path).splitlines()[-1])
     assert [seen["module"] for seen in report.values()] == [
         "transformers_modules",
         "transformers_modules",

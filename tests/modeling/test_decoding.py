@@ -150,7 +150,7 @@ def test_streamed_text_is_the_text(family, runs):
     tokenizer = char_tokenizer()
     model = build(family, vocab_size=len(tokenizer))
     ids = tokenizer("X:1\n", return_tensors="pt")["input_ids"]
-    streamer = TextIteratorStreamer(tokenizer, timeout=20)
+    streamer = TextIteratorStreamer(tokenizer, timeout=300)
     options = {"inputs": ids, "streamer": streamer, "max_new_tokens": 30, **GREEDY}
     thread = Thread(target=model.generate, kwargs=options)
     thread.start()

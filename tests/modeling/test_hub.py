@@ -1,13 +1,11 @@
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from strangers import run_stranger
 from tiny_models import CHARS, FAMILIES, build, char_tokenizer
 from transformers import (
     AutoConfig,
@@ -194,14 +192,7 @@ def test_saved_models_load_and_sample_where_this_project_is_absent(tmp_path):
     for model_type in FAMILIES:
         build(model_type).save_pretrained(tmp_path / model_type)
         char_tokenizer().save_pretrained(tmp_path / model_type)
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    env.pop("PYTHONPATH", None)
-    command = [sys.executable, "-c", STRANGER, *FAMILIES]
-    run = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
-    report = json.loads(run.stdout.splitlines()[-1])
+    report = json.loads(run_stranger(STRANGER, tmp_path, *FAMILIES).splitlines()[-1])
     for model_type, seen in report.items():
         expected = build(model_type)(torch.tensor([[2, 3, 4, 5]])).logits[0, -1]
         torch.testing.assert_close(torch.tensor(seen["logits"]), expected)

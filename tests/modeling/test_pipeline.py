@@ -1,16 +1,14 @@
 import itertools
 import json
-import os
 import random
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 from fuzzing.abc_inputs import abc_inputs
 from hypothesis import HealthCheck, given, settings
 from midi_pieces import pieces
+from strangers import run_stranger
 from transformers import AutoConfig, AutoModelForCausalLM, pipeline
 
 import modeling
@@ -467,14 +465,8 @@ def test_saved_pipelines_work_where_this_project_is_absent(models, tokenizer, tm
     for model_type, model in models.items():
         write = modeling.AbcMusicPipeline(model, tokenizer, device=model.device)
         write.save_pretrained(tmp_path / model_type)
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    env.pop("PYTHONPATH", None)
-    command = [sys.executable, "-c", STRANGER, *models]
-    run = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr
-    for model_type, seen in json.loads(run.stdout.splitlines()[-1]).items():
+    printed = run_stranger(STRANGER, tmp_path, *models)
+    for model_type, seen in json.loads(printed.splitlines()[-1]).items():
         assert seen["module"] == "transformers_modules"
         assert seen["tune"]["abc"] == TUNE
         assert seen["tune"]["abc_voices"] == export_tune(TUNE)

@@ -137,7 +137,7 @@ def test_worth_of_a_repeated_token_is_not_identified_on_all_of_muennighoffs_runs
     )
     rows = enumerate(zip(n, d, loss, unique, strict=True))
     runs = sorted(Run("all", *row[:3], f"{i}", row[3]) for i, row in rows)
-    entry = fit_family("all", runs, ["muennighoff"], "huber_log", 60, 0)[0]["muennighoff"]
+    entry = fit_family("all", runs, ["muennighoff"], "huber_log", 40, 0)[0]["muennighoff"]
     assert entry["interval_95"]["RD"] is None
     assert any(warning.startswith("RD is not identified") for warning in entry["warnings"])
 

@@ -67,7 +67,7 @@ def synthetic(tmp_path_factory):
     """fits.json of the synthetic ladder, as the command line makes it."""
     out = tmp_path_factory.mktemp("ladder") / "fits.json"
     columns = "n_params=N,n_tokens=D,flops=C_6ND"
-    arguments = ["--law", "chinchilla", "--bootstrap", "400", "--columns", columns]
+    arguments = ["--law", "chinchilla", "--bootstrap", "200", "--columns", columns]
     table = DATA / "synthetic_ladder_a.csv"
     assert fit.main([str(table), "--out", str(out), *arguments]) == 0
     return out
@@ -124,7 +124,7 @@ def coverage(n_ladders, n_draws, bad_share):
 
 
 def test_intervals_cover_the_truth_of_most_ladders():
-    assert min(coverage(24, 60, 0.0).values()) >= 0.79  # 0.95 less three deviations of 24
+    assert min(coverage(20, 40, 0.0).values()) >= 0.79  # 0.95 less three deviations of 20, nearly
 
 
 @pytest.mark.slow
@@ -185,8 +185,8 @@ def test_variable_projection_comes_to_the_same_minimum(name):
 
 
 def test_laws_in_n_and_d_are_refused_below_their_needs(tmp_path):
-    def refused(rows):
-        return fitted(tmp_path, rows)["laws"]["gpt"]["chinchilla"]["refused"]
+    def refused(rows, law="chinchilla"):
+        return fitted(tmp_path, rows, "--law", law)["laws"]["gpt"][law]["refused"]
 
     assert "3 sizes, at least 4 needed" in refused(ladder(sizes=SIZES[:3], seeds=2))
     assert "2 token counts, at least 3 needed" in refused(ladder(budgets=BUDGETS[:2], seeds=2))
@@ -196,10 +196,9 @@ def test_laws_in_n_and_d_are_refused_below_their_needs(tmp_path):
         if row["n_tokens"] == 20 * row["n_params"]
     ]
     assert "change in lockstep" in refused(diagonal)
-    laws = fitted(tmp_path, ladder())["laws"]["gpt"]
-    assert "does not say for every run how many" in laws["muennighoff"]["refused"]
+    assert "does not say for every run how many" in refused(ladder(), "muennighoff")
     once = [row | {"unique_tokens": row["n_tokens"]} for row in ladder()]
-    assert "no run repeats" in fitted(tmp_path, once)["laws"]["gpt"]["sms"]["refused"]
+    assert "no run repeats" in refused(once, "sms")
 
 
 def test_losses_that_do_not_fall_with_size_have_a_warning_and_no_best_size(tmp_path, capsys):

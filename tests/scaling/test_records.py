@@ -223,7 +223,8 @@ def fitted_study(study):
     return study
 
 
-def test_figures_are_drawn_and_repeat_byte_for_byte(fitted_study):
+def test_figures_are_drawn_and_repeat_byte_for_byte(fitted_study, monkeypatch):
+    monkeypatch.setattr(plots, "PNG_DPI", 40)
     assert plots.main([str(fitted_study)]) == 0
     names = {"scaling_law.png", "scaling_law.svg", "loss_curves.png", "loss_curves.svg"}
     first = {path.name: path.read_bytes() for path in (fitted_study / "figures").iterdir()}

@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from study_results import make_results
 
 from data_prep import digest_list
 from data_prep.selection.split import SPLITS
@@ -46,8 +45,8 @@ def test_blocks_without_their_file_stay_as_they_are(tmp_path):
     assert readme.read_text().endswith("<!-- corpus:begin -->\n")
 
 
-def test_side_studies_are_told_where_they_are_there(tmp_path):
-    folder = make_results(tmp_path / "results")
+def test_side_studies_are_told_where_they_are_there(made_results):
+    folder = made_results
     leakage, tokenizers = (
         json.loads((folder / f"{name}.json").read_text()) for name in ("leakage", "tokenizers")
     )
@@ -60,8 +59,8 @@ def test_side_studies_are_told_where_they_are_there(tmp_path):
         assert all(re.search(r"-?\d\.\d+ .*\[-?\d\.\d+, -?\d\.\d+\]\.$", line) for line in lines)
 
 
-def test_use_of_the_context_is_told_for_each_family_and_seed(tmp_path):
-    folder = make_results(tmp_path / "results")
+def test_use_of_the_context_is_told_for_each_family_and_seed(made_results):
+    folder = made_results
     use, length = (
         json.loads((folder / f"context_{name}.json").read_text()) for name in ("use", "length")
     )

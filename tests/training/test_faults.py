@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from training_data import TINY, make_dataset, train_tiny
-from training_kills import Task, forkserver
+from training_kills import Task
+from warm_processes import forkserver
 
 from benchmarks.kill_training import run_campaign
 from scaling.families import FAMILIES

@@ -4,19 +4,21 @@ import hashlib
 import json
 import multiprocessing
 import os
+import random
 import runpy
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing.connection import wait
 from pathlib import Path
 
 import pytest
 import torch
 from training_data import CONFIGS, PROJECT, TINY, make_dataset, train_tiny
-from training_kills import forkserver
 from transformers import AutoModelForCausalLM
+from warm_processes import forkserver
 
 from scaling.families import FAMILIES
 from training.config import load_config
@@ -104,9 +106,12 @@ def train_as_rank(rank, port, place, arguments, watch, pipe):
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """One that no other program is given by chance before it is used: those are above 32,768."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def train_in_two(place, *overrides, family="gpt", watch=({}, {})):

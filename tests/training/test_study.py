@@ -15,6 +15,7 @@ from study_trial import (
     write_study,
 )
 from training_data import CONFIGS, make_dataset
+from warm_processes import WarmChild
 
 from scaling.counts import ModelShape, count_parameters
 from training.budget import short_count
@@ -25,6 +26,8 @@ from training.study.study_plan import plan_study
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
+    """An empty working directory with a data set, where cells start as forks, in no time."""
+    monkeypatch.setattr("training.study.study_runner.start_child", WarmChild)
     make_dataset(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path

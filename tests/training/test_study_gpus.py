@@ -9,11 +9,14 @@ from training.study.__main__ import main
 from training.study.gpus import find_gpus
 
 STUB = """
+# the first run ends after another one, whose name is in the environment
 import os, pathlib, sys, time
 given = dict(text.split("=", 1) for text in sys.argv[2:])
 begin = time.monotonic()
-time.sleep(1.2 if given["name"].endswith("_s1") else 0.1)
-folder = pathlib.Path("runs", given["study"], given["name"])
+study = pathlib.Path("runs", given["study"])
+folder = study / given["name"]
+while folder.name.endswith("_s1") and not (study / os.environ["AFTER"] / "seen").exists():
+    time.sleep(0.05)
 (folder / "record.json").write_text("{}")
 (folder / "seen").write_text(f"{os.environ.get('CUDA_VISIBLE_DEVICES')} {begin} {time.monotonic()}")
 """
@@ -49,7 +52,8 @@ def seen(name):
     return gpu, float(begin), float(end)
 
 
-def test_each_gpu_has_one_run_at_a_time_and_the_free_one_gets_the_next(listed):
+def test_each_gpu_has_one_run_at_a_time_and_the_free_one_gets_the_next(listed, monkeypatch):
+    monkeypatch.setenv("AFTER", "gpt_tiny_t2048_s3")
     listed("GPU 0: H100 (UUID: GPU-a)\nGPU 1: H100 (UUID: GPU-b)")
     path = write_study([{"config": "gpt_tiny"}], seeds=(1, 2, 3, 4))
     assert main([str(path), "--no-estimate"]) == 0
@@ -62,6 +66,7 @@ def test_each_gpu_has_one_run_at_a_time_and_the_free_one_gets_the_next(listed):
 
 
 def test_more_jobs_than_gpus_share_them(listed, monkeypatch):
+    monkeypatch.setenv("AFTER", "gpt_tiny_t2048_s2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     path = write_study([{"config": "gpt_tiny"}], seeds=(1, 2))
     assert main([str(path), "--no-estimate", "--jobs", "2"]) == 0

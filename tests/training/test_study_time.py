@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from study_trial import BRANCHED, counted_work, read_plan, write_study
 from training_data import PROJECT, make_dataset
+from warm_processes import WarmChild
 
 from training.data.data_files import locate_data
 from training.run.run_folder import RUNS
@@ -22,13 +23,15 @@ from training.study.timing import Speed, seconds_left, simulate
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
+    """An empty working directory with a data set, where cells start as forks, in no time."""
+    monkeypatch.setattr("training.study.study_runner.start_child", WarmChild)
     make_dataset(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_study_says_how_long_it_takes_survives_failed_cells_and_runs_what_is_missing(place, capsys):
-    """One study for all of this, since each of its processes imports torch, which takes seconds."""
+    """One study for all of this, since those that measure import torch, which takes seconds."""
     good = {"config": "gpt_tiny", "name": "good", "seeds": [1, 2]}
     hot = {"config": "lstm_tiny", "name": "hot"}
     bad = {"config": "gpt_tiny", "name": "bad", "model.num_attention_heads": 3}
@@ -96,7 +99,7 @@ def test_stop_while_measuring_leaves_nothing_behind(place):
     study = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     child = wait_for_child(study, "training.study.timing")
     study.send_signal(signal.SIGTERM)
-    assert "goes on with what is missing" in study.communicate(timeout=60)[1]
+    assert "goes on with what is missing" in study.communicate(timeout=300)[1]
     assert study.returncode == 130
     assert not is_alive(child)
     assert set(place.iterdir()) == there

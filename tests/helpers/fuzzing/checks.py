@@ -187,7 +187,7 @@ def _step(name: str) -> Iterator[None]:
 def _place(error: BaseException) -> str:
     """Returns where an error was raised: in the converter, if it came through there at all."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if Path(frame.filename).parent.name == "data_prep"]
+    ours = [frame for frame in frames if "data_prep" in Path(frame.filename).parts]
     frame = (ours or frames)[-1]
     return f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
 

@@ -1,0 +1,93 @@
+"""New processes that need not import what takes seconds: forks of one that has imported it."""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver as server
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import IO
+
+DATA = ("data_prep.convert", "data_prep.corpus")
+TRAINING = (*DATA, "training.trainer", "training.pretrained", "known_code")
+
+_loaded: set[str] = set()
+
+
+def forkserver(modules: Sequence[str] = TRAINING) -> BaseContext:
+    """A context like that of "spawn", whose processes have imported these modules already."""
+    if not _loaded.issuperset(modules):
+        if _loaded:
+            server._forkserver._stop()
+        _loaded.update(modules)
+        server.set_forkserver_preload(sorted(_loaded))
+        _start()
+    return multiprocessing.get_context("forkserver")
+
+
+def reuse_server() -> None:
+    """In a process of such a context: let those that it starts come from the same server."""
+    server._forkserver.ensure_running = lambda: None
+
+
+def _start() -> None:
+    """Start the server where it finds the modules, wherever this process is now."""
+    here = str(Path(__file__).parent)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, before]))
+    server.ensure_running()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+class WarmChild:
+    """A program that a study starts, as a fork; it stands for what `start_child` returns.
+
+    Args:
+        command: Python, a file, and arguments.
+        stdout: File that it writes to, as it does to what it is told of errors.
+        env: Its environment.
+        **_: Of `start_child`, and the same for all that a study starts.
+    """
+
+    def __init__(
+        self, command: Sequence[str], stdout: IO[bytes], env: Mapping[str, str], **_: object
+    ) -> None:
+        output = Connection(os.dup(stdout.fileno()))
+        self._process = forkserver().Process(
+            target=_run_program, args=(command[1:], Path.cwd(), dict(env), output)
+        )
+        self._process.start()
+        self.kill, self.terminate = self._process.kill, self._process.terminate
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("train.py", timeout)
+        return self._process.exitcode
+
+
+def _run_program(
+    arguments: list[str], place: Path, environment: dict[str, str], output: Connection
+) -> None:
+    os.setsid()
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
