@@ -48,7 +48,7 @@ SIZE = {
     "training": {"learning_rate": 0.01, "per_device_train_batch_size": 8},
 }
 WIDTHS = (8, 16, 24)
-CONTEXT = 64
+CONTEXT = 256
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +72,9 @@ def study(neox, tmp_path_factory, tune_files):
         {"config": "neox_tiny", "name": f"neox_d{width}", "model.hidden_size": width}
         for width in WIDTHS
     ]
-    overrides = {"budget.global_batch_tokens": 512, "training.disable_tqdm": True}
+    overrides = {"budget.global_batch_tokens": 2048, "training.disable_tqdm": True}
     content = {"name": "neox", "overrides": overrides, "sizes": sizes}
-    content |= {"tokens": [30 * 512], "seeds": [1]}
+    content |= {"tokens": [30 * 2048], "seeds": [1]}
     (folder / "study_neox.yaml").write_text(yaml.safe_dump(content))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

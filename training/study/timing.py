@@ -70,7 +70,7 @@ class Estimate:
         """The time in words, and what is not in it."""
         unknown = sum(seconds is None for _, seconds in self.cells)
         more = f" and {counted(unknown, 'cell')} that could not be measured" if unknown else ""
-        return f"about {duration(self.seconds)} with {counted(self.jobs, 'job')}{more}"
+        return f"about {duration(round(self.seconds, 1))} with {counted(self.jobs, 'job')}{more}"
 
     @property
     def for_plan(self) -> dict[str, Any]:
