@@ -11,6 +11,7 @@ from warm_processes import forkserver
 gc.set_threshold(50_000, 20, 20)
 
 DATA = Path(__file__).parent / "data"
+STRANGERS = "where_this_project_is_absent"  # in the names of their tests
 # Their tests share something that takes long to make, such as a trained model, a process that has
 # imported torch, or one that has imported transformers alone; of several workers one makes it and
 # runs them all.
@@ -18,15 +19,14 @@ KEPT_TOGETHER = {
     name: name
     for name in (
         *("test_benchmarks", "test_convert", "test_convert_datatrove", "test_data_pipeline"),
-        *("test_evaluate_modules", "test_families", "test_judges", "test_ladders"),
-        *("test_finetune", "test_whole_way"),
+        *("test_families", "test_finetune", "test_judges", "test_ladders", "test_whole_way"),
     )
 } | {
+    "test_evaluate_modules": STRANGERS,
     **dict.fromkeys(("test_context_use", "test_likelihood"), "scored runs"),
     **dict.fromkeys(("test_results", "test_study_figures"), "made results"),
     **dict.fromkeys(("test_faults", "test_processes", "test_study", "test_study_time"), "forks"),
 }
-STRANGERS = "where_this_project_is_absent"
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -10,12 +10,25 @@ import pytest
 from data_prep import pipeline
 from evaluation import evaluate_model, tables
 from evaluation.pages import model_report, report
+from evaluation.samples import grammar_overhead
 from evaluation.samples.sampling import read_samples
 from scaling import fit, loss_curves, plots, records
 from train import train_one
 
 ROOT = Path(__file__).parent.parent
 WIDTHS = (8, 16, 24)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_timing():
+    """What the grammar costs in time is measured in one round of short texts."""
+
+    def speed(model, tokenizer, grammar, n_new, *more):
+        return grammar_overhead.speed(model, tokenizer, grammar, 160, *more, rounds=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_model, "speed", speed)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from fuzzing.midi_writer import midi_file, notes, tempo, time_signature, track
 
 from data_prep.midi_to_abc.converter import midi_to_abc
 
-N_MIDI, N_ABC = 300, 200
+N_MIDI, N_ABC = 200, 120
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
 
 

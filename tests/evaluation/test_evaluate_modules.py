@@ -1,22 +1,22 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from strangers import run_stranger
 
 from data_prep.midi_to_abc.converter import midi_to_abc
 
-MODULE = Path(__file__).parents[2] / "evaluation" / "evaluate_modules"
+ROOT = Path(__file__).parents[2]
+MODULE = ROOT / "evaluation" / "evaluate_modules"
 
-# In a process of its own: `evaluate` reads these variables when it is imported.
+# In a process of its own: `evaluate` reads where it may write when it is imported.
 SCRIPT = """
 import json, sys
 from pathlib import Path
 import evaluate
 
 module, tunes = sys.argv[1], json.loads(Path(sys.argv[2]).read_text())
+sys.path.insert(0, sys.argv[4])
 more = {
     "abc_validity": (tunes[:1], {}),
     "abc_playability": (tunes[:1], {}),
@@ -42,15 +42,8 @@ def found(tmp_path_factory, tune_files):
     folder = tmp_path_factory.mktemp("evaluate")
     tunes = [midi_to_abc(path.read_bytes(), layout="voices") for path in tune_files[:30]]
     (folder / "tunes.json").write_text(json.dumps(tunes))
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "home")}
-    arguments = [str(MODULE), str(folder / "tunes.json"), str(folder / "found.json")]
-    subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments],
-        env=os.environ | offline,
-        cwd=Path(__file__).parents[2],
-        check=True,
-        timeout=600,  # a busy machine imports slowly
-    )
+    arguments = [str(MODULE), str(folder / "tunes.json"), str(folder / "found.json"), str(ROOT)]
+    run_stranger(SCRIPT, folder, *arguments, HF_HOME=str(folder / "home"))
     return json.loads((folder / "found.json").read_text())
 
 

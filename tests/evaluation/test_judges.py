@@ -402,6 +402,7 @@ def test_entry_in_the_table_makes_a_judge(tmp_path, monkeypatch):
     monkeypatch.setitem(JUDGES, "verovio", verovio)
     texts = [SCALE, "English text.", SCALE.replace("V:1\n%%MIDI program 0\n", "") + "\x00"]
     verdicts, about = judge_texts(texts, workers=1)
+    assert {"music21", "abc2midi", "verovio"} <= about["versions"].keys()
     assert about["versions"]["verovio"]
     assert [verdict["verovio_reads"] for verdict in verdicts] == [True, False, False]
     assert verdicts[0]["agreement"]["music21_verovio"] == 1.0
@@ -419,14 +420,13 @@ def test_entry_in_the_table_makes_a_judge(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- many texts, missing readers
 
 
-def test_odd_texts_all_get_a_verdict(tune_files, monkeypatch):
-    monkeypatch.setitem(JUDGES, "music21", replace(JUDGES["music21"], timeout_seconds=2.0))
+def test_odd_texts_all_get_a_verdict(jury, tune_files, monkeypatch):
+    monkeypatch.setattr(jury.readers["music21"], "timeout", 2.0)
     seeds = [midi_to_abc(file.read_bytes(), layout="voices") for file in tune_files[::20]]
     texts = list(islice(abc_inputs(random.Random(3), seeds), FUZZED))
-    verdicts, about = judge_texts(texts, workers=1)
+    verdicts = [jury.judge(text) for text in texts]
     assert len(verdicts) == FUZZED
     assert all(len(verdict) == len(verdicts[0]) for verdict in verdicts)
-    assert {"music21", "abc2midi"} <= about["versions"].keys()
 
 
 def test_missing_readers_are_named_and_the_others_judge(monkeypatch, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Programs of a stranger, who has transformers and not this project, without the time of imports.
+"""Programs of those who have transformers and not this project, without the time of imports.
 
 They run as forks of a process that has imported transformers and nothing of this project.
 """

@@ -36,9 +36,11 @@ def reuse_server() -> None:
 
 def _start() -> None:
     """Start the server where it finds the modules, wherever this process is now."""
-    here = str(Path(__file__).parent)
+    helpers = Path(__file__).parent
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [here, before]))
+    # this project's code, also if another copy of it is installed
+    places = filter(None, [str(helpers), str(helpers.parents[1]), before])
+    os.environ["PYTHONPATH"] = os.pathsep.join(places)
     server.ensure_running()
     if before is None:
         del os.environ["PYTHONPATH"]
