@@ -28,6 +28,7 @@ from transformers import GenerationConfig
 from transformers.utils import logging as library_logging
 
 from scaling.families import family_of
+from scaling.writing.commands import first_line
 
 from .card import PIPELINE_CODE, Publication, read_metrics, render_card
 from .stock_export import export_stock
@@ -235,8 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         folders = publish(*wanted)
     except (ValueError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {first_line(error)}", file=sys.stderr)
         return 2
     for folder in folders:
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

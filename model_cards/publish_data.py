@@ -12,6 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from scaling.writing.commands import first_line
+
 from .card import render
 from .publish import push
 
@@ -79,8 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.dry_run:
             push(folder, options.repo, "dataset")
     except (ValueError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(f"error: {reason}", file=sys.stderr)
+        print(f"error: {first_line(error)}", file=sys.stderr)
         return 2
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0

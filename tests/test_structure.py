@@ -24,7 +24,7 @@ ALLOWED = {
         "scaling.writing.files",
         "scaling.fit_options",
     },
-    "model_cards": {"modeling", "scaling.families"},
+    "model_cards": {"modeling", "scaling.families", "scaling.writing.commands"},
     "evaluation": {
         "data_prep",
         "modeling",
@@ -215,6 +215,10 @@ def test_paths_and_make_targets_in_the_readme_exist():
     for path in re.findall(r"\b(?:configs|tests|results)/[\w./]+\w", readme):
         assert (ROOT / path).exists(), f"README names {path}"
     makefile = (ROOT / "Makefile").read_text("utf-8")
+    pages = readme + (ROOT / "results" / "README.md").read_text("utf-8") + makefile
+    for name in set(re.findall(rf"-m\s+((?:{'|'.join(PACKAGES)})[\w.]+\w)", pages)):
+        path = ROOT / name.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
     for target in re.findall(r"\bmake ([a-z]+)", readme):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
     phony = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())

@@ -28,7 +28,7 @@ from .config_checks import (
 logger = logging.getLogger(__name__)
 
 # What the name of a file of configs/ begins with -> its folder; size files stand outside.
-FOLDERS = {"study": "studies", "base": "bases", "data": "data"}
+FOLDERS = {"study": "studies", "base": "bases"}
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

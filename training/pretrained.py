@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling.families import family_of
+from scaling.writing.commands import first_line
 
 from .data.data_files import DataFiles
 
@@ -196,5 +197,4 @@ def _merges_and_vocabulary(tokenizer: "PreTrainedTokenizerBase") -> Any:
 
 
 def _missing(model: str, error: Exception) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return f"{model} is no folder here, and the Hub did not give it: {reason}"
+    return f"{model} is no folder here, and the Hub did not give it: {first_line(error)}"

@@ -32,3 +32,8 @@ def command(*errors: type[Exception]) -> Callable[[Main], Main]:
         return run
 
     return decorate
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or the name of its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
