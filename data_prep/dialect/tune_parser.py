@@ -27,7 +27,7 @@ from .notation import (
 )
 from .tune import Meter, Tune, Voice, tempo_line
 
-MAX_VOICE_BARS = 4_000_000  # more than what `midi_file.Limits` let be written
+MAX_VOICE_BARS = 4_000_000  # more than what `limits.Limits` let be written
 
 _BAR_LINE = re.compile(r"\|\]|\|")
 

@@ -5,22 +5,22 @@ voices. Bar lines follow the time signatures; tempo is kept bar by bar, with the
 that it never adds up. Text that is played by `abc_to_midi` is converted to itself.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
-from symusic.core import ScoreTick, TrackTick
 
 from ..dialect.bar_writer import BarWriter
 from ..dialect.notation import TICKS_PER_QUARTER, Segment
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
+from .channels import DRUMS
+from .limits import LIMITS, Limits, MidiError
 from .merge_voices import merge_voices
-from .midi_file import LIMITS, Limits, MidiError, load_score
+from .midi_file import MidiFile, read_midi
 from .quantize import choose_grids, find_phase
 from .timeline import BarGrid, bar_tempos
 from .voices import Voices, split_voices
@@ -30,7 +30,6 @@ _CHARS_OF_A_REST = 3  # z4|
 # Of the chords of a part, that an extra voice must have; more where abc2midi runs out of voices.
 _LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
 _MANY_VOICES = 30
-_DRUMS = -1  # in place of a program
 
 
 def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -> str:
@@ -53,14 +52,14 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
 
 def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     """Converts a MIDI file to a `Tune`; see `midi_to_abc`."""
-    score = load_score(midi, limits)
-    notes = _Notes.of(score)
+    read = read_midi(midi, limits)
+    notes = _Notes.of(read)
     end = notes.ends.max() + TICKS_PER_QUARTER
     check = partial(check_chars, n_bytes=len(midi), limits=limits)
-    voices, grid = _quantize(notes, BarGrid.of(score, end, limits), check)
+    voices, grid = _quantize(notes, BarGrid.of(read, end, limits), check)
     if not grid.counts_bars():
         voices, grid = _quantize(notes, BarGrid.common_time(end), check)
-    tempos = bar_tempos(score, grid.starts, limits)
+    tempos = bar_tempos(read, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
     if n_voices > limits.voices:
         raise MidiError(DropReason.TOO_MANY_VOICES, f"{n_voices:,} voices, limit {limits.voices:,}")
@@ -69,7 +68,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     programs = notes.programs[voices.parts].tolist()
     key = _best_key(voices, notes.programs)
     lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
-    written = [Voice(None if p == _DRUMS else p, channel, bars) for p, channel, bars in lines]
+    written = [Voice(None if p == DRUMS else p, channel, bars) for p, channel, bars in lines]
     meters, pickup = _meter_changes(grid.meters)
     return Tune(key, meters, tempos, written, pickup)
 
@@ -99,7 +98,7 @@ class _Notes:
     """All notes of a file, by part, then onset.
 
     Attributes:
-        programs: (parts,) General MIDI program; `_DRUMS` for drums.
+        programs: (parts,) General MIDI program; `DRUMS` for drums.
         parts: (n,) part of each note.
         onsets: (n,) ticks, as played.
         ends: (n,) ticks, as played.
@@ -113,25 +112,24 @@ class _Notes:
     pitches: np.ndarray
 
     @classmethod
-    def of(cls, score: ScoreTick) -> _Notes:
-        tracks = [track for track in score.tracks if len(track.notes)]
-        arrays = [track.notes.numpy() for track in tracks]
-        time, duration, pitches = (
-            np.concatenate([a[name] for a in arrays]).astype(np.int64)
-            for name in ("time", "duration", "pitch")
-        )
-        programs, part_of_track = _parts(tracks)
-        parts = np.repeat(part_of_track, [len(a["time"]) for a in arrays])
-        if time.min() < 0 or duration.min() < 0:
-            raise MidiError(DropReason.UNREADABLE, "times beyond what MIDI files can hold")
-        order = np.lexsort((time, parts))
-        scale = TICKS_PER_QUARTER / score.tpq
+    def of(cls, midi: MidiFile) -> Self:
+        """Makes a part of what a track plays on one program of a channel, and one of all drums."""
+        notes = midi.notes
+        is_drums = notes.program == DRUMS
+        sources = np.stack([notes.track, notes.channel, notes.program])
+        is_new = np.append(True, (sources[:, 1:] != sources[:, :-1]).any(0)) & ~is_drums
+        if is_drums.any():
+            is_new[is_drums.argmax()] = True
+        parts = np.cumsum(is_new) - 1
+        parts[is_drums] = parts[is_drums.argmax()]
+        order = np.lexsort((notes.onset, parts))
+        scale = TICKS_PER_QUARTER / midi.ticks_a_quarter
         return cls(
-            programs=np.array(programs),
+            programs=notes.program[is_new],
             parts=parts[order],
-            onsets=(time * scale)[order],
-            ends=((time + duration) * scale)[order],
-            pitches=(pitches & 127)[order],
+            onsets=(notes.onset * scale)[order],
+            ends=(notes.end * scale)[order],
+            pitches=notes.pitch[order],
         )
 
 
@@ -148,7 +146,7 @@ def _quantize(notes: _Notes, grid: BarGrid, check: Callable[[int], None]) -> tup
     if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
         grid = grid.after(phase)
         onsets = _snap(notes, grid)
-    is_drums = notes.programs == _DRUMS
+    is_drums = notes.programs == DRUMS
     for least_share in _LEAST_VOICE_SHARES:
         voices = split_voices(
             notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
@@ -174,33 +172,20 @@ def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:
     return grids.snap(notes.parts, notes.onsets)
 
 
-def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
-    """Makes a part of each track, and one of all drums: the parts' programs, the tracks' parts."""
-    programs: list[int] = []
-    part_of_track: list[int] = []
-    for track in tracks:
-        if track.is_drum and _DRUMS in programs:
-            part_of_track.append(programs.index(_DRUMS))
-            continue
-        part_of_track.append(len(programs))
-        programs.append(_DRUMS if track.is_drum else track.program & 127)
-    return programs, part_of_track
-
-
 def _best_key(voices: Voices, programs: np.ndarray) -> str:
     """Returns the key that needs the fewest accidentals, drums left out."""
-    of_chord = programs[voices.parts][voices.voice] != _DRUMS
+    of_chord = programs[voices.parts][voices.voice] != DRUMS
     of_note = np.repeat(of_chord, np.diff(voices.first_note))
     return best_key(np.bincount(voices.pitches[of_note] % 12, minlength=12))
 
 
 def _channels(programs: Sequence[int]) -> list[int | None]:
     """Returns MIDI channels: 10 for drums; others where readers would run out: one a program."""
-    others = [program for program in programs if program != _DRUMS]
+    others = [program for program in programs if program != DRUMS]
     if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
-        return [10 if program == _DRUMS else None for program in programs]
+        return [10 if program == DRUMS else None for program in programs]
     in_turn = itertools.cycle(_CHANNELS_WITHOUT_DRUMS)
-    given = {_DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
+    given = {DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
     return [given[program] for program in programs]
 
 

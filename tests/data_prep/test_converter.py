@@ -14,7 +14,7 @@ from data_prep.dialect.notation import AbcError
 from data_prep.dialect.tune import Meter, print_tune
 from data_prep.dialect.tune_parser import parse_tune
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import Limits, MidiError
+from data_prep.midi_to_abc.limits import Limits, MidiError
 
 
 def score_of(notes, *, tpq=480, program=0, drums=False, **events) -> Score:
