@@ -2,11 +2,13 @@
 
 Each half of a beat takes the grid that says its onsets best, or both take one triplet. A grid
 costs what its onsets are off, as if by chance (Gaussian, of `_SPREAD_TICKS`), and more the finer
-it is; so straight, swung and ornamented beats stand side by side. Onsets that lie exactly on a
+it is; so straight and ornamented beats stand side by side. Swing is read for a passage: a player
+who swings does so for many beats, and each alone says too little. Onsets that lie exactly on a
 grid stay: what was converted before is converted to itself.
-"""
 
-from __future__ import annotations
+This is decided once, in `choose_grids`. What a voice needs later, for its releases, is read off
+the onsets that were drawn to these grids: `grids_of`.
+"""
 
 from dataclasses import dataclass
 
@@ -23,11 +25,23 @@ _HALF_STEPS = (_SIXTEENTH, 8, 6, 3)
 _COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 2.5, 6: 1.5, 3: 4.0}
 _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
+_SWING = 32  # the second of two swung eighths; as a step, it leaves only this and the beats
+_OFF_BEAT = (9, 40)  # where it may be, early or late; outside, an attack belongs to a beat
+_PASSAGE_BEATS = 24  # that hold one attack off the beat
+_LEAST_PASSAGE_BEATS = 8
+_CHORD_TICKS = 4  # attacks so near are one
+_MIDDLE_TICKS = 3.0  # so near the swung eighth a passage has the median of its attacks ...
+_NEAR_TICKS, _NEAR_SHARE = 3.5, 0.4  # ... and so many of them so near: straight and dotted
+# eighths together have their median there, but few of them
 _EXACT_COST = 1e-6
 _PHASE_TOLERANCE_TICKS = 1.5
 _PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
 _PHASE_LEAD = 0.3  # ... and so much more than on the grid as it is
 _PHASE_ATTACKS = 8
+# What holds onsets that lie on a grid exactly: (steps, ticks of a beat).
+_EXACT_STEPS = (*_HALF_STEPS, _TRIPLET)
+_FITS = np.arange(TICKS_PER_QUARTER) % np.array(_EXACT_STEPS)[:, None] == 0
+_EXACT_COSTS = _EXACT_COST * np.array([_COSTS[step] for step in _EXACT_STEPS])
 
 
 @dataclass
@@ -91,7 +105,7 @@ def choose_grids(
     """
     beat, offset, length = locate(cells, onsets)
     key = parts * (len(cells) - 1) + beat
-    is_first = np.concatenate([[True], key[1:] != key[:-1]])
+    is_first = _is_first(key)
     group = np.cumsum(is_first) - 1
     n_groups = int(group[-1]) + 1
     half = (offset >= _HALF_BEAT).astype(np.intp)
@@ -115,17 +129,114 @@ def choose_grids(
         used = np.bincount(slot, minlength=2 * n_groups) > 0
         return np.where(used, total + penalty, 0.0).reshape(n_groups, 2)
 
-    # A triplet fills its half of the beat, or the beat: both must be there in full.
-    room = length[is_first]
     halves = np.stack([cost(step) for step in _HALF_STEPS])  # (steps, groups, 2)
+    room = length[is_first]
+    steps, cheapest = _cheapest(halves, cost(_TRIPLET), room)
+    is_inexact = cheapest > _EXACT_COST * sum(_COSTS.values())
+    if is_inexact.any():
+        swung = _is_swung(parts, offset, is_first, is_inexact)
+        steps[swung & (room == TICKS_PER_QUARTER)] = _SWING
+    return Grids(cells, key[is_first], steps)
+
+
+def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids | None:
+    """Returns the grids that hold onsets which were drawn to them; None if none does.
+
+    Args:
+        parts: (n,) part, or voice, of each chord; they are sorted by part, then onset.
+        onsets: (n,) whole ticks.
+        cells: (beats + 1,) first tick of each beat.
+    """
+    beat, offset, length = locate(cells, onsets)
+    key = parts * (len(cells) - 1) + beat
+    is_first = _is_first(key)
+    slot = 2 * np.cumsum(is_first) - 2 + (offset >= _HALF_BEAT)
+    used, first = np.unique(slot, return_index=True)  # rising: onsets are in order
+    fits = np.full((len(_EXACT_STEPS), 2 * int(is_first.sum())), True)
+    fits[:, used] = np.bitwise_and.reduceat(_FITS[:, offset], first, axis=1)
+    costs = np.where(fits, _EXACT_COSTS[:, None], np.inf)
+    costs[:, np.setdiff1d(np.arange(costs.shape[1]), used)] = 0
+    *halves, triplet = costs.reshape(len(_EXACT_STEPS), -1, 2)
+    steps, cheapest = _cheapest(np.stack(halves), triplet, length[is_first])
+    return Grids(cells, key[is_first], steps) if np.isfinite(cheapest).all() else None
+
+
+def _is_first(values: np.ndarray) -> np.ndarray:
+    """Returns where a run of equal values begins: (n,) bool."""
+    return np.concatenate([[True], values[1:] != values[:-1]])
+
+
+def _cheapest(
+    halves: np.ndarray, triplet: np.ndarray, room: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the cheapest steps in each half of each beat: (beats, 2), and their cost: (beats,).
+
+    Args:
+        halves: (steps, beats, 2) cost of each of `_HALF_STEPS` in each half.
+        triplet: (beats, 2) cost of one triplet.
+        room: (beats,) length of each beat.
+    """
+    # A triplet fills its half of the beat, or the beat: both must be there in full.
     eighth_triplet = _HALF_STEPS.index(8)
     halves[eighth_triplet, room < _HALF_BEAT, 0] = np.inf
     halves[eighth_triplet, room < TICKS_PER_QUARTER, 1] = np.inf
     steps = np.array(_HALF_STEPS)[halves.argmin(0)]
-    triplet = cost(_TRIPLET)
-    whole = (triplet.sum(1) < halves.min(0).sum(1)) & (room == TICKS_PER_QUARTER)
-    steps[whole] = _TRIPLET
-    return Grids(cells, key[is_first], steps)
+    cheapest, whole = halves.min(0).sum(1), triplet.sum(1)
+    is_whole = (whole < cheapest) & (room == TICKS_PER_QUARTER)
+    steps[is_whole] = _TRIPLET
+    return steps, np.where(is_whole, whole, cheapest)
+
+
+def _is_swung(
+    parts: np.ndarray, offset: np.ndarray, is_first: np.ndarray, is_inexact: np.ndarray
+) -> np.ndarray:
+    """Returns which beats have nothing but attacks on the beat and swung eighths: (beats,).
+
+    A passage is swung if the attacks off the beat, where there is one in a beat, are late eighths
+    of a triplet, all together.
+
+    Args:
+        parts: (n,) part of each note; the notes are sorted by part, then onset.
+        offset: (n,) ticks into its beat.
+        is_first: (n,) whether it is the first of its part and beat.
+        is_inexact: (beats,) whether its attacks lie on no grid.
+    """
+    first = np.flatnonzero(is_first)
+    low, high = _OFF_BEAT
+    is_off = (offset >= low) & (offset <= high)
+    earliest = np.minimum.reduceat(np.where(is_off, offset, np.inf), first)
+    latest = np.maximum.reduceat(np.where(is_off, offset, -np.inf), first)
+    n_off = np.add.reduceat(is_off, first)
+    is_one = (n_off > 0) & (latest - earliest <= _CHORD_TICKS)
+    out = np.zeros(len(first), bool)
+    part = parts[first]
+    starts = np.flatnonzero(_is_first(part))
+    for start, stop in zip(starts, np.append(starts[1:], len(part)), strict=True):
+        beats = start + np.flatnonzero(is_one[start:stop])
+        if len(beats) >= _LEAST_PASSAGE_BEATS:
+            swung = _swung_passages((earliest[beats] + latest[beats]) / 2, is_inexact[beats])
+            # Beats between belong to the passage before them, as far as it says anything of them.
+            place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
+            out[start:stop] = swung[np.maximum(place, 0)]
+    return out & (is_one | (n_off == 0))
+
+
+def _swung_passages(places: np.ndarray, is_inexact: np.ndarray) -> np.ndarray:
+    """Returns whether each attack off the beat belongs to a swung passage: (n,).
+
+    Args:
+        places: (n,) ticks into the beat.
+        is_inexact: (n,) whether it lies on no grid. A passage of which all do means what it says.
+    """
+    size = min(_PASSAGE_BEATS, len(places))
+    passages = np.lib.stride_tricks.sliding_window_view(places, size)
+    near = (np.abs(passages - _SWING) <= _NEAR_TICKS).mean(1)
+    middle = np.abs(np.median(passages, axis=1) - _SWING)
+    is_swung = (near >= _NEAR_SHARE) & (middle <= _MIDDLE_TICKS)
+    is_played = np.lib.stride_tricks.sliding_window_view(is_inexact, size).any(1)
+    is_swung &= is_played
+    around = np.clip(np.arange(len(places)) - size // 2, 0, len(passages) - 1)
+    return is_swung[around]
 
 
 def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..dialect.notation import TICKS_PER_UNIT
-from .quantize import choose_grids, locate, nearest_step
+from .quantize import Grids, locate, nearest_step
 
 _NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
 _NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
@@ -37,15 +37,13 @@ def to_near_attacks(parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray) -> 
     return best
 
 
-def written_ends(
-    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, cells: np.ndarray
-) -> np.ndarray:
-    """Draws the ends of chords to the grid of their own voice: (chords,) whole ticks.
+def written_ends(voice: np.ndarray, onset: np.ndarray, end: np.ndarray, grids: Grids) -> np.ndarray:
+    """Draws the ends of chords to the grid of their own voice's onsets: (chords,) whole ticks.
 
     A gap of less than a sixteenth before the next chord is how keys are released, not a rest that
     a composer would write.
     """
-    grids = choose_grids(voice, onset, end, cells)
+    cells = grids.cells
     beat, offset, length = locate(cells, onset)
     shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
     out = np.maximum(grids.snap(voice, end, side="left"), shortest)

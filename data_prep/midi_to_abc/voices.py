@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .quantize import grids_of
 from .releases import PART_STRIDE, near_ticks, to_near_attacks, written_ends
 
 MAX_CHORD_NOTES = 12
@@ -77,7 +78,7 @@ def split_voices(
         parts=chords.part[kept][_first_of_runs(numbers)],
         voice=numbers,
         onset=onset,
-        end=written_ends(numbers, onset, end[kept], cells),
+        end=written_ends(numbers, onset, end[kept], grids_of(numbers, onset, cells)),
         first_note=np.append(_first_of_runs(note_chord[order]), len(order)),
         pitches=chords.pitches[order],
     )
