@@ -8,8 +8,6 @@ at the first missing shard, and a changed converter does its work again. The out
 byte by byte, for any number of workers and interruptions.
 """
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import hashlib

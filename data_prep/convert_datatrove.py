@@ -16,8 +16,6 @@ stage.json; locally and on Ray, the command waits for the tasks and writes it it
 a compressed .tar from its start: of such a source, make few tasks.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import itertools

@@ -5,8 +5,6 @@ tune_rows.py. What has to be known of the whole corpus is held small: a fingerpr
 figures and the cluster of each tune.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import shutil

@@ -3,8 +3,6 @@
 python -m data_prep.describe data/<name>/<preset> results
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -5,8 +5,6 @@
 Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -31,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    source: Source, settings: DataSettings, folder: Path, workers: int | None = None
+    source: Source, settings: "DataSettings", folder: Path, workers: int | None = None
 ) -> dict[str, Any]:
     """Runs all stages; what is there already and unchanged is not done again.
 

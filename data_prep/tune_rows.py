@@ -3,8 +3,6 @@
 Each function takes a part of a table (see parts.py) and is run in a worker process.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable

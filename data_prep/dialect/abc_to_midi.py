@@ -4,8 +4,6 @@ Our own reader, since no other keeps programs, drums, tempo and metre at once; a
 independent referee in tests and benchmarks.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

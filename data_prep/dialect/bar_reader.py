@@ -3,8 +3,6 @@
 Strict: what is not in the dialect is refused with its place.
 """
 
-from __future__ import annotations
-
 from .notation import (
     ALTERATIONS,
     ELEMENT,

@@ -3,8 +3,6 @@
 Source: ABC standard v2.1, sections 4.2 (accidentals), 4.11 (ties), 4.13 (tuplets), 4.17 (chords).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """ABC text of our dialect, in either layout -> `Tune`; the inverse of `tune.print_tune`."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 

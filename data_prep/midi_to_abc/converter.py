@@ -5,8 +5,6 @@ voices. Bar lines follow the time signatures; tempo is kept bar by bar, with the
 that it never adds up. Text that is played by `abc_to_midi` is converted to itself.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,7 +111,7 @@ class _Notes:
     pitches: np.ndarray
 
     @classmethod
-    def of(cls, score: ScoreTick) -> _Notes:
+    def of(cls, score: ScoreTick) -> "_Notes":
         tracks = [track for track in score.tracks if len(track.notes)]
         arrays = [track.notes.numpy() for track in tracks]
         time, duration, pitches = (

@@ -6,8 +6,6 @@ good music all the same (an unknown format number): their headers are rewritten 
 Source: Standard MIDI File specification 1.0 (RP-001), header and track chunks; RIFF RMID (RP-029).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ it is; so straight, swung and ornamented beats stand side by side. Onsets that l
 grid stay: what was converted before is converted to itself.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

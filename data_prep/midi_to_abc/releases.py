@@ -4,8 +4,6 @@ A release near an attack is that attack; a gap too short for a rest is none; wha
 the grid of the attacks around it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..dialect.notation import TICKS_PER_UNIT

@@ -1,7 +1,5 @@
 """Where bars, beats and seconds lie in a MIDI file: its time signatures and tempos, on our grid."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -33,7 +31,7 @@ class BarGrid:
     cells: np.ndarray
 
     @classmethod
-    def of(cls, score: ScoreTick, end: float, limits: Limits) -> BarGrid:
+    def of(cls, score: ScoreTick, end: float, limits: Limits) -> "BarGrid":
         """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
         changes = _meter_changes(score)
         changes = [change for change in changes if change[0] <= end]
@@ -59,7 +57,7 @@ class BarGrid:
         return cls(np.concatenate([*starts, stop]), meters, np.concatenate([*cells, stop]))
 
     @classmethod
-    def common_time(cls, end: float) -> BarGrid:
+    def common_time(cls, end: float) -> "BarGrid":
         """Lays bars of 4/4 beyond tick `end`."""
         n_bars = int(end // _COMMON_TIME.ticks) + 1
         starts = np.arange(n_bars + 1) * _COMMON_TIME.ticks
@@ -72,13 +70,13 @@ class BarGrid:
             beat.ticks > TICKS_PER_QUARTER
         )
 
-    def after(self, phase: int) -> BarGrid:
+    def after(self, phase: int) -> "BarGrid":
         """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
         meter = Meter.of_ticks(phase)
         starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
         return BarGrid(starts, [meter, *self.meters], cells)
 
-    def cut(self, end: int) -> BarGrid:
+    def cut(self, end: int) -> "BarGrid":
         """Returns the bars that are needed up to tick `end`."""
         n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
         starts, meters = self.starts[: n_bars + 1], self.meters[:n_bars]

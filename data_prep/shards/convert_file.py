@@ -4,8 +4,6 @@ Beside the text, a row holds what later losses are divided by. It is counted in 
 bars, which repeat a lot, so that nothing has to be played.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import traceback

@@ -5,8 +5,6 @@ the rest of their shard is done: what fails then is named. Only so much is read 
 workers are busy across the borders of shards.
 """
 
-from __future__ import annotations
-
 import itertools
 import resource
 import sys

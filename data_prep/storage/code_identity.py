@@ -10,8 +10,6 @@ module counts as a use of that. What is looked up by a string, as by `getattr`, 
 Of an enum, `Reason.SILENT` uses that member alone: further members change nothing.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import sys

@@ -4,8 +4,6 @@ A stage is done again exactly when the digest of its inputs, settings or code ha
 (The caching of `datasets` is off: it does not notice that an imported function changed.)
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import json

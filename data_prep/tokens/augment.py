@@ -13,8 +13,6 @@ What is written is what the converter would write for the transposed music, its 
 included; so a text that is a fixed point of the converter has copies that are fixed points.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import random

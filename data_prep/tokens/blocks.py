@@ -9,8 +9,6 @@ corpus, and 1.065 this way; an LSTM of the same size 0.789 and 0.793, so it does
 Validation and test are not cut here: their loss is taken song by song.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
