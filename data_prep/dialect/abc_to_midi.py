@@ -106,19 +106,14 @@ def perform_bars(
     tune: Tune, voices: list[list[list[Segment]]], errors: list[BarError]
 ) -> Performance:
     """The same of bars that are read already; `voices` and `errors` as `read_bars` returns them."""
-    starts = _bar_starts(tune, voices)
-    if starts[-1] > _MAX_TICKS:
-        quarters = starts[-1] // TICKS_PER_QUARTER
-        raise AbcError(f"{quarters:,} quarter notes are more than a MIDI file can hold")
-    return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
-
-
-def _bar_starts(tune: Tune, voices: list[list[list[Segment]]]) -> list[int]:
     starts = [0]
     for bar, ticks in enumerate(tune.bar_ticks()):
         ends = [bars[bar][-1].end for bars in voices if bars[bar]]
         starts.append(starts[-1] + max([ticks, *ends]))
-    return starts
+    if starts[-1] > _MAX_TICKS:
+        quarters = starts[-1] // TICKS_PER_QUARTER
+        raise AbcError(f"{quarters:,} quarter notes are more than a MIDI file can hold")
+    return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
 
 
 def _join_ties(

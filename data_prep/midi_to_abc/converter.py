@@ -18,7 +18,7 @@ from ..dialect.notation import TICKS_PER_QUARTER, Segment
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
 from .merge_voices import merge_voices
-from .midi_file import LIMITS, Limits, MidiError, load_score
+from .midi_file import LIMITS, Limits, MidiError, check_limit, load_score
 from .quantize import choose_grids, find_phase
 from .timeline import BarGrid, bar_tempos
 from .voices import Voices, split_voices
@@ -60,8 +60,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
         voices, grid = _quantize(notes, BarGrid.common_time(end), check)
     tempos = bar_tempos(score, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
-    if n_voices > limits.voices:
-        raise MidiError(DropReason.TOO_MANY_VOICES, f"{n_voices:,} voices, limit {limits.voices:,}")
+    check_limit(DropReason.TOO_MANY_VOICES, n_voices, "voices", limits.voices)
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
@@ -83,13 +82,10 @@ def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
 
 def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
     """Raises `MidiError` where text of so many characters is too much for a file of that size."""
-    if n_chars > limits.chars:
-        message = f"{n_chars:,} characters, limit {limits.chars:,}"
-        raise MidiError(DropReason.TOO_MANY_CHARS, message)
+    check_limit(DropReason.TOO_MANY_CHARS, n_chars, "characters", limits.chars)
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
-    if n_chars > most:
-        message = f"{n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
-        raise MidiError(DropReason.TOO_MUCH_EXPANSION, message)
+    what = f"characters of {n_bytes:,} bytes"
+    check_limit(DropReason.TOO_MUCH_EXPANSION, n_chars, what, most)
 
 
 @dataclass
@@ -177,11 +173,9 @@ def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
     programs: list[int] = []
     part_of_track: list[int] = []
     for track in tracks:
-        if track.is_drum and _DRUMS in programs:
-            part_of_track.append(programs.index(_DRUMS))
-            continue
-        part_of_track.append(len(programs))
-        programs.append(_DRUMS if track.is_drum else track.program & 127)
+        if not (track.is_drum and _DRUMS in programs):
+            programs.append(_DRUMS if track.is_drum else track.program & 127)
+        part_of_track.append(programs.index(_DRUMS) if track.is_drum else len(programs) - 1)
     return programs, part_of_track
 
 

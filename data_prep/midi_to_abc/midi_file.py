@@ -65,6 +65,13 @@ class Limits:
 
 LIMITS = Limits()
 
+
+def check_limit(reason: DropReason, found: float, what: str, limit: float) -> None:
+    """Raises `MidiError` with the reason where a file holds more of something than it may."""
+    if found > limit:
+        raise MidiError(reason, f"{found:,.0f} {what}, limit {limit:,.0f}")
+
+
 # What is a MIDI file, by name and by content (`find_header`): nobody else decides that.
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 _HEADER_SEARCH_BYTES = 65_536
@@ -88,8 +95,7 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
     Raises:
         MidiError: With the reason not to convert it.
     """
-    if len(midi) > limits.bytes:
-        raise MidiError(DropReason.TOO_MANY_BYTES, f"{len(midi):,} bytes, limit {limits.bytes:,}")
+    check_limit(DropReason.TOO_MANY_BYTES, len(midi), "bytes", limits.bytes)
     start = find_header(midi)
     if start < 0:
         raise MidiError(DropReason.NOT_MIDI, f"starts with {midi[:16]!r}, expected the chunk MThd")
@@ -114,12 +120,9 @@ def load_score(midi: bytes, limits: Limits = LIMITS) -> ScoreTick:
     n_notes = score.note_num()
     if n_notes == 0:
         raise MidiError(DropReason.NO_NOTES, "no track holds a note")
-    if n_notes > limits.notes:
-        raise MidiError(DropReason.TOO_MANY_NOTES, f"{n_notes:,} notes, limit {limits.notes:,}")
+    check_limit(DropReason.TOO_MANY_NOTES, n_notes, "notes", limits.notes)
     quarters = score.end() / score.tpq
-    if quarters > limits.quarters:
-        message = f"{quarters:,.0f} quarters, limit {limits.quarters:,}"
-        raise MidiError(DropReason.TOO_MANY_QUARTERS, message)
+    check_limit(DropReason.TOO_MANY_QUARTERS, quarters, "quarters", limits.quarters)
     return score
 
 

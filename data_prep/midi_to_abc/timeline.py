@@ -1,5 +1,6 @@
 """Where bars, beats and seconds lie in a MIDI file: its time signatures and tempos, on our grid."""
 
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ from symusic.core import ScoreTick
 from ..dialect.notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
 from ..dialect.tune import MICROSECONDS, Meter, playable_tempo
 from ..storage.drop_reasons import DropReason
-from .midi_file import Limits, MidiError
+from .midi_file import Limits, check_limit
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
@@ -33,19 +34,16 @@ class BarGrid:
     @classmethod
     def of(cls, score: ScoreTick, end: float, limits: Limits) -> "BarGrid":
         """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
-        changes = _meter_changes(score)
-        changes = [change for change in changes if change[0] <= end]
+        changes = [change for change in _meter_changes(score) if change[0] <= end]
         spans: list[tuple[int, Meter, int]] = []  # first tick, metre, bars
-        stops = [start for start, _ in changes[1:]]
-        for (start, meter), stop in zip(changes, stops, strict=False):
+        for (start, meter), (stop, _) in itertools.pairwise(changes):
             full, rest = divmod(stop - start, meter.ticks)
             spans.append((start, meter, full))
             spans += _cut_bar(stop - rest, rest)
         start, meter = changes[-1]
         spans.append((start, meter, int((end - start) // meter.ticks) + 1))
         n_bars = sum(n for _, _, n in spans)
-        if n_bars > limits.bars:
-            raise MidiError(DropReason.TOO_MANY_BARS, f"{n_bars:,} bars, limit {limits.bars:,}")
+        check_limit(DropReason.TOO_MANY_BARS, n_bars, "bars", limits.bars)
         starts, cells, meters = [], [], []
         for start, meter, n in spans:
             bars = start + meter.ticks * np.arange(n)
@@ -66,9 +64,7 @@ class BarGrid:
     def counts_bars(self) -> bool:
         """Whether there is more than bars of one beat, as files have that know no bars."""
         beat = self.meters[0]
-        return any(meter != beat or meter.numerator > 1 for meter in self.meters) or (
-            beat.ticks > TICKS_PER_QUARTER
-        )
+        return beat.numerator > 1 or beat.ticks > TICKS_PER_QUARTER or len(set(self.meters)) > 1
 
     def after(self, phase: int) -> "BarGrid":
         """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
@@ -144,9 +140,7 @@ def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int
             current = best
             out[bar] = Fraction(current, 4)
         written += 240 * length / current
-    if written > limits.seconds:
-        message = f"{written:,.0f} seconds, limit {limits.seconds:,.0f}"
-        raise MidiError(DropReason.TOO_MANY_SECONDS, message)
+    check_limit(DropReason.TOO_MANY_SECONDS, written, "seconds", limits.seconds)
     return out
 
 
