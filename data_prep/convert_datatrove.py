@@ -48,11 +48,7 @@ from .storage.explain import command
 
 try:
     from datatrove.data import DocumentsPipeline
-    from datatrove.executor import (
-        LocalPipelineExecutor,
-        RayPipelineExecutor,
-        SlurmPipelineExecutor,
-    )
+    from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
     from datatrove.pipeline.base import PipelineStep
 except ModuleNotFoundError as error:
     _NEEDED = f'no module {error.name}; install the extra: pip install --editable ".[datatrove]"'

@@ -27,14 +27,7 @@ from .selection.unique_tunes import cluster_tunes, first_of_copies, write_cluste
 from .settings import DataSettings
 from .storage.code_identity import code_digest
 from .storage.drop_reasons import DropReason, counted
-from .storage.parts import (
-    FILES_A_PART,
-    Part,
-    TableWriter,
-    map_parts,
-    parts_of_file,
-    parts_of_files,
-)
+from .storage.parts import FILES_A_PART, Part, TableWriter, map_parts, parts_of_file, parts_of_files
 from .storage.stages import STAGES, check_files, measure_resources, read_stage, run_stage
 from .tokens.augment import AugmentSettings
 from .tokens.blocks import heads_then_rests, songs_end_to_end, write_blocks

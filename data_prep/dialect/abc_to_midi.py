@@ -65,9 +65,13 @@ class Performance:
             if bar < len(self.starts):
                 at = self.starts[bar] * scale
                 score.tempos.append(Tempo(at, mspq=round(60_000_000 / tempo)))
-        for tick, meter in self._meter_changes():
-            sign = TimeSignature(tick * scale, meter.numerator, meter.denominator)
-            score.time_signatures.append(sign)
+        meters = self.tune.meters
+        if self.tune.pickup and (pickup := Meter.of_ticks(self.tune.pickup)):
+            meters = {1: meters[0]} | meters | {0: pickup}  # which has a metre of its own in MIDI
+        for bar, meter in sorted(meters.items()):
+            if bar < len(self.starts):
+                at = self.starts[bar] * scale
+                score.time_signatures.append(TimeSignature(at, meter.numerator, meter.denominator))
         for number, (voice, chords) in enumerate(zip(self.tune.voices, self.voices, strict=True)):
             notes = [(on, end - on, pitch) for on, end, pitches in chords for pitch in pitches]
             table = np.array(notes, np.int32).reshape(-1, 3)
@@ -81,16 +85,6 @@ class Performance:
             )
             score.tracks.append(track)
         return score
-
-    def _meter_changes(self) -> list[tuple[int, Meter]]:
-        """Returns (tick, metre) of each change; a pick-up has a metre of its own in MIDI."""
-        changes = dict(self.tune.meters)
-        pickup = Meter.of_ticks(self.tune.pickup) if self.tune.pickup else None
-        if pickup:
-            changes = {1: changes[0]} | changes | {0: pickup}
-        return [
-            (self.starts[bar], m) for bar, m in sorted(changes.items()) if bar < len(self.starts)
-        ]
 
 
 def perform(tune: Tune) -> Performance:

@@ -75,11 +75,10 @@ class _Parser:
                 self._voice_text(text, number)
         if self.key is None:
             raise AbcError("no K: field, expected the header to end in one", len(self.lines))
-        n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
-        self.n_bars = n_bars
+        self.n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
         self._check_size(len(self.lines))
         for voice in self.voices.values():
-            voice.bars += [""] * (n_bars - len(voice.bars))
+            voice.bars += [""] * (self.n_bars - len(voice.bars))
         self.meters.setdefault(0, Meter(*DEFAULT_METER))
         self.tempos.setdefault(0, Fraction(DEFAULT_TEMPO, 4))
         voices = list(self.voices.values())

@@ -213,14 +213,13 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
     for start, stop, number, place, ticks in places.tolist():
         content = rows[start:stop]
         bar_key = (content.tobytes(), ticks)
-        text = known.get(bar_key)
-        if text is None:
+        if bar_key not in known:
             segments = [
                 Segment(begin, end, sets[chord_set], tied == 1)
                 for begin, end, tied, chord_set in content.tolist()
             ]
-            text = known[bar_key] = writer.write(segments, ticks)
-        out[number][place] = text
+            known[bar_key] = writer.write(segments, ticks)
+        out[number][place] = known[bar_key]
     return out
 
 

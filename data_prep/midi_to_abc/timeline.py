@@ -89,8 +89,7 @@ def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
     fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS
     coarse = np.round(times / TICKS_PER_UNIT) * TICKS_PER_UNIT
     ticks = np.where(np.abs(times - fine) <= EXACT_TICKS, fine, coarse).astype(np.int64)
-    order = np.argsort(ticks, kind="stable")
-    rows = zip(ticks[order], numerators[legal][order], denominators[legal][order], strict=True)
+    rows = zip(ticks, numerators[legal], denominators[legal], strict=True)
     last_at = {0: (4, 4)} | {int(t): (int(n), int(d)) for t, n, d in rows if t >= 0}
     merged: list[tuple[int, Meter]] = []
     for tick, (numerator, denominator) in sorted(last_at.items()):
