@@ -5,7 +5,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 
-Main = Callable[[Sequence[str] | None], int]
+Main = Callable[[Sequence[str] | None], int | None]
 
 
 def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
@@ -17,16 +17,23 @@ def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
     )
 
 
-def command(*errors: type[Exception]) -> Callable[[Main], Main]:
-    """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2."""
+def command(
+    *errors: type[Exception], says: Callable[[Exception], str] = str
+) -> Callable[[Main], Main]:
+    """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2.
+
+    A main that returns nothing has done its work: 0.
+
+    says: what of an error is printed; all of it by default.
+    """
 
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
         def run(arguments: Sequence[str] | None = None) -> int:
             try:
-                return main(arguments)
+                return main(arguments) or 0
             except errors as error:
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {says(error)}", file=sys.stderr)
                 return 2
 
         return run
