@@ -68,7 +68,8 @@ def price_table(models: dict[str, Metrics]) -> list[str]:
         ]
         for statistic in RESTS:
             for kinds in ORDERS.values():
-                means = [_mean(sets.get(kind), statistic) for kind in kinds]
+                found = (sets.get(kind, {}).get("statistics", {}) for kind in kinds)
+                means = [statistics.get(statistic, {}).get("mean") for statistics in found]
                 cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
         rows.append((name, *cells))
     return markdown_table(header, rows)
@@ -80,10 +81,6 @@ def _distances(sets: dict[str, Any]) -> str:
     texts = [f"{each['value']['mean']:.2f}" if each else "–" for each in values]
     floor = next((f"{each['floor']['mean']:.2f}" for each in values if each), "–")
     return " / ".join([*texts, floor])
-
-
-def _mean(own: dict[str, Any] | None, statistic: str) -> float | None:
-    return own["statistics"].get(statistic, {}).get("mean") if own else None
 
 
 def _percent(rate: dict[str, Any] | None) -> str:

@@ -6,7 +6,6 @@ All numbers come from runs.csv, fits.json, metrics.json and the stage.json files
 """
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
@@ -17,7 +16,7 @@ from markupsafe import Markup
 
 from scaling.families import label_of
 from scaling.writing.commands import command
-from scaling.writing.files import write_atomically
+from scaling.writing.files import read_csv, write_atomically
 from scaling.writing.wording import crossover, parameter
 
 from .model_report import N_TUNES, PAGE, page_template, verdicts_of
@@ -77,8 +76,7 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
 
 
 def _read_runs(study: Path) -> list[dict[str, Any]]:
-    with need(study / "runs.csv", "make fit").open(encoding="utf-8", newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    rows: list[dict[str, Any]] = read_csv(need(study / "runs.csv", "make fit"))
     for row in rows:
         for name in ("n_params", "n_params_total", "n_tokens", "loss", "loss_se", "bits_per_char",
                      "bits_per_note", "train_seconds", "flops", "learning_rate"):  # fmt: skip

@@ -1,7 +1,6 @@
 """The sets of samples of which a model is judged, and held-out pieces in the same form."""
 
 import functools
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from scaling.writing.files import write_atomically
+from scaling.writing.files import json_lines, write_atomically
 from training.data.data_files import DataFiles
 
 from ..loading.finished_run import split_column
@@ -96,6 +95,5 @@ def real_sets(
         logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
     sets = {kind: rows for kind, rows in sets.items() if rows}
     for kind, rows in sets.items():
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomically(folder / "samples" / kind / "samples.jsonl", lines)
+        write_atomically(folder / "samples" / kind / "samples.jsonl", json_lines(rows))
     return sets
