@@ -30,8 +30,9 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tqdm import tqdm
 
@@ -50,14 +51,11 @@ logger = logging.getLogger(__name__)
 MAX_WORKERS = 8  # a process for each reader
 
 
-class Jury:
+class Jury(AbstractContextManager):
     """The readers, side by side. Use as a context manager."""
 
     def __init__(self) -> None:
         self.readers = {name: Reader(judge) for name, judge in JUDGES.items()}
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         for reader in self.readers.values():
@@ -80,7 +78,8 @@ class Jury:
             raw: The text as a model wrote it, for the fields `raw_...`.
         """
         reason = refused(text)
-        own = OwnVerdict(message="not read") if _is_too_long(reason) else read_by_us(text)
+        is_too_long = (reason or "").startswith(("more than", "a line", "not UTF-8"))
+        own = OwnVerdict(message="not read") if is_too_long else read_by_us(text)
         answers = {name: self._answer(name, text, reason) for name in self.readers}
         verdict = {"rejected": reason} | verdict_of(own, answers)
         if raw is not None:
@@ -110,10 +109,6 @@ class Jury:
             return answer
         except ReaderFailedError as error:
             return {"midi": False, "failure": str(error)}
-
-
-def _is_too_long(reason: str | None) -> bool:
-    return bool(reason) and reason.startswith(("more than", "a line", "not UTF-8"))
 
 
 def judge_texts(

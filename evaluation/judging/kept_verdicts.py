@@ -20,9 +20,7 @@ from .sandbox import main as sandbox
 logger = logging.getLogger(__name__)
 
 
-def judge_sets(
-    sets: dict[str, Rows], folder: Path
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
+def judge_sets(sets: dict[str, Rows], folder: Path) -> tuple[dict[str, Rows], dict[str, Any]]:
     """Judges the export of each sample, or its raw text where there is none; kept on disk.
 
     Args:

@@ -63,8 +63,7 @@ def likelihood(
         `loss_nats_per_token`, `perplexity`, and bits per character, note, bar (of any voice) and
         second, each with a standard error.
     """
-    loss = ratio(nll_nats, n_targets)
-    nats, error = loss["value"], loss["standard_error"]
+    nats, error = ratio(nll_nats, n_targets).values()
     row: dict[str, Any] = {
         "n_songs": len(nll_nats),
         "loss_nats_per_token": nats,
@@ -79,8 +78,7 @@ def likelihood(
 def _bits(bits: np.ndarray, denominators: dict[str, np.ndarray]) -> dict[str, float | None]:
     row = {}
     for name, measure in BITS_PER.items():
-        found = ratio(bits, denominators[name])
-        row |= {measure: found["value"], f"{measure}_standard_error": found["standard_error"]}
+        row[measure], row[f"{measure}_standard_error"] = ratio(bits, denominators[name]).values()
     return row
 
 

@@ -26,9 +26,10 @@ REAL, REAL_BEGUN = "real", "real_begun"
 
 Rows = list[dict[str, Any]]
 Begun = list[tuple[str, str]]  # the beginning of a piece, and the piece
+Planned = dict[str, SamplingSettings]
 
 
-def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSettings]:
+def planned_sets(n: int, seed: int, has_grammar: bool) -> Planned:
     """What to sample, by the name of the set.
 
     Args:
@@ -51,11 +52,7 @@ def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSett
 
 
 def sample_all(
-    name: str,
-    write: AbcMusicPipeline,
-    begun: Begun,
-    sets: dict[str, SamplingSettings],
-    folder: Path,
+    name: str, write: AbcMusicPipeline, begun: Begun, sets: Planned, folder: Path
 ) -> dict[str, Rows]:
     """Samples each set into samples/<set>; those from prompts only where there are any."""
     samples = {}

@@ -74,10 +74,7 @@ class SamplingSettings:
 
 
 def sample_batches(
-    write: AbcMusicPipeline,
-    settings: SamplingSettings,
-    wishes: Sequence[Wish] = ("",),
-    n_done: int = 0,
+    write: AbcMusicPipeline, settings: SamplingSettings, wishes: Sequence[Wish], n_done: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Samples tunes, a batch at a time.
 
