@@ -216,7 +216,7 @@ def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: b
     return folders
 
 
-@command(ValueError, OSError, says=first_line)
+@command(ValueError, OSError, say=first_line)
 def main(arguments: list[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(

@@ -67,7 +67,7 @@ def build_folder(dataset: Path, repo: str, licence: str) -> Path:
     return folder
 
 
-@command(ValueError, OSError, says=first_line)
+@command(ValueError, OSError, say=first_line)
 def main(arguments: list[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="model_cards.publish_data", description=__doc__)

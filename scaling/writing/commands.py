@@ -18,13 +18,18 @@ def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def command(
-    *errors: type[Exception], says: Callable[[Exception], str] = str
+    *errors: type[Exception],
+    say: Callable[[BaseException], str] = str,
+    interrupted: str | None = None,
 ) -> Callable[[Main], Main]:
     """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2.
 
     A main that returns nothing has done its work: 0.
 
-    says: what of an error is printed; all of it by default.
+    Args:
+        *errors: Those that the user can mend.
+        say: An error in one line.
+        interrupted: What is said on Ctrl-C, which then ends it with 130; None: it is raised.
     """
 
     def decorate(main: Main) -> Main:
@@ -33,8 +38,13 @@ def command(
             try:
                 return main(arguments) or 0
             except errors as error:
-                print(f"error: {says(error)}", file=sys.stderr)
+                print(f"error: {say(error)}", file=sys.stderr)
                 return 2
+            except KeyboardInterrupt:
+                if interrupted is None:
+                    raise
+                print(f"\n{interrupted}", file=sys.stderr)
+                return 130
 
         return run
 
