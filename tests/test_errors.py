@@ -41,7 +41,12 @@ def test_errors_survive_the_way_between_processes(name):
     error = getattr(importlib.import_module(module), name)
     own = "__init__" in vars(error)
     parameters = inspect.signature(error).parameters.values() if own else ()
-    made = error(*([SAMPLES[p.annotation] for p in parameters] or ["what was found"]))
+    made = error(
+        *(
+            [SAMPLES[inspect.formatannotation(p.annotation).split(".")[-1]] for p in parameters]
+            or ["what was found"]
+        )
+    )
     back = pickle.loads(pickle.dumps(made))
     assert type(back) is error
     assert str(back) == str(made)
