@@ -7,8 +7,6 @@ Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that
 alternative.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .grammar_abc_limits import Limits

@@ -12,8 +12,6 @@ A processor is for one call of `generate`. The families' own loops ask it for on
 Letters in shapes: B batch, T time, V vocabulary.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +85,7 @@ class TokenGrammar:
         self._n_closing: dict[State, int] = {}
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> TokenGrammar:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> "TokenGrammar":
         """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
 
         Args:

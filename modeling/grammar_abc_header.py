@@ -3,8 +3,6 @@
 What a line may be is a tree: beginning of a text -> characters that may follow.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 

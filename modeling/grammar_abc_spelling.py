@@ -1,7 +1,5 @@
 """How pitches and lengths are written: one name and text for each, and how they begin."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 from typing import NamedTuple

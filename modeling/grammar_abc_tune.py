@@ -4,8 +4,6 @@ No state is a dead end: whatever stands there can be brought to an end (`closing
 many characters is known.
 """
 
-from __future__ import annotations
-
 import math
 
 from .grammar_abc_bar import NOTE, NOTES, SOUND, Node

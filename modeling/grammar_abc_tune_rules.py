@@ -5,8 +5,6 @@ counters see to what no grammar can: bars that are exact, ties that find their n
 of notes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .grammar_abc_bar import BarGrammar, Node
