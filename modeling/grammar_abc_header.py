@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from .grammar_abc_limits import Limits
+from .grammar_abc_spelling import beginnings
 from .notation_abc import (
     CHORD_ATTACK_LINE,
     DEFAULT_METER,
@@ -54,11 +55,7 @@ def quarters_a_minute(tempo: str) -> float:
 
 def _tree(texts: Iterable[str]) -> Mapping[str, str]:
     """Beginning of a text -> characters that may follow."""
-    tree: dict[str, set[str]] = {}
-    for text in texts:
-        for place, character in enumerate(text):
-            tree.setdefault(text[:place], set()).add(character)
-    return {start: "".join(sorted(found)) for start, found in tree.items()}
+    return {start: "".join(sorted(found)) for start, found in beginnings(texts).items() if found}
 
 
 def shortest_way(tree: Mapping[str, str], start: str) -> str:

@@ -4,6 +4,7 @@ No state is a dead end: whatever stands there can be brought to an end (`closing
 many characters is known.
 """
 
+import functools
 import math
 
 from .grammar_abc_bar import NOTE, NOTES, SOUND, Node
@@ -115,20 +116,17 @@ class TuneGrammar(TuneRules):
         match stage.phase:
             case "line":
                 text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
-                before = stage._replace(text=stage.text + text[:-1])
-                return text, State(self._line_step(before, text[-1]))
             case "mark":
                 text = self._closing_mark(state)
-                stage = stage._replace(text=stage.text + text[:-1])
-                return text, state._replace(stage=self._mark_step(stage, text[-1]))
+            case "start" if stage.fields is None and field_under_way(stage):
+                text = self._closing_field(state)
             case "start":
                 fields = stage.text if stage.fields is None else stage.fields
                 begun = self._begin_bar(state._replace(stage=stage._replace(text=fields)), "")
                 return fields[len(stage.text) :], begun
-            case "field":
-                text = self._closing_field(state)
-                return text, self._start_step(state, text)
-        return "\n", self._step(state, "\n")
+            case _:
+                text = "\n"
+        return text, functools.reduce(self._step, text, state)
 
     def _bar_closing(self, node: Node, state: State) -> tuple[str, Key]:
         """A short way to the end of a bar, with what the tune needs in it, and the bar there."""
