@@ -137,9 +137,8 @@ class TokenGrammar:
             bound = self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
             if bound < n_left:
                 return True
-        if self.grammar.closing_bound(state) < n_left:
-            return True
-        return self.n_closing_tokens(state) < n_left
+        is_far = self.grammar.closing_bound(state) < n_left
+        return is_far or self.n_closing_tokens(state) < n_left
 
     def n_closing_tokens(self, state: State) -> int:
         """Tokens of a short way to the end, the end token apart.

@@ -46,11 +46,9 @@ class TuneGrammar(TuneRules):
         It ends with the next bar line or newline, or in the header with the mark of the first bar.
         """
         out = ""
-        while not out.endswith(("|", "\n")):
+        while not out.endswith(("|", "\n", MARK)):
             text, state = self._closing_part(state)
             out += text
-            if out.endswith(MARK):
-                break
         return out, state
 
     def poorest_bar_end(self, state: State) -> State | None:

@@ -158,9 +158,7 @@ class TuneRules:
         return frozenset()
 
     def _sounded(self, state: State, new: Pitches) -> State:
-        pitches = state.pitches
-        if len(pitches) < 2:
-            pitches = tuple(dict.fromkeys((*pitches, *new)))[:2]
+        pitches = tuple(dict.fromkeys((*state.pitches, *new)))[:2]
         n_notes = min(state.n_notes + len(new), self.limits.n_notes)
         return State(state.stage, state.node, n_notes, pitches)
 

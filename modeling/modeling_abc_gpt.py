@@ -24,8 +24,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_gpt import AbcGPTConfig
-from .decoding_abc import AbcGenerationMixin
-from .decoding_abc_gpt import AbcGPTDecoder, decoder_for
+from .decoding_abc import AbcGenerationMixin, is_plain_model
+from .decoding_abc_gpt import AbcGPTDecoder, AbcGPTFastDecoder, is_counted, takes_ids
 from .saving_abc import AbcPreTrainedModel
 
 
@@ -268,8 +268,23 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
     def _decoder(
         self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
     ) -> AbcGPTDecoder | None:
+        """What reads the weights, else, beyond the context, the modules; else None.
+
+        The library's own loop ends at the context.
+        """
+        cache = model_kwargs.get(CACHE)
+        is_dynamic = type(cache) is DynamicCache and not cache.offloading
+        if not is_dynamic or not is_counted(input_ids, **model_kwargs):
+            return None
         own_modules = {AbcGPTForCausalLM, AbcGPTModel, AbcGPTBlock, AbcGPTAttention, AbcGPTMLP}
-        return decoder_for(self, own_modules, input_ids, model_kwargs, max_length)
+        if (
+            is_plain_model(self, own_modules, input_ids.device)
+            and self.dtype in (torch.float32, torch.bfloat16, torch.float16)
+            and self.config._attn_implementation == "sdpa"
+        ):
+            return AbcGPTFastDecoder(self, max_length)
+        is_beyond = max_length > self.config.max_position_embeddings
+        return AbcGPTDecoder(self, max_length) if is_beyond and takes_ids(self) else None
 
     @can_return_tuple
     def forward(
