@@ -18,7 +18,6 @@ from .notation_abc import (
     UNIT_LINE,
     meter_ticks,
     read_meter,
-    read_tempo,
     tempo_text,
 )
 
@@ -46,11 +45,6 @@ DEFAULT_LINES = {
 def full_bar_ticks(meter: str) -> int:
     """Length of a full bar of `3/4`."""
     return meter_ticks(*read_meter(meter))
-
-
-def quarters_a_minute(tempo: str) -> float:
-    """Quarters a minute of `1/4=120` or `1/16=483`."""
-    return read_tempo(tempo) / 4
 
 
 def _tree(texts: Iterable[str]) -> Mapping[str, str]:

@@ -128,7 +128,7 @@ class TuneGrammar(TuneRules):
 
     def _bar_closing(self, node: Node, state: State) -> tuple[str, Key]:
         """A short way to the end of a bar, with what the tune needs in it, and the bar there."""
-        fill = NOTE if self._is_heard_enough(state.stage) else SOUND
+        fill = NOTE if self._heard(state.stage) >= self.limits.seconds else SOUND
         return node.grammar.closing(node.key, NOTES if self._wants_notes(state) else fill)
 
     def _closing_mark(self, state: State) -> str:

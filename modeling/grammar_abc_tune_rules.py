@@ -16,11 +16,10 @@ from .grammar_abc_header import (
     full_bar_ticks,
     header_lines_tree,
     meter_changes,
-    quarters_a_minute,
     tempo_changes,
 )
 from .grammar_abc_limits import GENERATION, Limits
-from .notation_abc import TICKS_PER_QUARTER
+from .notation_abc import TICKS_PER_QUARTER, read_tempo
 
 
 class Stage(NamedTuple):
@@ -200,7 +199,7 @@ class TuneRules:
             case "M":
                 stage = stage._replace(meter=value)
             case "Q":
-                stage = stage._replace(quarters_per_minute=quarters_a_minute(value))
+                stage = stage._replace(quarters_per_minute=read_tempo(value) / 4)
             case "K":
                 stage = stage._replace(key=value)
             case "MIDI" if stage.text.startswith("%%MIDI channel") and stage.text != DRUMS:
@@ -248,14 +247,11 @@ class TuneRules:
 
     def may_end(self, state: State) -> bool:
         """Whether `]` may follow: behind the last voice of a line."""
-        is_tied = any(state.stage.tied_out)
-        return not is_tied and not self._wants_notes(state) and self._is_heard_enough(state.stage)
+        is_over = not any(state.stage.tied_out) and not self._wants_notes(state)
+        return is_over and self._heard(state.stage) >= self.limits.seconds
 
     def _wants_notes(self, state: State) -> bool:
         return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
-
-    def _is_heard_enough(self, stage: Stage) -> bool:
-        return self._heard(stage) >= self.limits.seconds
 
     def _heard(self, stage: Stage) -> float:
         """Seconds to the end of the last bar that ends with a sound, that of this line included."""
@@ -338,7 +334,7 @@ class TuneRules:
             if character == "]" and part.startswith("[M:"):
                 change = {"meter": part[3:]}
             elif character == "]":
-                change = {"quarters_per_minute": quarters_a_minute(part[3:])}
+                change = {"quarters_per_minute": read_tempo(part[3:]) / 4}
         return state._replace(stage=stage._replace(text=stage.text + character, **change))
 
     def _begin_bar(self, state: State, music: str) -> State:
