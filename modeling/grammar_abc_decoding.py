@@ -256,9 +256,8 @@ class TuneLogitsProcessor(LogitsProcessor):
     def _states_of(self, input_ids: torch.Tensor) -> list[State | None]:
         """The state of each row, None of one that has ended; beams may have changed places."""
         rows = [tuple(ids) for ids in input_ids.tolist()]
-        known, self._states = self._states, {}
-        for row, ids in enumerate(rows):
-            self._states[ids] = self._state_of(ids, row, known)
+        known = self._states
+        self._states = {ids: self._state_of(ids, row, known) for row, ids in enumerate(rows)}
         return [self._states[ids] for ids in rows]
 
     def _state_of(

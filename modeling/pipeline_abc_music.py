@@ -304,9 +304,8 @@ class AbcMusicPipeline(Pipeline):
             return [[] for _ in rows]
         inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
         n_prompt = inputs["input_ids"].shape[1]  # (B, T)
-        is_sampled = generation.get("do_sample", True)
         config = GenerationConfig(
-            **(PLAIN_SAMPLING if is_sampled else {}) | generation,
+            **(PLAIN_SAMPLING if generation.get("do_sample", True) else {}) | generation,
             max_new_tokens=room,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=stops,
