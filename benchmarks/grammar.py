@@ -20,20 +20,15 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from evaluation.loading.models import find_model, load_model
+from evaluation.loading.models import find_model, load_writer
 from evaluation.samples.grammar_overhead import speed
-from modeling.grammar_abc_decoding import TokenGrammar
 
 
 def measure(name: str, batch_sizes: list[int], rounds: int, n_new: int) -> dict[str, Any]:
     """Milliseconds a step, free and constrained, and what the grammar did."""
-    model, tokenizer = load_model(find_model(name))
-    grammar = TokenGrammar.of(tokenizer)
-    batches = [
-        speed(model, tokenizer, grammar, n_new, seed=0, rows=rows, rounds=rounds)
-        for rows in batch_sizes
-    ]
-    return {"model": name, "vocab_size": len(tokenizer), "batches": batches}
+    write = load_writer(find_model(name))
+    batches = [speed(write, n_new, seed=0, rows=rows, rounds=rounds) for rows in batch_sizes]
+    return {"model": name, "vocab_size": len(write.tokenizer), "batches": batches}
 
 
 def main() -> int:

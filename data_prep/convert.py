@@ -8,8 +8,6 @@ at the first missing shard, and a changed converter does its work again. The out
 byte by byte, for any number of workers and interruptions.
 """
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import hashlib
@@ -19,7 +17,7 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -146,6 +144,8 @@ def make_shards(
 
 # ---------------------------------------------------------------- summary
 
+_SUMMED = ("n_notes", "n_bars", "n_seconds")
+
 
 def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, Any]:
     """Counts the rows of the shards by reason and writes stage.json beside them.
@@ -165,52 +165,39 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     """
     shards, code = converted.shards, converter_code()
     before = read_stage(folder)
-    names = {shard.name for shard in shards}
-    if before and before["files"].keys() == names and before["sources"] == converted.sources:
+    files = {shard.name for shard in shards}
+    if before and before["files"].keys() == files and before["sources"] == converted.sources:
         return before
-    sums: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    inputs: dict[str, list[tuple[str, ...]]] = {}
-    for shard in shards:
-        _add_counts(shard, sums, dropped, inputs)
+    inputs, dropped, sums = _count_rows(shards)
     top_folders = {source: _top_folder(files) for source, files in inputs.items()}
-    stage = {
-        "stage": folder.name,
-        "digest": _digest(inputs, top_folders, [layout, code]),
-        "top_folders": top_folders,
-        "sources": converted.sources,
-        "code": code,
-        "settings": {"layout": layout},
-        "rows_in": sums["rows"],
-        "rows_out": sums["rows"] - dropped.total(),
-        "dropped": dict(sorted(dropped.items())),
-        **{name: sums[name] for name in ("n_chars", "n_notes", "n_bars", "n_seconds")},
-        **_speed(converted, before),
-        "files": describe_files(shards),
-    }
-    write_json(folder / "stage.json", stage)
-    return stage
-
-
-def _speed(converted: Converted, before: dict[str, Any] | None) -> dict[str, float]:
-    """Returns how many files the last run that did something converted, and in what time."""
+    names = [
+        [(path.removeprefix(top_folders[source]), *content) for path, *content in files]
+        for source, files in inputs.items()
+    ]
+    n_rows = sum(map(len, names))
     speed = {
         "files_converted": converted.n_files,
         "seconds": round(converted.seconds, 1),
         "files_per_second": round(converted.n_files / converted.seconds, 1),
     }
-    return {name: before[name] for name in speed} if before and not converted.n_files else speed
-
-
-def _digest(
-    inputs: dict[str, list[tuple[str, ...]]], top_folders: dict[str, str], made: list[str]
-) -> str:
-    """Returns a digest of inputs, as `_add_counts` collects them, and of what made rows of them."""
-    names = [
-        [(path.removeprefix(top_folders[source]), *content) for path, *content in files]
-        for source, files in inputs.items()
-    ]
-    return hashlib.sha256(json.dumps([made, names]).encode()).hexdigest()
+    if before and not converted.n_files:
+        speed = {name: before[name] for name in speed}
+    stage = {
+        "stage": folder.name,
+        "digest": hashlib.sha256(json.dumps([[layout, code], names]).encode()).hexdigest(),
+        "top_folders": top_folders,
+        "sources": converted.sources,
+        "code": code,
+        "settings": {"layout": layout},
+        "rows_in": n_rows,
+        "rows_out": n_rows - dropped.total(),
+        "dropped": dict(sorted(dropped.items())),
+        **{name: sums[name] for name in ("n_chars", *_SUMMED)},
+        **speed,
+        "files": describe_files(shards),
+    }
+    write_json(folder / "stage.json", stage)
+    return stage
 
 
 def _top_folder(files: list[tuple[str, ...]]) -> str:
@@ -220,28 +207,22 @@ def _top_folder(files: list[tuple[str, ...]]) -> str:
     return "".join(f"{names[0]}/" for names in shared)
 
 
-def _add_counts(
-    shard: Path,
-    sums: Counter[str],
-    dropped: Counter[str],
-    inputs: dict[str, list[tuple[str, ...]]],
-) -> None:
-    """Adds the rows of a shard to the counts, and to `inputs` source -> (path, digest, reason)."""
+def _count_rows(shards: list[Path]) -> tuple[dict[str, list[tuple[str, ...]]], Counter, Counter]:
+    """Returns source -> (path, digest, reason) of all rows, the reasons, and the sums of tunes."""
     # datasets takes a second to import, and each worker imports this file
     from .storage.parts import Part
 
-    counted = ["n_notes", "n_bars", "n_seconds"]
-    content = ["path", "digest", "drop_reason"]
-    rows = Part((shard,)).read(["source", "abc", *content, *counted]).to_pylist()
-    sums["rows"] += len(rows)
-    for row in rows:
-        inputs.setdefault(row["source"], []).append(tuple(row[name] for name in content))
+    inputs, dropped, sums = defaultdict(list), Counter(), Counter()
+    columns = ["source", "path", "digest", "drop_reason", "abc", *_SUMMED]
+    for row in (row for shard in shards for row in Part((shard,)).read(columns).to_pylist()):
+        inputs[row["source"]].append((row["path"], row["digest"], row["drop_reason"]))
         if row["drop_reason"]:
             dropped[row["drop_reason"]] += 1
             continue
         sums["n_chars"] += len(row["abc"])
-        for name in counted:
+        for name in _SUMMED:
             sums[name] += row[name]
+    return inputs, dropped, sums
 
 
 def summary_line(stage: dict[str, Any], folder: Path) -> str:
@@ -284,9 +265,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sources = [open_source(source, options.data_root) for source in options.sources]
-    conversion = Conversion(options.layout)
     converted = convert_collection(
-        sources, options.out, conversion=conversion, workers=options.workers
+        sources, options.out, conversion=Conversion(options.layout), workers=options.workers
     )
     stage = write_summary(options.out, converted, options.layout)
     print(summary_line(stage, options.out))

@@ -16,8 +16,6 @@ stage.json; locally and on Ray, the command waits for the tasks and writes it it
 a compressed .tar from its start: of such a source, make few tasks.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import itertools
@@ -27,7 +25,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
@@ -47,15 +45,10 @@ from .convert import (
 from .shards.convert_pool import Conversion
 from .shards.shard_files import Shard, missing_shards, plan_shards
 from .storage.explain import command
-from .storage.stages import read_stage
 
 try:
     from datatrove.data import DocumentsPipeline
-    from datatrove.executor import (
-        LocalPipelineExecutor,
-        RayPipelineExecutor,
-        SlurmPipelineExecutor,
-    )
+    from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
     from datatrove.pipeline.base import PipelineStep
 except ModuleNotFoundError as error:
     _NEEDED = f'no module {error.name}; install the extra: pip install --editable ".[datatrove]"'
@@ -118,11 +111,9 @@ class ConvertShards(PipelineStep):
         ours = [
             shard for shard in _read_plan(self.job, rank, world_size) if not shard.path.exists()
         ]
-        make_shards(ours, Conversion(self.job.layout), 1, self._count_files)
+        count_files = partial(self.stat_update, "files", unit="batch")
+        make_shards(ours, Conversion(self.job.layout), 1, lambda n: count_files(value=n))
         return data
-
-    def _count_files(self, n_files: int) -> None:
-        self.stat_update("files", value=n_files, unit="batch")
 
 
 def summarize(job: Job, *_: object) -> dict[str, Any]:
@@ -198,12 +189,11 @@ def _read_plan(job: Job, rank: int, world_size: int) -> Iterator[Shard]:
 
 
 def _run_and_wait(job: Job, options: argparse.Namespace) -> None:
-    """Makes the shards by processes of this machine or of a Ray cluster, then writes stage.json."""
+    """Makes the shards by processes of this machine or of a Ray cluster."""
     executor = LocalPipelineExecutor
     if options.executor == "ray":
         executor = partial(RayPipelineExecutor, **_TASK)
     executor([ConvertShards(job)], tasks=options.tasks, **_common(job, options, "tasks")).run()
-    summarize(job)
 
 
 def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
@@ -237,13 +227,6 @@ def _common(job: Job, options: argparse.Namespace, logs: str) -> dict[str, Any]:
     return {"workers": options.workers, "logging_dir": logging_dir, "skip_completed": False}
 
 
-EXECUTORS: dict[str, Callable[[Job, argparse.Namespace], None]] = {
-    "local": _run_and_wait,
-    "slurm": _run_on_slurm,
-    "ray": _run_and_wait,
-}
-
-
 # ---------------------------------------------------------------- command line
 
 
@@ -254,20 +237,19 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     sources = [open_source(source, options.data_root) for source in options.sources]
     job = plan_job(sources, options.out, options.layout)
-    if job.n_files:
-        EXECUTORS[options.executor](job, options)
-    else:
-        summarize(job)
     if job.n_files and options.executor == "slurm":
+        _run_on_slurm(job, options)
         print(f"{job.n_files:,} files are queued; the last job writes {job.folder}/stage.json")
-    else:
-        print(summary_line(read_stage(job.folder), options.out))
+        return 0
+    if job.n_files:
+        _run_and_wait(job, options)
+    print(summary_line(summarize(job), options.out))
     return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argument_parser("data_prep.convert_datatrove", __doc__)
-    parser.add_argument("--executor", choices=list(EXECUTORS), default="local")
+    parser.add_argument("--executor", choices=["local", "slurm", "ray"], default="local")
     parser.add_argument("--tasks", type=int, required=True, help="that the shards are dealt to")
     parser.add_argument(
         "--workers", type=int, default=-1, help="tasks that run at once; default: all of them"

@@ -5,8 +5,6 @@ tune_rows.py. What has to be known of the whole corpus is held small: a fingerpr
 figures and the cluster of each tune.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import shutil
@@ -14,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import InitVar, asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,29 +27,22 @@ from .selection.unique_tunes import cluster_tunes, first_of_copies, write_cluste
 from .settings import DataSettings
 from .storage.code_identity import code_digest
 from .storage.drop_reasons import DropReason, counted
-from .storage.parts import (
-    FILES_A_PART,
-    Part,
-    TableWriter,
-    map_parts,
-    parts_of_file,
-    parts_of_files,
-)
-from .storage.stages import check_files, measure_resources, read_stage, run_stage
+from .storage.parts import FILES_A_PART, Part, TableWriter, map_parts, parts_of_file, parts_of_files
+from .storage.stages import STAGES, check_files, measure_resources, read_stage, run_stage
 from .tokens.augment import AugmentSettings
-from .tokens.blocks import write_blocks, write_stream
+from .tokens.blocks import heads_then_rests, songs_end_to_end, write_blocks
 from .tokens.tokenizers import train_tokenizer
 from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
 
 logger = logging.getLogger(__name__)
 
-_STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 # What tokenizers are trained on. Merges learned from all 97 million characters of a corpus took 3.4
 # GB, and made held-out text shorter by 0.4 % (4,096 tokens) and 1.7 % (20,000).
 TOKENIZER_CHARS = 40_000_000
 MIN_VALIDATION_SONGS = 300  # below, the standard error of a loss is above about 1 %
 
 
+@dataclass
 class CorpusStages:
     """The stages after conversion; each reads the files of the one before.
 
@@ -59,25 +50,23 @@ class CorpusStages:
         settings: The data preset.
         folder: `data/<dataset>/<preset>`.
         shards: Of the conversion.
+        conversion: Content of its stage.json.
         workers: Processes; all cores if None.
         done: Stage name -> content of its stage.json; at first that of the conversion.
         measured: Stage name -> what it took; of the stages that were not there already.
         same_tokens: Whether the stage before this one was 5_tokens and left the files it found.
     """
 
-    def __init__(
-        self,
-        settings: DataSettings,
-        folder: Path,
-        shards: list[Path],
-        conversion: dict[str, Any],
-        workers: int | None = None,
-    ) -> None:
-        self.settings, self.folder, self.shards = settings, folder, shards
-        self.workers = workers
+    settings: DataSettings
+    folder: Path
+    shards: list[Path]
+    conversion: InitVar[dict[str, Any]]
+    workers: int | None = None
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
+    same_tokens: bool = False
+
+    def __post_init__(self, conversion: dict[str, Any]) -> None:
         self.done = {"1_abc": conversion}
-        self.measured: dict[str, dict[str, float]] = {}
-        self.same_tokens = False
 
     def run(self) -> dict[str, dict[str, Any]]:
         """Runs all stages; returns stage name -> content of its stage.json."""
@@ -95,7 +84,7 @@ class CorpusStages:
     def _stage(
         self, name: str, settings: dict[str, Any], work: Callable[[Path], dict[str, Any]]
     ) -> None:
-        before = _STAGES[_STAGES.index(name) - 1]
+        before = STAGES[STAGES.index(name) - 1]
 
         def checked(out: Path) -> dict[str, Any]:
             check_files(self.folder / before, self.done[before])
@@ -217,17 +206,16 @@ class CorpusStages:
 
     def _blocks(self, out: Path) -> dict[str, Any]:
         train = parts_of_file(self.folder / "5_tokens" / "train.parquet")
-        songs = (
-            ids for part in train for ids in part.read(["input_ids"])["input_ids"].combine_chunks()
-        )
-        arrays = (ids.values.to_numpy() for ids in songs)
+        columns = (part.read(["input_ids"])["input_ids"].combine_chunks() for part in train)
+        songs = (ids.values.to_numpy() for column in columns for ids in column)
         tokenizer = AutoTokenizer.from_pretrained(self.folder / "5_tokens")
         length, file = self.settings.blocks.block_length, out / "train.npy"
         if separator := self.settings.blocks.separator:
             ids = tokenizer(separator, add_special_tokens=False)["input_ids"]
-            n_blocks = write_stream(arrays, ids, length, file)
+            chunks = songs_end_to_end(songs, ids)
         else:
-            n_blocks = write_blocks(arrays, tokenizer.eos_token_id, length, file)
+            chunks = heads_then_rests(songs, tokenizer.eos_token_id, length, out)
+        n_blocks = write_blocks(chunks, length, file)
         return {
             "block_length": length,
             "n_blocks": n_blocks,

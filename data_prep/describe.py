@@ -3,8 +3,6 @@
 python -m data_prep.describe data/<name>/<preset> results
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys
@@ -17,17 +15,18 @@ from tokenizers import Tokenizer
 
 from .storage.explain import command
 from .storage.parts import parts_of_file, parts_of_files
-from .storage.stages import write_json
+from .storage.stages import STAGES, write_json
 
-_STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 _COUNTS = (
     *("rows_in", "rows_out", "dropped", "n_songs", "n_chars", "n_notes", "n_bars", "n_seconds"),
     *("n_clusters", "n_songs_with_near_duplicates", "largest_cluster"),
     *("splits", "vocab_size", "n_blocks", "n_tokens", "block_length"),
 )
 LAKH_FILES = 178_561  # of lmd_full; source: Raffel 2016
-_GZIP_EDGES = np.linspace(0, 1, 51)
-_LENGTH_EDGES = np.logspace(1, 6, 41)  # characters, eight bins to a factor of ten
+_EDGES = {  # of the bins, and to how many digits they are written
+    "gzip_ratio": (np.linspace(0, 1, 51), 3),
+    "n_chars": (np.logspace(1, 6, 41), 1),  # eight bins to a factor of ten
+}
 _MOST_RANKS = 200
 
 
@@ -41,7 +40,7 @@ def describe(dataset: Path) -> dict[str, Any]:
         FileNotFoundError: If a stage is not there.
         ValueError: If the stages were not measured over all files.
     """
-    stages = {name: _read(dataset / name / "stage.json") for name in _STAGES}
+    stages = {name: _read(dataset / name / "stage.json") for name in STAGES}
     counts = {
         name: {key: stage[key] for key in _COUNTS if key in stage} for name, stage in stages.items()
     }
@@ -69,7 +68,7 @@ def _check_measured(
 ) -> None:
     """Refuses speeds of a run that found part of its work done."""
     converted, n_files = conversion["files_converted"], conversion["rows_in"]
-    unmeasured = [name for name in _STAGES if name not in measured]
+    unmeasured = [name for name in STAGES if name not in measured]
     if converted == n_files and not unmeasured:
         return
     what = f"no time for {', '.join(unmeasured)}" if unmeasured else "all stages"
@@ -103,21 +102,17 @@ def _whole(measured: dict[str, dict[str, float]], n_files: int) -> dict[str, flo
 
 
 def _histograms(dataset: Path) -> dict[str, Any]:
-    gzip_ratio = np.zeros(len(_GZIP_EDGES) - 1, np.int64)
-    n_chars = np.zeros(len(_LENGTH_EDGES) - 1, np.int64)
+    counts = {name: np.zeros(len(edges) - 1, np.int64) for name, (edges, _) in _EDGES.items()}
     for part in parts_of_files(sorted((dataset / "2_clean").glob("*.parquet"))):
-        table = part.read(["gzip_ratio", "n_chars"])
-        for counts, edges, name in (
-            (gzip_ratio, _GZIP_EDGES, "gzip_ratio"),
-            (n_chars, _LENGTH_EDGES, "n_chars"),
-        ):
+        table = part.read(list(_EDGES))
+        for name, (edges, _) in _EDGES.items():
             values = table[name].to_numpy().clip(edges[0], edges[-1])  # outliers: the end bins
-            counts += np.histogram(values, edges)[0]
-    return {
-        "gzip_ratio": {"edges": _GZIP_EDGES.round(3).tolist(), "counts": gzip_ratio.tolist()},
-        "n_chars": {"edges": _LENGTH_EDGES.round(1).tolist(), "counts": n_chars.tolist()},
-        "token_frequency": _token_frequency(dataset / "5_tokens"),
+            counts[name] += np.histogram(values, edges)[0]
+    histograms = {
+        name: {"edges": edges.round(digits).tolist(), "counts": counts[name].tolist()}
+        for name, (edges, digits) in _EDGES.items()
     }
+    return histograms | {"token_frequency": _token_frequency(dataset / "5_tokens")}
 
 
 def _token_frequency(tokens: Path) -> dict[str, Any]:

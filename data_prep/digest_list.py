@@ -6,8 +6,6 @@ One line a song: the first 16 hex digits of the SHA-256 of its MIDI file, its sp
 that songs of one duplicate cluster share. No names of files: those are the collection's own.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import io

@@ -4,8 +4,6 @@ A model reads its own tokens only. So a preset says `tokens: {tokenizer: model}`
 itself is given on the command line; its tokenizer and its context take the place of settings.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import replace

@@ -5,8 +5,6 @@
 Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
@@ -31,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    source: Source, settings: DataSettings, folder: Path, workers: int | None = None
+    source: Source, settings: "DataSettings", folder: Path, workers: int | None = None
 ) -> dict[str, Any]:
     """Runs all stages; what is there already and unchanged is not done again.
 
@@ -54,19 +52,19 @@ def run_pipeline(
     from .corpus import CorpusStages
 
     datasets.disable_caching()
-    conversion = Conversion()
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         _link_shards(folder)
-        converted = convert_collection(
-            [source], folder / "1_abc", conversion=conversion, workers=workers
-        )
-        summary = write_summary(folder / "1_abc", converted, conversion.layout)
+        converted = convert_collection([source], folder / "1_abc", workers=workers)
+        summary = write_summary(folder / "1_abc", converted, Conversion.layout)
         corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
         if converted.n_files:
             corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
         stages = corpus.run()
-        _write_measured(folder / "measured.json", corpus.measured)
+        if corpus.measured:  # apart, since it is of the machine, where stage.json is of the data
+            file = folder / "measured.json"
+            before = json.loads(file.read_text("utf-8")) if file.exists() else {}
+            write_json(file, before | corpus.measured)
     return stages
 
 
@@ -83,16 +81,6 @@ def _link_shards(folder: Path) -> None:
         ours.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # two presets of one shard, or a disk without links: convert it
             os.link(shard, ours / shard.name)
-
-
-def _write_measured(file: Path, measured: dict[str, dict[str, float]]) -> None:
-    """Writes what each stage took when it last had something to do.
-
-    It is a file of its own since it is of the machine, where stage.json is of the data.
-    """
-    if measured:
-        before = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        write_json(file, before | measured)
 
 
 # ---------------------------------------------------------------- command line

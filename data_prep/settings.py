@@ -1,7 +1,5 @@
 """The settings of a data preset, configs/data/*.yaml: one section a stage."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 from dataclasses import asdict, dataclass, field, fields

@@ -3,8 +3,6 @@
 Each function takes a part of a table (see parts.py) and is run in a worker process.
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -167,19 +165,12 @@ def encode_rows(
 
 def _with_copies(batch: dict[str, list[Any]], settings: AugmentSettings) -> dict[str, list[Any]]:
     """Puts the further copies of each tune after it, measured anew."""
-    out: dict[str, list[Any]] = {name: [] for name in batch}
+    rows = []
     for values in zip(*batch.values(), strict=True):
-        row = dict(zip(batch, values, strict=True))
-        copies = [row | _counts(abc) for abc in augmented(row["abc"], row["digest"], settings)]
-        for each in (row, *copies):
-            for name, value in each.items():
-                out[name].append(value)
-    return out
-
-
-def _counts(abc: str) -> dict[str, Any]:
-    counts = measured(perform(parse_tune(abc)), abc)
-    return {"abc": abc} | {name: counts[name] for name in DENOMINATORS}
+        rows.append(row := dict(zip(batch, values, strict=True)))
+        for abc in augmented(row["abc"], row["digest"], settings):
+            rows.append(row | measured(perform(parse_tune(abc)), abc) | {"abc": abc})
+    return {name: [row[name] for row in rows] for name in batch}
 
 
 @cache

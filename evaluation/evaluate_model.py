@@ -28,6 +28,7 @@ from typing import Any
 
 from data_prep.storage.explain import explain
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from scaling.writing.commands import command
 from scaling.writing.files import write_json
 
 from .judging.kept_verdicts import judge_sets
@@ -49,6 +50,7 @@ from .samples.sample_sets import (
     real_sets,
     sample_all,
 )
+from .samples.sampling import INTERRUPTED
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +85,10 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
     samples = sample_all(name, write, begun, planned, folder)
     real = real_sets(write, files, begun, n, folder)
     judged, judges = judge_sets(samples | real, folder / "samples")
-    readable = {
-        kind: [row["abc_voices"] for row in rows if row["abc_voices"]]
+    rows_of = {
+        kind: describe_tunes([row["abc_voices"] for row in rows if row["abc_voices"]])[0]
         for kind, rows in (samples | real).items()
     }
-    rows_of = {kind: describe_tunes(texts)[0] for kind, texts in readable.items()}
     index = TrainingIndex(split_column(files.folder, "train")) if real else None
     sets = {}
     for kind, rows in (samples | real).items():
@@ -150,10 +151,9 @@ def _overhead(
     write: AbcMusicPipeline, statistics: dict[str, Rows], n: int, seed: int
 ) -> dict[str, Any]:
     """What the grammar costs, see `grammar_overhead`."""
-    model = (write.model, write.tokenizer, write.grammar)
     return {
-        "mass": illegal_mass(*model, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
-        "speed": [speed(*model, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
+        "mass": illegal_mass(write, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
+        "speed": [speed(write, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
         "constrained_less_free": differences(statistics["constrained"], statistics["free"], seed),
     }
 
@@ -180,6 +180,7 @@ def table(metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@command(ValueError, OSError, say=explain, interrupted=INTERRUPTED)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.evaluate_model", description=__doc__)
@@ -188,14 +189,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        metrics = evaluate(find_model(options.model), options.n, options.seed, Path(options.model))
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on with what is missing", file=sys.stderr)
-        return 130
+    metrics = evaluate(find_model(options.model), options.n, options.seed, Path(options.model))
     print(table(metrics))
     return 0
 

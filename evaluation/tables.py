@@ -6,7 +6,6 @@ No number of a table is typed by hand: all come from the runs' metrics.json.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from scaling.reporting.blocks import Block, fill_blocks
 from scaling.writing.commands import command
-from scaling.writing.files import write_json
+from scaling.writing.files import read_json, write_json
 from scaling.writing.markdown import markdown_table
 from scaling.writing.wording import bracket
 
@@ -38,7 +37,8 @@ def validity_table(models: dict[str, Metrics]) -> list[str]:
     rows = []
     for name, metrics in models.items():
         for kind, own in metrics["sets"].items():
-            cells = [_percent(own["validity"].get(verdict)) for verdict in verdicts]
+            rates = map(own["validity"].get, verdicts)
+            cells = [f"{100 * rate['rate']:.1f}" if rate else "–" for rate in rates]
             if rate := own["validity"].get(VALID):
                 cells[0] += f" {bracket([100 * end for end in rate['interval_95']], '.1f')}"
             rows.append((name, kind.replace("_", " "), f"{own['n']:,}", *cells))
@@ -68,7 +68,8 @@ def price_table(models: dict[str, Metrics]) -> list[str]:
         ]
         for statistic in RESTS:
             for kinds in ORDERS.values():
-                means = [_mean(sets.get(kind), statistic) for kind in kinds]
+                found = (sets.get(kind, {}).get("statistics", {}) for kind in kinds)
+                means = [statistics.get(statistic, {}).get("mean") for statistics in found]
                 cells.append(" / ".join("–" if mean is None else _share(mean) for mean in means))
         rows.append((name, *cells))
     return markdown_table(header, rows)
@@ -82,23 +83,12 @@ def _distances(sets: dict[str, Any]) -> str:
     return " / ".join([*texts, floor])
 
 
-def _mean(own: dict[str, Any] | None, statistic: str) -> float | None:
-    return own["statistics"].get(statistic, {}).get("mean") if own else None
-
-
-def _percent(rate: dict[str, Any] | None) -> str:
-    return "–" if rate is None else f"{100 * rate['rate']:.1f}"
-
-
 def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
 def _evaluation(folder: Path) -> list[str]:
-    models = {
-        file.stem: json.loads(file.read_text("utf-8"))
-        for file in (folder / "evaluation").glob("*.json")
-    }
+    models = {file.stem: read_json(file) for file in (folder / "evaluation").glob("*.json")}
     # study by study, as their runs lie in runs/
     models = dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
     return [*validity_table(models), "", *price_table(models)]
@@ -116,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args(arguments)
-    models = {}
-    for run in options.runs:
-        file = need(run / "metrics.json", f"make evaluate MODEL={run}")
-        models[run.name] = json.loads(file.read_text("utf-8"))
+    models = {
+        run.name: read_json(need(run / "metrics.json", f"make evaluate MODEL={run}"))
+        for run in options.runs
+    }
     folder = options.results / "evaluation"
     for name, metrics in models.items():
         write_json(folder / f"{name}.json", metrics)

@@ -144,35 +144,32 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
         bits = {name: test[name] for name in ("bits_per_char", "bits_per_note")}
         losses["test"] = bits | {"loss": test["loss_nats_per_token"]}
     names = {"loss": "nats per token, song by song"}
-    results = [
-        EvalResult(
-            **place,
-            dataset_name=f"{record['dataset']} ({record['preset']})",
-            dataset_split=split,
-            metric_type=kind,
-            metric_value=round(value, 4),
-            metric_name=names.get(kind, kind.replace("_", " ")),
-        )
+    about = f"{record['dataset']} ({record['preset']})"
+    rows = [
+        (about, split, kind, value, names.get(kind, kind.replace("_", " ")), None)
         for split, values in losses.items()
         for kind, value in sorted(values.items(), reverse=True)
     ]
-    sampled = sampled_sets(metrics) if metrics else {}
-    for kind, own in sampled.items():
+    for kind, own in (sampled_sets(metrics) if metrics else {}).items():
         about = f"{own['n']:,} tunes sampled, {kind.replace('_', ' ')}, seed {metrics['seed']}"
+        split = f"sampled_{kind}"  # the Hub puts together what has one split
         for name, rate in own["validity"].items():
             low, high = (round(bound, 4) for bound in rate["interval_95"])
-            results.append(
-                EvalResult(
-                    **place,
-                    dataset_name=about,
-                    dataset_split=f"sampled_{kind}",  # the Hub puts together what has one split
-                    metric_type="valid_rate",
-                    metric_value=round(rate["rate"], 4),
-                    metric_name=f"{name}, share of tunes; 95 % interval {low} to {high}",
-                    metric_args={"interval_95": [low, high], "n": rate["n"]},
-                )
-            )
-    return results
+            name = f"{name}, share of tunes; 95 % interval {low} to {high}"
+            arguments = {"interval_95": [low, high], "n": rate["n"]}
+            rows.append((about, split, "valid_rate", rate["rate"], name, arguments))
+    return [
+        EvalResult(
+            **place,
+            dataset_name=about,
+            dataset_split=split,
+            metric_type=kind,
+            metric_value=round(value, 4),
+            metric_name=name,
+            metric_args=arguments,
+        )
+        for about, split, kind, value, name, arguments in rows
+    ]
 
 
 def sampled_sets(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from transformers import GenerationConfig
 from transformers.utils import logging as library_logging
 
 from scaling.families import family_of
-from scaling.writing.commands import first_line
+from scaling.writing.commands import command, first_line
 
 from .card import PIPELINE_CODE, Publication, read_metrics, render_card
 from .stock_export import export_stock
@@ -200,12 +200,10 @@ def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: b
         ValueError: If something in a folder may not be published.
     """
     validate_repo_id(repo)
-    record_file = run / "record.json"
-    if not record_file.is_file():
-        raise FileNotFoundError(
-            f"{record_file} not found: publish a finished run, as in runs/single"
-        )
-    record, metrics = json.loads(record_file.read_text("utf-8")), read_metrics(run)
+    file = run / "record.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} not found: publish a finished run, as in runs/single")
+    record, metrics = json.loads(file.read_text("utf-8")), read_metrics(run)
     shutil.rmtree(run / "publish-revisions", ignore_errors=True)
     steps = list_revisions(run) if has_revisions else []
     branches = tuple(f"step-{step}" for step in steps)
@@ -218,7 +216,8 @@ def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: b
     return folders
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(ValueError, OSError, say=first_line)
+def main(arguments: list[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="model_cards.publish",
@@ -232,17 +231,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--revisions", action="store_true", help="the run's checkpoints as well")
     options = parser.parse_args(arguments)
     library_logging.disable_progress_bar()  # of loading and saving weights
-    wanted = (options.run, options.repo, options.stock, options.revisions, options.dry_run)
-    try:
-        folders = publish(*wanted)
-    except (ValueError, OSError) as error:
-        print(f"error: {first_line(error)}", file=sys.stderr)
-        return 2
+    folders = publish(options.run, options.repo, options.stock, options.revisions, options.dry_run)
     for folder in folders:
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     if not (folders[0] / PIPELINE_CODE).is_file():
         print(f"note: {options.run} was saved without {PIPELINE_CODE}: no pipeline abc-music")
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,13 +12,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from scaling.writing.commands import first_line
+from scaling.writing.commands import command, first_line
 
 from .card import render
 from .publish import push
 
 TEMPLATE = Path(__file__).with_name("dataset_template.md")
-SPLIT_STAGE = "4_split"
 
 
 def render_card(folder: Path, repo: str, licence: str) -> str:
@@ -52,7 +51,7 @@ def build_folder(dataset: Path, repo: str, licence: str) -> Path:
     Raises:
         FileNotFoundError: If the dataset is not split yet.
     """
-    source = dataset / SPLIT_STAGE
+    source = dataset / "4_split"
     if not (source / "stage.json").is_file():
         raise FileNotFoundError(
             f"{source / 'stage.json'} not found: expected a dataset such as data/<name>/<preset>, "
@@ -68,7 +67,8 @@ def build_folder(dataset: Path, repo: str, licence: str) -> Path:
     return folder
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command(ValueError, OSError, say=first_line)
+def main(arguments: list[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="model_cards.publish_data", description=__doc__)
     parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
@@ -76,15 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--licence", required=True, help="what you may publish it under")
     parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
     options = parser.parse_args(arguments)
-    try:
-        folder = build_folder(options.dataset, options.repo, options.licence)
-        if not options.dry_run:
-            push(folder, options.repo, "dataset")
-    except (ValueError, OSError) as error:
-        print(f"error: {first_line(error)}", file=sys.stderr)
-        return 2
+    folder = build_folder(options.dataset, options.repo, options.licence)
+    if not options.dry_run:
+        push(folder, options.repo, "dataset")
     print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -31,11 +31,8 @@ NAMES = {
     "up_proj": "c_fc",
     "down_proj": "c_proj",
 }
-TRANSPOSED = (
-    "c_attn.weight",
-    "c_proj.weight",
-    "c_fc.weight",
-)  # GPT-2 writes x W where a Linear writes x W^T
+# GPT-2 writes x W where a Linear writes x W^T
+TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
 
 def export_stock(source: Path, folder: Path) -> float:

@@ -11,7 +11,6 @@ Letters in shapes: B batch, T time (tokens so far), V vocabulary.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -79,7 +78,9 @@ def is_plain_model(model: PreTrainedModel, own_modules: set[type], device: torch
     return (
         all(
             (type(module) in PLAIN_MODULES or type(module) in own_modules)
-            and all(map(_is_recorder, module._forward_hooks.values()))
+            # the library's hook for `output_hidden_states` stays, and changes nothing
+            and {getattr(hook, "__module__", None) for hook in module._forward_hooks.values()}
+            <= {output_capturing.__name__}
             and not (module.training or module._forward_pre_hooks)
             and module._compiled_call_impl is None
             and not {"forward", "prepare_inputs_for_generation"} & module.__dict__.keys()
@@ -91,11 +92,6 @@ def is_plain_model(model: PreTrainedModel, own_modules: set[type], device: torch
         and not torch.is_autocast_enabled(device.type)
         and not torch.compiler.is_compiling()
     )
-
-
-def _is_recorder(hook: Callable) -> bool:
-    """Whether a hook is the library's for `output_hidden_states`: it stays, and changes nothing."""
-    return getattr(hook, "__module__", None) == output_capturing.__name__
 
 
 def noise_for(scores: torch.Tensor) -> torch.Tensor:

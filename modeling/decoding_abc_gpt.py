@@ -4,7 +4,7 @@ The modules spend most of a step on calls, masks and a cache that is copied in o
 the same operations run on the weights themselves, with keys and values in one block of memory, and
 the tokens are those of the library's loop. What is not plain (scores wanted back, a cache of one's
 own) goes to that loop by itself, and so does a model that is not (an adapter, a hook) within its
-context, see `decoder_for`; to have it in any case:
+context, see `AbcGPTForCausalLM`; to have it in any case:
 `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
 Beyond the context of P = `max_position_embeddings` tokens, the last P // 2 are read anew, as a
@@ -27,46 +27,11 @@ from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
 from .arguments_abc import CACHE
-from .decoding_abc import is_plain_model
 
 logger = logging.get_logger(__name__)
 
 
-def decoder_for(
-    model: PreTrainedModel,
-    own_modules: set[type],
-    input_ids: torch.Tensor,
-    model_kwargs: dict[str, Any],
-    max_length: int,
-) -> "AbcGPTDecoder | None":
-    """What decodes a plain request: the weights, else the modules beyond the context, else None.
-
-    Args:
-        model: What generates.
-        own_modules: The classes of the model's file; only they and torch's own are looked into.
-        input_ids: (B, T) prompts.
-        model_kwargs: What `generate` would hand to `forward`.
-        max_length: Longest row that will be asked for.
-
-    Returns:
-        None where the library's own loop is wanted, which ends at the context.
-    """
-    cache = model_kwargs.get(CACHE)
-    is_dynamic = type(cache) is DynamicCache and not cache.offloading
-    if not is_dynamic or not _is_counted(input_ids, **model_kwargs):
-        return None
-    if (
-        is_plain_model(model, own_modules, input_ids.device)
-        and model.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and model.config._attn_implementation == "sdpa"
-    ):
-        return AbcGPTFastDecoder(model, max_length)
-    if max_length <= model.config.max_position_embeddings or not _takes_ids(model):
-        return None
-    return AbcGPTDecoder(model, max_length)
-
-
-def _takes_ids(model: PreTrainedModel) -> bool:
+def takes_ids(model: PreTrainedModel) -> bool:
     """Whether `forward` with ids and a cache is all of a step: no learned prompt, and a cache."""
     prepare = model.__dict__.get("prepare_inputs_for_generation")
     adapter = getattr(getattr(prepare, "__self__", None), "active_peft_config", None)
@@ -81,7 +46,7 @@ def token_mask(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> 
     return attention_mask.bool()
 
 
-def _is_counted(
+def is_counted(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor | None = None,
     position_ids: torch.Tensor | None = None,
@@ -166,7 +131,7 @@ class AbcGPTFastDecoder(AbcGPTDecoder):
     """The same from the weights of this moment, in less than half the time.
 
     Args:
-        model: A plain model, see `decoder_for`.
+        model: A plain model, see `AbcGPTForCausalLM`.
         max_length: Longest row that will be asked for.
     """
 

@@ -4,8 +4,6 @@ States are made when first reached and kept, so a step is mostly one look-up. No
 end: a character is legal only if some ending of the bar follows it.
 """
 
-from __future__ import annotations
-
 from .grammar_abc_bar_rules import BarRules, Key, Pitches
 from .grammar_abc_limits import Limits
 from .grammar_abc_spelling import alteration_bits
@@ -28,7 +26,7 @@ class Node:
 
     __slots__ = ("_follow", "_steps", "grammar", "key")
 
-    def __init__(self, grammar: BarGrammar, key: Key) -> None:
+    def __init__(self, grammar: "BarGrammar", key: Key) -> None:
         self.grammar, self.key = grammar, key
         self._follow: frozenset[str] | None = None
         self._steps: dict[str, tuple[Node, Pitches] | None] = {}
@@ -40,7 +38,7 @@ class Node:
             self._follow = frozenset(self.grammar.follow(self.key))
         return self._follow
 
-    def step(self, character: str) -> tuple[Node, Pitches] | None:
+    def step(self, character: str) -> "tuple[Node, Pitches] | None":
         """The next state, and the pitches that begin to sound; None if it is illegal.
 
         At the bar line the next state is None as well; see `BarGrammar.follow`.

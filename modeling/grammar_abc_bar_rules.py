@@ -7,8 +7,6 @@ Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that
 alternative.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .grammar_abc_limits import Limits
@@ -88,18 +86,15 @@ class BarRules:
 
     def follow(self, key: Key) -> set[str]:
         """Legal characters; `|` where the bar may end."""
-        match key.phase:
-            case "(":
-                return self._follow_tuplet_head(key)
-            case "t":
-                return {self._tied_text(key)[len(key.text)]}
-            case "n":
-                return self._follow_note(key)
-            case "[":
-                return self._follow_chord(key)
-            case "l":
-                return self._follow_length(key)
-        return self._follow_boundary(key)
+        rules = {
+            "": self._follow_boundary,
+            "(": self._follow_tuplet_head,
+            "t": lambda key: {self._tied_text(key)[len(key.text)]},
+            "n": self._follow_note,
+            "[": self._follow_chord,
+            "l": self._follow_length,
+        }
+        return rules[key.phase](key)
 
     def stepped(self, key: Key, character: str) -> tuple[Key, Pitches]:
         """What follows after a legal character, and the pitches that begin to sound with it.

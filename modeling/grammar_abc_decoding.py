@@ -12,8 +12,6 @@ A processor is for one call of `generate`. The families' own loops ask it for on
 Letters in shapes: B batch, T time, V vocabulary.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -87,7 +85,7 @@ class TokenGrammar:
         self._n_closing: dict[State, int] = {}
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> TokenGrammar:
+    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> "TokenGrammar":
         """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
 
         Args:
@@ -139,9 +137,8 @@ class TokenGrammar:
             bound = self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
             if bound < n_left:
                 return True
-        if self.grammar.closing_bound(state) < n_left:
-            return True
-        return self.n_closing_tokens(state) < n_left
+        is_far = self.grammar.closing_bound(state) < n_left
+        return is_far or self.n_closing_tokens(state) < n_left
 
     def n_closing_tokens(self, state: State) -> int:
         """Tokens of a short way to the end, the end token apart.
@@ -259,9 +256,8 @@ class TuneLogitsProcessor(LogitsProcessor):
     def _states_of(self, input_ids: torch.Tensor) -> list[State | None]:
         """The state of each row, None of one that has ended; beams may have changed places."""
         rows = [tuple(ids) for ids in input_ids.tolist()]
-        known, self._states = self._states, {}
-        for row, ids in enumerate(rows):
-            self._states[ids] = self._state_of(ids, row, known)
+        known = self._states
+        self._states = {ids: self._state_of(ids, row, known) for row, ids in enumerate(rows)}
         return [self._states[ids] for ids in rows]
 
     def _state_of(

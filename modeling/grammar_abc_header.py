@@ -3,12 +3,11 @@
 What a line may be is a tree: beginning of a text -> characters that may follow.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 
 from .grammar_abc_limits import Limits
+from .grammar_abc_spelling import beginnings
 from .notation_abc import (
     CHORD_ATTACK_LINE,
     DEFAULT_METER,
@@ -19,7 +18,6 @@ from .notation_abc import (
     UNIT_LINE,
     meter_ticks,
     read_meter,
-    read_tempo,
     tempo_text,
 )
 
@@ -49,18 +47,9 @@ def full_bar_ticks(meter: str) -> int:
     return meter_ticks(*read_meter(meter))
 
 
-def quarters_a_minute(tempo: str) -> float:
-    """Quarters a minute of `1/4=120` or `1/16=483`."""
-    return read_tempo(tempo) / 4
-
-
 def _tree(texts: Iterable[str]) -> Mapping[str, str]:
     """Beginning of a text -> characters that may follow."""
-    tree: dict[str, set[str]] = {}
-    for text in texts:
-        for place, character in enumerate(text):
-            tree.setdefault(text[:place], set()).add(character)
-    return {start: "".join(sorted(found)) for start, found in tree.items()}
+    return {start: "".join(sorted(found)) for start, found in beginnings(texts).items() if found}
 
 
 def shortest_way(tree: Mapping[str, str], start: str) -> str:

@@ -4,8 +4,6 @@ Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that
 alternative.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from .notation_abc import DENOMINATORS, MAX_NUMERATOR, SHORTEST_TICKS, meter_ticks

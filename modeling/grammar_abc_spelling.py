@@ -1,7 +1,5 @@
 """How pitches and lengths are written: one name and text for each, and how they begin."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -17,12 +15,14 @@ from .notation_abc import (
     spell,
 )
 
+LETTER_BITS = {letter: 1 << place for place, letter in enumerate(LETTERS)}
+
 
 @functools.cache
 def name_of(pitch: int, sharps: int, altered: int) -> str:
     """The name of a pitch where these letters are altered, one bit each."""
     letter, alteration, name = spell(pitch, sharps)
-    if alteration != key_alterations(sharps)[letter] or altered & _bit(letter):
+    if alteration != key_alterations(sharps)[letter] or altered & LETTER_BITS[letter]:
         return SIGNS[alteration] + name
     return name
 
@@ -32,11 +32,7 @@ def alteration_bits(pitches: tuple[int, ...], sharps: int) -> int:
     """The bits of the letters of those pitches that lie outside the key."""
     spelled = {spell(pitch, sharps)[:2] for pitch in pitches}
     natural = key_alterations(sharps)
-    return sum({_bit(letter) for letter, alteration in spelled if alteration != natural[letter]})
-
-
-def _bit(letter: str) -> int:
-    return 1 << LETTERS.index(letter)
+    return sum({LETTER_BITS[of] for of, alteration in spelled if alteration != natural[of]})
 
 
 def beginnings(texts: Iterable[str]) -> dict[str, set[str]]:

@@ -4,8 +4,7 @@ No state is a dead end: whatever stands there can be brought to an end (`closing
 many characters is known.
 """
 
-from __future__ import annotations
-
+import functools
 import math
 
 from .grammar_abc_bar import NOTE, NOTES, SOUND, Node
@@ -47,11 +46,9 @@ class TuneGrammar(TuneRules):
         It ends with the next bar line or newline, or in the header with the mark of the first bar.
         """
         out = ""
-        while not out.endswith(("|", "\n")):
+        while not out.endswith(("|", "\n", MARK)):
             text, state = self._closing_part(state)
             out += text
-            if out.endswith(MARK):
-                break
         return out, state
 
     def poorest_bar_end(self, state: State) -> State | None:
@@ -117,24 +114,21 @@ class TuneGrammar(TuneRules):
         match stage.phase:
             case "line":
                 text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
-                before = stage._replace(text=stage.text + text[:-1])
-                return text, State(self._line_step(before, text[-1]))
             case "mark":
                 text = self._closing_mark(state)
-                stage = stage._replace(text=stage.text + text[:-1])
-                return text, state._replace(stage=self._mark_step(stage, text[-1]))
+            case "start" if stage.fields is None and field_under_way(stage):
+                text = self._closing_field(state)
             case "start":
                 fields = stage.text if stage.fields is None else stage.fields
                 begun = self._begin_bar(state._replace(stage=stage._replace(text=fields)), "")
                 return fields[len(stage.text) :], begun
-            case "field":
-                text = self._closing_field(state)
-                return text, self._start_step(state, text)
-        return "\n", self._step(state, "\n")
+            case _:
+                text = "\n"
+        return text, functools.reduce(self._step, text, state)
 
     def _bar_closing(self, node: Node, state: State) -> tuple[str, Key]:
         """A short way to the end of a bar, with what the tune needs in it, and the bar there."""
-        fill = NOTE if self._is_heard_enough(state.stage) else SOUND
+        fill = NOTE if self._heard(state.stage) >= self.limits.seconds else SOUND
         return node.grammar.closing(node.key, NOTES if self._wants_notes(state) else fill)
 
     def _closing_mark(self, state: State) -> str:

@@ -5,8 +5,6 @@ counters see to what no grammar can: bars that are exact, ties that find their n
 of notes.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .grammar_abc_bar import BarGrammar, Node
@@ -18,20 +16,19 @@ from .grammar_abc_header import (
     full_bar_ticks,
     header_lines_tree,
     meter_changes,
-    quarters_a_minute,
     tempo_changes,
 )
 from .grammar_abc_limits import GENERATION, Limits
-from .notation_abc import TICKS_PER_QUARTER
+from .notation_abc import TICKS_PER_QUARTER, read_tempo
 
 
 class Stage(NamedTuple):
     """Where in the tune a text stands, the bar under way apart.
 
     Attributes:
-        phase: "line" of the header, "mark" of a voice, "start" of its bar, "field" there, "bar",
-            "line end" behind the last bar, "end".
-        text: Of the line, mark or field, so far.
+        phase: "line" of the header, "mark" of a voice, "start" of its bar, with the fields there,
+            "bar", "line end" behind the last bar, "end".
+        text: Of the line, mark or fields, so far.
         line: Which line of the header it is; "head" may be one of another voice or the first bar.
         key: Of the tune, once it is there.
         meter: From here on.
@@ -130,23 +127,17 @@ class TuneRules:
     def step(self, state: State, character: str) -> State | None:
         """The state after one more character; None if it is illegal."""
         node = state.node
-        if node is not None:
-            if character == "|":
-                return (
-                    self._bar_end(state, *node.grammar.end(node.key))
-                    if "|" in node.follow
-                    else None
-                )
-            found = node.step(character)
-            if found is None:
-                return None
-            following, new = found
-            if not new:
-                return State(state.stage, following, *state[2:])
-            return self._sounded(state._replace(node=following), new)
-        if character not in self.follow(state):
+        if node is None:
+            return self._step(state, character) if character in self.follow(state) else None
+        if character == "|" and "|" in node.follow:
+            return self._bar_end(state, *node.grammar.end(node.key))
+        found = node.step(character)
+        if found is None:
             return None
-        return self._step(state, character)
+        following, new = found
+        if not new:
+            return State(state.stage, following, *state[2:])
+        return self._sounded(state._replace(node=following), new)
 
     def follow(self, state: State) -> frozenset[str]:
         """Characters that may come next."""
@@ -161,16 +152,12 @@ class TuneRules:
                 return self._follow_mark(state)
             case "start":
                 return self._follow_start(stage)
-            case "field":
-                return self._follow_field(stage)
             case "line end":
                 return frozenset("\n")
         return frozenset()
 
     def _sounded(self, state: State, new: Pitches) -> State:
-        pitches = state.pitches
-        if len(pitches) < 2:
-            pitches = tuple(dict.fromkeys((*pitches, *new)))[:2]
+        pitches = tuple(dict.fromkeys((*state.pitches, *new)))[:2]
         n_notes = min(state.n_notes + len(new), self.limits.n_notes)
         return State(state.stage, state.node, n_notes, pitches)
 
@@ -182,7 +169,7 @@ class TuneRules:
                 return State(self._line_step(stage, character))
             case "mark":
                 return state._replace(stage=self._mark_step(stage, character))
-            case "start" | "field":
+            case "start":
                 return self._start_step(state, character)
         return state._replace(stage=stage._replace(phase="end"))
 
@@ -193,8 +180,7 @@ class TuneRules:
             ValueError: If a line of the header, or a change, is under way that cannot be completed.
         """
         stage = state.stage
-        is_open = stage.phase in ("line", "field") or (stage.phase == "mark" and stage.text)
-        if is_open and not self.follow(state):
+        if field_under_way(stage) and not self.follow(state):
             raise ValueError(f"{stage.text!r} cannot be completed within the limits {self.limits}")
         n_notes = min(state.n_notes, self.limits.n_notes)
         return state._replace(n_notes=n_notes)
@@ -213,7 +199,7 @@ class TuneRules:
             case "M":
                 stage = stage._replace(meter=value)
             case "Q":
-                stage = stage._replace(quarters_per_minute=quarters_a_minute(value))
+                stage = stage._replace(quarters_per_minute=read_tempo(value) / 4)
             case "K":
                 stage = stage._replace(key=value)
             case "MIDI" if stage.text.startswith("%%MIDI channel") and stage.text != DRUMS:
@@ -261,14 +247,11 @@ class TuneRules:
 
     def may_end(self, state: State) -> bool:
         """Whether `]` may follow: behind the last voice of a line."""
-        is_tied = any(state.stage.tied_out)
-        return not is_tied and not self._wants_notes(state) and self._is_heard_enough(state.stage)
+        is_over = not any(state.stage.tied_out) and not self._wants_notes(state)
+        return is_over and self._heard(state.stage) >= self.limits.seconds
 
     def _wants_notes(self, state: State) -> bool:
         return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
-
-    def _is_heard_enough(self, stage: Stage) -> bool:
-        return self._heard(stage) >= self.limits.seconds
 
     def _heard(self, stage: Stage) -> float:
         """Seconds to the end of the last bar that ends with a sound, that of this line included."""
@@ -307,17 +290,12 @@ class TuneRules:
     def _follow_start(self, stage: Stage) -> frozenset[str]:
         if stage.fields is not None and stage.text != stage.fields:
             return frozenset(stage.fields[len(stage.text)])  # as the first voice has it
-        found = set(self._bar_start(stage).follow)
-        if self._fields_after(stage, ""):
-            found.add("[")
-        return frozenset(found)
-
-    def _follow_field(self, stage: Stage) -> frozenset[str]:
         part = field_under_way(stage)
-        found = set(self._fields_after(stage, part))
-        if part == "[" and (chord := self._bar_start(stage).step("[")):
-            found |= chord[0].follow
-        return frozenset(found)
+        fields = self._fields_after(stage, part)
+        if not part:
+            return self._bar_start(stage).follow.union(fields)
+        chord = self._bar_start(stage).step("[") if part == "[" else None
+        return frozenset(fields).union(chord[0].follow if chord else ())
 
     def _fields_after(self, stage: Stage, part: str) -> str:
         """Characters that may follow this beginning of a change; "" where none may stand."""
@@ -348,24 +326,16 @@ class TuneRules:
 
     def _start_step(self, state: State, character: str) -> State:
         """A character before or at the beginning of a bar's music; `[` may be either."""
-        stage = state.stage
-        part = field_under_way(stage)
-        if stage.phase == "start":
-            if stage.fields is not None and stage.text != stage.fields:
-                return state._replace(stage=stage._replace(text=stage.text + character))
-            if character == "[" and self._fields_after(stage, ""):
-                return state._replace(stage=stage._replace(phase="field", text=stage.text + "["))
-            return self._begin_bar(state, character)
-        if part == "[" and character not in self._fields_after(stage, part):
-            return self._begin_bar(state, "[" + character)
-        text = stage.text + character
-        if character != "]":
-            return state._replace(stage=stage._replace(text=text))
-        name, value = part[1], part[3:]
-        stage = stage._replace(phase="start", text=text)
-        if name == "M":
-            return state._replace(stage=stage._replace(meter=value))
-        return state._replace(stage=stage._replace(quarters_per_minute=quarters_a_minute(value)))
+        stage, change = state.stage, {}
+        if stage.fields is None or stage.text == stage.fields:
+            part = field_under_way(stage)
+            if character not in self._fields_after(stage, part):
+                return self._begin_bar(state, part + character)
+            if character == "]" and part.startswith("[M:"):
+                change = {"meter": part[3:]}
+            elif character == "]":
+                change = {"quarters_per_minute": read_tempo(part[3:]) / 4}
+        return state._replace(stage=stage._replace(text=stage.text + character, **change))
 
     def _begin_bar(self, state: State, music: str) -> State:
         stage = state.stage

@@ -1,7 +1,5 @@
 """A tuplet under way: which lengths its next item may have so that it can still end."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from .grammar_abc_spelling import Lengths, lengths_of

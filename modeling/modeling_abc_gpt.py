@@ -17,6 +17,7 @@ from transformers.masking_utils import create_causal_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.gpt_neox.modeling_gpt_neox import eager_attention_forward
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.import_utils import is_tracing
@@ -24,8 +25,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_gpt import AbcGPTConfig
-from .decoding_abc import AbcGenerationMixin
-from .decoding_abc_gpt import AbcGPTDecoder, decoder_for
+from .decoding_abc import AbcGenerationMixin, is_plain_model
+from .decoding_abc_gpt import AbcGPTDecoder, AbcGPTFastDecoder, is_counted, takes_ids
 from .saving_abc import AbcPreTrainedModel
 
 
@@ -42,29 +43,6 @@ class AbcGPTMLP(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Map (B, T, C) to (B, T, C)."""
         return self.down_proj(self.act(self.up_proj(hidden_states)))
-
-
-def _eager_attention(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention written out, for "eager": (B, T, H, D) and weights (B, H, T, S).
-
-    `query` is (B, H, T, D), `key` and `value` (B, H, S, D); `attention_mask` is added to scores.
-    """
-    scores = torch.matmul(query, key.transpose(2, 3)) * scaling  # (B, H, T, S)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    mixed = torch.matmul(weights, value).transpose(1, 2).contiguous()  # (B, T, H, D)
-    return mixed, weights
 
 
 class AbcGPTAttention(nn.Module):
@@ -97,7 +75,7 @@ class AbcGPTAttention(nn.Module):
             key, value = cache.update(key, value, self.layer_idx, kwargs=kwargs)  # (B, H, S, D)
 
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, _eager_attention
+            self.config._attn_implementation, eager_attention_forward
         )
         options = {"dropout": self.config.dropout * self.training, "scaling": self.scaling}
         options |= kwargs
@@ -268,8 +246,23 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
     def _decoder(
         self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
     ) -> AbcGPTDecoder | None:
+        """What reads the weights, else, beyond the context, the modules; else None.
+
+        The library's own loop ends at the context.
+        """
+        cache = model_kwargs.get(CACHE)
+        is_dynamic = type(cache) is DynamicCache and not cache.offloading
+        if not is_dynamic or not is_counted(input_ids, **model_kwargs):
+            return None
         own_modules = {AbcGPTForCausalLM, AbcGPTModel, AbcGPTBlock, AbcGPTAttention, AbcGPTMLP}
-        return decoder_for(self, own_modules, input_ids, model_kwargs, max_length)
+        if (
+            is_plain_model(self, own_modules, input_ids.device)
+            and self.dtype in (torch.float32, torch.bfloat16, torch.float16)
+            and self.config._attn_implementation == "sdpa"
+        ):
+            return AbcGPTFastDecoder(self, max_length)
+        is_beyond = max_length > self.config.max_position_embeddings
+        return AbcGPTDecoder(self, max_length) if is_beyond and takes_ids(self) else None
 
     @can_return_tuple
     def forward(

@@ -12,8 +12,6 @@ Source: ABC standard v2.1, sections 4.2 (accidentals), 4.3 (lengths), 4.11 (ties
 4.17 (chords).
 """
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 from functools import lru_cache

@@ -18,9 +18,9 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     Pipeline,
+    PrefixConstrainedLogitsProcessor,
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
@@ -304,15 +304,15 @@ class AbcMusicPipeline(Pipeline):
             return [[] for _ in rows]
         inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
         n_prompt = inputs["input_ids"].shape[1]  # (B, T)
-        is_sampled = generation.get("do_sample", True)
         config = GenerationConfig(
-            **(PLAIN_SAMPLING if is_sampled else {}) | generation,
+            **(PLAIN_SAMPLING if generation.get("do_sample", True) else {}) | generation,
             max_new_tokens=room,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=stops,
             pad_token_id=tokenizer.pad_token_id,
         )
-        processors = [_LineStart(self._token_texts, starts, n_prompt)] if starts else []
+        token_texts = self._token_texts[: self.model.config.vocab_size]
+        processors = [_line_starts(token_texts, starts, n_prompt)] if starts else []
         if tokens:
             processors.append(TuneLogitsProcessor(tokens, left))
         output = self.model.generate(
@@ -324,31 +324,27 @@ class AbcMusicPipeline(Pipeline):
         return [ids[:n_tokens] for ids, n_tokens in zip(new, left, strict=True)]
 
 
-class _LineStart(LogitsProcessor):
+def _line_starts(
+    token_texts: list[str], starts: list[str], n_prompt: int
+) -> PrefixConstrainedLogitsProcessor:
     """Lets lines begin only as they must, and holds no special token."""
 
-    def __init__(self, token_texts: list[str], starts: list[str], n_prompt: int) -> None:
-        self._token_texts, self._starts, self._n_prompt = token_texts, starts, n_prompt
-        self._masks: dict[str, torch.Tensor] = {}
-
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
-        """Returns scores (B, V), -inf at tokens that a row cannot have now; `input_ids` (B, T)."""
-        masks = []
-        for start, ids in zip(self._starts, input_ids[:, self._n_prompt :].tolist(), strict=True):
-            n_written = sum(len(self._token_texts[token]) for token in ids)
-            masks.append(self._mask(start[n_written:], scores))
-        return scores.masked_fill(torch.stack(masks), -math.inf)
-
-    def _mask(self, rest: str, scores: torch.Tensor) -> torch.Tensor:
-        """True at the tokens that cannot stand where `rest` must follow: (V,)."""
-        if rest not in self._masks:
-            fits = [
-                bool(text) and (text.startswith(rest) or rest.startswith(text))
-                for text in self._token_texts
+    @functools.cache
+    def fitting(rest: str) -> torch.Tensor:
+        """The tokens that can stand where `rest` must follow."""
+        return torch.tensor(
+            [
+                token
+                for token, text in enumerate(token_texts)
+                if text and (text.startswith(rest) or rest.startswith(text))
             ]
-            fits += [False] * (scores.shape[-1] - len(fits))
-            self._masks[rest] = ~torch.tensor(fits[: scores.shape[-1]], device=scores.device)
-        return self._masks[rest]
+        )
+
+    def allowed(row: int, ids: torch.Tensor) -> torch.Tensor:
+        n_written = sum(len(token_texts[token]) for token in ids[n_prompt:].tolist())
+        return fitting(starts[row][n_written:])
+
+    return PrefixConstrainedLogitsProcessor(allowed, num_beams=1)
 
 
 def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:

@@ -5,44 +5,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
-
-
-def keep_promises(config: PreTrainedConfig, model_class: str, folder: Path) -> None:
-    """Before a model is saved: let config.json name the base model, and what pipelines there are.
-
-    The library lists only the class that is saved, so `AutoModel` would not find the base model;
-    and it copies the code of the model, but not that of the pipelines in `custom_pipelines`. That
-    is copied here, from beside this file or from where the model was loaded. A pipeline whose code
-    lies in neither place, and in no repository on the Hub, is no longer named.
-
-    Args:
-        config: Of the model.
-        model_class: File and name of the base model's class, "modeling_abc_gpt.AbcGPTModel".
-        folder: Where the model is saved.
-    """
-    config.auto_map = {**(getattr(config, "auto_map", None) or {}), "AutoModel": model_class}
-    pipelines = getattr(config, "custom_pipelines", None) or {}
-    for task, pipeline in list(pipelines.items()):
-        if "--" in pipeline["impl"]:  # <repository>--<file>.<class>
-            continue
-        name = f"{pipeline['impl'].partition('.')[0]}.py"
-        places = [Path(__file__).parent, Path(config.name_or_path or folder)]
-        code = next((place / name for place in places if (place / name).is_file()), None)
-        if code is None:
-            del pipelines[task]
-        elif code.parent.resolve() != folder.resolve():
-            folder.mkdir(parents=True, exist_ok=True)
-            for file in (code, *get_relative_import_files(code)):
-                shutil.copy(file, folder)
 
 
 class AbcPreTrainedModel(PreTrainedModel):
     """What the library must know of the models of both families, and how they are saved.
 
     Attributes:
-        base_class: File and name of the base model's class.
+        base_class: File and name of the base model's class, "modeling_abc_gpt.AbcGPTModel".
     """
 
     base_class: ClassVar[str]
@@ -58,5 +29,31 @@ class AbcPreTrainedModel(PreTrainedModel):
     ) -> None:
         """Save as the library does, with all code that config.json names."""
         if is_main_process:
-            keep_promises(self.config, self.base_class, Path(save_directory))
+            self._keep_promises(Path(save_directory))
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+
+    def _keep_promises(self, folder: Path) -> None:
+        """Before it is saved: let config.json name the base model, and what pipelines there are.
+
+        The library lists only the class that is saved, so `AutoModel` would not find the base
+        model; and it copies the code of the model, but not that of the pipelines in
+        `custom_pipelines`. That is copied here, from beside this file or from where the model was
+        loaded. A pipeline whose code lies in neither place, and in no repository on the Hub, is no
+        longer named.
+        """
+        config = self.config
+        auto_map = getattr(config, "auto_map", None) or {}
+        config.auto_map = {**auto_map, "AutoModel": self.base_class}
+        pipelines = getattr(config, "custom_pipelines", None) or {}
+        for task, pipeline in list(pipelines.items()):
+            if "--" in pipeline["impl"]:  # <repository>--<file>.<class>
+                continue
+            name = f"{pipeline['impl'].partition('.')[0]}.py"
+            places = [Path(__file__).parent, Path(config.name_or_path or folder)]
+            code = next((place / name for place in places if (place / name).is_file()), None)
+            if code is None:
+                del pipelines[task]
+            elif code.parent.resolve() != folder.resolve():
+                folder.mkdir(parents=True, exist_ok=True)
+                for file in (code, *get_relative_import_files(code)):
+                    shutil.copy(file, folder)

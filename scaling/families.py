@@ -16,14 +16,15 @@ An own one needs its files in modeling/ besides. Letters: C width, L layers, I w
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 OWN_PREFIX = "abc_"  # of the model types whose code is in modeling/
 LSTM_GATES = 4
 WAYS = {"attention": "stride", "state": "carried"}
 
 
-class Look(NamedTuple):
+@dataclass(frozen=True)
+class Look:
     """How a family is drawn; light and dark are the ends of its colour map over the sizes."""
 
     colour: str

@@ -9,19 +9,18 @@ interval and a warning. What a study asks of its fit lies beside its table (scal
 an option of the command line wins. python -m scaling.predict answers questions to the file.
 """
 
-import argparse
 import itertools
 import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from .fit_family import fit_family
-from .fit_options import OBJECTIVES, read_fit
+from .fit_options import OBJECTIVES, Settings, read_fit
 from .fitting.intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
 from .fitting.minimise import HUBER_DELTA
 from .laws.registry import LAWS
@@ -39,26 +38,13 @@ SIGNIFICANT_DIGITS = 8
 NUMBERS_OF_A_LIST = re.compile(r"\[[\s\d.,eE+-]+\]")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the user chose. bootstrap: number of refits; seed: of all draws."""
-
-    laws: tuple[str, ...]
-    objective: str
-    bootstrap: int
-    seed: int
-    columns: dict[str, str]
-
-
 def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, object]:
     """All that fits.json holds, ready for JSON."""
     laws: dict[str, object] = {}
     chosen: list[FittedLaw] = []
     for arch in sorted({run.arch for run in table.runs}):
         runs = [run for run in table.runs if run.arch == arch]
-        laws[arch], law = fit_family(
-            arch, runs, settings.laws, settings.objective, settings.bootstrap, settings.seed
-        )
+        laws[arch], law = fit_family(arch, runs, settings)
         if law is not None:
             chosen.append(law)
     return {
@@ -137,24 +123,20 @@ def _summary(fits: dict) -> list[str]:
     return lines
 
 
-def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+@command(TableError, OSError)
+def main(argv: Sequence[str] | None = None) -> None:
+    """Reads, fits, writes and prints a line a law; 2 on an error that the user can mend."""
     parser = parser_of("scaling.fit", __doc__)
     parser.add_argument("runs", type=Path, help="CSV with n_params, n_tokens, loss and more")
     parser.add_argument("--out", type=Path, help="default: fits.json beside the table")
     parser.add_argument("--law", nargs="+", choices=list(LAWS), default=list(LAWS))
-    study = "default: the study's, else huber_log"
-    parser.add_argument("--objective", choices=OBJECTIVES, help=study)
+    objective = "default: the study's, else huber_log"
+    parser.add_argument("--objective", choices=OBJECTIVES, help=objective)
     parser.add_argument("--bootstrap", type=int, default=1000, help="number of refits")
     parser.add_argument("--seed", type=int, default=0)
     columns = "OUR_NAME=NAME_IN_THE_FILE,... in place of the study's"
     parser.add_argument("--columns", default="", help=columns)
-    return parser.parse_args(argv)
-
-
-@command(TableError, OSError)
-def main(argv: Sequence[str] | None = None) -> int:
-    """Reads, fits, writes and prints a line a law; 2 on an error that the user can mend."""
-    arguments = _parse_arguments(argv)
+    arguments = parser.parse_args(argv)
     if arguments.bootstrap < MIN_BOOTSTRAP:
         raise TableError(
             f"--bootstrap is {arguments.bootstrap}, expected {MIN_BOOTSTRAP} or more: "
@@ -174,7 +156,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or arguments.runs.parent / "fits.json"
     write_fits(fits, out)
     print("\n".join([*_summary(fits), f"-> {out}"]))
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .fit_options import Settings
 from .fitting.fit_law import fit_one_law, runs_at_one_budget
-from .fitting.minimise import Objective
 from .fitting.refusals import refusal
 from .laws.registry import LAWS
 from .predictions.fitted import FittedLaw
@@ -23,27 +23,19 @@ KEPT_DRAWS = 400
 
 
 def fit_family(
-    arch: str,
-    runs: Sequence[Run],
-    law_names: Sequence[str],
-    objective: Objective,
-    bootstrap: int,
-    seed: int,
+    arch: str, runs: Sequence[Run], settings: Settings
 ) -> tuple[dict[str, object], FittedLaw | None]:
     """The family's entry of fits.json, and its chosen law for the crossovers if there is one.
 
     Args:
         arch: name of the family.
         runs: its usable runs, sorted.
-        law_names: names in LAWS.
-        objective: as in fit_law.
-        bootstrap: number of refits.
-        seed: of the draws.
+        settings: of the whole fit.
     """
     entry: dict[str, object] = {}
     fitted: dict[str, FittedLaw] = {}
     at_one_budget, tokens_note = runs_at_one_budget(runs)
-    for name in law_names:
+    for name in settings.laws:
         law = LAWS[name]
         kept, note = (at_one_budget, tokens_note) if law.is_at_one_budget else (list(runs), None)
         reason = note if not kept else refusal(law, kept)
@@ -51,13 +43,13 @@ def fit_family(
             entry[name] = {"refused": reason, "n_sizes": len({run.n_params for run in runs})}
             continue
         # a stream of draws for each family and law: adding a law does not change another's interval
-        rng = np.random.default_rng([seed, zlib.crc32(f"{arch} {name}".encode())])
-        entry[name], theta, draws = fit_one_law(law, kept, objective, bootstrap, rng)
+        rng = np.random.default_rng([settings.seed, zlib.crc32(f"{arch} {name}".encode())])
+        entry[name], theta, draws = fit_one_law(law, kept, settings, rng)
         if note is not None:
             entry[name]["warnings"].insert(0, note)
-        fitted[name] = FittedLaw.of(law, theta, draws, kept).with_costs(runs)
-    choice = choose_law(entry)
-    chosen = fitted.get(choice["chosen"])
+        fitted[name] = FittedLaw.of(law, theta, draws, kept, runs)
+    choice, reason = choose_law(entry)
+    chosen = fitted.get(choice)
     if chosen is not None:
         described = entry[chosen.law.name]
         described["draws"] = None
@@ -68,16 +60,12 @@ def fit_family(
         if not chosen.law.is_at_one_budget:
             described["curves"] = lines_at_tokens(chosen)
             described["isoflop"] = lines_at_flops(chosen, runs)
-    return entry | choice, chosen
+    return entry | {"chosen": choice, "chosen_reason": reason}, chosen
 
 
-def choose_law(entry: dict[str, dict]) -> dict[str, object]:
+def choose_law(entry: dict[str, dict]) -> tuple[str | None, str]:
     """The law to quote and why: AICc where it decides, else the error on the largest size."""
-    chosen, reason = _choice({name: law for name, law in entry.items() if "refused" not in law})
-    return {"chosen": chosen, "chosen_reason": reason}
-
-
-def _choice(fitted: dict[str, dict]) -> tuple[str | None, str]:
+    fitted = {name: law for name, law in entry.items() if "refused" not in law}
     # AICc compares laws of the same runs only: those of all runs go before those of one D
     of_all_runs = {name: law for name, law in fitted.items() if not LAWS[name].is_at_one_budget}
     fitted = of_all_runs or fitted

@@ -7,6 +7,7 @@ fit:
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ from .writing.files import read_json
 OBJECTIVES = ("huber_log", "squares")  # the first is the default
 FIELDS = ("objective", "columns")
 FILE_NAME = "fit.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose. laws: by name; bootstrap: number of refits; seed: of all draws."""
+
+    laws: tuple[str, ...]
+    objective: str
+    bootstrap: int
+    seed: int
+    columns: dict[str, str]
 
 
 def check_fit(fit: Any, where: str) -> dict[str, Any]:

@@ -124,26 +124,25 @@ def ruled_rate(rule: dict[str, float], n_params: float) -> float:
 def describe_family(sizes: Sequence[SweptSize]) -> dict[str, object]:
     """What the JSON file says of one family."""
     rule = fit_rule(sizes)
+    by_rule = [ruled_rate(rule, size.n_params) for size in sizes]
     return {
         "formula": FORMULA,
         "rule": rule,
         "largest_size_from_smaller": _holdout(sizes),
-        "sizes": [_describe_size(size, ruled_rate(rule, size.n_params)) for size in sizes],
-    }
-
-
-def _describe_size(size: SweptSize, rate: float) -> dict[str, object]:
-    """One size, whose rate by the rule this is."""
-    return {
-        "size": size.name,
-        "n_params": size.n_params,
-        "n_tokens": size.n_tokens,
-        "rates": size.rates.tolist(),
-        "losses": size.losses.tolist(),
-        "best_rate": size.best_rate,
-        "at_edge": size.is_at_edge,
-        "rate_by_rule": rate,
-        "loss_by_rule_above_best": size.loss_above_best(rate),
+        "sizes": [
+            {
+                "size": size.name,
+                "n_params": size.n_params,
+                "n_tokens": size.n_tokens,
+                "rates": size.rates.tolist(),
+                "losses": size.losses.tolist(),
+                "best_rate": size.best_rate,
+                "at_edge": size.is_at_edge,
+                "rate_by_rule": rate,
+                "loss_by_rule_above_best": size.loss_above_best(rate),
+            }
+            for size, rate in zip(sizes, by_rule, strict=True)
+        ],
     }
 
 
@@ -163,7 +162,7 @@ def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
 
 
 @command(TableError, OSError)
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Writes the rules; 2 on an error that the user can mend."""
     parser = parser_of("scaling.learning_rates", __doc__)
     parser.add_argument("runs", type=Path, help="runs.csv of the sweep")
@@ -187,7 +186,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             cost = f"{held['loss_above_best']:+.4f} nats"
             print(f"  {held['size']} from the smaller: {held['rate']:.2e}, {cost}")
     print(f"-> {arguments.out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _bin_means(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 @command(TableError, OSError)
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Reads the logs of a study and writes curves.csv; 2 on an error that the user can mend."""
     parser = parser_of("scaling.loss_curves", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study with runs.csv")
@@ -100,7 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if missing:
         print(f"no log.jsonl, left out: {', '.join(missing)}")
     print(f"{len({row['run'] for row in rows})} runs, {len(rows)} points -> {out}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -67,17 +67,26 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
     return table, fits
 
 
-def _json_source(name: str, made_by: str, draw: Callable[[Any], Figure]) -> FigureSource:
-    """Of a figure that is drawn from one JSON file, which somebody may have cut."""
+def _json_source(
+    name: str, made_by: str, draw: Callable[[Any], Figure], holds: str | None = None
+) -> FigureSource:
+    """Of a figure that is drawn from one JSON file, which somebody may have cut.
+
+    holds: what is drawn, "runs" or "families"; an empty one is an error that names the command.
+    """
 
     def read_and_draw(folder: Path) -> Figure:
-        path = folder / name
+        path = folder / f"{name}.json"
         try:
-            return draw(read_json(path))
+            content = read_json(path)
+            if holds and not content[holds]:
+                what = {"runs": "run", "families": "family"}[holds]
+                raise TableError(f"{path.name} has no {what}; run {made_by} again")
+            return draw(content)
         except (json.JSONDecodeError, KeyError, TypeError, IndexError) as err:
             raise TableError(f"{path}: not what is drawn from it ({err!r}); make it again") from err
 
-    return FigureSource(name, made_by, read_and_draw)
+    return FigureSource(f"{name}.json", made_by, read_and_draw)
 
 
 def _draw_loss_curves(folder: Path) -> Figure:
@@ -90,13 +99,13 @@ FIGURES: dict[str, FigureSource] = {
     "isoflop": FigureSource(*FITS, lambda folder: draw_isoflop(read_study(folder)[1])),
     "loss_curves": FigureSource("curves.csv", "scaling.loss_curves", _draw_loss_curves),
 } | {
-    name: _json_source(f"{name}.json", made_by, draw)
-    for name, made_by, draw in (
-        ("learning_rates", "make sweep", draw_learning_rates),
-        ("context_use", "evaluation.loss.context_use", draw_context_use),
+    name: _json_source(name, *source)
+    for name, *source in (
+        ("learning_rates", "make sweep", draw_learning_rates, "families"),
+        ("context_use", "evaluation.loss.context_use", draw_context_use, "runs"),
         ("context_length", "evaluation.loss.context_use", draw_context_length),
-        ("leakage", "evaluation.loss.leakage", draw_leakage),
-        ("tokenizers", "evaluation.loss.compare_tokenizers", draw_tokenizers),
+        ("leakage", "evaluation.loss.leakage", draw_leakage, "runs"),
+        ("tokenizers", "evaluation.loss.compare_tokenizers", draw_tokenizers, "runs"),
         ("corpus", "make corpus", draw_corpus),
     )
 }
@@ -143,7 +152,7 @@ def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[s
 
 
 @command(TableError, OSError)
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Draws a study's figures; 2 on an error that the user can mend."""
     parser = parser_of("scaling.plots", __doc__)
     parser.add_argument("study", type=Path, help="folder with runs.csv, fits.json and more")
@@ -153,7 +162,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         read_study(arguments.study)  # without runs and fits it is no study
     written, left_out = draw_figures(arguments.study, arguments.only or STUDY_FIGURES)
     print("\n".join([*left_out, *(f"-> {path}" for path in written)]))
-    return 0
 
 
 if __name__ == "__main__":

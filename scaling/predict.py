@@ -27,7 +27,7 @@ from .fitting.intervals import interval_or_none
 from .laws.registry import LAWS
 from .predictions.costs import CostCurve
 from .predictions.fitted import FittedLaw
-from .predictions.frontier import best_log_loss, budget_range
+from .predictions.frontier import best_use, budget_range
 from .runs_table import TableError
 from .writing.commands import command, parser_of
 from .writing.files import read_json
@@ -139,13 +139,11 @@ def _answer(fitted: FittedLaw, theta: np.ndarray, question: Question) -> np.ndar
 def _best(fitted: FittedLaw, theta: np.ndarray, question: Question) -> tuple[float, float]:
     """Log N and log D of least loss for their cost, where one of C, N and D is given."""
     if question.log_c is not None:
-        log_c = np.array([question.log_c])
-        log_n = best_log_loss(fitted, theta, log_c)[0]
-        return float(log_n[0]), float(log_c[0] - fitted.cost.at(log_n)[0])
+        log_n, log_d, _ = best_use(fitted, theta, np.array([question.log_c]))
+        return float(log_n[0]), float(log_d[0])
     low, high = budget_range(fitted)
     log_c = np.linspace(low - np.log(REACH), high + np.log(REACH), BUDGETS_SEARCHED)
-    log_n = best_log_loss(fitted, theta, log_c)[0]
-    log_d = log_c - fitted.cost.at(log_n)
+    log_n, log_d, _ = best_use(fitted, theta, log_c)
     if question.log_n is not None:
         return question.log_n, float(np.interp(question.log_n, log_n, log_d))
     return float(np.interp(question.log_d, log_d, log_n)), question.log_d
@@ -199,18 +197,6 @@ class Hours:
         return hours * 3600 * PEAK_FLOPS[self.device] * self.share_of(arch)
 
 
-def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = parser_of("scaling.predict", __doc__)
-    parser.add_argument("fits", type=Path, help="fits.json, as python -m scaling.fit writes it")
-    parser.add_argument("--flops", type=float, help="budget C in FLOPs")
-    parser.add_argument("--params", type=float, help="size N, counted as in the fitted table")
-    parser.add_argument("--tokens", type=float, help="training tokens D")
-    parser.add_argument("--hours-on", choices=sorted(PEAK_FLOPS), help="device for the hours")
-    parser.add_argument("--hours", type=float, default=1.0, help="budget, where no other is given")
-    parser.add_argument("--mfu", type=float, help="share of the device's peak FLOPs, in (0, 1]")
-    return parser.parse_args(argv)
-
-
 def _check(arguments: argparse.Namespace) -> None:
     """Raises TableError on a question that has no answer."""
     for name in ("flops", "params", "tokens", "hours"):
@@ -229,7 +215,15 @@ def _check(arguments: argparse.Namespace) -> None:
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints each family's answer; 2 if none has one or the question is wrong."""
-    arguments = _parse_arguments(argv)
+    parser = parser_of("scaling.predict", __doc__)
+    parser.add_argument("fits", type=Path, help="fits.json, as python -m scaling.fit writes it")
+    parser.add_argument("--flops", type=float, help="budget C in FLOPs")
+    parser.add_argument("--params", type=float, help="size N, counted as in the fitted table")
+    parser.add_argument("--tokens", type=float, help="training tokens D")
+    parser.add_argument("--hours-on", choices=sorted(PEAK_FLOPS), help="device for the hours")
+    parser.add_argument("--hours", type=float, default=1.0, help="budget, where no other is given")
+    parser.add_argument("--mfu", type=float, help="share of the device's peak FLOPs, in (0, 1]")
+    arguments = parser.parse_args(argv)
     _check(arguments)
     given = [arguments.flops, arguments.params, arguments.tokens]
     hours = None if arguments.hours_on is None else Hours(arguments.hours_on, arguments.mfu)

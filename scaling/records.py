@@ -20,16 +20,11 @@ from .families import family_of
 from .writing.commands import command, parser_of
 from .writing.files import read_json, write_csv
 
-# column of runs.csv -> path of the field in record.json
-TEXT_FIELDS = {
+# column of runs.csv -> path of the field in record.json; of bits, of the count that they are over
+COLUMNS = {
     "run": "name",
     "arch": "model_type",
     "size": "size",
-    "tokenizer": "tokenizer",
-    "dataset": "dataset",
-    "trunk": "trunk_id",
-}
-NUMBER_FIELDS = {
     "seed": "seed",
     "n_params": "n_params_non_embedding",
     "n_params_total": "n_params_total",
@@ -40,21 +35,18 @@ NUMBER_FIELDS = {
     "train_cpu_seconds": "train_cpu_seconds",
     "loss": "loss_nats_per_token.validation",
     "loss_se": "loss_standard_error_nats_per_token.validation",
-    "learning_rate": "learning_rate",
-    "context_length": "context_length",
-}
-BITS_FIELDS = {
     "bits_per_char": "validation.n_chars",
     "bits_per_note": "validation.n_notes",
     "bits_per_bar": "validation.n_bars",
     "bits_per_second": "validation.n_seconds",
+    "learning_rate": "learning_rate",
+    "tokenizer": "tokenizer",
+    "dataset": "dataset",
+    "context_length": "context_length",
+    "trunk": "trunk_id",
 }
+TEXTS = ("run", "arch", "size", "tokenizer", "dataset", "trunk")
 NLL_FIELD = "validation.nll_nats"
-COLUMNS = (
-    *("run", "arch", "size", "seed", "n_params", "n_params_total", "n_tokens", "unique_tokens"),
-    *("flops", "train_seconds", "train_cpu_seconds", "loss", "loss_se", *BITS_FIELDS),
-    *("learning_rate", "tokenizer", "dataset", "context_length", "trunk"),
-)
 
 
 class RecordError(ValueError):
@@ -107,20 +99,19 @@ def read_record(path: Path) -> Row:
         raise RecordError(
             f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"
         )
-    row: Row = {column: _text(path, record, field) for column, field in TEXT_FIELDS.items()}
+    row: Row = {}
+    for column, field in COLUMNS.items():
+        read = _text if column in TEXTS else _number
+        row[column] = "" if _is_open(record, column) else read(path, record, field)
+        if column.startswith("bits_per_"):
+            if not row[column] > 0:
+                raise RecordError(f"{path}: {field} is {row[column]}, expected above 0")
+            row[column] = _number(path, record, NLL_FIELD) / math.log(2) / row[column]
     try:
         row["arch"] = family_of(row["arch"]).name
     except ValueError as err:
         raise RecordError(f"{path}: {err}") from None
-    for column, field in NUMBER_FIELDS.items():
-        row[column] = "" if _is_open(record, column) else _number(path, record, field)
-    bits = _number(path, record, NLL_FIELD) / math.log(2)
-    for column, field in BITS_FIELDS.items():
-        count = _number(path, record, field)
-        if not count > 0:
-            raise RecordError(f"{path}: {field} is {count}, expected above 0")
-        row[column] = bits / count
-    return {column: row[column] for column in COLUMNS}
+    return row
 
 
 def _is_open(record: Mapping[str, object], column: str) -> bool:
@@ -176,7 +167,7 @@ def _number(path: Path, record: Mapping[str, object], field: str) -> int | float
 
 
 @command(RecordError, OSError)
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
     parser = parser_of("scaling.records", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study, as in runs/demo")
@@ -184,11 +175,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"
     rows, unfinished = read_study(arguments.study)
-    write_csv(out, COLUMNS, rows)
+    write_csv(out, tuple(COLUMNS), rows)
     if unfinished:
         print(f"not finished, left out: {', '.join(unfinished)}")
     print(f"{len(rows)} runs -> {out}")
-    return 0
 
 
 if __name__ == "__main__":

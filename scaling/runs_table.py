@@ -75,14 +75,12 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
         run = _parse_row(path, number, dict(zip(header, cells, strict=True)), names)
         seed = cells[header.index(names["seed"])] if "seed" in names else ""
         key = (run.arch, run.n_params, run.n_tokens, run.loss, run.name, seed)
-        reason = _drop_reason(run)
-        if reason is None and key in seen:
-            reason = f"repeats row {seen[key]}"
-        if reason is not None:
+        reason = _drop_reason(run) or (f"repeats row {seen[key]}" if key in seen else None)
+        if reason:
             dropped.append({"row": number, "run": run.name, "reason": reason})
-            continue
-        seen[key] = number
-        runs.append(run)
+        else:
+            seen[key] = number
+            runs.append(run)
     if not runs:
         first = f"row {dropped[0]['row']}: {dropped[0]['reason']}"
         raise TableError(f"{path}: no usable run in {len(rows)} rows; {first}")
@@ -198,14 +196,12 @@ def _parse_row(path: Path, number: int, cells: dict[str, str], names: dict[str, 
 
 
 def _drop_reason(run: Run) -> str | None:
-    for name in REQUIRED:
+    for name in (*REQUIRED, "unique_tokens"):
         number = getattr(run, name)
-        if not math.isfinite(number):
+        if name in REQUIRED and not math.isfinite(number):
             return f"{name} is not a finite number"
         if number <= 0:
             return f"{name} is {number:g}, expected above 0"
-    if run.unique_tokens <= 0:
-        return f"unique_tokens is {run.unique_tokens:g}, expected above 0"
     return None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from data_prep.storage.drop_reasons import DropReason
 from data_prep.storage.explain import explain
+from scaling.writing.commands import command
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation", "model_cards")
@@ -40,7 +41,12 @@ def test_errors_survive_the_way_between_processes(name):
     error = getattr(importlib.import_module(module), name)
     own = "__init__" in vars(error)
     parameters = inspect.signature(error).parameters.values() if own else ()
-    made = error(*([SAMPLES[p.annotation] for p in parameters] or ["what was found"]))
+    made = error(
+        *(
+            [SAMPLES[inspect.formatannotation(p.annotation).split(".")[-1]] for p in parameters]
+            or ["what was found"]
+        )
+    )
     back = pickle.loads(pickle.dumps(made))
     assert type(back) is error
     assert str(back) == str(made)
@@ -57,6 +63,21 @@ def test_errors_survive_the_way_between_processes(name):
 )
 def test_errors_are_told_in_one_line_also_those_that_say_nothing(error, said):
     assert explain(error) == said
+
+
+def test_commands_that_go_on_say_so_when_they_are_interrupted_and_others_end_as_ever(capsys):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    def fail(_):
+        raise ValueError("first\nsecond")
+
+    assert command(ValueError, interrupted="the same command goes on")(stop)([]) == 130
+    assert capsys.readouterr().err == "\nthe same command goes on\n"
+    with pytest.raises(KeyboardInterrupt):
+        command(ValueError)(stop)([])
+    assert command(ValueError, say=explain)(fail)([]) == 2
+    assert capsys.readouterr().err == "error: first\n"
 
 
 def test_nobody_takes_the_first_line_of_an_error_that_may_have_none():

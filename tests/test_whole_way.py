@@ -23,8 +23,8 @@ WIDTHS = (8, 16, 24)
 def short_timing():
     """What the grammar costs in time is measured in one round of short texts."""
 
-    def speed(model, tokenizer, grammar, n_new, *more):
-        return grammar_overhead.speed(model, tokenizer, grammar, 160, *more, rounds=1)
+    def speed(write, n_new, *more):
+        return grammar_overhead.speed(write, 160, *more, rounds=1)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate_model, "speed", speed)

@@ -6,7 +6,6 @@ computes the losses and gradients of these steps once more, and says whether the
 """
 
 import argparse
-import json
 import math
 import shutil
 import sys
@@ -20,9 +19,10 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import modeling  # noqa: F401  (registers our own families)
 from scaling.writing.commands import command
+from scaling.writing.files import read_json, write_atomically, write_json
 
 from .data.blocks import BlockOrder
-from .run.run_folder import RunFolder, is_main_process, write_atomically
+from .run.run_folder import RunFolder, is_main_process
 from .run.spikes import JudgedStep
 
 DEVICE_BATCH = 8  # blocks at once; more would need the memory of the machine that failed
@@ -60,7 +60,7 @@ def write_bundle(
             for step, blocks_of_step in zip(steps, rows, strict=True)
         ],
     }
-    write_atomically(folder / "failure.json", json.dumps(facts, indent=1) + "\n")
+    write_json(folder / "failure.json", facts)
     return folder
 
 
@@ -71,7 +71,7 @@ def replay(folder: Path) -> list[tuple[JudgedStep, JudgedStep]]:
         ValueError: If the folder is no bundle.
     """
     try:
-        facts = json.loads((folder / "failure.json").read_text(encoding="utf-8"))
+        facts = read_json(folder / "failure.json")
         batches = np.load(folder / "batches.npy")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         steps = []

@@ -6,8 +6,6 @@ that is cut off or damaged as a whole is refused before anything of it is conver
 collection would pass for the whole.
 """
 
-from __future__ import annotations
-
 import bz2
 import gzip
 import itertools
@@ -36,7 +34,6 @@ _READ_ERRORS = (
     *(EOFError, OSError, RuntimeError, ValueError),
 )
 
-_STEP_BYTES = 1 << 20
 _LEAVES_ARCHIVE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _PROBED_ROWS = 64  # whether a column of bytes holds MIDI shows in its first values
@@ -89,17 +86,14 @@ def ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
 
 def read_file(open_file: Callable[[], IO[bytes]]) -> Content:
     """Reads a file or member, and never much more than `Limits.bytes` of it."""
-    parts, left = [], LIMITS.bytes + 1
     try:
         with open_file() as file:
-            while left > 0 and (part := file.read(min(_STEP_BYTES, left))):
-                parts.append(part)
-                left -= len(part)
+            content = file.read(LIMITS.bytes + 1)
     except _READ_ERRORS as error:
         # Without the path that an OSError names: rows do not depend on where the collection lies.
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _unreadable(text or type(error).__name__)
-    return b"".join(parts) if left > 0 else _too_large(None)
+    return content if len(content) <= LIMITS.bytes else _too_large(None)
 
 
 def _unreadable(message: str) -> MidiError:

@@ -9,8 +9,6 @@ ABC tunes become MIDI through the abc2midi that symusic ships, scores through mu
 MIDI writer. One file each, written whole or not at all, so a broken-off collection goes on.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import subprocess
@@ -128,14 +126,9 @@ def abc_tune_to_midi(tune: str) -> bytes:
         start = _abc2midi(f"{head}{first_bar}|\n")
         missing = bar - round(start.end() / score.tpq * 8) * score.tpq // 8
         if 0 < missing < bar:
-            _shift_notes(score, missing)
+            for track in score.tracks:  # tempo, metre and key stay where they are
+                track.shift_time(missing, inplace=True)
     return score.dumps_midi()
-
-
-def _shift_notes(midi: ScoreTick, ticks: int) -> None:
-    """Moves the notes later, and leaves tempo, metre and key where they are."""
-    for track in midi.tracks:
-        track.shift_time(ticks, inplace=True)
 
 
 def _abc2midi(tune: str) -> ScoreTick:
@@ -182,5 +175,6 @@ def chorale_to_midi(name: str) -> bytes:
     first = piece.parts[0].getElementsByClass("Measure").first()
     missing = first.barDuration.quarterLength - first.duration.quarterLength
     if missing > 0:
-        _shift_notes(midi, round(missing * midi.tpq))
+        for track in midi.tracks:
+            track.shift_time(round(missing * midi.tpq), inplace=True)
     return midi.dumps_midi()

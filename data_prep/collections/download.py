@@ -5,8 +5,6 @@ are: the rest is only added if the server still has that very file, else it is f
 start. From the Hub: its own library does this, file by file.
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import http.client
@@ -18,7 +16,6 @@ import urllib.error
 import urllib.request
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -26,9 +23,6 @@ from ..midi_to_abc.midi_file import MIDI_SUFFIXES
 from ..storage.explain import first_line
 from ..storage.stages import read_object, sha256_of, write_json
 from .archives import ARCHIVE_SUFFIXES
-
-if TYPE_CHECKING:
-    from huggingface_hub.utils import HfUri
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +73,12 @@ def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
         try:
             _fetch_rest(url, part)
             break
+        except _LocalError as error:
+            raise error.__cause__ from None
         except (OSError, http.client.HTTPException) as error:
-            _raise_if_final(error, url)
+            of_server = isinstance(error, urllib.error.HTTPError)  # has an address as its filename
+            if not of_server and getattr(error, "filename", None) is not None:
+                raise
             failures = 1 if _size(part) > before else failures + 1
             if failures >= TRIES_WITHOUT_PROGRESS:
                 raise DownloadError(
@@ -94,29 +92,15 @@ def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
     return target
 
 
-def _raise_if_final(error: Exception, url: str) -> None:
-    """Raises what another try does not help against: a missing file, a full disk."""
-    if isinstance(error, urllib.error.HTTPError):
-        if error.code < 500 and error.code != _RANGE_REFUSED:
-            raise DownloadError(f"{url}: {error}") from error
-    elif isinstance(error, OSError) and error.filename is not None:
-        raise error
-    elif isinstance(error, _LocalError):
-        raise error.cause
-
-
-class _LocalError(OSError):
-    """Writing failed, not reading."""
-
-    def __init__(self, cause: OSError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+class _LocalError(Exception):
+    """Writing failed, not reading: another try does not help."""
 
 
 def _fetch_rest(url: str, part: Path) -> None:
     """Fetches what is missing of a file.
 
     Raises:
+        DownloadError: If the server refuses, and would again.
         OSError: If the connection broke, or the server or the disk fails.
         http.client.HTTPException: Likewise.
     """
@@ -128,6 +112,8 @@ def _fetch_rest(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=_STALL_SECONDS)
     except urllib.error.HTTPError as error:
+        if error.code < 500 and error.code != _RANGE_REFUSED:  # a missing file, no rights
+            raise DownloadError(f"{url}: {error}") from error
         if error.code == _RANGE_REFUSED:  # of all bytes, or of a file that is shorter now
             if have == state.get("size"):
                 return
@@ -162,7 +148,7 @@ def _append(response: http.client.HTTPResponse, part: Path, have: int, size: int
                 file.write(step)
                 file.flush()  # what came before a kill counts
             except OSError as error:
-                raise _LocalError(error) from error
+                raise _LocalError from error
             progress.update(len(step))
 
 
@@ -206,36 +192,37 @@ def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
     import huggingface_hub  # here, because it takes its time, and few sources need it
     from huggingface_hub.errors import HTTPError, RevisionResolutionError
 
-    place = _dataset_place(uri)
+    name, branch, inside = _dataset_place(uri)
     try:
         revision = huggingface_hub.HfApi().resolve_revision(
-            place.id, repo_type="dataset", revision=place.revision
+            name, repo_type="dataset", revision=branch
         )
-        folder = downloads / place.id.replace("/", "--") / revision.resolved
+        folder = downloads / name.replace("/", "--") / revision.resolved
         logger.info("%s -> %s", uri, folder)
         # By the commit, not its branch: for a branch, the library would take a folder that is
         # there for whole when the Hub does not answer.
         huggingface_hub.snapshot_download(
-            place.id,
+            name,
             repo_type="dataset",
             revision=revision.resolved,
             local_dir=folder,
-            allow_patterns=_music_patterns(place.path_in_repo),
+            allow_patterns=_music_patterns(inside),
         )
     except (HTTPError, RevisionResolutionError, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DownloadError(f"{uri}: {_hub_reason(error)}") from error
-    path = folder / place.path_in_repo
+    path = folder / inside
     if not path.exists():
         raise DownloadError(
             f"{uri}: commit {revision.resolved} has no such file, nor a folder with files ending "
             f"in {' '.join((*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES))}; check the path inside"
         )
-    return path, place.id.split("/")[-1]
+    return path, name.split("/")[-1]
 
 
-def _dataset_place(uri: str) -> HfUri:
+def _dataset_place(uri: str) -> tuple[str, str | None, str]:
+    """Returns name, revision and path inside of a place in a dataset on the Hub."""
     from huggingface_hub.utils import parse_hf_uri
 
     expected = f"expected {HUB_PREFIX}datasets/<user>/<name>[@<revision>][/<path inside>]"
@@ -245,7 +232,7 @@ def _dataset_place(uri: str) -> HfUri:
         raise DownloadError(f"{uri} names no dataset; {expected}") from error
     if place.type != "dataset" or ".." in place.path_in_repo.split("/"):
         raise DownloadError(f"{uri} names no place in a dataset; {expected}")
-    return place
+    return place.id, place.revision, place.path_in_repo
 
 
 def _music_patterns(inside: str) -> list[str]:

@@ -5,8 +5,6 @@
 A folder's archives and tables are read, too, one level deep.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

@@ -4,8 +4,6 @@ Our own reader, since no other keeps programs, drums, tempo and metre at once; a
 independent referee in tests and benchmarks.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,24 +63,21 @@ class Performance:
             for bar, tempo in self.tune.tempos.items()
             if bar < len(self.starts)
         ]
-        meters = [(tick * scale, m.numerator, m.denominator) for tick, m in self._meter_changes()]
+        meters = self.tune.meters
+        if self.tune.pickup and (pickup := Meter.of_ticks(self.tune.pickup)):
+            meters = {1: meters[0]} | meters | {0: pickup}  # which has a metre of its own in MIDI
+        signatures = [
+            (self.starts[bar] * scale, meter.numerator, meter.denominator)
+            for bar, meter in meters.items()
+            if bar < len(self.starts)
+        ]
         tracks = []
         for voice, chords in zip(self.tune.voices, self.voices, strict=True):
             notes = [(on, end, pitch) for on, end, pitches in chords for pitch in pitches]
             table = np.array(notes, np.int64).reshape(-1, 3)
             table[:, :2] *= scale
             tracks.append(MidiTrack(None if voice.is_drums else voice.program or 0, table))
-        return write_midi(MIDI_TICKS_PER_QUARTER, tempos, meters, tracks)
-
-    def _meter_changes(self) -> list[tuple[int, Meter]]:
-        """Returns (tick, metre) of each change; a pick-up has a metre of its own in MIDI."""
-        changes = dict(self.tune.meters)
-        pickup = Meter.of_ticks(self.tune.pickup) if self.tune.pickup else None
-        if pickup:
-            changes = {1: changes[0]} | changes | {0: pickup}
-        return [
-            (self.starts[bar], m) for bar, m in sorted(changes.items()) if bar < len(self.starts)
-        ]
+        return write_midi(MIDI_TICKS_PER_QUARTER, tempos, signatures, tracks)
 
 
 def perform(tune: Tune) -> Performance:
@@ -98,19 +93,14 @@ def perform_bars(
     tune: Tune, voices: list[list[list[Segment]]], errors: list[BarError]
 ) -> Performance:
     """The same of bars that are read already; `voices` and `errors` as `read_bars` returns them."""
-    starts = _bar_starts(tune, voices)
-    if starts[-1] > _MAX_TICKS:
-        quarters = starts[-1] // TICKS_PER_QUARTER
-        raise AbcError(f"{quarters:,} quarter notes are more than a MIDI file can hold")
-    return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
-
-
-def _bar_starts(tune: Tune, voices: list[list[list[Segment]]]) -> list[int]:
     starts = [0]
     for bar, ticks in enumerate(tune.bar_ticks()):
         ends = [bars[bar][-1].end for bars in voices if bars[bar]]
         starts.append(starts[-1] + max([ticks, *ends]))
-    return starts
+    if starts[-1] > _MAX_TICKS:
+        quarters = starts[-1] // TICKS_PER_QUARTER
+        raise AbcError(f"{quarters:,} quarter notes are more than a MIDI file can hold")
+    return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
 
 
 def _join_ties(

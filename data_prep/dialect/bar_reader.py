@@ -3,8 +3,6 @@
 Strict: what is not in the dialect is refused with its place.
 """
 
-from __future__ import annotations
-
 from .notation import (
     ALTERATIONS,
     ELEMENT,
@@ -71,7 +69,6 @@ class BarReader:
     def _pitches(self, names: str, where: tuple[int, int]) -> tuple[int, ...]:
         if not self._altered and names in self._plain:
             return self._plain[names]
-        was_altered = bool(self._altered)
         pitches = set()
         for sign, letter, natural_pitch in note_names(names):
             if sign:
@@ -84,6 +81,6 @@ class BarReader:
                 raise AbcError(f"{names!r} holds MIDI pitch {pitch}, not in 0-127", *where)
             pitches.add(pitch)
         result = tuple(sorted(pitches))
-        if not was_altered and not self._altered:
+        if not self._altered:
             self._plain[names] = result
         return result

@@ -3,10 +3,10 @@
 Source: ABC standard v2.1, sections 4.2 (accidentals), 4.11 (ties), 4.13 (tuplets), 4.17 (chords).
 """
 
-from __future__ import annotations
-
+import itertools
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import itemgetter
 
 from .notation import (
     KEYS,
@@ -48,22 +48,17 @@ class BarWriter:
                 return self._write_with_tuplets(_with_rests(segments, ticks))
             if start > filled:
                 out.append(rest_text(start - filled))
-            known = None if self._altered else self._known.get((pitches, end - start))
-            out.append(known or self._plain(pitches, end - start))
-            if tied:
-                out.append("-")
+            text = None if self._altered else self._known.get((pitches, end - start))
+            if text is None:
+                bare = not self._altered and all(map(self._in_key.__getitem__, pitches))
+                text = self._element(pitches, end - start, tied=False)
+                if bare:
+                    self._known[pitches, end - start] = text
+            out.append(text + "-" if tied else text)
             filled = end
         if segments and filled < ticks:
             out.append(rest_text(ticks - filled))
         return "".join(out)
-
-    def _plain(self, pitches: tuple[int, ...], ticks: int) -> str:
-        """Returns a note or chord outside tuplets."""
-        bare = not self._altered and all(map(self._in_key.__getitem__, pitches))
-        text = self._names(pitches) + length_text(ticks)
-        if bare:
-            self._known[pitches, ticks] = text
-        return text
 
     def _names(self, pitches: tuple[int, ...]) -> str:
         if len(pitches) == 1:
@@ -79,25 +74,26 @@ class BarWriter:
 
     def _write_with_tuplets(self, segments: list[Segment]) -> str:
         out: list[str] = []
-        plain: list[Segment] = []
-        for cell, tuplet in [*_cells(segments), ([], True)]:
-            if not tuplet:
+        for is_tuplet, cells in itertools.groupby(_cells(segments), itemgetter(1)):
+            if is_tuplet:
+                out += [self._tuplet(cell) for cell, _ in cells]
+                continue
+            plain: list[Segment] = []
+            for cell, _ in cells:
                 if plain and _continues(plain[-1], cell[0]):
                     last = plain.pop()
                     cell[0] = Segment(last.start, cell[0].end, last.pitches, cell[0].tied)
                 plain += cell
-                continue
-            for start, end, pitches, tied in plain:
-                if pitches:
-                    out.append(self._plain(pitches, end - start) + ("-" if tied else ""))
-                else:
-                    out.append(rest_text(end - start))
-            plain = []
-            if cell:
-                self._write_tuplet(cell, out)
+            out += [self._element(s.pitches, s.end - s.start, s.tied) for s in plain]
         return "".join(out)
 
-    def _write_tuplet(self, cell: list[Segment], out: list[str]) -> None:
+    def _element(self, pitches: tuple[int, ...], ticks: int, tied: bool) -> str:
+        """Returns a note, chord or rest; in a tuplet, `ticks` are those that its text says."""
+        if not pitches:
+            return rest_text(ticks)
+        return self._names(pitches) + length_text(ticks) + ("-" if tied else "")
+
+    def _tuplet(self, cell: list[Segment]) -> str:
         items: list[tuple[Segment, int, bool]] = []  # segment, length in tuplet units, tied
         for segment in cell:
             units = (segment.end - segment.start) // TICKS_PER_TUPLET_UNIT
@@ -113,13 +109,10 @@ class BarWriter:
             segment, units, tied = items[longest]
             low = units // 2
             items[longest : longest + 1] = [(segment, units - low, True), (segment, low, tied)]
-        out.append("(3" if equal else f"(3:2:{len(items)}")
-        for segment, units, tied in items:
-            length = length_text(units * TICKS_PER_UNIT)
-            if segment.pitches:
-                out.append(self._names(segment.pitches) + length + ("-" if tied else ""))
-            else:
-                out.append("z" + length)
+        return ("(3" if equal else f"(3:2:{len(items)}") + "".join(
+            self._element(segment.pitches, units * TICKS_PER_UNIT, tied)
+            for segment, units, tied in items
+        )
 
 
 @lru_cache(maxsize=len(KEYS))

@@ -9,8 +9,6 @@ Two layouts of the same tune are read and written, and converted into each other
 Bars stay text here, so that neither layout can lose anything; `read_bars` reads their notes.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -59,7 +57,7 @@ class Meter:
         return f"{self.numerator}/{self.denominator}"
 
     @classmethod
-    def of_ticks(cls, ticks: int) -> Meter | None:
+    def of_ticks(cls, ticks: int) -> "Meter | None":
         """Returns the simplest metre of a bar, of quarters if it can be; None if MIDI has none."""
         share = Fraction(ticks, TICKS_PER_WHOLE)
         denominator = max(4, share.denominator)
@@ -69,7 +67,7 @@ class Meter:
         return cls(numerator, denominator)
 
     @classmethod
-    def parse(cls, text: str, line: int = 1, column: int = 1) -> Meter:
+    def parse(cls, text: str, line: int = 1, column: int = 1) -> "Meter":
         """Reads `3/4`; raises `AbcError` for anything else."""
         found = read_meter(text)
         if not found:

@@ -1,7 +1,5 @@
 """ABC text of our dialect, in either layout -> `Tune`; the inverse of `tune.print_tune`."""
 
-from __future__ import annotations
-
 import re
 from fractions import Fraction
 
@@ -77,11 +75,10 @@ class _Parser:
                 self._voice_text(text, number)
         if self.key is None:
             raise AbcError("no K: field, expected the header to end in one", len(self.lines))
-        n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
-        self.n_bars = n_bars
+        self.n_bars = max((len(voice.bars) for voice in self.voices.values()), default=0)
         self._check_size(len(self.lines))
         for voice in self.voices.values():
-            voice.bars += [""] * (n_bars - len(voice.bars))
+            voice.bars += [""] * (self.n_bars - len(voice.bars))
         self.meters.setdefault(0, Meter(*DEFAULT_METER))
         self.tempos.setdefault(0, Fraction(DEFAULT_TEMPO, 4))
         voices = list(self.voices.values())
@@ -109,21 +106,23 @@ class _Parser:
         value, bar = text[2:].strip(), len(self.voice.bars)
         if text[0] == "L":
             _check_unit(value, number)
-        elif text[0] == "Q":
-            self._change_tempo(bar, _parse_tempo(value, number, 3), number, 1)
         else:
-            self._change_meter(bar, Meter.parse(value, number, 3), number, 1)
+            self._change(text[0], value, bar, number, (1, 3))
 
-    def _change_meter(self, bar: int, meter: Meter, number: int, column: int) -> None:
-        before = self.meters.setdefault(bar, meter)
-        if before != meter:
-            raise _disagreement("metre", bar, f"M:{before}", f"M:{meter}", number, column)
-
-    def _change_tempo(self, bar: int, tempo: Fraction, number: int, column: int) -> None:
-        before = self.tempos.setdefault(bar, tempo)
-        if before != tempo:
-            texts = tempo_line(before), tempo_line(tempo)
-            raise _disagreement("tempo", bar, *texts, number, column)
+    def _change(
+        self, field: str, text: str, bar: int, number: int, columns: tuple[int, int]
+    ) -> None:
+        """Takes the metre (`M`) or tempo (`Q`) from a bar on; `columns`: of field and text."""
+        if field == "M":
+            name, changes, parse, line = "metre", self.meters, Meter.parse, "M:{}".format
+        else:
+            name, changes, parse, line = "tempo", self.tempos, _parse_tempo, tempo_line
+        value = parse(text, number, columns[1])
+        before = changes.setdefault(bar, value)
+        if before != value:
+            found = f"{line(value)}, after {line(before)}"
+            message = f"voices disagree on the {name} of bar {bar + 1}: {found}"
+            raise AbcError(message, number, columns[0])
 
     def _pickup(self, voices: list[Voice]) -> int | None:
         """Returns the length of a short first bar on which all voices agree."""
@@ -213,14 +212,9 @@ class _Parser:
         bar = len(bars)
         # asked first, since nearly no bar begins so
         while text.startswith("[", start) and (match := INLINE_FIELD.match(text, start, stop)):
-            if match[1] == "M":
-                meter = Meter.parse(match[2], number, start + 4)
-                self._change_meter(bar, meter, number, start + 1)
-            elif match[1] == "Q":
-                tempo = _parse_tempo(match[2], number, start + 4)
-                self._change_tempo(bar, tempo, number, start + 1)
-            else:
+            if match[1] == "V":
                 raise AbcError("[V:] inside a bar", number, start + 1)
+            self._change(match[1], match[2], bar, number, (start + 1, start + 4))
             start = match.end()
         body = text[start:stop]
         if body[:1] in ("", "z") and SILENCE.fullmatch(body):
@@ -231,11 +225,6 @@ class _Parser:
             body = ""
         bars.append(body)
         self.origins[voice_id - 1, bar] = (number, start + 1)
-
-
-def _disagreement(name: str, bar: int, before: str, found: str, line: int, column: int) -> AbcError:
-    message = f"voices disagree on the {name} of bar {bar + 1}: {found}, after {before}"
-    return AbcError(message, line, column)
 
 
 def _check_unit(value: str, line: int) -> None:

@@ -18,7 +18,7 @@ from ..dialect.notation import TICKS_PER_QUARTER, Segment
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
 from .channels import DRUMS
-from .limits import LIMITS, Limits, MidiError
+from .limits import LIMITS, Limits, check_limit
 from .merge_voices import merge_voices
 from .midi_file import MidiFile, read_midi
 from .quantize import choose_grids, find_phase
@@ -61,8 +61,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
         voices, grid = _quantize(notes, BarGrid.common_time(end), check)
     tempos = bar_tempos(read, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
-    if n_voices > limits.voices:
-        raise MidiError(DropReason.TOO_MANY_VOICES, f"{n_voices:,} voices, limit {limits.voices:,}")
+    check_limit(DropReason.TOO_MANY_VOICES, n_voices, "voices", limits.voices)
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
 
     programs = notes.programs[voices.parts].tolist()
@@ -84,13 +83,10 @@ def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
 
 def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
     """Raises `MidiError` where text of so many characters is too much for a file of that size."""
-    if n_chars > limits.chars:
-        message = f"{n_chars:,} characters, limit {limits.chars:,}"
-        raise MidiError(DropReason.TOO_MANY_CHARS, message)
+    check_limit(DropReason.TOO_MANY_CHARS, n_chars, "characters", limits.chars)
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
-    if n_chars > most:
-        message = f"{n_chars:,} characters of {n_bytes:,} bytes, limit {most:,}"
-        raise MidiError(DropReason.TOO_MUCH_EXPANSION, message)
+    what = f"characters of {n_bytes:,} bytes"
+    check_limit(DropReason.TOO_MUCH_EXPANSION, n_chars, what, most)
 
 
 @dataclass
@@ -206,14 +202,13 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
     for start, stop, number, place, ticks in places.tolist():
         content = rows[start:stop]
         bar_key = (content.tobytes(), ticks)
-        text = known.get(bar_key)
-        if text is None:
+        if bar_key not in known:
             segments = [
                 Segment(begin, end, sets[chord_set], tied == 1)
                 for begin, end, tied, chord_set in content.tolist()
             ]
-            text = known[bar_key] = writer.write(segments, ticks)
-        out[number][place] = text
+            known[bar_key] = writer.write(segments, ticks)
+        out[number][place] = known[bar_key]
     return out
 
 

@@ -52,3 +52,9 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+def check_limit(reason: DropReason, found: float, what: str, limit: float) -> None:
+    """Raises `MidiError` with the reason where a file holds more of something than it may."""
+    if found > limit:
+        raise MidiError(reason, f"{found:,.0f} {what}, limit {limit:,.0f}")

@@ -5,8 +5,6 @@ apart, they are mostly rests. Two voices are joined if the result is just what t
 write for it: no note is moved, cut, or lost.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -66,7 +64,7 @@ class _PitchSets:
     joined: np.ndarray
 
     @classmethod
-    def of(cls, voices: Voices) -> _PitchSets:
+    def of(cls, voices: Voices) -> "_PitchSets":
         bits = np.left_shift(np.uint64(1), (voices.pitches % 64).astype(np.uint64))
         is_high = voices.pitches >= 64
         first = voices.first_note[:-1]

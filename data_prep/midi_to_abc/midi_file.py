@@ -13,7 +13,7 @@ import numpy as np
 from ..storage.drop_reasons import DropReason
 from .channels import Notes, read_notes
 from .events import TEMPO, TIME_SIGNATURE, Events, read_events
-from .limits import LIMITS, Limits, MidiError
+from .limits import LIMITS, Limits, MidiError, check_limit
 
 # What is a MIDI file, by name and by content (`find_header`): nobody else decides that.
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
@@ -53,8 +53,7 @@ def read_midi(midi: bytes, limits: Limits = LIMITS) -> MidiFile:
     Raises:
         MidiError: With the reason not to convert it.
     """
-    if len(midi) > limits.bytes:
-        raise MidiError(DropReason.TOO_MANY_BYTES, f"{len(midi):,} bytes, limit {limits.bytes:,}")
+    check_limit(DropReason.TOO_MANY_BYTES, len(midi), "bytes", limits.bytes)
     start = find_header(midi)
     if start < 0:
         raise MidiError(DropReason.NOT_MIDI, f"starts with {midi[:16]!r}, expected the chunk MThd")
@@ -86,12 +85,9 @@ def _check(notes: Notes, ticks_a_quarter: int, limits: Limits) -> None:
     n_notes = len(notes.pitch)
     if n_notes == 0:
         raise MidiError(DropReason.NO_NOTES, "no track holds a note")
-    if n_notes > limits.notes:
-        raise MidiError(DropReason.TOO_MANY_NOTES, f"{n_notes:,} notes, limit {limits.notes:,}")
+    check_limit(DropReason.TOO_MANY_NOTES, n_notes, "notes", limits.notes)
     quarters = notes.end.max() / ticks_a_quarter
-    if quarters > limits.quarters:
-        message = f"{quarters:,.0f} quarters, limit {limits.quarters:,}"
-        raise MidiError(DropReason.TOO_MANY_QUARTERS, message)
+    check_limit(DropReason.TOO_MANY_QUARTERS, quarters, "quarters", limits.quarters)
 
 
 def _smpte_ticks_a_second(division: bytes) -> float | None:

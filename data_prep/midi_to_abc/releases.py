@@ -4,8 +4,6 @@ A release near an attack is that attack; a gap too short for a rest is none; wha
 the grid of the attacks around it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..dialect.notation import TICKS_PER_UNIT
@@ -52,9 +50,8 @@ def written_ends(voice: np.ndarray, onset: np.ndarray, end: np.ndarray, grids: G
         free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT  # no attacks say more
         coarse = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
         out = np.where(free & (out - onset >= ticks) & (coarse > onset), coarse, out)
-    following = np.append(onset[1:], cells[-1])
-    following[np.flatnonzero(voice[1:] != voice[:-1])] = cells[-1]
     is_last = np.append(voice[1:] != voice[:-1], True)
+    following = np.where(is_last, cells[-1], np.append(onset[1:], 0))
     gap = following - out
     held = (gap < TICKS_PER_UNIT) | (following - end < TICKS_PER_UNIT)
     closes = np.where(is_last, gap < 0, held)

@@ -1,16 +1,16 @@
 """Where bars, beats and seconds lie in a MIDI file: its time signatures and tempos, on our grid."""
 
-from __future__ import annotations
-
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
 
 from ..dialect.notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
 from ..dialect.tune import MICROSECONDS, Meter, playable_tempo
 from ..storage.drop_reasons import DropReason
-from .limits import Limits, MidiError
+from .limits import Limits, check_limit
 from .midi_file import MidiFile
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
@@ -33,21 +33,18 @@ class BarGrid:
     cells: np.ndarray
 
     @classmethod
-    def of(cls, midi: MidiFile, end: float, limits: Limits) -> BarGrid:
+    def of(cls, midi: MidiFile, end: float, limits: Limits) -> Self:
         """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
-        changes = _meter_changes(midi)
-        changes = [change for change in changes if change[0] <= end]
+        changes = [change for change in _meter_changes(midi) if change[0] <= end]
         spans: list[tuple[int, Meter, int]] = []  # first tick, metre, bars
-        stops = [start for start, _ in changes[1:]]
-        for (start, meter), stop in zip(changes, stops, strict=False):
+        for (start, meter), (stop, _) in itertools.pairwise(changes):
             full, rest = divmod(stop - start, meter.ticks)
             spans.append((start, meter, full))
             spans += _cut_bar(stop - rest, rest)
         start, meter = changes[-1]
         spans.append((start, meter, int((end - start) // meter.ticks) + 1))
         n_bars = sum(n for _, _, n in spans)
-        if n_bars > limits.bars:
-            raise MidiError(DropReason.TOO_MANY_BARS, f"{n_bars:,} bars, limit {limits.bars:,}")
+        check_limit(DropReason.TOO_MANY_BARS, n_bars, "bars", limits.bars)
         starts, cells, meters = [], [], []
         for start, meter, n in spans:
             bars = start + meter.ticks * np.arange(n)
@@ -59,7 +56,7 @@ class BarGrid:
         return cls(np.concatenate([*starts, stop]), meters, np.concatenate([*cells, stop]))
 
     @classmethod
-    def common_time(cls, end: float) -> BarGrid:
+    def common_time(cls, end: float) -> "BarGrid":
         """Lays bars of 4/4 beyond tick `end`."""
         n_bars = int(end // _COMMON_TIME.ticks) + 1
         starts = np.arange(n_bars + 1) * _COMMON_TIME.ticks
@@ -68,17 +65,15 @@ class BarGrid:
     def counts_bars(self) -> bool:
         """Whether there is more than bars of one beat, as files have that know no bars."""
         beat = self.meters[0]
-        return any(meter != beat or meter.numerator > 1 for meter in self.meters) or (
-            beat.ticks > TICKS_PER_QUARTER
-        )
+        return beat.numerator > 1 or beat.ticks > TICKS_PER_QUARTER or len(set(self.meters)) > 1
 
-    def after(self, phase: int) -> BarGrid:
+    def after(self, phase: int) -> "BarGrid":
         """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
         meter = Meter.of_ticks(phase)
         starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
         return BarGrid(starts, [meter, *self.meters], cells)
 
-    def cut(self, end: int) -> BarGrid:
+    def cut(self, end: int) -> "BarGrid":
         """Returns the bars that are needed up to tick `end`."""
         n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
         starts, meters = self.starts[: n_bars + 1], self.meters[:n_bars]
@@ -94,8 +89,7 @@ def _meter_changes(midi: MidiFile) -> list[tuple[int, Meter]]:
     fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS
     coarse = np.round(times / TICKS_PER_UNIT) * TICKS_PER_UNIT
     ticks = np.where(np.abs(times - fine) <= EXACT_TICKS, fine, coarse).astype(np.int64)
-    order = np.argsort(ticks, kind="stable")
-    rows = zip(ticks[order], numerators[legal][order], denominators[legal][order], strict=True)
+    rows = zip(ticks, numerators[legal], denominators[legal], strict=True)
     last_at = {0: (4, 4)} | {int(t): (int(n), int(d)) for t, n, d in rows if t >= 0}
     merged: list[tuple[int, Meter]] = []
     for tick, (numerator, denominator) in sorted(last_at.items()):
@@ -145,9 +139,7 @@ def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, 
             current = best
             out[bar] = Fraction(current, 4)
         written += 240 * length / current
-    if written > limits.seconds:
-        message = f"{written:,.0f} seconds, limit {limits.seconds:,.0f}"
-        raise MidiError(DropReason.TOO_MANY_SECONDS, message)
+    check_limit(DropReason.TOO_MANY_SECONDS, written, "seconds", limits.seconds)
     return out
 
 

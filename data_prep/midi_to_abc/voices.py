@@ -4,8 +4,6 @@ Notes of one attack whose releases are near one another are a chord; what overla
 voices of its part, as long as there is enough of it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

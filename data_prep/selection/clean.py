@@ -4,8 +4,6 @@ Our converter writes canonical text already; what is left to do is musical: sile
 first and after the last note is not something a model should learn to spend tokens on.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import itertools

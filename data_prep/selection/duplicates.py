@@ -14,8 +14,6 @@ one too, where signatures of fixed length (datasketch, rensa) have next to nothi
 pairs that share figures come out of one sparse matrix product, so no bands are needed.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -156,7 +154,7 @@ class Sketches:
     ends: np.ndarray
 
     @classmethod
-    def of(cls, signatures: Sequence[np.ndarray]) -> Sketches:
+    def of(cls, signatures: Sequence[np.ndarray]) -> "Sketches":
         """Puts the sketches of single tunes together."""
         entries = np.concatenate([np.empty(0, np.uint32), *signatures])
         return cls(entries, np.cumsum([0, *map(len, signatures)]))

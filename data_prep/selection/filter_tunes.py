@@ -1,7 +1,5 @@
 """Stage 3: keep a tune, or the reason to drop it; keep its informative voices."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any

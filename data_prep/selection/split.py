@@ -4,8 +4,6 @@ A whole cluster lies in one split, always, and where a song goes depends on noth
 cluster: adding or removing files moves no song outside the clusters that they belong to.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 

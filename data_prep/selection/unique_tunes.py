@@ -3,8 +3,6 @@
 What is held of a tune here is small: digests, and its sampled figures.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -4,8 +4,6 @@ Beside the text, a row holds what later losses are divided by. It is counted in 
 bars, which repeat a lot, so that nothing has to be played.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import traceback
@@ -41,7 +39,10 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
     except MemoryError:  # tried again alone, see convert_pool.py
         raise
     except Exception as error:  # a fault of the converter costs this file, and is counted
-        return failed(row, DropReason.CRASH, _where(error))
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = " ".join(str(error).split())[:200]
+        where = f"{Path(last.filename).name}, line {last.lineno}"
+        return failed(row, DropReason.CRASH, f"{type(error).__name__}: {text} ({where})")
     return row | {"abc": abc, **count(tune)}
 
 
@@ -96,10 +97,3 @@ def _notes_of_bar(bar: str) -> int:
         elif not chord_tie:
             n_notes += len(_LETTER.findall(chord))
     return n_notes
-
-
-def _where(error: Exception) -> str:
-    """Returns an unexpected error in one line, with the file and line of its origin."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text} ({Path(last.filename).name}, line {last.lineno})"

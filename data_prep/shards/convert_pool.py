@@ -5,8 +5,6 @@ the rest of their shard is done: what fails then is named. Only so much is read 
 workers are busy across the borders of shards.
 """
 
-from __future__ import annotations
-
 import itertools
 import resource
 import sys
@@ -57,14 +55,6 @@ class _Batch:
     files: list[File] = field(default_factory=list)
     n_bytes: int = 0
     future: ProcessFuture | None = None
-
-    def add(self, file: File) -> None:
-        self.files.append(file)
-        self.n_bytes += len(file[1]) if isinstance(file[1], bytes) else 0
-
-    @property
-    def is_full(self) -> bool:
-        return len(self.files) >= BATCH_FILES or self.n_bytes >= BATCH_BYTES
 
 
 class Converter:
@@ -137,9 +127,10 @@ class Converter:
 def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
     for number, files in enumerate(shards):
         batch = _Batch(number)
-        for file in files:
-            batch.add(file)
-            if batch.is_full:
+        for name, content in files:
+            batch.files.append((name, content))
+            batch.n_bytes += len(content) if isinstance(content, bytes) else 0
+            if len(batch.files) >= BATCH_FILES or batch.n_bytes >= BATCH_BYTES:
                 yield batch
                 batch = _Batch(number)
         if batch.files:

@@ -7,8 +7,6 @@ first does not, the files are read, and a shard of the same bytes is given its n
 converted again because a collection was copied or touched.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import re

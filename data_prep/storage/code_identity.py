@@ -10,8 +10,6 @@ module counts as a use of that. What is looked up by a string, as by `getattr`, 
 Of an enum, `Reason.SILENT` uses that member alone: further members change nothing.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import sys
@@ -151,19 +149,19 @@ def _read(project: Path, module: str) -> _Module:
     body = ast.parse(_file(project, module).read_text("utf-8")).body
     others = [node for node in body if not _is_named(node)]
     statements = {node.name: [node] for node in body if _is_named(node)}
-    for node in others:
-        for inner in _walk(node):
-            if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                statements.setdefault(inner.id, [])
+    stored = {name.id for name in _names(others) if isinstance(name.ctx, ast.Store)}
+    defined = stored | set(statements)
     for node in others:
         # `TABLE = {}` is about TABLE alone; `TABLE.update(more)` about both, as far as one can see
         is_plain = isinstance(node, ast.Assign | ast.AnnAssign)
         targets = getattr(node, "targets", None) or [getattr(node, "target", node)]
-        about = {inner for each in (targets if is_plain else [node]) for inner in _walk(each)}
-        for name in {inner.id for inner in about if isinstance(inner, ast.Name)} & set(statements):
-            statements[name].append(node)
-    statements = {name: nodes for name, nodes in statements.items() if nodes}
+        for name in {name.id for name in _names(targets if is_plain else [node])} & defined:
+            statements.setdefault(name, []).append(node)
     return _Module(statements, _imports(project, module, others))
+
+
+def _names(nodes: Iterable[ast.AST]) -> Iterator[ast.Name]:
+    return (inner for node in nodes for inner in _walk(node) if isinstance(inner, ast.Name))
 
 
 def _file(project: Path, module: str) -> Path:

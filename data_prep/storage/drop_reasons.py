@@ -5,8 +5,6 @@ reason: it raises `MidiError` in the conversion, or returns it in `filter_tunes.
 stage.json, cards and pages hold the reason's text and count it; they need no list of their own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 

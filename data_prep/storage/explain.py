@@ -1,7 +1,5 @@
 """Errors in one line: for the command line as `explain` has them, for rows as `first_line` does."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import sys

@@ -3,8 +3,6 @@
 What a stage needs of memory depends on the size of a part, then, and not on that of the corpus.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial

@@ -4,8 +4,6 @@ A stage is done again exactly when the digest of its inputs, settings or code ha
 (The caching of `datasets` is off: it does not notice that an imported function changed.)
 """
 
-from __future__ import annotations
-
 import gc
 import hashlib
 import json
@@ -26,6 +24,8 @@ from pebble import ProcessPool
 from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
+
+STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 
 
 def read_stage(folder: Path) -> dict[str, Any] | None:
@@ -174,14 +174,14 @@ def measure_resources(seconds: float, workers: int | None) -> dict[str, float]:
     ended: resident set sizes in MB (10^6 bytes).
     """
     kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes
-    peak = {
-        name: resource.getrusage(who).ru_maxrss * kilobyte / 1e6
-        for name, who in (("main", resource.RUSAGE_SELF), ("worker", resource.RUSAGE_CHILDREN))
-    }
+    main, worker = (
+        round(resource.getrusage(who).ru_maxrss * kilobyte / 1e6)
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return {
         "seconds": round(seconds, 1),
-        "peak_memory_mb_main": round(peak["main"]),
-        "peak_memory_mb_worker": round(peak["worker"]),
+        "peak_memory_mb_main": main,
+        "peak_memory_mb_worker": worker,
         "workers": workers or os.cpu_count(),
     }
 

@@ -13,8 +13,6 @@ What is written is what the converter would write for the transposed music, its 
 included; so a text that is a fixed point of the converter has copies that are fixed points.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import random
@@ -26,14 +24,7 @@ import numpy as np
 
 from ..dialect.abc_to_midi import perform
 from ..dialect.bar_writer import spellings
-from ..dialect.notation import (
-    ALTERATIONS,
-    KEY_NAMES,
-    KEYS,
-    NOTE,
-    key_alterations,
-    natural_pitch,
-)
+from ..dialect.notation import ALTERATIONS, KEY_NAMES, KEYS, NOTE, key_alterations, natural_pitch
 from ..dialect.tune import Tune, best_key, playable_tempo, print_tune
 from ..dialect.tune_parser import parse_tune
 
@@ -203,11 +194,10 @@ class _Respeller:
 
     def bar(self, text: str) -> str:
         """Returns the new text of a bar, which must be in the dialect."""
-        known = self._known.get(text)
-        if known is None:
+        if text not in self._known:
             self._read, self._written = {}, set()
-            known = self._known[text] = NOTE.sub(self._note, text)
-        return known
+            self._known[text] = NOTE.sub(self._note, text)
+        return self._known[text]
 
     def _note(self, match: re.Match[str]) -> str:
         sign, name, letter = match.groups()

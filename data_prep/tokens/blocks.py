@@ -9,8 +9,6 @@ corpus, and 1.065 this way; an LSTM of the same size 0.789 and 0.793, so it does
 Validation and test are not cut here: their loss is taken song by song.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -40,29 +38,17 @@ class BlockSettings:
             raise ValueError(f"block_length is {self.block_length}, expected 2 or more")
 
 
-def write_blocks(songs: Iterable[np.ndarray], end_id: int, block_length: int, file: Path) -> int:
-    """Cuts songs into blocks, each song from its beginning.
+def heads_then_rests(
+    songs: Iterable[np.ndarray], end_id: int, block_length: int, folder: Path
+) -> Iterator[np.ndarray]:
+    """Yields what fills blocks of each song, and then what is left of them.
 
     Args:
         songs: Ids of each song, (n,) integers, without special tokens.
         end_id: Id of the token that starts and ends a song.
         block_length: T.
-        file: Becomes a .npy file, uint16 (blocks, block_length).
-
-    Returns:
-        The number of blocks.
-
-    Raises:
-        ValueError: If there is not even one block.
+        folder: For a temporary file.
     """
-    chunks = _heads_then_rests(songs, end_id, block_length, file.parent)
-    return _save(chunks, block_length, file)
-
-
-def _heads_then_rests(
-    songs: Iterable[np.ndarray], end_id: int, block_length: int, folder: Path
-) -> Iterator[np.ndarray]:
-    """Yields what fills blocks of each song, and then what is left of them."""
     with tempfile.TemporaryFile(dir=folder) as rests:
         for song in songs:
             ids = np.concatenate([[end_id], song, [end_id]])
@@ -74,14 +60,16 @@ def _heads_then_rests(
             yield np.frombuffer(data, "<u2")
 
 
-def write_stream(
-    songs: Iterable[np.ndarray], separator: Sequence[int], block_length: int, file: Path
-) -> int:
-    """Cuts songs laid end to end into blocks.
+def songs_end_to_end(songs: Iterable[np.ndarray], separator: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yields songs, each with the ids of the separator after it."""
+    return (np.concatenate([song, separator]) for song in songs)
+
+
+def write_blocks(chunks: Iterable[np.ndarray], block_length: int, file: Path) -> int:
+    """Cuts ids into blocks; what fills no block is cut off at the end.
 
     Args:
-        songs: Ids of each song, (n,) integers, without special tokens.
-        separator: Ids between two songs.
+        chunks: Ids, (n,) integers, that are laid one after another.
         block_length: T.
         file: Becomes a .npy file, uint16 (blocks, block_length).
 
@@ -91,11 +79,6 @@ def write_stream(
     Raises:
         ValueError: If there is not even one block.
     """
-    return _save((np.concatenate([song, separator]) for song in songs), block_length, file)
-
-
-def _save(chunks: Iterable[np.ndarray], block_length: int, file: Path) -> int:
-    """Writes ids, (n,) integers, one after another; what fills no block is cut off at the end."""
     with file.open("wb") as out:
         _write_header(out, 0, block_length)
         n_tokens = 0

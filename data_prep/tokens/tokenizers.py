@@ -1,7 +1,5 @@
 """Stage 5: tokenizers, each a plain tokenizer.json that AutoTokenizer loads without code."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import Counter

@@ -151,9 +151,7 @@ def without_continued(notes: list[list[float]], continued: list[Note]) -> list[l
     It joins no ties of chords. Which notes these are, our own reader says: one note is taken off
     for each. Where our reader does not take the text, none are.
     """
-    spots = defaultdict(int)
-    for onset, pitch in continued:
-        spots[round(onset * TICKS_PER_QUARTER), pitch] += 1
+    spots = Counter((round(onset * TICKS_PER_QUARTER), pitch) for onset, pitch in continued)
     out = []
     for note in notes:
         spot = round(note[0] * TICKS_PER_QUARTER), note[2]

@@ -55,12 +55,8 @@ def agreements(answers: dict[str, Answer | None], own: OwnVerdict) -> dict[str, 
             else _heard(judge, answer, own, in_first_tempo)
             for judge in pair
         ]  # fmt: skip
-        out[_pair_name(*pair)] = None if None in sides else agreement(*sides)
+        out[f"{pair[0].name}_{pair[1].name}"] = None if None in sides else agreement(*sides)
     return out
-
-
-def _pair_name(left: Judge, right: Judge) -> str:
-    return f"{left.name}_{right.name}"
 
 
 def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) -> list[Note]:
@@ -76,11 +72,12 @@ def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) 
 def _is_valid(verdict: Verdict) -> bool | None:
     """Whether all conditions hold; None where a reader is missing."""
     needed = [verdict[name] for judge in JUDGES.values() for name in judge.needed]
-    if None in (*needed, *verdict["agreement"].values()):
+    agreed = verdict["agreement"].values()
+    if None in (*needed, *agreed):
         return None
+    least = [min(pair) for pair in combinations((judge.agreement for judge in JUDGES.values()), 2)]
     return all((*needed, verdict["playable"], verdict["bar_perfect"])) and all(
-        verdict["agreement"][_pair_name(*pair)] >= min(judge.agreement for judge in pair)
-        for pair in combinations(JUDGES.values(), 2)
+        f1 >= wanted for f1, wanted in zip(agreed, least, strict=True)
     )
 
 

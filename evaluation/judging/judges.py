@@ -22,7 +22,6 @@ calls the text valid.
 """
 
 import argparse
-import contextlib
 import json
 import logging
 import os
@@ -31,13 +30,14 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tqdm import tqdm
 
 from scaling.writing.commands import command
-from scaling.writing.files import write_atomically, write_json
+from scaling.writing.files import json_lines, write_atomically, write_json
 
 from ..metrics import validity
 from .judge_filter import refused
@@ -51,14 +51,11 @@ logger = logging.getLogger(__name__)
 MAX_WORKERS = 8  # a process for each reader
 
 
-class Jury:
+class Jury(AbstractContextManager):
     """The readers, side by side. Use as a context manager."""
 
     def __init__(self) -> None:
         self.readers = {name: Reader(judge) for name, judge in JUDGES.items()}
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         for reader in self.readers.values():
@@ -81,13 +78,12 @@ class Jury:
             raw: The text as a model wrote it, for the fields `raw_...`.
         """
         reason = refused(text)
-        own = OwnVerdict(message="not read") if _is_too_long(reason) else read_by_us(text)
+        is_too_long = (reason or "").startswith(("more than", "a line", "not UTF-8"))
+        own = OwnVerdict(message="not read") if is_too_long else read_by_us(text)
         answers = {name: self._answer(name, text, reason) for name in self.readers}
         verdict = {"rejected": reason} | verdict_of(own, answers)
         if raw is not None:
-            if raw != text:
-                reason = refused(raw)
-            verdict[f"{RAW}rejected"] = reason
+            reason = verdict[f"{RAW}rejected"] = refused(raw)
             for name, judge in JUDGES.items():
                 if judge.reads_raw:
                     answer = answers[name] if raw == text else self._answer(name, raw, reason)
@@ -115,10 +111,6 @@ class Jury:
             return {"midi": False, "failure": str(error)}
 
 
-def _is_too_long(reason: str | None) -> bool:
-    return bool(reason) and reason.startswith(("more than", "a line", "not UTF-8"))
-
-
 def judge_texts(
     texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
 ) -> tuple[list[Verdict], dict[str, Any]]:
@@ -132,9 +124,7 @@ def judge_texts(
     Returns:
         A verdict for each text, and `Jury.about` with `n_restarts` by reader.
     """
-    jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in range(len(texts)):
-        jobs.put(number)
+    jobs = iter(range(len(texts)))  # shared by the threads: each takes the next one
     done: queue.SimpleQueue[tuple[int, Verdict] | BaseException] = queue.SimpleQueue()
     juries: list[Jury] = []
 
@@ -143,11 +133,8 @@ def judge_texts(
         try:
             with Jury() as jury:
                 juries.append(jury)
-                while True:
-                    number = jobs.get_nowait()
+                for number in jobs:
                     done.put((number, jury.judge(texts[number], raw[number] if raw else None)))
-        except queue.Empty:
-            pass
         except BaseException as error:
             done.put(error)
 
@@ -163,9 +150,7 @@ def judge_texts(
                 raise result
             verdicts[result[0]] = result[1]
     finally:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                jobs.get_nowait()
+        list(jobs)  # what is left is not begun
         for reader in (reader for jury in juries for reader in jury.readers.values()):
             reader.kill()
         for thread in threads:
@@ -179,11 +164,9 @@ def judge_texts(
     return verdicts, about
 
 
-def judge_all(
-    texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
-) -> list[Verdict]:
+def judge_all(texts: Sequence[str], workers: int | None = None) -> list[Verdict]:
     """Judges texts; tells in the log which readers are missing."""
-    verdicts, about = judge_texts(texts, raw, workers)
+    verdicts, about = judge_texts(texts, workers=workers)
     for name, reason in about["missing"].items():
         logger.warning("%s does not judge: %s", name, reason)
     return verdicts
@@ -240,11 +223,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise ValueError("no texts in these files")
     texts, raw = ([row[kind] for row in rows] for kind in ("text", "raw"))
     verdicts, about = judge_texts(texts, raw, options.workers)
-    lines = [
-        json.dumps({"name": row["name"]} | verdict) + "\n"
-        for row, verdict in zip(rows, verdicts, strict=True)
-    ]
-    write_atomically(options.out, "".join(lines))
+    named = [{"name": row["name"]} | own for row, own in zip(rows, verdicts, strict=True)]
+    write_atomically(options.out, json_lines(named))
     result = summary(verdicts, about)
     write_json(options.out.with_name(options.out.stem + "_summary.json"), result)
     print(table(result))

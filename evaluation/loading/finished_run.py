@@ -140,7 +140,7 @@ def song_draws(n: int, seed: int, draws: int = N_DRAWS) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws).astype(float)
 
 
-def interval(values: np.ndarray) -> list[Any]:
+def interval(values: np.ndarray | list[float]) -> list[Any]:
     """Percentiles over the first axis: two ends, each of the shape of one draw."""
     return np.percentile(values, PERCENTILES, axis=0).tolist()
 

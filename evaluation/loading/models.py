@@ -1,7 +1,5 @@
 """Trained models: where they are, and loaded as those need them who score, sample or publish."""
 
-import csv
-import hashlib
 from pathlib import Path
 
 import torch
@@ -13,7 +11,9 @@ from transformers import (
 )
 
 import modeling  # noqa: F401  registers its families with the Auto classes
+from data_prep.storage.stages import sha256_of
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from scaling.writing.files import read_csv
 
 
 def find_model(model: str) -> str:
@@ -28,8 +28,7 @@ def find_model(model: str) -> str:
     """
     folder = Path(model)
     if (folder / "runs.csv").is_file():
-        with (folder / "runs.csv").open(encoding="utf-8", newline="") as file:
-            best = min(csv.DictReader(file), key=lambda row: float(row["loss"]))
+        best = min(read_csv(folder / "runs.csv"), key=lambda row: float(row["loss"]))
         folder = folder / best["run"]
     if (folder / "checkpoint").is_dir():
         folder = folder / "checkpoint"
@@ -66,4 +65,4 @@ def load_writer(name: str) -> AbcMusicPipeline:
 def weights_digest(name: str) -> str | None:
     """SHA-256 of a local model's weights; None of one on the Hub."""
     weights = Path(name) / "model.safetensors"
-    return hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
+    return sha256_of(weights) if weights.exists() else None

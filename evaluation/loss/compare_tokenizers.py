@@ -21,7 +21,7 @@ import numpy as np
 from data_prep.tokens.tokenizers import TOKENIZERS
 
 from ..loading.finished_run import FinishedRun, interval, song_draws
-from .runs_command import runs_parser, score_runs
+from .runs_command import runs_command
 
 logger = logging.getLogger(__name__)
 
@@ -98,11 +98,7 @@ def _differences(
     return found
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = runs_parser("compare_tokenizers", __doc__, "tokenizers.json")
-    return score_runs(parser.parse_args(arguments), compare)
-
+main = runs_command("compare_tokenizers", __doc__, compare, "tokenizers.json")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -36,7 +36,7 @@ from scaling.families import FAMILIES
 
 from ..loading.finished_run import FinishedRun, interval, song_draws, window_nll
 from .position_curve import describe_curve, log_bins, paired_differences, range_means
-from .runs_command import runs_parser, score_runs
+from .runs_command import runs_command
 
 logger = logging.getLogger(__name__)
 
@@ -179,21 +179,14 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = runs_parser("context_use", __doc__, "context_use.json")
-    names = ("songs", "positions", "crops", "seed")
-    for name in names:
-        parser.add_argument(f"--{name}", type=int, default=getattr(ContextSettings, name))
-    options = parser.parse_args(arguments)
-    given = {name: getattr(options, name) for name in names}
-    return score_runs(
-        options,
-        lambda runs: measure(runs, ContextSettings(**given)),
-        also=lambda content: f", {content['settings']['n_songs']} songs",
-        indent=None,
-    )
-
+OPTIONS = ("songs", "positions", "crops", "seed")
+main = runs_command(
+    *("context_use", __doc__, measure, "context_use.json"),
+    settings=ContextSettings,
+    options={name: {"type": int, "default": getattr(ContextSettings, name)} for name in OPTIONS},
+    also=lambda content: f", {content['settings']['n_songs']} songs",
+    indent=None,
+)
 
 if __name__ == "__main__":
     sys.exit(main())

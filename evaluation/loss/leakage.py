@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..loading.finished_run import FinishedRun, interval, song_draws, split_column
-from .runs_command import runs_parser, score_runs
+from .runs_command import runs_command
 
 logger = logging.getLogger(__name__)
 
@@ -48,37 +48,30 @@ def measure(run: FinishedRun) -> dict[str, Any]:
         losses[group] = float((nll * member).sum() / (targets * member).sum())
         drawn[group] = (draws @ (nll * member)) / (draws @ (targets * member))
     n_copied = sum(name in in_train for name in cluster)
+    gaps = {
+        f"clean_less_{group}": {
+            "gap": losses["clean"] - losses[group],
+            "interval_95": interval(drawn["clean"] - drawn[group]),
+        }
+        for group in ("all", "copied")
+    }
+    logger.info("%s: %.4f %s", run.facts["run"], *gaps["clean_less_all"].values())
     return run.facts | {
         "n_songs": {"all": len(cluster), "copied": n_copied, "clean": len(cluster) - n_copied},
         "loss_nats_per_token": {
             group: {"loss": losses[group], "interval_95": interval(drawn[group])}
             for group in groups
         },
-        "gap_nats_per_token": {
-            f"clean_less_{group}": {
-                "gap": losses["clean"] - losses[group],
-                "interval_95": interval(drawn["clean"] - drawn[group]),
-            }
-            for group in ("all", "copied")
-        },
+        "gap_nats_per_token": gaps,
     }
 
 
 def measure_all(runs: Sequence[FinishedRun]) -> dict[str, Any]:
     """All that the file holds."""
-    rows = []
-    for run in runs:
-        rows.append(measure(run))
-        gap = rows[-1]["gap_nats_per_token"]["clean_less_all"]
-        logger.info("%s: %.4f %s", run.facts["run"], gap["gap"], gap["interval_95"])
-    return {"split": SPLIT, "seed": SEED, "runs": rows}
+    return {"split": SPLIT, "seed": SEED, "runs": [measure(run) for run in runs]}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = runs_parser("leakage", __doc__, "leakage.json")
-    return score_runs(parser.parse_args(arguments), measure_all)
-
+main = runs_command("leakage", __doc__, measure_all, "leakage.json")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -33,7 +33,7 @@ from training.data.validation import SongLoss
 from ..loading.finished_run import FinishedRun, song_draws, split_column
 from .context_use import ContextSettings, choose_songs, curves_of, score
 from .kneser_ney import KneserNey
-from .runs_command import runs_parser, score_runs
+from .runs_command import runs_command
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,7 @@ def likelihood(
         `loss_nats_per_token`, `perplexity`, and bits per character, note, bar (of any voice) and
         second, each with a standard error.
     """
-    loss = ratio(nll_nats, n_targets)
-    nats, error = loss["value"], loss["standard_error"]
+    nats, error = ratio(nll_nats, n_targets).values()
     row: dict[str, Any] = {
         "n_songs": len(nll_nats),
         "loss_nats_per_token": nats,
@@ -79,8 +78,7 @@ def likelihood(
 def _bits(bits: np.ndarray, denominators: dict[str, np.ndarray]) -> dict[str, float | None]:
     row = {}
     for name, measure in BITS_PER.items():
-        found = ratio(bits, denominators[name])
-        row |= {measure: found["value"], f"{measure}_standard_error": found["standard_error"]}
+        row[measure], row[f"{measure}_standard_error"] = ratio(bits, denominators[name]).values()
     return row
 
 
@@ -171,19 +169,15 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
     return {"split": settings.split, "runs": rows, "sanity": sanity}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    parser = runs_parser("likelihood", __doc__, "likelihood.json")
-    parser.add_argument("--split", choices=SPLITS, default="test")
-    parser.add_argument("--positions", type=int, default=1024, help="of the loss by position")
-    options = parser.parse_args(arguments)
-    given = {name: getattr(options, name) for name in ("split", "positions")}
-    return score_runs(
-        options,
-        lambda runs: measure(runs, ContextSettings(**given)),
-        also=lambda content: f", {len(content['sanity'])} data sets",
-    )
-
+main = runs_command(
+    *("likelihood", __doc__, measure, "likelihood.json"),
+    settings=ContextSettings,
+    options={
+        "split": {"choices": SPLITS, "default": "test"},
+        "positions": {"type": int, "default": 1024, "help": "of the loss by position"},
+    },
+    also=lambda content: f", {len(content['sanity'])} data sets",
+)
 
 if __name__ == "__main__":
     sys.exit(main())

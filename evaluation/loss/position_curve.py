@@ -38,10 +38,7 @@ def describe_curve(nll: np.ndarray, ends: np.ndarray, draws: np.ndarray) -> dict
     slopes = _slope(drawn, log_t)  # (B, K)
     slope_ends = np.array(interval(slopes))  # (2, K)
     flat = np.flatnonzero(slope_ends[1] >= 0)  # bins whose slope may be 0 or above
-    t90 = [_t90(row, log_t) for row in drawn]
-    found = [value for value in t90 if value is not None]
-    value = _t90(loss, log_t)
-    has_interval = value is not None and len(found) == len(t90)
+    t90 = [_t90(row, log_t) for row in (loss, *drawn)]
     return {
         "from": (ends[:-1] + 1).tolist(),
         "to": ends[1:].tolist(),
@@ -50,7 +47,7 @@ def describe_curve(nll: np.ndarray, ends: np.ndarray, draws: np.ndarray) -> dict
         "interval_95": [_rounded(end) for end in np.array(interval(drawn))],
         "slope": _rounded(_slope(loss[None], log_t)[0]),
         "slope_interval_95": [_rounded(end) for end in slope_ends],
-        "t90": {"value": value, "interval_95": interval(np.array(found)) if has_interval else None},
+        "t90": {"value": t90[0], "interval_95": None if None in t90 else interval(t90[1:])},
         "stops_at": int(ends[flat[0]] + 1) if len(flat) else None,
     }
 

@@ -2,49 +2,59 @@
 
 import argparse
 import logging
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.storage.explain import explain
+from scaling.writing.commands import Main, command
 from scaling.writing.files import write_json
 
-from ..loading.finished_run import FinishedRun, open_runs
+from ..loading.finished_run import open_runs
 
 
-def runs_parser(name: str, doc: str | None, out: str) -> argparse.ArgumentParser:
-    """The options that all have; name: of the module; doc: its docstring; out: default file."""
-    parser = argparse.ArgumentParser(
-        prog=f"evaluation.loss.{name}",
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
-    parser.add_argument("--out", type=Path, default=Path(out))
-    return parser
-
-
-def score_runs(
-    options: argparse.Namespace,
-    measure: Callable[[Sequence[FinishedRun]], dict[str, Any]],
+def runs_command(
+    name: str,
+    doc: str | None,
+    measure: Callable[..., dict[str, Any]],
+    out: str,
+    settings: Callable[..., Any] | None = None,
+    options: Mapping[str, dict[str, Any]] | None = None,
     also: Callable[[dict[str, Any]], str] = lambda _: "",
     indent: int | None = 1,
-) -> int:
-    """Opens the runs, measures them and writes the file; returns the exit code.
+) -> Main:
+    """A command line that opens runs, measures them and writes the file.
 
     Args:
-        options: Of `runs_parser`.
-        measure: Returns the content of the file, with a row a run in `runs`.
+        name: Of the module.
+        doc: Its docstring.
+        measure: Takes the runs, and the settings if there are any; returns the content of the
+            file, with a row a run in `runs`.
+        out: Default file.
+        settings: Makes them of the options.
+        options: Name -> how `add_argument` takes it.
         also: What is counted beside the runs, of the content.
         indent: Of the JSON.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        content = measure(open_runs(options.runs))
-        write_json(options.out, content, indent)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    print(f"{len(content['runs'])} runs{also(content)} -> {options.out}")
-    return 0
+
+    @command(ValueError, OSError, say=explain)
+    def main(arguments: Sequence[str] | None = None) -> int:
+        parser = argparse.ArgumentParser(
+            prog=f"evaluation.loss.{name}",
+            description=doc,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.add_argument("runs", type=Path, nargs="+", help="finished runs")
+        parser.add_argument("--out", type=Path, default=Path(out))
+        for option, how in (options or {}).items():
+            parser.add_argument(f"--{option}", **how)
+        given = vars(parser.parse_args(arguments))
+        folders, file = given.pop("runs"), given.pop("out")
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        runs = open_runs(folders)
+        content = measure(runs, settings(**given)) if settings else measure(runs)
+        write_json(file, content, indent)
+        print(f"{len(content['runs'])} runs{also(content)} -> {file}")
+        return 0
+
+    return main

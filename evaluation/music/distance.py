@@ -116,13 +116,12 @@ def table_of(rows: Rows, names: Sequence[str]) -> np.ndarray:
     return np.array([[row.get(name) for name in names] for row in rows], dtype=float)
 
 
-def compare_sets(generated: Rows, real: Rows, splits: int = N_SPLITS) -> dict[str, Any]:
+def compare_sets(generated: Rows, real: Rows) -> dict[str, Any]:
     """Distances of generated tunes to real ones, each with its floor.
 
     Args:
         generated: Statistics of the tunes of a model.
         real: Statistics of held-out pieces.
-        splits: Random halves of the real pieces.
 
     Returns:
         `frechet` with `frechet_distance`, and in `statistics` for each one `overlapping_area` and
@@ -142,15 +141,15 @@ def compare_sets(generated: Rows, real: Rows, splits: int = N_SPLITS) -> dict[st
     for name in dict.fromkeys(name for row in real for name in row):
         sides = [table_of(rows, [name])[:, 0] for rows in (generated, real)]
         measured = ("overlapping_area", "kl_nats"), overlap_and_kl
-        per_statistic[name] = _compare(*sides, *measured, splits)
+        per_statistic[name] = _compare(*sides, *measured)
     sides = [table_of(rows, FRECHET) for rows in (generated, real)]
     complete = sides[1][~np.isnan(sides[1]).any(1)]
     deviation = complete.std(0) if len(complete) else np.ones(len(FRECHET))
     scale = np.where(deviation > 0, deviation, 1.0)
     measured = ("frechet_distance",), frechet_distance
-    frechet = _compare(*(side / scale for side in sides), *measured, splits)
+    frechet = _compare(*(side / scale for side in sides), *measured)
     return {
-        "settings": {"splits": splits, "seed": SEED, "frechet_statistics": list(FRECHET)},
+        "settings": {"splits": N_SPLITS, "seed": SEED, "frechet_statistics": list(FRECHET)},
         "frechet": frechet,
         "statistics": per_statistic,
     }
@@ -161,7 +160,6 @@ def _compare(
     real: np.ndarray,
     names: Sequence[str],
     measure: Callable[[np.ndarray, np.ndarray], float | tuple[float, ...]],
-    splits: int,
 ) -> dict[str, Any]:
     """Distances over random halves; generated: (n,) or (n, F), real: (m,) or (m, F).
 
@@ -178,12 +176,12 @@ def _compare(
     half = len(theirs) // 2
     size = min(half, len(ours))
     found = []
-    for _ in range(splits):
+    for _ in range(N_SPLITS):
         order = rng.permutation(len(theirs))
         reference, other = theirs[order[half:]], theirs[order[:size]]
         drawn = ours[rng.choice(len(ours), size, replace=False)]
         found.append([measure(drawn, reference), measure(other, reference)])
-    distances = np.array(found).reshape(splits, 2, len(names))
+    distances = np.array(found).reshape(N_SPLITS, 2, len(names))
     content |= {"n_compared": size}
     for number, name in enumerate(names):
         value, floor = distances[:, 0, number], distances[:, 1, number]

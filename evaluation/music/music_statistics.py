@@ -18,7 +18,7 @@ import numpy as np
 from data_prep.dialect.notation import TICKS_PER_QUARTER, TICKS_PER_UNIT, AbcError
 
 from .musical_form import OF_FORM
-from .musical_piece import END, ONSET, PITCH, Piece, Statistic, of_notes, pitch_classes, read_piece
+from .musical_piece import END, ONSET, PITCH, Piece, Statistic, pitch_classes, read_piece
 
 STEPS_PER_BAR = 16
 LONGEST_LAG = 256  # bars
@@ -27,19 +27,16 @@ SILENT_BARS = 8  # in a row, of one voice: a loop of silence
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
 
-@of_notes
 def pitch_range(piece: Piece) -> float:
     """Highest less lowest pitch, in semitones."""
     return float(np.ptp(piece.notes[:, PITCH]))
 
 
-@of_notes
 def n_pitch_classes(piece: Piece) -> float:
     """Pitch classes that occur, 1 to 12."""
     return float(np.count_nonzero(pitch_classes(piece.notes)))
 
 
-@of_notes
 def pitch_class_entropy(piece: Piece) -> float:
     """Entropy of the pitch classes of all notes in bits, 0 to 3.585; as muspy."""
     share = pitch_classes(piece.notes) / len(piece.notes)
@@ -47,7 +44,6 @@ def pitch_class_entropy(piece: Piece) -> float:
     return max(0.0, float(-(share * np.log2(share)).sum()))
 
 
-@of_notes
 def scale_consistency(piece: Piece) -> float:
     """Share of notes in the scale of the key that holds most of them, 7/12 to 1; as muspy.
 
@@ -63,31 +59,20 @@ def _sounding(piece: Piece) -> np.ndarray:
 
     A note sounds in the sixteenths whose first tick it covers, and in the one where it begins.
     """
-    n_steps = int(-(-piece.starts[-1] // TICKS_PER_UNIT)) + 1
-    first = piece.notes[:, ONSET] // TICKS_PER_UNIT
-    after = np.maximum(-(-piece.notes[:, END] // TICKS_PER_UNIT), first + 1)
-    # on-grid notes cover [first, after); one that begins off the grid has its own step as well
-    rows = np.array(piece.notes[:, PITCH]) * (n_steps + 1)
-    first, after = first + rows, after + rows
-    order = np.argsort(first, kind="stable")
-    first, after = first[order], after[order]
-    # of notes of the same pitch that overlap, each adds what those before it left
-    reached = np.maximum.accumulate(np.concatenate([[0], after[:-1]]))
-    first = np.maximum(first, reached)
-    new = first < after
-    change = np.bincount(first[new] % (n_steps + 1), minlength=n_steps + 1)
-    change = change - np.bincount(after[new] % (n_steps + 1), minlength=n_steps + 1)
-    return np.cumsum(change)[: n_steps - 1]
+    sounds = np.zeros((128, -(-piece.starts[-1] // TICKS_PER_UNIT)), dtype=bool)  # (128, S)
+    for _, onset, end, pitch in piece.notes.tolist():
+        first = onset // TICKS_PER_UNIT
+        # on-grid notes cover [first, after); one that begins off the grid has its own step as well
+        sounds[pitch, first : max(-(-end // TICKS_PER_UNIT), first + 1)] = True
+    return sounds.sum(0)
 
 
-@of_notes
 def polyphony(piece: Piece) -> float:
     """Mean of different pitches that sound, over the sixteenths with at least one; as muspy."""
     sounding = _sounding(piece)
     return float(sounding[sounding > 0].mean())
 
 
-@of_notes
 def polyphony_rate(piece: Piece) -> float:
     """Share with two pitches or more of the sixteenths with at least one (muspy: of all)."""
     sounding = _sounding(piece)
@@ -110,14 +95,9 @@ def empty_beat_rate(piece: Piece) -> float | None:
     return float((reached[np.searchsorted(onsets, ends, "left")] <= begins).mean())
 
 
-def empty_bar_rates(piece: Piece) -> list[float]:
-    """Share of bars of rest in each voice."""
-    return [texts.count("") / len(texts) for texts in piece.texts if texts]
-
-
 def empty_bar_rate(piece: Piece) -> float | None:
-    """Mean of `empty_bar_rates` over the voices; None without bars."""
-    rates = empty_bar_rates(piece)
+    """Share of bars of rest in a voice, mean over the voices; None without bars."""
+    rates = [texts.count("") / len(texts) for texts in piece.texts if texts]
     return float(np.mean(rates)) if rates else None
 
 
@@ -132,7 +112,6 @@ def _bar_vectors(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
     return chroma, steps
 
 
-@of_notes
 def groove_consistency(piece: Piece) -> float | None:
     """1 less the mean share of 16 steps of a bar in which neighbouring bars differ, 0 to 1.
 
@@ -146,7 +125,6 @@ def groove_consistency(piece: Piece) -> float | None:
     return float(1 - (steps[1:] != steps[:-1]).mean(1)[heard].mean())
 
 
-@of_notes
 def bar_similarity(piece: Piece, lags: tuple[int, int]) -> float | None:
     """How like the bars some lag apart are, at the best lag, 0 to 1.
 
@@ -224,18 +202,25 @@ def silence_loop(piece: Piece) -> float | None:
     return float(rate > 0.5 or max(longest, default=0) >= SILENT_BARS)
 
 
-@of_notes
 def notes_per_chord_mean(piece: Piece) -> float:
     """Mean of notes that begin together in one voice; a note alone is one."""
     return float(piece.chord_sizes.mean())
 
 
-@of_notes
 def notes_per_chord_p95(piece: Piece) -> float:
     """95th percentile of notes that begin together in one voice: study A's dense clusters."""
     return float(np.percentile(piece.chord_sizes, 95))
 
 
+_BAR_SIMILARITY: dict[str, Statistic] = {
+    f"bar_similarity_{name}": partial(bar_similarity, lags=lags) for name, lags in LAGS.items()
+}
+# What a piece without notes does not define.
+_OF_NOTES: tuple[Statistic, ...] = (
+    *(pitch_range, n_pitch_classes, pitch_class_entropy, scale_consistency),
+    *(polyphony, polyphony_rate, groove_consistency, notes_per_chord_mean, notes_per_chord_p95),
+    *_BAR_SIMILARITY.values(),
+)
 _PLAIN: tuple[Statistic, ...] = (
     *(pitch_range, n_pitch_classes, pitch_class_entropy, scale_consistency),
     *(polyphony, polyphony_rate, empty_beat_rate, empty_bar_rate, groove_consistency),
@@ -244,9 +229,9 @@ _PLAIN: tuple[Statistic, ...] = (
     *(notes_per_chord_mean, notes_per_chord_p95),
     *OF_FORM,
 )
-STATISTICS: dict[str, Statistic] = {statistic.__name__: statistic for statistic in _PLAIN} | {
-    f"bar_similarity_{name}": partial(bar_similarity, lags=lags) for name, lags in LAGS.items()
-}
+STATISTICS: dict[str, Statistic] = {
+    statistic.__name__: statistic for statistic in _PLAIN
+} | _BAR_SIMILARITY
 
 
 def describe_tune(abc: str) -> dict[str, float | None]:
@@ -256,7 +241,10 @@ def describe_tune(abc: str) -> dict[str, float | None]:
         AbcError: Where the text leaves the dialect.
     """
     piece = read_piece(abc)
-    return {name: statistic(piece) for name, statistic in STATISTICS.items()}
+    return {
+        name: statistic(piece) if len(piece.notes) or statistic not in _OF_NOTES else None
+        for name, statistic in STATISTICS.items()
+    }
 
 
 def describe_tunes(texts: Sequence[str]) -> tuple[list[dict[str, float | None]], int]:

@@ -5,7 +5,7 @@ B bars, N notes. Onsets are ticks of 1/48 quarter note.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, wraps
+from functools import cached_property
 
 import numpy as np
 
@@ -76,16 +76,6 @@ def read_piece(abc: str) -> Piece:
 
 
 Statistic = Callable[[Piece], float | None]
-
-
-def of_notes(statistic: Callable[..., float | None]) -> Callable[..., float | None]:
-    """None for a piece without notes."""
-
-    @wraps(statistic)
-    def of_piece(piece: Piece, **settings: tuple[int, int]) -> float | None:
-        return statistic(piece, **settings) if len(piece.notes) else None
-
-    return of_piece
 
 
 def pitch_classes(notes: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -6,7 +6,6 @@ Free and constrained samples stand side by side. All numbers come from metrics.j
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import jinja2
 
 from scaling.writing.commands import command
-from scaling.writing.files import write_atomically
+from scaling.writing.files import read_json, write_atomically
 
 from ..judging.judge_table import VALID, field_label, shown_fields
 from .tune_view import need, tune_views
@@ -46,7 +45,7 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
         FileNotFoundError: If a part is missing; names the command that makes it.
     """
     command = f"make evaluate MODEL={folder}"
-    metrics = json.loads(need(folder / "metrics.json", command).read_text("utf-8"))
+    metrics = read_json(need(folder / "metrics.json", command))
     sets = metrics["sets"]
     kinds = [kind for kind in COMPARED if kind in sets]
     views = [tune_views(folder / "samples" / kind, N_TUNES) for kind in kinds]

@@ -6,8 +6,6 @@ All numbers come from runs.csv, fits.json, metrics.json and the stage.json files
 """
 
 import argparse
-import csv
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from markupsafe import Markup
 
 from scaling.families import label_of
 from scaling.writing.commands import command
-from scaling.writing.files import write_atomically
+from scaling.writing.files import read_csv, read_json, write_atomically
 from scaling.writing.wording import crossover, parameter
 
 from .model_report import N_TUNES, PAGE, page_template, verdicts_of
@@ -34,8 +32,8 @@ def build_report(study: Path) -> tuple[Path, list[str]]:
         FileNotFoundError: If a part is missing; names the command that makes it.
     """
     runs = _read_runs(study)
-    fits = json.loads(need(study / "fits.json", "make fit").read_text("utf-8"))
-    metrics = json.loads(need(study / "metrics.json", "make evaluate").read_text("utf-8"))
+    fits = read_json(need(study / "fits.json", "make fit"))
+    metrics = read_json(need(study / "metrics.json", "make evaluate"))
     shown = next(iter(metrics["sets"]))  # those within the grammar, where there are any
     lines, out = headlines(fits, metrics), study / "report.html"
     html = page_template("report.html.j2").render(
@@ -77,8 +75,7 @@ def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
 
 
 def _read_runs(study: Path) -> list[dict[str, Any]]:
-    with need(study / "runs.csv", "make fit").open(encoding="utf-8", newline="") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    rows: list[dict[str, Any]] = read_csv(need(study / "runs.csv", "make fit"))
     for row in rows:
         for name in ("n_params", "n_params_total", "n_tokens", "loss", "loss_se", "bits_per_char",
                      "bits_per_note", "train_seconds", "flops", "learning_rate"):  # fmt: skip
@@ -96,10 +93,7 @@ def _data_stages(study: Path, run: str) -> dict[str, Any]:
     data = config["data"]
     folder = Path(data["root"]) / data["dataset"] / data["preset"]
     names = ("1_abc", "2_clean", "3_filtered", "5_tokens", "6_blocks")
-    stages = {
-        name: json.loads(need(folder / name / "stage.json", "make data").read_text("utf-8"))
-        for name in names
-    }
+    stages = {name: read_json(need(folder / name / "stage.json", "make data")) for name in names}
     return {"folder": str(folder), "stages": stages}
 
 

@@ -52,8 +52,7 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     """
     command = "make evaluate MODEL=..."
     samples = read_samples(need(folder / "samples.jsonl", command))[:n]
-    lines = need(folder / "verdicts.jsonl", command).read_text("utf-8").splitlines()
-    verdicts = [json.loads(line) for line in lines[:n]]
+    verdicts = read_samples(need(folder / "verdicts.jsonl", command))[:n]
     texts = [sample["abc_voices"] for sample in samples]
     key = hashlib.sha256(json.dumps([engraver_key(), texts]).encode()).hexdigest()
     kept = folder / "pictures.json"

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import LogitsProcessor, set_seed
 
-from modeling.grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
+from modeling.grammar_abc_decoding import TuneLogitsProcessor
+from modeling.pipeline_abc_music import AbcMusicPipeline
 
 from ..metrics import mean_interval
 
@@ -29,29 +30,24 @@ class MassRecorder(LogitsProcessor):
     Args:
         inner: Does the work.
         end_id: The end token, behind which a row's steps do not count.
+        rows: B, texts that are written side by side, each from its start token.
 
     Attributes:
         mass: Illegal mass of each step, for each row.
         n_forced: Steps in which one token was legal, for each row.
     """
 
-    def __init__(self, inner: TuneLogitsProcessor, end_id: int) -> None:
-        self.inner = inner
-        self.end_id = end_id
-        self.mass: list[list[float]] = []
-        self.n_forced: list[int] = []
-        self._n_prompt: int | None = None
+    def __init__(self, inner: TuneLogitsProcessor, end_id: int, rows: int) -> None:
+        self.inner, self.end_id = inner, end_id
+        self.mass: list[list[float]] = [[] for _ in range(rows)]
+        self.n_forced = [0] * rows
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
         """Returns scores (B, V), -inf at illegal tokens; `input_ids` (B, T)."""
-        if self._n_prompt is None:
-            self._n_prompt = input_ids.shape[1]
-            self.mass = [[] for _ in input_ids]
-            self.n_forced = [0] * len(input_ids)
         masked = self.inner(input_ids, scores)
         legal = masked > -math.inf  # (B, V)
         illegal = scores.softmax(-1).masked_fill(legal, 0.0).sum(-1).tolist()
-        for row, ids in enumerate(input_ids[:, self._n_prompt :]):
+        for row, ids in enumerate(input_ids[:, 1:]):
             if not (ids == self.end_id).any():
                 self.mass[row].append(illegal[row])
                 self.n_forced[row] += int(legal[row].sum()) == 1
@@ -59,14 +55,10 @@ class MassRecorder(LogitsProcessor):
 
 
 def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: int,
-    n_new: int,
-    seed: int,
-    processor: LogitsProcessor | None,
+    write: AbcMusicPipeline, rows: int, n_new: int, seed: int, processor: LogitsProcessor | None
 ) -> torch.Tensor:
     """Tokens of texts from the start token, temperature 1 and no cut: (B, T)."""
+    model, tokenizer = write.model, write.tokenizer
     prompt = torch.full((rows, 1), tokenizer.bos_token_id, device=model.device)
     set_seed(seed)
     return model.generate(
@@ -81,14 +73,7 @@ def generate(
     )
 
 
-def illegal_mass(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    grammar: TokenGrammar,
-    n: int,
-    n_new: int,
-    seed: int,
-) -> dict[str, Any]:
+def illegal_mass(write: AbcMusicPipeline, n: int, n_new: int, seed: int) -> dict[str, Any]:
     """Illegal mass a step and share of forced tokens over n constrained samples.
 
     Intervals are over samples, percentiles over all steps.
@@ -97,9 +82,9 @@ def illegal_mass(
     n_forced: list[int] = []
     for first in range(0, n, ROWS):
         count = min(ROWS, n - first)
-        inner = TuneLogitsProcessor(grammar, n_new)
-        recorder = MassRecorder(inner, tokenizer.eos_token_id)
-        generate(model, tokenizer, count, n_new, seed + first, recorder)
+        inner = TuneLogitsProcessor(write.grammar, n_new)
+        recorder = MassRecorder(inner, write.tokenizer.eos_token_id, count)
+        generate(write, count, n_new, seed + first, recorder)
         rows += recorder.mass
         n_forced += recorder.n_forced
     steps = np.concatenate([np.array(row) for row in rows])
@@ -115,13 +100,7 @@ def illegal_mass(
 
 
 def speed(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    grammar: TokenGrammar,
-    n_new: int,
-    seed: int,
-    rows: int = ROWS,
-    rounds: int = ROUNDS,
+    write: AbcMusicPipeline, n_new: int, seed: int, rows: int = ROWS, rounds: int = ROUNDS
 ) -> dict[str, Any]:
     """CPU milliseconds of a step (one token for each row), free and constrained, interleaved.
 
@@ -132,10 +111,10 @@ def speed(
     times: dict[str, list[float]] = {"free": [], "constrained": []}
     n_steps = n_replaced = 0
     for number in range(rounds + 1):
-        processor = TuneLogitsProcessor(grammar, n_new)
+        processor = TuneLogitsProcessor(write.grammar, n_new)
         for name, used in (("free", None), ("constrained", processor)):
             start = time.process_time()
-            out = generate(model, tokenizer, rows, n_new, seed + number, used)
+            out = generate(write, rows, n_new, seed + number, used)
             times[name].append((time.process_time() - start) / (out.shape[1] - 1))
         n_steps += processor.counts.n_steps
         n_replaced += processor.counts.n_replaced

@@ -1,7 +1,6 @@
 """The sets of samples of which a model is judged, and held-out pieces in the same form."""
 
 import functools
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from scaling.writing.files import write_atomically
+from scaling.writing.files import json_lines, write_atomically
 from training.data.data_files import DataFiles
 
 from ..loading.finished_run import split_column
@@ -27,9 +26,10 @@ REAL, REAL_BEGUN = "real", "real_begun"
 
 Rows = list[dict[str, Any]]
 Begun = list[tuple[str, str]]  # the beginning of a piece, and the piece
+Planned = dict[str, SamplingSettings]
 
 
-def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSettings]:
+def planned_sets(n: int, seed: int, has_grammar: bool) -> Planned:
     """What to sample, by the name of the set.
 
     Args:
@@ -52,11 +52,7 @@ def planned_sets(n: int, seed: int, has_grammar: bool) -> dict[str, SamplingSett
 
 
 def sample_all(
-    name: str,
-    write: AbcMusicPipeline,
-    begun: Begun,
-    sets: dict[str, SamplingSettings],
-    folder: Path,
+    name: str, write: AbcMusicPipeline, begun: Begun, sets: Planned, folder: Path
 ) -> dict[str, Rows]:
     """Samples each set into samples/<set>; those from prompts only where there are any."""
     samples = {}
@@ -96,6 +92,5 @@ def real_sets(
         logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
     sets = {kind: rows for kind, rows in sets.items() if rows}
     for kind, rows in sets.items():
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
-        write_atomically(folder / "samples" / kind / "samples.jsonl", lines)
+        write_atomically(folder / "samples" / kind / "samples.jsonl", json_lines(rows))
     return sets

@@ -27,6 +27,8 @@ from data_prep.storage.code_identity import code_digest, digest_of
 from data_prep.storage.explain import explain
 from data_prep.storage.stages import is_fresh
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from scaling.writing.commands import command
+from scaling.writing.files import json_lines
 
 from ..loading.models import find_model, load_writer, weights_digest
 from .prompts import read_prompt
@@ -34,6 +36,7 @@ from .prompts import read_prompt
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
+INTERRUPTED = "interrupted; the same command goes on with what is missing"
 Wish = dict[str, Any] | str  # as the pipeline takes it
 
 
@@ -71,10 +74,7 @@ class SamplingSettings:
 
 
 def sample_batches(
-    write: AbcMusicPipeline,
-    settings: SamplingSettings,
-    wishes: Sequence[Wish] = ("",),
-    n_done: int = 0,
+    write: AbcMusicPipeline, settings: SamplingSettings, wishes: Sequence[Wish], n_done: int
 ) -> Iterator[list[dict[str, Any]]]:
     """Samples tunes, a batch at a time.
 
@@ -143,20 +143,16 @@ def make_samples(
                 stale.unlink()
         settings_file.write_text(json.dumps(key, indent=2) + "\n", "utf-8")
     rows = rows[: len(rows) // BATCH_SIZE * BATCH_SIZE]
-    samples_file.write_text("".join(_line(row) for row in rows), "utf-8")
+    samples_file.write_text(json_lines(rows), "utf-8")
     write = write or load_writer(name)
     progress = tqdm(desc=folder.name, total=settings.n, initial=len(rows), unit="tune")
     with progress, samples_file.open("a", encoding="utf-8") as file:
         for batch in sample_batches(write, settings, wishes, len(rows)):
             rows += batch
-            file.write("".join(map(_line, batch)))
+            file.write(json_lines(batch))
             file.flush()
             progress.update(len(batch))
     return rows
-
-
-def _line(row: dict[str, Any]) -> str:
-    return json.dumps(row) + "\n"
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
@@ -196,6 +192,7 @@ def _wish(options: argparse.Namespace) -> Wish:
     return read_prompt(options.prompt, options.bars)
 
 
+@command(ValueError, OSError, say=explain, interrupted=INTERRUPTED)
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.samples.sampling", description=__doc__)
@@ -214,21 +211,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bars", type=int, default=4, help="of the prompt, from its beginning")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        name = find_model(options.model)
-        if options.out is None and not Path(options.model).exists():
-            raise ValueError(f"{options.model} is no folder here; say where the tunes go: --out")
-        folder = options.out or Path(options.model) / "samples"
-        given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
-        settings = SamplingSettings(**given | {"grammar": not options.free})
-        rows = make_samples(name, settings, folder, [_wish(options)])
-        write_tunes(rows, folder)
-    except (ValueError, OSError) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on with what is missing", file=sys.stderr)
-        return 130
+    name = find_model(options.model)
+    if options.out is None and not Path(options.model).exists():
+        raise ValueError(f"{options.model} is no folder here; say where the tunes go: --out")
+    folder = options.out or Path(options.model) / "samples"
+    given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
+    settings = SamplingSettings(**given | {"grammar": not options.free})
+    rows = make_samples(name, settings, folder, [_wish(options)])
+    write_tunes(rows, folder)
     readable = sum(row["abc_voices"] is not None for row in rows)
     print(f"{folder}: {len(rows)} tunes by {name}; {readable} of them readable, as .abc and .mid")
     return 0

@@ -28,14 +28,8 @@ HEADER = 48  # positions up to here hold a song's header, whose loss is near 0; 
 
 
 def draw_context_use(content: dict) -> Figure:
-    """Four panels: the largest size of each family, cropped and from the start; all the others.
-
-    Raises:
-        TableError: if there is no run.
-    """
+    """Four panels: the largest size of each family, cropped and from the start; all the others."""
     ladders = _ladders(content["runs"])
-    if not ladders:
-        raise TableError("context_use.json has no run; run evaluation.loss.context_use again")
     figure = Figure(figsize=(8.8, 7.4), layout="constrained")
     panels = figure.subplots(2, 2)
     largest = [(style, runs[-1]) for style, runs in ladders]
@@ -81,9 +75,8 @@ def _draw_largest(axes: Axes, largest: Sequence[tuple[FamilyStyle, dict]]) -> No
         stop = f"falls to {last:,}" if stop is None else f"flat from {stop:,}"
         label = f"{style.name}, {short_count(run['n_params'])}: {_t90(curve)}, {stop}"
         axes.add_line(handle(label, color=style.colour, ls=style.line, lw=1.6))
-    axes.set_title("Largest size, from any place of a song", fontsize=10)
-    axes.set_xlabel("Tokens of context $t$")
-    axes.legend(frameon=False, loc="upper right", fontsize=8.5)
+    axes.set(title="Largest size, from any place of a song", xlabel="Tokens of context $t$")
+    axes.legend(loc="upper right", fontsize=8.5)
 
 
 def _draw_from_start(axes: Axes, largest: Sequence[tuple[FamilyStyle, dict]]) -> None:
@@ -97,9 +90,8 @@ def _draw_from_start(axes: Axes, largest: Sequence[tuple[FamilyStyle, dict]]) ->
         axes.plot(reset["t"], reset["loss"], label=label, **look)
     context = largest[0][1]["context_length"]
     axes.axvline(context, color="#777777", lw=0.9, label=f"training context {context:,}")
-    axes.set_title("Largest size, from the song's start", fontsize=10)
-    axes.set_xlabel("Position in the song $t$")
-    axes.legend(loc="lower right", fontsize=8.5, framealpha=0.9, edgecolor="none")
+    axes.set(title="Largest size, from the song's start", xlabel="Position in the song $t$")
+    axes.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def _draw_sizes(axes: Axes, style: FamilyStyle, runs: Sequence[dict]) -> None:
@@ -111,9 +103,9 @@ def _draw_sizes(axes: Axes, style: FamilyStyle, runs: Sequence[dict]) -> None:
         axes.plot(curve["t"][marked], curve["loss"][marked], **look | {"ls": "none"})
         _mark_stop(axes, curve, look["color"])
         axes.plot([], [], label=f"{short_count(run['n_params'])}: {_t90(curve, False)}", **look)
-    axes.set_title(f"{style.name}, all sizes, from any place of a song", fontsize=10)
-    axes.set_xlabel("Tokens of context $t$")
-    axes.legend(frameon=False, title="Parameters $N$", alignment="left", fontsize=8.5)
+    title = f"{style.name}, all sizes, from any place of a song"
+    axes.set(title=title, xlabel="Tokens of context $t$")
+    axes.legend(title="Parameters $N$", alignment="left", fontsize=8.5)
 
 
 def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:
@@ -179,7 +171,7 @@ def draw_context_length(content: dict) -> Figure:
             left.plot([], [], label=label, color=colour, ls=line, lw=1.6)
     _set_axes(left)
     left.set_xlabel("Position in the song $t$")
-    left.legend(frameon=False)
+    left.legend()
     _draw_differences(right, styles, differences)
     settings = content["settings"]
     size_names = ", ".join(sorted({entry["size"] for entry in differences}))
@@ -224,4 +216,4 @@ def _draw_differences(
     axes.set_xlabel("Positions in the song")
     contexts = differences[0]["contexts"]
     axes.set_ylabel(f"Loss at {contexts[1]:,} less at {contexts[0]:,} (nats/token)")
-    axes.legend(frameon=False)
+    axes.legend()

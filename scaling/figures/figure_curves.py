@@ -44,7 +44,7 @@ def draw_loss_curves(curves: Sequence[dict[str, str]], runs: Sequence[dict[str, 
         handle("validation", color="#444444", lw=1.5, marker="o", ms=4),
     ]
     title = f"the longest run of each size, seed {seeds[0]} only" if one_seed else None
-    figure.legend(handles=kinds, loc="outside upper center", ncols=2, frameon=False, title=title)
+    figure.legend(handles=kinds, loc="outside upper center", ncols=2, title=title)
     return figure
 
 
@@ -61,7 +61,7 @@ def _draw_panel(
         axes.plot(*validation, ms=4.5, mec="white", mew=0.5, **look)
     handles = [handle(short_count(n), ms=5, **look) for n, look in zip(sizes, looks, strict=True)]
     axes.set_title(style.name, fontsize=10.5)
-    axes.legend(handles=handles, frameon=False, title="Parameters $N$", alignment="left")
+    axes.legend(handles=handles, title="Parameters $N$", alignment="left")
 
 
 def _columns(points: Sequence[dict[str, str]], field: str) -> tuple[list[float], list[float]]:

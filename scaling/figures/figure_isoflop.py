@@ -30,13 +30,13 @@ def draw_isoflop(fits: dict) -> Figure:
         for rank, entry in enumerate(lines[arch]):
             look = style.of_rank(rank, len(lines[arch]))
             losses += _draw_entry(axes, entry, look | {"mfc": "white", "mew": 1.3, "ms": 5.5})
-        axes.set_title(style.name, fontsize=10)
+        axes.set_title(style.name)
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "handlelength": 1.6}
     for axes in panels:
-        axes.set_ylim(min(losses) / MARGIN, max(losses) * MARGIN)
+        ends = min(losses) / MARGIN, max(losses) * MARGIN
+        axes.set(ylim=ends, xlabel=size_label(fits))
         set_log_axes(axes)
-        axes.set_xlabel(size_label(fits))
-        axes.legend(frameon=False, title="FLOPs $C$", alignment="left", **beside)
+        axes.legend(title="FLOPs $C$", alignment="left", **beside)
     panels[0].set_ylabel(LOSS_LABEL)
     add_notes(
         figure,

@@ -41,14 +41,12 @@ def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
     limits = _loss_limits(table.runs, fits)
     sizes = [run.n_params for run in table.runs]
     for axes in panels:
-        axes.set_ylim(limits)
-        axes.set_xlim(min(sizes) / 1.35, max(sizes) * 1.35)
+        ends = min(sizes) / 1.35, max(sizes) * 1.35
+        axes.set(ylim=limits, xlim=ends, xlabel=size_label(fits))
         set_log_axes(axes)
-        axes.set_xlabel(size_label(fits))
     panels[0].set_ylabel(LOSS_LABEL)
     if not has_panels:
-        title = "Fit and 95 % interval"
-        panels[0].legend(frameon=False, title=title, alignment="left", handlelength=3.2)
+        panels[0].legend(title="Fit and 95 % interval", alignment="left", handlelength=3.2)
     add_notes(figure, *_law_notes(fits))
     return figure
 
@@ -112,9 +110,8 @@ def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
     if others:
         axes.plot([r.n_params for r in others], [r.loss for r in others], **grey)
         handles.append(handle("other counts", **grey))
-    left = {"title": "Tokens $D$", "alignment": "left", "handlelength": 2.8}
-    axes.legend(handles=handles, frameon=False, **left)
-    axes.set_title(_title(style, laws, "\n"), fontsize=10)
+    axes.legend(handles=handles, title="Tokens $D$", alignment="left", handlelength=2.8)
+    axes.set_title(_title(style, laws, "\n"))
 
 
 def _draw_curve(axes: Axes, curve: dict, colour: str, line: str) -> None:

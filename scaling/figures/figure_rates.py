@@ -6,41 +6,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..families import name_of
-from ..runs_table import TableError
 from ..writing.wording import short_count
 from .figure_style import FamilyStyle, handle, set_ticks, styles_of
 
-GREY = "#444444"
-
 
 def draw_learning_rates(rates: dict) -> Figure:
-    """A panel a family, a line a size; the best rate is ringed, the rule's is a tick below it.
-
-    Raises:
-        TableError: if there is no family.
-    """
+    """A panel a family, a line a size; the best rate is ringed, the rule's is a tick below it."""
     families = rates["families"]
-    if not families:
-        raise TableError("learning_rates.json has no family; run make sweep again")
     figure = Figure(figsize=(3.9 * len(families) + 0.6, 4.2), layout="constrained")
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
     styles = styles_of(map(name_of, families)).values()
     ticks = [m * 10.0**power for power in range(-6, 1) for m in (1, 2, 5)]
     for axes, style, family in zip(panels, styles, families.values(), strict=True):
         _draw_family(axes, style, family)
-        axes.set_xscale("log")
+        axes.set(xscale="log", xlabel="Learning rate")
         set_ticks(axes, ticks, "g")
-        axes.set_xlabel("Learning rate")
     panels[0].set_ylabel("Validation loss (nats per token)")
     counts = {size["n_tokens"] for family in families.values() for size in family["sizes"]}
     tokens = " or ".join(short_count(count) for count in sorted(counts))
-    look = {"color": GREY, "ls": "none", "ms": 9}
+    look = {"color": "#444444", "ls": "none", "ms": 9}
     marks = [
         handle("lowest, by a parabola", marker="o", mfc="none", mew=1.4, **look),
         handle("rate by the rule", marker="$\\uparrow$", **look),
     ]
     title = f"{tokens} tokens a run"
-    figure.legend(handles=marks, loc="outside upper center", ncols=2, frameon=False, title=title)
+    figure.legend(handles=marks, loc="outside upper center", ncols=2, title=title)
     return figure
 
 
@@ -65,5 +55,5 @@ def _draw_family(axes: Axes, style: FamilyStyle, family: dict) -> None:
     title = style.name
     if rule is not None:
         title += rf", rule: $e^{{{rule['c']:.2f}}}\,N^{{-{rule['g']:.2f}}}$".replace("--", "")
-    axes.set_title(title, fontsize=10)
-    axes.legend(frameon=False, title="Parameters $N$", alignment="left", loc="best")
+    axes.set_title(title)
+    axes.legend(title="Parameters $N$", alignment="left", loc="best")

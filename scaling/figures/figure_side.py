@@ -5,22 +5,16 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..runs_table import TableError
 from ..writing.wording import quantity, short_count
 from .figure_style import add_notes, family_style, handle, set_log_ticks, styles_of
 
-GROUPS = {"copied": ("a copy in train", "^"), "clean": ("no copy in train", "o")}
+# of songs: the name, the marker, and whether it is the clean one, whose marks are filled
+GROUPS = {"copied": ("a copy in train", "^", False), "clean": ("no copy in train", "o", True)}
 
 
 def draw_leakage(content: dict) -> Figure:
-    """Left: loss of songs with and without a copy in train; right: their gap, over N.
-
-    Raises:
-        TableError: if there is no run.
-    """
+    """Left: loss of songs with and without a copy in train; right: their gap, over N."""
     runs = content["runs"]
-    if not runs:
-        raise TableError("leakage.json has no run; run evaluation.loss.leakage again")
     styles = styles_of(sorted({run["arch"] for run in runs}))
     seeds = sorted({run["seed"] for run in runs})
     figure = Figure(figsize=(8.8, 4.4), layout="constrained")
@@ -29,30 +23,27 @@ def draw_leakage(content: dict) -> Figure:
         shift = 1.14 ** (2 * index - len(styles) + 1)  # beside each other, not upon each other
         for run in (run for run in runs if run["arch"] == arch):
             size = run["n_params"] * shift * 1.06 ** seeds.index(run["seed"])
-            for group, (_, marker) in GROUPS.items():
-                is_clean, loss = group == "clean", run["loss_nats_per_token"][group]
-                fill = style.colour if is_clean else "white"
-                look = style.mark | {"marker": marker, "mfc": fill}
+            for group, (_, marker, is_clean) in GROUPS.items():
+                loss = run["loss_nats_per_token"][group]
+                look = style.mark | {"marker": marker, "mfc": style.colour if is_clean else "white"}
                 _mark(left, size * 1.13**is_clean, loss["loss"], loss["interval_95"], look)
             gap = run["gap_nats_per_token"]["clean_less_all"]
             _mark(right, size, gap["gap"], gap["interval_95"], style.mark)
         right.add_line(handle(style.name, ls="none", **style.mark))
     for axes in (left, right):
-        axes.set_xscale("log")
-        axes.margins(x=0.12)
+        axes.set(xscale="log", xmargin=0.12, xlabel="Non-embedding parameters $N$")
         set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
-        axes.set_xlabel("Non-embedding parameters $N$")
     right.axhline(0, color="#555555", lw=0.9)
     left.set_ylabel("Validation loss (nats per token)")
     right.set_ylabel("Loss: no copy, less all (nats per token)")
-    fills = {"copied": "white", "clean": "#444444"}
+    grey = {"color": "#444444", "ls": "none"}
     handles = [
-        handle(name, color="#444444", marker=marker, ls="none", mfc=fills[group])
-        for group, (name, marker) in GROUPS.items()
+        handle(name, marker=marker, mfc="#444444" if is_clean else "white", **grey)
+        for name, marker, is_clean in GROUPS.values()
     ]
     handles += [handle(style.name, color=style.colour, lw=2.5) for style in styles.values()]
-    left.legend(handles=handles, frameon=False)
-    right.legend(frameon=False)
+    left.legend(handles=handles)
+    right.legend()
     songs = runs[0]["n_songs"]
     add_notes(
         figure,
@@ -65,14 +56,8 @@ def draw_leakage(content: dict) -> Figure:
 
 
 def draw_tokenizers(content: dict) -> Figure:
-    """Bits a note of one model shape a family, trained on as much text in each tokenizer.
-
-    Raises:
-        TableError: if there is no run.
-    """
+    """Bits a note of one model shape a family, trained on as much text in each tokenizer."""
     runs = content["runs"]
-    if not runs:
-        raise TableError("tokenizers.json has no run; run evaluation.loss.compare_tokenizers again")
     styles = styles_of(sorted({run["arch"] for run in runs}))
     # in the order of their table, whose labels the file repeats; a name that it lacks is its label
     given = content.get("labels", {})
@@ -92,10 +77,9 @@ def draw_tokenizers(content: dict) -> Figure:
         shapes = ", ".join(sorted({run["size"] for run in of_family}))
         axes.add_line(handle(f"{style.name}: {shapes}", ls="none", **style.mark))
     axes.set_xticks(range(len(names)), [_tick(runs, name, labels[name]) for name in names])
-    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylabel="Validation loss (bits per note)")
     axes.grid(visible=False, axis="x")
-    axes.set_ylabel("Validation loss (bits per note)")
-    axes.legend(frameon=False)
+    axes.legend()
     add_notes(
         figure,
         f"{content['n_songs']} {content['split']} songs, the same for all; each run read about "

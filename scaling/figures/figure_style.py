@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from ..families import FAMILIES, label_of
+from ..families import FAMILIES, Look, label_of
 from ..writing.wording import short_count
 
 PNG_DPI = 200
@@ -28,6 +28,8 @@ RC = {
     "ytick.labelsize": 9.5,
     "legend.fontsize": 9,
     "legend.title_fontsize": 9,
+    "legend.frameon": False,
+    "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -43,16 +45,10 @@ SMALL_RANGE = 4.0
 
 
 @dataclass(frozen=True)
-class FamilyStyle:
-    """How a family is drawn. light, dark: ends of its colour map over the sizes."""
+class FamilyStyle(Look):
+    """How a family is drawn, and what it is called in figures."""
 
     name: str
-    colour: str
-    marker: str
-    line: str
-    fill: str
-    light: str
-    dark: str
 
     def shade(self, share: float) -> str:
         """Colour at a place in [0, 1] from the smallest size to the largest."""
@@ -74,10 +70,10 @@ class FamilyStyle:
 
 # for families that have no look of their own, and for tables with other families
 FURTHER = (
-    ("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
-    ("#CC79A7", "D", ":", "white", "#EBC6DB", "#5C2746"),
-    ("#E69F00", "v", "-", "#E69F00", "#F7D68F", "#5C3F00"),
-    ("#56B4E9", "P", "--", "white", "#BFE2F7", "#1B4A66"),
+    Look("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
+    Look("#CC79A7", "D", ":", "white", "#EBC6DB", "#5C2746"),
+    Look("#E69F00", "v", "-", "#E69F00", "#F7D68F", "#5C3F00"),
+    Look("#56B4E9", "P", "--", "white", "#BFE2F7", "#1B4A66"),
 )
 
 
@@ -85,7 +81,7 @@ def family_style(arch: str, index: int) -> FamilyStyle:
     """The style of a family; one without a look of its own takes a further one by its index."""
     look = FAMILIES[arch].look if arch in FAMILIES else None
     name = "all runs" if arch == "all" else label_of(arch)
-    return FamilyStyle(name, *(look or FURTHER[index % len(FURTHER)]))
+    return FamilyStyle(**vars(look or FURTHER[index % len(FURTHER)]), name=name)
 
 
 def styles_of(archs: Iterable[str]) -> dict[str, FamilyStyle]:

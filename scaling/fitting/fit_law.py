@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..fit_options import Settings
 from ..laws.law import Law, Points
 from ..runs_table import Run
 from .diagnostics import aicc, holdout_error, power_curvature, r_squared_log, run_warnings
-from .identification import flat_parameters, identification, named_intervals
-from .influence import jackknife_by_size, outlier_report, outliers
+from .identification import identification, named_intervals
+from .influence import jackknife_by_size, outlier_report
 from .intervals import (
     MIN_CLUSTERS,
     MIN_CLUSTERS_FOR_JACKKNIFE,
@@ -21,7 +22,7 @@ from .intervals import (
     jackknife_spread,
     percentile_interval,
 )
-from .minimise import Objective, Problem, fit_law, objective_value
+from .minimise import Problem, fit_law, objective_value
 
 CURVE_POINTS = 41
 MOST_LISTED = 6
@@ -29,27 +30,25 @@ OBJECTIVES_DIFFER = 0.10
 
 
 def fit_one_law(
-    law: Law, runs: Sequence[Run], objective: Objective, bootstrap: int, rng: np.random.Generator
+    law: Law, runs: Sequence[Run], settings: Settings, rng: np.random.Generator
 ) -> tuple[dict, np.ndarray, np.ndarray | None]:
     """One law's entry of fits.json, its theta (k,), and draws of theta (B, k) if there are any.
 
     Args:
         law: a form that refusal has nothing against.
         runs: one family's, sorted by size; at one D if the law is in N alone.
-        objective: what a residual costs.
-        bootstrap: B.
+        settings: what a residual costs, and B.
         rng: source of the draws.
     """
     fields = ("n_params", "n_tokens", "loss", "unique_tokens")
     columns = (np.array([getattr(run, field) for run in runs], dtype=float) for field in fields)
-    problem = Problem.of(*columns, objective)
+    problem = Problem.of(*columns, settings.objective)
     theta = fit_law(law, problem)
     drawn, n_tokens = _drawn_points(runs)
-    spread = _spread(law, runs, problem, theta, drawn, bootstrap, rng)
-    flat = flat_parameters(law, theta, problem)
+    spread = _spread(law, runs, problem, theta, drawn, settings.bootstrap, rng)
+    identified, flat = identification(law, theta, problem)
     intervals, interval_warnings = named_intervals(law, spread.ends, problem, flat)
-    far = outliers(law, theta, problem)
-    report = outlier_report(law, theta, problem, runs, far)
+    report = outlier_report(law, theta, problem, runs)
     warnings = [*spread.warnings, *interval_warnings, *run_warnings(law, runs, problem)]
     if reason := law.not_falling(theta, None if spread.ends is None else spread.ends[0]):
         warnings.insert(0, reason)
@@ -58,7 +57,7 @@ def fit_one_law(
         "params": law.values(theta),
         "interval_95": intervals,
         "interval_method": spread.method,
-        "objective": objective,
+        "objective": settings.objective,
         "objective_value": objective_value(law, theta, problem),
         "aicc": aicc(law, theta, problem),
         "holdout_error": holdout_error(law, problem),
@@ -73,7 +72,7 @@ def fit_one_law(
         "warnings": warnings,
         "outliers": report,
         "jackknife_by_size": jackknife_by_size(law, theta, problem),
-        "identification": identification(law, theta, problem),
+        "identification": identified,
         "curve": {
             "n_params": np.exp(drawn.log_n).tolist(),
             "loss": np.exp(law.log_loss(theta, drawn)).tolist(),
@@ -81,7 +80,6 @@ def fit_one_law(
         },
     }
     if report is not None:
-        report["holdout_error_without"] = holdout_error(law, problem.subset(~far))
         named = [run["run"] or f"{run['n_params']:g} parameters" for run in report["runs"]]
         listed = ", ".join(named[:MOST_LISTED]) + (", ..." if len(named) > MOST_LISTED else "")
         entry["warnings"].append(
@@ -152,38 +150,34 @@ def _spread(
     clusters = np.array([run.cluster for run in runs])
     n_clusters = len(set(clusters))
     unit = "runs" if n_clusters == len(runs) else "trunks"
-    surface = law.surface(drawn)
-
-    def percentile_band(draws: np.ndarray) -> np.ndarray:
-        return percentile_interval(np.array([surface(theta)[0] for theta in draws]))
-
+    warnings, student = (), None
     if n_clusters >= MIN_CLUSTERS:
         draws = bootstrap_thetas(law, problem, clusters, theta, bootstrap, rng)
+        ends = percentile_interval(draws)
         method = f"percentiles of {bootstrap} refits, {n_clusters} {unit} drawn with replacement"
-        return Spread(method, percentile_interval(draws), percentile_band(draws), draws)
-    if law.name == "power":
-        line = LogLine.through(*problem.size_means())
-        method = (
-            f"Student t with {line.degrees_of_freedom} degrees of freedom around the least-squares "
-            f"line in log-log, one point a size (the bootstrap needs {MIN_CLUSTERS} runs)"
-        )
-        warnings = ()
-        if abs(theta[1] - line.theta[1]) > OBJECTIVES_DIFFER * abs(line.theta[1]):
-            warnings = (
-                f"alpha depends on the objective: {theta[1]:.4f} here, {line.theta[1]:.4f} by "
-                "least squares, which the interval is centred on",
-            )
-        draws = line.draws(bootstrap, rng)
-        return Spread(method, line.interval(), line.band(drawn.log_n), draws, warnings)
-    student = None
-    if n_clusters >= MIN_CLUSTERS_FOR_JACKKNIFE:
-        student = jackknife_spread(law, problem, clusters, theta)
-    if student is None:
-        few = f"the bootstrap needs {MIN_CLUSTERS} runs, these are {n_clusters}"
-        return Spread("none", warnings=(f"no intervals: {few}",))
-    draws = student.draws(bootstrap, rng)
-    method = (
-        f"Student t with {student.degrees_of_freedom} degrees of freedom, jackknife over "
-        f"{n_clusters} {unit} (the bootstrap needs {MIN_CLUSTERS})"
-    )
-    return Spread(method, student.interval(), percentile_band(draws), draws)
+    else:
+        if law.name == "power":
+            student = LogLine.through(*problem.size_means())
+            around = " around the least-squares line in log-log, one point a size"
+            few = f"(the bootstrap needs {MIN_CLUSTERS} runs)"
+            if abs(theta[1] - student.theta[1]) > OBJECTIVES_DIFFER * abs(student.theta[1]):
+                warnings = (
+                    f"alpha depends on the objective: {theta[1]:.4f} here, {student.theta[1]:.4f} "
+                    "by least squares, which the interval is centred on",
+                )
+        elif n_clusters >= MIN_CLUSTERS_FOR_JACKKNIFE:
+            student = jackknife_spread(law, problem, clusters, theta)
+            around = f", jackknife over {n_clusters} {unit}"
+            few = f"(the bootstrap needs {MIN_CLUSTERS})"
+        if student is None:
+            few = f"the bootstrap needs {MIN_CLUSTERS} runs, these are {n_clusters}"
+            return Spread("none", warnings=(f"no intervals: {few}",))
+        draws, ends = student.draws(bootstrap, rng), student.interval()
+        freedom = student.degrees_of_freedom
+        method = f"Student t with {freedom} degrees of freedom{around} {few}"
+    if isinstance(student, LogLine):
+        band = student.band(drawn.log_n)
+    else:
+        surface = law.surface(drawn)
+        band = percentile_interval(np.array([surface(each)[0] for each in draws]))
+    return Spread(method, ends, band, draws, warnings)

@@ -63,14 +63,27 @@ def _is_wide(kind: Kind, low: float, high: float) -> bool:
     return high - low > WIDEST_DIFFERENCE[kind]
 
 
-def identification(law: Law, theta: np.ndarray, problem: Problem) -> dict[str, object]:
+def identification(
+    law: Law, theta: np.ndarray, problem: Problem
+) -> tuple[dict[str, object], tuple[str, ...]]:
     """Rank of the Jacobian at the fit, and how strongly the parameters trade off.
 
     theta: (k,). Scales count as logarithms. The correlations are those of least squares.
+
+    Returns:
+        The entry of fits.json, and the names of the parameters that the runs leave free to be
+        traded for each other.
     """
-    jacobian = _jacobian(law, theta, problem)
-    _, singular, _ = np.linalg.svd(jacobian, full_matrices=False)
-    rank = int(np.sum(singular > SMALLEST_SINGULAR_VALUE * singular[0]))
+    centred, centre = problem.centred()
+    jacobian = law.surface(centred.points)(law.shifted(theta, *centre))[1]  # (n, k)
+    length = np.linalg.norm(jacobian, axis=0)
+    jacobian = jacobian / np.where(length > 0, length, 1.0)
+    _, singular, directions = np.linalg.svd(jacobian, full_matrices=False)
+    is_fixed = singular > SMALLEST_SINGULAR_VALUE * singular[0]
+    rank = int(np.sum(is_fixed))
+    moved = np.abs(directions[~is_fixed]).max(axis=0, initial=0.0)
+    parts = zip(law.parameters, moved, strict=True)
+    flat = tuple(name for name, part in parts if part > PART_OF_FLAT_DIRECTION)
     correlations: dict[str, float] = {}
     if rank == len(theta):
         covariance = np.linalg.inv(jacobian.T @ jacobian)
@@ -81,21 +94,5 @@ def identification(law: Law, theta: np.ndarray, problem: Problem) -> dict[str, o
             for i, one in enumerate(law.parameters)
             for j, other in enumerate(law.parameters[:i])
         }
-    return {"jacobian_rank": rank, "n_parameters": len(theta), "correlations": correlations}
-
-
-def flat_parameters(law: Law, theta: np.ndarray, problem: Problem) -> tuple[str, ...]:
-    """Names of the parameters that the runs leave free to be traded for each other."""
-    _, singular, directions = np.linalg.svd(_jacobian(law, theta, problem), full_matrices=False)
-    flat = directions[singular <= SMALLEST_SINGULAR_VALUE * singular[0]]  # (., k)
-    moved = np.abs(flat).max(axis=0, initial=0.0)
-    parts = zip(law.parameters, moved, strict=True)
-    return tuple(name for name, part in parts if part > PART_OF_FLAT_DIRECTION)
-
-
-def _jacobian(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
-    """Derivative of log loss by theta in centred logs, (n, k), columns of length 1 or 0."""
-    centred, centre = problem.centred()
-    jacobian = law.surface(centred.points)(law.shifted(theta, *centre))[1]
-    length = np.linalg.norm(jacobian, axis=0)
-    return jacobian / np.where(length > 0, length, 1.0)
+    entry = {"jacobian_rank": rank, "n_parameters": len(theta), "correlations": correlations}
+    return entry, flat

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..laws.law import Law
 from ..runs_table import Run
+from .diagnostics import holdout_error
 from .minimise import Problem, fit_law
 from .refusals import carries
 
@@ -18,40 +19,40 @@ RUNS_PER_PARAMETER = 3  # with fewer, the law bends towards the very run that is
 SMALLEST_DEVIATION = 1e-9  # of log residuals: below it is rounding
 
 
-def outliers(law: Law, theta: np.ndarray, problem: Problem) -> np.ndarray:
-    """Which runs lie too far from the law for their neighbours' noise, (n,) of bool."""
-    residual = problem.residuals(law, theta)
-    if len(residual) < RUNS_PER_PARAMETER * len(law.parameters):
-        return np.zeros(len(residual), dtype=bool)
-    deviation = MAD_TO_DEVIATION * float(np.median(np.abs(residual - np.median(residual))))
-    far = np.abs(residual) > OUTLIER_DEVIATIONS * max(deviation, SMALLEST_DEVIATION)
-    # a tenth of the runs is no longer a few bad ones: the law itself is wrong
-    return far if far.mean() <= 0.1 and carries(law, problem.subset(~far)) else far & False
-
-
 def outlier_report(
-    law: Law, theta: np.ndarray, problem: Problem, runs: Sequence[Run], far: np.ndarray
+    law: Law, theta: np.ndarray, problem: Problem, runs: Sequence[Run]
 ) -> dict[str, object] | None:
-    """The runs that are outliers and the parameters without them; None if there are none.
+    """The runs that lie too far from the law for their neighbours' noise, and the fit without them.
 
     Args:
         law: the form.
         theta: its fit to all runs, (k,).
         problem: the runs.
         runs: the same, in the same order.
-        far: outliers among them, (n,).
+
+    Returns:
+        None if there are none, or more than a few.
     """
-    if not far.any():
-        return None
     residual = problem.residuals(law, theta)
+    if len(residual) < RUNS_PER_PARAMETER * len(law.parameters):
+        return None
+    deviation = MAD_TO_DEVIATION * float(np.median(np.abs(residual - np.median(residual))))
+    far = np.abs(residual) > OUTLIER_DEVIATIONS * max(deviation, SMALLEST_DEVIATION)
+    others = problem.subset(~far)
+    # a tenth of the runs is no longer a few bad ones: the law itself is wrong
+    if not 0 < far.mean() <= 0.1 or not carries(law, others):
+        return None
     listed = [
         {"run": runs[i].name}
         | {name: getattr(runs[i], name) for name in ("n_params", "n_tokens", "loss")}
         | {"loss_of_the_law": float(np.exp(problem.log_loss[i] + residual[i]))}
         for i in np.flatnonzero(far)
     ]
-    without = fit_law(law, problem.subset(~far), warm=theta)
-    return {"runs": listed, "params_without": law.values(without)}
+    return {
+        "runs": listed,
+        "params_without": law.values(fit_law(law, others, warm=theta)),
+        "holdout_error_without": holdout_error(law, others),
+    }
 
 
 def jackknife_by_size(

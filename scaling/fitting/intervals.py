@@ -6,7 +6,7 @@ of the straight line in log-log, any other law the jackknife over trunks with St
 Letters: S sizes, G trunks, k parameters, B draws, x points of a curve.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -98,7 +98,7 @@ def bootstrap_thetas(
     while done < count:
         times_drawn = np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)
         weights = times_drawn[cluster_index].astype(float)
-        drawn = problem.weighted(weights)
+        drawn = replace(problem, weights=weights).subset(weights > 0)
         if not carries(law, drawn):
             continue
         refits[done] = fit_law(law, drawn, warm=theta)

@@ -42,27 +42,19 @@ class Problem:
         n_params: np.ndarray,
         n_tokens: np.ndarray,
         loss: np.ndarray,
-        unique_tokens: np.ndarray | None = None,
+        unique_tokens: np.ndarray | float = np.nan,
         objective: Objective = "huber_log",
     ) -> "Problem":
-        """Runs of weight 1 from N, D, L and U, each (n,); U is D where it is not known."""
-        log_d = np.log(np.asarray(n_tokens, dtype=float))
-        log_u = log_d
-        if unique_tokens is not None:
-            unique = np.asarray(unique_tokens, dtype=float)
-            log_u = np.where(np.isnan(unique), log_d, np.log(unique))
-        points = Points(np.log(np.asarray(n_params, dtype=float)), log_d, log_u)
-        log_loss = np.log(np.asarray(loss, dtype=float))
-        return cls(points, log_loss, np.ones(len(log_d)), objective)
+        """Runs of weight 1 from N, D, L and U, each (n,); U is D where it is not known, NaN."""
+        log_d = np.log(n_tokens)
+        log_u = np.where(np.isnan(unique_tokens), log_d, np.log(unique_tokens))
+        points = Points(np.log(n_params), log_d, log_u)
+        return cls(points, np.log(loss), np.ones(len(log_d)), objective)
 
     def subset(self, keep: np.ndarray) -> "Problem":
         """The runs where keep, (n,) of bool, holds."""
-        kept = self.points.at(keep), self.log_loss[keep], self.weights[keep]
-        return Problem(*kept, self.objective)
-
-    def weighted(self, weights: np.ndarray) -> "Problem":
-        """The runs with weights, (n,), without those of weight 0."""
-        return replace(self, weights=weights).subset(weights > 0)
+        points = Points(*(log[keep] for log in self.points))
+        return Problem(points, self.log_loss[keep], self.weights[keep], self.objective)
 
     def centred(self) -> tuple["Problem", tuple[float, float]]:
         """The runs in units of their own middle, and the logarithms of N and D there."""
@@ -82,12 +74,7 @@ class Problem:
         return law.log_loss(theta, self.points) - self.log_loss
 
 
-def fit_law(
-    law: Law,
-    problem: Problem,
-    warm: np.ndarray | None = None,
-    further: tuple[np.ndarray, ...] = (),
-) -> np.ndarray:
+def fit_law(law: Law, problem: Problem, warm: np.ndarray | None = None) -> np.ndarray:
     """Best theta, (k,), over all starts.
 
     Args:
@@ -95,21 +82,19 @@ def fit_law(
         problem: the runs and their weights.
         warm: theta of an earlier fit, (k,): a refit starts there instead of from all starts, and
             from others beside it where a parameter sits at its bound, for it would stay there.
-        further: thetas, (k,) each, to start from as well.
     """
     # centred logs: uncentred, scales and exponents correlate to 0.99 and the minimiser crawls
     centred, centre = problem.centred()
     surface = law.surface(centred.points)
-    given = [law.shifted(theta, *centre) for theta in further]
     if warm is None:
-        starts = [*given, *law.starts(centred.points, centred.log_loss)]
+        starts = law.starts(centred.points, centred.log_loss)
         rough = [_minimise(start, law, surface, centred, ROUGH) for start in starts]
         rough.sort(key=lambda found: found[1])
         starts, options = [theta for theta, _ in rough[:POLISHED_STARTS]], TIGHT
     else:
         start = law.shifted(warm, *centre)
         beside = law.starts_beside(start, centred.points, centred.log_loss)
-        starts, options = [start, *given, *beside], REFIT
+        starts, options = [start, *beside], REFIT
     found = [_minimise(start, law, surface, centred, options) for start in starts]
     best = min(found, key=lambda one: one[1])[0]
     if warm is None:

@@ -36,10 +36,8 @@ def refusal(law: Law, runs: Sequence[Run]) -> str | None:
     for found, needed, what in counted:
         if found < needed:
             return f"{found} {what}, at least {needed} needed: {needs.why}"
-    return None if law.is_at_one_budget else _lockstep(runs)
-
-
-def _lockstep(runs: Sequence[Run]) -> str | None:
+    if law.is_at_one_budget:
+        return None
     logs = np.log([(run.n_params, run.n_tokens) for run in runs])  # (n, 2)
     correlation = float(np.corrcoef(logs.T)[0, 1])
     if abs(correlation) < LOCKSTEP:

@@ -6,7 +6,7 @@ parameters as the minimiser sees them. Array letters: n runs, k parameters.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
@@ -26,8 +26,7 @@ BOUNDS: dict[Kind, tuple[float, float]] = {
 Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class Points:
+class Points(NamedTuple):
     """Where a law is asked for its loss: log N, log D and log U, each (n,).
 
     Where U is D or more, no token is seen twice.
@@ -41,10 +40,6 @@ class Points:
     def once(cls, log_n: np.ndarray, log_d: np.ndarray) -> "Points":
         """Points at which no token is seen twice."""
         return cls(log_n, log_d, log_d)
-
-    def at(self, keep: np.ndarray) -> "Points":
-        """The points where keep, (n,) of bool, holds."""
-        return Points(self.log_n[keep], self.log_d[keep], self.log_u[keep])
 
     def minus(self, log_n: float, log_d: float) -> "Points":
         """The points in other units of N, and of D and U."""

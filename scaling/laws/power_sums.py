@@ -37,10 +37,9 @@ class PowerSum(Law):
         lines = np.zeros((len(self.terms), len(points.log_n), len(names)))
         for index, term in enumerate(self.terms):
             lines[index, :, names.index(term.scale)] = 1.0
-            if term.n_exponent is not None:
-                lines[index, :, names.index(term.n_exponent)] -= points.log_n
-            if term.d_exponent is not None:
-                lines[index, :, names.index(term.d_exponent)] -= points.log_d
+            for name, log in ((term.n_exponent, points.log_n), (term.d_exponent, points.log_d)):
+                if name is not None:
+                    lines[index, :, names.index(name)] -= log
         return lines
 
     def surface(self, points: Points) -> Surface:
@@ -52,10 +51,6 @@ class PowerSum(Law):
             return log_total, np.einsum("mn,mnk->nk", shares, lines)
 
         return log_loss
-
-    def log_loss(self, theta: np.ndarray, points: Points) -> np.ndarray:
-        """As in Law, without the derivatives."""
-        return log_sum(self.design(points) @ theta)[0]
 
     def shifted(self, theta: np.ndarray, log_n: float, log_d: float) -> np.ndarray:
         """As in Law: exponents stay, scales absorb the shift."""
@@ -75,9 +70,8 @@ class PowerSum(Law):
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
         """As in Law: other floors, for a collapsed one would stay at 0 in every refit."""
-        if self.floor is None:
-            return []
-        if theta[self.parameters.index(self.floor)] >= np.log(COLLAPSED) + log_loss.min():
+        highest = np.log(COLLAPSED) + log_loss.min()
+        if self.floor is None or theta[self.parameters.index(self.floor)] >= highest:
             return []
         slopes = tuple(float(theta[self.parameters.index(name)]) for name in self.exponents)
         return self._starts_from([slopes], float(np.mean(log_loss)))

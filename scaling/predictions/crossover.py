@@ -15,7 +15,7 @@ import numpy as np
 from ..fitting.intervals import PERCENTILES, is_degenerate
 from .costs import CostCurve
 from .fitted import FittedLaw, evenly
-from .frontier import best_log_loss, budget_range
+from .frontier import best_use, budget_range
 
 MIN_CROSSING_SHARE = 0.95
 # how far outside the measured sizes an extrapolated meeting is looked for
@@ -61,34 +61,32 @@ def find_crossovers(first: FittedLaw, second: FittedLaw) -> list[dict[str, objec
     that meet in the direction of the fit, within REACH times the range.
     """
     budgets, no_budgets = _shared_budgets(first, second)
-    entries = []
+    found: list[tuple[str, float | None, dict]] = []
     for at in ("equal_params", *COSTS):
         # what turns a cost into a size; None where sizes are compared as such
         curves = [getattr(law, COSTS[at]) if at in COSTS else None for law in (first, second)]
         note = NO_DATA[at] if at in COSTS and None in curves else no_budgets
         if note:
-            entries.append(_empty(first, second, at, None) | {"note": note})
-            continue
-        for n_tokens in budgets:
-            entry = _empty(first, second, at, n_tokens)
-            entries.append(entry | _at_budget(first, second, at, n_tokens, curves))
+            found.append((at, None, {"note": note}))
+        else:
+            found += [(at, n, _at_budget(first, second, at, n, curves)) for n in budgets]
     if first.n_tokens is None and second.n_tokens is None:
-        entries.append(_empty(first, second, "equal_flops", None) | _at_best(first, second))
-    return entries
-
-
-def _empty(first: FittedLaw, second: FittedLaw, at: str, n_tokens: float | None) -> dict:
-    return {
-        "archs": [first.arch, second.arch],
-        "laws": [first.law.name, second.law.name],
-        "at": at,
-        "n_tokens": n_tokens,
-        **dict.fromkeys(("measured_range", "n_params", "n_params_by_arch", "flops")),
-        **dict.fromkeys(("train_seconds", "interval_95", "found_fraction")),
-        "extrapolated": False,
-        "n_params_extrapolated": None,
-        "note": "",
-    }
+        found.append(("equal_flops", None, _at_best(first, second)))
+    return [
+        {
+            "archs": [first.arch, second.arch],
+            "laws": [first.law.name, second.law.name],
+            "at": at,
+            "n_tokens": n_tokens,
+            **dict.fromkeys(("measured_range", "n_params", "n_params_by_arch", "flops")),
+            **dict.fromkeys(("train_seconds", "interval_95", "found_fraction")),
+            "extrapolated": False,
+            "n_params_extrapolated": None,
+            "note": "",
+            **fields,
+        }
+        for at, n_tokens, fields in found
+    ]
 
 
 def _shared_budgets(first: FittedLaw, second: FittedLaw) -> tuple[list[float], str]:
@@ -151,8 +149,8 @@ def _at_best(first: FittedLaw, second: FittedLaw) -> dict:
     def side(law: FittedLaw) -> _Side:
         return _Side(
             *(law, budget_range(law)),
-            size=lambda x: best_log_loss(law, law.theta, x)[0],
-            log_loss=lambda theta, x: best_log_loss(law, theta, x)[1],
+            size=lambda x: best_use(law, law.theta, x)[0],
+            log_loss=lambda theta, x: best_use(law, theta, x)[2],
         )
 
     best = "each family at its own best size and token count for the FLOPs"

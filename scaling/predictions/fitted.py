@@ -4,7 +4,7 @@ N parameters, D tokens, L loss; B draws of theta, k parameters, G points.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -46,11 +46,17 @@ class FittedLaw:
 
     @classmethod
     def of(
-        cls, law: Law, theta: np.ndarray, draws: np.ndarray | None, runs: Sequence[Run]
+        cls,
+        law: Law,
+        theta: np.ndarray,
+        draws: np.ndarray | None,
+        runs: Sequence[Run],
+        family: Sequence[Run],
     ) -> "FittedLaw":
-        """From the runs, sorted by size, that the law was fitted to."""
+        """From the runs, sorted by size, that the law was fitted to; costs of all the family's."""
         tokens = sorted({run.n_tokens for run in runs})
         sizes_at = {d: {run.n_params for run in runs if run.n_tokens == d} for d in tokens}
+        flops, seconds = (CostCurve.through(family, name) for name in ("flops", "train_seconds"))
         return cls(
             arch=runs[0].arch,
             law=law,
@@ -60,12 +66,9 @@ class FittedLaw:
             sizes=(runs[0].n_params, runs[-1].n_params),
             budgets=tuple(d for d in tokens if len(sizes_at[d]) >= MIN_SIZES_AT_BUDGET),
             tokens=(tokens[0], tokens[-1]),
+            flops=flops,
+            seconds=seconds,
         )
-
-    def with_costs(self, runs: Sequence[Run]) -> "FittedLaw":
-        """The same, with the costs of a token over all of the family's runs."""
-        flops, seconds = (CostCurve.through(runs, name) for name in ("flops", "train_seconds"))
-        return replace(self, flops=flops, seconds=seconds)
 
     @property
     def not_falling(self) -> str | None:

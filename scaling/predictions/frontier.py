@@ -31,19 +31,9 @@ def describe_frontier(fitted: FittedLaw) -> dict[str, object]:
         return {"refused": reason}
     low, high = budget_range(fitted)
     beyond = high + np.log(BUDGETS_BEYOND)
-    log_c = np.concatenate([np.linspace(low, high, BUDGETS_MEASURED), beyond])
-    return {
-        "law": fitted.law.name,
-        "flops_per_token": "6 N" if fitted.flops is None else "of the runs, log-log in N between",
-        **_exponent(fitted),
-        "points": answer(fitted, log_c),
-    }
-
-
-def answer(fitted: FittedLaw, log_c: np.ndarray) -> list[dict[str, object]]:
-    """Best N and D and their loss, with intervals, for each budget. log_c: (G,)."""
-    centre = _triples(fitted, fitted.theta, log_c)  # (3, G)
-    ends = fitted.ends(lambda theta: _triples(fitted, theta, log_c), DRAWS_USED)  # (2, 3, G)
+    log_c = np.concatenate([np.linspace(low, high, BUDGETS_MEASURED), beyond])  # (G,)
+    centre = best_use(fitted, fitted.theta, log_c)  # (3, G)
+    ends = fitted.ends(lambda theta: best_use(fitted, theta, log_c), DRAWS_USED)  # (2, 3, G)
     rows = []
     for index, budget in enumerate(np.exp(log_c)):
         row: dict[str, object] = {"flops": float(budget)}
@@ -56,18 +46,21 @@ def answer(fitted: FittedLaw, log_c: np.ndarray) -> list[dict[str, object]]:
             and fitted.tokens[0] <= row["n_tokens"] <= fitted.tokens[1]
         )
         rows.append(row)
-    return rows
+    return {
+        "law": fitted.law.name,
+        "flops_per_token": "6 N" if fitted.flops is None else "of the runs, log-log in N between",
+        **_exponent(fitted),
+        "points": rows,
+    }
 
 
-def best_log_loss(
-    fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log of the best N, and of the loss there, (G,) each. theta: (k,); log_c: (G,)."""
+def best_use(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.ndarray:
+    """Log of the best N, the best D and their loss, (3, G). theta: (k,); log_c: (G,)."""
     log_n = _closed_form(fitted, theta, log_c)
     if log_n is None:
         log_n = _searched(fitted, theta, log_c)
     log_d = log_c - fitted.cost.at(log_n)
-    return log_n, fitted.log_loss(theta, log_n, log_d)
+    return np.stack([log_n, log_d, fitted.log_loss(theta, log_n, log_d)])
 
 
 def budget_range(fitted: FittedLaw) -> tuple[float, float]:
@@ -75,12 +68,6 @@ def budget_range(fitted: FittedLaw) -> tuple[float, float]:
     cost = fitted.cost.at(np.log(np.array(fitted.sizes, dtype=float)))
     low, high = cost + np.log(np.array(fitted.tokens, dtype=float))
     return float(low), float(high)
-
-
-def _triples(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.ndarray:
-    """Log of best N, best D and their loss, (3, G)."""
-    log_n, log_loss = best_log_loss(fitted, theta, log_c)
-    return np.stack([log_n, log_c - fitted.cost.at(log_n), log_loss])
 
 
 def _closed_form(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.ndarray | None:

@@ -11,12 +11,11 @@ import numpy as np
 
 from ..runs_table import Run
 from .fitted import FittedLaw, evenly
-from .frontier import best_log_loss, budget_range
+from .frontier import DRAWS_USED, best_use, budget_range
 from .isoflop import parabola_optimum
 
 LINE_POINTS = 41
 MOST_BUDGETS = 6
-DRAWS_USED = 400
 MIN_SIZES_AT_FLOPS = 2
 ISOFLOP_BUDGETS = 7
 
@@ -55,7 +54,7 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
         # sizes whose D at this C is the largest or the smallest of those measured
         cost = log_c - np.log(np.array(fitted.tokens[::-1], dtype=float))
         low_n, high_n = np.exp(fitted.cost.size_for(cost)).tolist()
-        best_n, best_loss = best_log_loss(fitted, fitted.theta, np.array([log_c]))
+        best_n, _, best_loss = best_use(fitted, fitted.theta, np.array([log_c]))
         parabola = parabola_optimum(points[:, 0], points[:, 2])
         names = ("n_params", "n_tokens", "loss")
         found.append(

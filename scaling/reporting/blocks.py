@@ -86,7 +86,7 @@ def fill_blocks(
 
 
 @command(ValueError, KeyError, OSError)
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = parser_of("scaling.reporting.blocks", __doc__)
     parser.add_argument("results", type=Path, help="folder with fits.json and more")
@@ -97,7 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not filled:
         raise ValueError(f"{arguments.results}: no file of a block; run make fit, make results")
     print(f"filled: {', '.join(filled)}")
-    return 0
 
 
 if __name__ == "__main__":

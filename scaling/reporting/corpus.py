@@ -86,17 +86,13 @@ def _tokens(found: dict[str, Any]) -> list[str]:
         *("tokenizer", "vocabulary", "characters a token, held out", "tokens a note", "unknown"),
         *("songs that come back", "MB encoded a CPU second"),
     )
-    rows = [
-        _tokenizer_row(name, row, f"{100 * row['round_trip_share']:.4g} %")
-        for name, row in found["tokenizers"].items()
-    ]
-    rows += [_tokenizer_row(f"peer: {name}", row, "") for name, row in found["peers"].items()]
+    rows = []
+    for peer, of in (("", found["tokenizers"]), ("peer: ", found["peers"])):
+        for name, row in of.items():
+            counts = (row["chars_per_token"], row["tokens_per_note"])
+            unknown = f"{100 * row['unknown_share']:.3g} %"
+            come_back = "" if peer else f"{100 * row['round_trip_share']:.4g} %"
+            speed = f"{row['encode_mb_per_second']:.1f}"
+            cells = (*(f"{count:.2f}" for count in counts), unknown, come_back, speed)
+            rows.append((f"{peer}{name}", f"{row['vocab_size']:,}", *cells))
     return ["", *markdown_table(header, rows)]
-
-
-def _tokenizer_row(name: str, row: dict[str, float], come_back: str) -> tuple[str, ...]:
-    return (
-        *(name, f"{row['vocab_size']:,}", f"{row['chars_per_token']:.2f}"),
-        *(f"{row['tokens_per_note']:.2f}", f"{100 * row['unknown_share']:.3g} %"),
-        *(come_back, f"{row['encode_mb_per_second']:.1f}"),
-    )

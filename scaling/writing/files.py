@@ -28,6 +28,11 @@ def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
     write_atomically(path, json.dumps(content, indent=indent) + "\n")
 
 
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as JSON, one a line."""
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Likewise, as a table with a header, with the same bytes for the same rows."""
     text = io.StringIO()

@@ -62,7 +62,11 @@ def test_stages_take_the_digests_of_their_own_functions():
         ("3_filtered", "drop_reason clusters first_of_copies clean_row", "choose_grids split_of"),
         ("4_split", "split_of SPLITS TableWriter", "parse_tune signature"),
         ("5_tokens", "train_tokenizer ALPHABET augmented encode_rows", "split_of clusters"),
-        ("6_blocks", "write_blocks write_stream", "train_tokenizer parse_tune"),
+        (
+            "6_blocks",
+            "write_blocks heads_then_rests songs_end_to_end",
+            "train_tokenizer parse_tune",
+        ),
     ],
 )
 def test_stage_depends_on_what_it_uses_and_on_nothing_else(stage, names, others):

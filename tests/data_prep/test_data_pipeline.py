@@ -35,7 +35,7 @@ from data_prep.selection.filter_tunes import FilterSettings, drop_reason, keep_i
 from data_prep.selection.split import SPLITS, SplitSettings, split_of
 from data_prep.settings import load_settings
 from data_prep.shards.convert_file import convert_file
-from data_prep.tokens.blocks import write_blocks, write_stream
+from data_prep.tokens.blocks import heads_then_rests, songs_end_to_end, write_blocks
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
 from data_prep.tune_rows import clean_row, clean_rows, filter_rows
 
@@ -111,20 +111,21 @@ def test_alphabet_is_what_the_converter_can_write_and_no_more_than_it_needs(made
 def test_blocks_hold_every_song_from_its_beginning(tmp_path):
     songs = [[10, 11, 12, 13, 14], [20, 21], [30, 31, 32]]
     file = tmp_path / "train.npy"
-    assert write_blocks(songs, 9, 4, file) == 4
+    assert write_blocks(heads_then_rests(songs, 9, 4, tmp_path), 4, file) == 4
     blocks = np.load(file, mmap_mode="r")
     assert blocks.dtype == np.uint16
     assert blocks.tolist() == [[9, 10, 11, 12], [9, 20, 21, 9], [9, 30, 31, 32], [13, 14, 9, 9]]
     with pytest.raises(ValueError, match="less than one block of 64"):
-        write_blocks(songs, 9, 64, file)
+        write_blocks(heads_then_rests(songs, 9, 64, tmp_path), 64, file)
 
 
 def test_songs_end_to_end_have_the_separator_between_them_and_no_end_token(tmp_path):
     file = tmp_path / "train.npy"
-    assert write_stream([[5, 6, 7], [8, 9, 10]], [1, 1], 4, file) == 2
+    songs = songs_end_to_end([[5, 6, 7], [8, 9, 10]], [1, 1])
+    assert write_blocks(songs, 4, file) == 2
     assert np.load(file).tolist() == [[5, 6, 7, 1], [1, 8, 9, 10]]
     with pytest.raises(ValueError, match="less than one block"):
-        write_stream([[5]], [1], 4, file)
+        write_blocks(songs_end_to_end([[5]], [1]), 4, file)
 
 
 def test_study_a_presets_keep_its_rules_and_its_errors(made):

@@ -64,7 +64,7 @@ def writer(model, tokenizer):
 
 def sampled(write, n_done=0, **settings):
     settings = sampling.SamplingSettings(**{"n": 10, "seed": 5, "max_new_tokens": 150} | settings)
-    return list(itertools.chain(*sampling.sample_batches(write, settings, n_done=n_done)))
+    return list(itertools.chain(*sampling.sample_batches(write, settings, [""], n_done)))
 
 
 def test_samples_are_repeated_by_their_seed_and_longer_than_the_context(tiny_model, tokenizer):

@@ -8,6 +8,7 @@ import pytest
 from variable_projection import fit_by_projection
 
 from scaling.fit_family import fit_family
+from scaling.fit_options import Settings
 from scaling.fitting.intervals import bootstrap_thetas
 from scaling.fitting.minimise import Problem, fit_law, objective_value
 from scaling.laws.law import Points
@@ -81,7 +82,8 @@ def test_chinchilla_bootstrap_has_the_published_spread():
 def test_runs_far_from_the_law_are_listed_with_the_fit_without_them():
     _, n, d, loss = published("chinchilla_fig4_epoch.csv", "N", "D", "loss")
     runs = sorted(Run("all", *row, f"{i}") for i, row in enumerate(zip(n, d, loss, strict=True)))
-    entry = fit_family("all", runs, ["chinchilla"], "huber_log", 100, 0)[0]["chinchilla"]
+    settings = Settings(("chinchilla",), "huber_log", bootstrap=100, seed=0, columns={})
+    entry = fit_family("all", runs, settings)[0]["chinchilla"]
     listed = {run["loss"] for run in entry["outliers"]["runs"]}
     assert len(listed & set(np.sort(loss)[-5:])) >= 4
     assert len(listed) <= 6
@@ -137,7 +139,8 @@ def test_worth_of_a_repeated_token_is_not_identified_on_all_of_muennighoffs_runs
     )
     rows = enumerate(zip(n, d, loss, unique, strict=True))
     runs = sorted(Run("all", *row[:3], f"{i}", row[3]) for i, row in rows)
-    entry = fit_family("all", runs, ["muennighoff"], "huber_log", 40, 0)[0]["muennighoff"]
+    settings = Settings(("muennighoff",), "huber_log", bootstrap=40, seed=0, columns={})
+    entry = fit_family("all", runs, settings)[0]["muennighoff"]
     assert entry["interval_95"]["RD"] is None
     assert any(warning.startswith("RD is not identified") for warning in entry["warnings"])
 

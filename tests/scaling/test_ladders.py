@@ -16,7 +16,7 @@ from scaling.laws.law import Points
 from scaling.laws.registry import LAWS
 from scaling.predictions.costs import CostCurve
 from scaling.predictions.fitted import FittedLaw
-from scaling.predictions.frontier import best_log_loss
+from scaling.predictions.frontier import best_use
 
 DATA = Path(__file__).parents[1] / "data" / "scaling"
 TRUTH = {"E": 0.62, "A": 18.0, "B": 60.0, "alpha": 0.36, "beta": 0.35}
@@ -351,8 +351,8 @@ def test_frontier_has_the_closed_form_and_the_search_agrees_with_it(tmp_path):
         1 / (TRUTH["alpha"] + TRUTH["beta"])
     )
     expected = np.log(g * (np.exp(log_c) / 6) ** share)
-    assert best_log_loss(known, known.theta, log_c)[0] == pytest.approx(expected)
-    assert best_log_loss(searched, known.theta, log_c)[0] == pytest.approx(expected, abs=0.01)
+    assert best_use(known, known.theta, log_c)[0] == pytest.approx(expected)
+    assert best_use(searched, known.theta, log_c)[0] == pytest.approx(expected, abs=0.01)
 
 
 def answer(capsys, path, *arguments):

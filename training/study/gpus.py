@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -21,18 +22,10 @@ def find_gpus() -> list[str]:
         # as CUDA reads it: what stands behind the first impossible entry does not count
         entries = (entry.strip() for entry in outer.split(","))
         return list(takewhile(lambda entry: entry and not entry.startswith("-"), entries))
-    try:
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=NVIDIA_SMI_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        listed = None
-    if listed is not None and listed.returncode == 0:
-        return _listed_devices(listed.stdout)
+    pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    limits = {"timeout": NVIDIA_SMI_SECONDS, "check": True}
+    with suppress(OSError, subprocess.SubprocessError):
+        return _listed_devices(subprocess.run(["nvidia-smi", "-L"], **pipes, **limits).stdout)
     # some containers have the devices but not the tool
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in DEVICES.glob("nvidia*"))
     return [str(number) for number in sorted(int(match[1]) for match in found if match)]

@@ -1,6 +1,5 @@
 """The plan of a study: its cells, each one a call of train.py, with the folder of its run."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import product, starmap
@@ -10,13 +9,14 @@ from typing import Any
 from scaling.counts import ModelShape, count_parameters, train_flops_per_token
 from scaling.families import family_of
 from scaling.fit_options import FILE_NAME
+from scaling.writing.files import read_json, write_json
 
 from ..budget import plan_run, short_count
 from ..config import find_config, format_override, resolve_config
 from ..config_checks import ConfigError
 from ..data.data_files import locate_data
 from ..run.branches import branch_config
-from ..run.run_folder import RUNS, RunFolder, choose_run_folder, write_atomically
+from ..run.run_folder import RUNS, RunFolder, choose_run_folder
 from .study_file import OF_A_SIZE, learning_rate_by_rule, read_rule, read_study
 
 
@@ -146,7 +146,7 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
         **({"seconds_estimated": seconds_estimated} if seconds_estimated else {}),
     }
     try:
-        write_atomically(path, json.dumps(plan, indent=1) + "\n")
+        write_json(path, plan)
         write_fit(path.parent, study.fit)
     except FileNotFoundError:
         # tasks of an array job on several machines may have one process id, and so one temporary
@@ -158,12 +158,12 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
 
 def write_fit(folder: Path, fit: dict[str, Any]) -> None:
     """Leave the section `fit` of a study file where the fit finds it, in the study's folder."""
-    write_atomically(folder / FILE_NAME, json.dumps(fit) + "\n")
+    write_json(folder / FILE_NAME, fit, indent=None)
 
 
 def _seconds_estimated_before(path: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8")).get("seconds_estimated")
+        return read_json(path).get("seconds_estimated")
     except (OSError, ValueError, AttributeError):
         return None  # no plan yet, or a damaged one, which is written anew
 
