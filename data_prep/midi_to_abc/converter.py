@@ -22,7 +22,7 @@ from .limits import LIMITS, Limits, check_limit
 from .merge_voices import merge_voices
 from .midi_file import MidiFile, read_midi
 from .quantize import choose_grids, find_phase
-from .timeline import BarGrid, bar_tempos
+from .timeline import BarGrid, bar_tempos, seconds_at
 from .voices import Voices, split_voices
 
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
@@ -56,9 +56,9 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     notes = _Notes.of(read)
     end = notes.ends.max() + TICKS_PER_QUARTER
     check = partial(check_chars, n_bytes=len(midi), limits=limits)
-    voices, grid = _quantize(notes, BarGrid.of(read, end, limits), check)
+    voices, grid = _quantize(notes, BarGrid.of(read, end, limits), read, check)
     if not grid.counts_bars():
-        voices, grid = _quantize(notes, BarGrid.common_time(end), check)
+        voices, grid = _quantize(notes, BarGrid.common_time(end), read, check)
     tempos = bar_tempos(read, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
     check_limit(DropReason.TOO_MANY_VOICES, n_voices, "voices", limits.voices)
@@ -129,19 +129,22 @@ class _Notes:
         )
 
 
-def _quantize(notes: _Notes, grid: BarGrid, check: Callable[[int], None]) -> tuple[Voices, BarGrid]:
+def _quantize(
+    notes: _Notes, grid: BarGrid, midi: MidiFile, check: Callable[[int], None]
+) -> tuple[Voices, BarGrid]:
     """Draws the notes to a grid and spreads them over voices; returns the bars they need, too.
 
     Args:
         notes: All notes of the file.
         grid: Bars and beats.
+        midi: For its tempos.
         check: Is told how many characters the text has at the least, and raises `MidiError` if they
             are too many.
     """
-    onsets = _snap(notes, grid)
+    onsets = _snap(notes, grid, midi)
     if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
         grid = grid.after(phase)
-        onsets = _snap(notes, grid)
+        onsets = _snap(notes, grid, midi)
     is_drums = notes.programs == DRUMS
     for least_share in _LEAST_VOICE_SHARES:
         voices = split_voices(
@@ -162,9 +165,10 @@ def _count_letters(voices: Voices, starts: np.ndarray) -> int:
     return int(((bar_lines + 1) * np.diff(voices.first_note)).sum())
 
 
-def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:
+def _snap(notes: _Notes, grid: BarGrid, midi: MidiFile) -> np.ndarray:
     """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
-    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells)
+    seconds = np.diff(seconds_at(midi, grid.cells))
+    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells, seconds)
     return grids.snap(notes.parts, notes.onsets)
 
 

@@ -27,12 +27,13 @@ _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
 _SWING = 32  # the second of two swung eighths; as a step, it leaves only this and the beats
 _OFF_BEAT = (9, 40)  # where it may be, early or late; outside, an attack belongs to a beat
-_PASSAGE_BEATS = 24  # that hold one attack off the beat
+_PASSAGE_BEATS = 32  # that hold one attack off the beat
 _LEAST_PASSAGE_BEATS = 8
 _CHORD_TICKS = 4  # attacks so near are one
-_MIDDLE_TICKS = 3.0  # so near the swung eighth a passage has the median of its attacks ...
-_NEAR_TICKS, _NEAR_SHARE = 3.5, 0.4  # ... and so many of them so near: straight and dotted
-# eighths together have their median there, but few of them
+# How players are off, in seconds: a passage is swung if so many of its attacks are so near the swung
+# eighth, and their mean, none counted as further off, is so near.
+_MIDDLE_SECONDS = 0.010
+_NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _EXACT_COST = 1e-6
 _PHASE_TOLERANCE_TICKS = 1.5
 _PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
@@ -93,7 +94,11 @@ def nearest_step(offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray
 
 
 def choose_grids(
-    parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray, cells: np.ndarray
+    parts: np.ndarray,
+    onsets: np.ndarray,
+    ends: np.ndarray,
+    cells: np.ndarray,
+    seconds: np.ndarray,
 ) -> Grids:
     """Chooses the grid of each beat of each part.
 
@@ -102,6 +107,7 @@ def choose_grids(
         onsets: (n,) ticks.
         ends: (n,) ticks.
         cells: (beats + 1,) first tick of each beat.
+        seconds: (beats,) how long each lasts.
     """
     beat, offset, length = locate(cells, onsets)
     key = parts * (len(cells) - 1) + beat
@@ -134,7 +140,8 @@ def choose_grids(
     steps, cheapest = _cheapest(halves, cost(_TRIPLET), room)
     is_inexact = cheapest > _EXACT_COST * sum(_COSTS.values())
     if is_inexact.any():
-        swung = _is_swung(parts, offset, is_first, is_inexact)
+        seconds_a_tick = seconds[beat[is_first]] / room
+        swung = _is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
         steps[swung & (room == TICKS_PER_QUARTER)] = _SWING
     return Grids(cells, key[is_first], steps)
 
@@ -188,7 +195,11 @@ def _cheapest(
 
 
 def _is_swung(
-    parts: np.ndarray, offset: np.ndarray, is_first: np.ndarray, is_inexact: np.ndarray
+    parts: np.ndarray,
+    offset: np.ndarray,
+    is_first: np.ndarray,
+    is_inexact: np.ndarray,
+    seconds_a_tick: np.ndarray,
 ) -> np.ndarray:
     """Returns which beats have nothing but attacks on the beat and swung eighths: (beats,).
 
@@ -200,6 +211,7 @@ def _is_swung(
         offset: (n,) ticks into its beat.
         is_first: (n,) whether it is the first of its part and beat.
         is_inexact: (beats,) whether its attacks lie on no grid.
+        seconds_a_tick: (beats,) by the tempo.
     """
     first = np.flatnonzero(is_first)
     low, high = _OFF_BEAT
@@ -214,28 +226,30 @@ def _is_swung(
     for start, stop in zip(starts, np.append(starts[1:], len(part)), strict=True):
         beats = start + np.flatnonzero(is_one[start:stop])
         if len(beats) >= _LEAST_PASSAGE_BEATS:
-            swung = _swung_passages((earliest[beats] + latest[beats]) / 2, is_inexact[beats])
+            middle = (earliest[beats] + latest[beats]) / 2
+            late = (middle - _SWING) * seconds_a_tick[beats]
+            swung = _swung_passages(late, is_inexact[beats])
             # Beats between belong to the passage before them, as far as it says anything of them.
             place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
             out[start:stop] = swung[np.maximum(place, 0)]
     return out & (is_one | (n_off == 0))
 
 
-def _swung_passages(places: np.ndarray, is_inexact: np.ndarray) -> np.ndarray:
+def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> np.ndarray:
     """Returns whether each attack off the beat belongs to a swung passage: (n,).
 
     Args:
-        places: (n,) ticks into the beat.
+        late: (n,) seconds after the last eighth of a triplet.
         is_inexact: (n,) whether it lies on no grid. A passage of which all do means what it says.
     """
-    size = min(_PASSAGE_BEATS, len(places))
-    passages = np.lib.stride_tricks.sliding_window_view(places, size)
-    near = (np.abs(passages - _SWING) <= _NEAR_TICKS).mean(1)
-    middle = np.abs(np.median(passages, axis=1) - _SWING)
-    is_swung = (near >= _NEAR_SHARE) & (middle <= _MIDDLE_TICKS)
+    size = min(_PASSAGE_BEATS, len(late))
+    passages = np.lib.stride_tricks.sliding_window_view(late, size)
+    near = (np.abs(passages) <= _NEAR_SECONDS).mean(1)
+    middle = np.clip(passages, -_NEAR_SECONDS, _NEAR_SECONDS).mean(1)
+    is_swung = (near >= _NEAR_SHARE) & (np.abs(middle) <= _MIDDLE_SECONDS)
     is_played = np.lib.stride_tricks.sliding_window_view(is_inexact, size).any(1)
     is_swung &= is_played
-    around = np.clip(np.arange(len(places)) - size // 2, 0, len(passages) - 1)
+    around = np.clip(np.arange(len(late)) - size // 2, 0, len(passages) - 1)
     return is_swung[around]
 
 

@@ -120,7 +120,7 @@ def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, 
         starts: (bars + 1,) as of `BarGrid`.
         limits: For its seconds.
     """
-    clock = _bar_seconds(midi, starts)
+    clock = seconds_at(midi, starts)
     quarters = np.diff(starts) / TICKS_PER_QUARTER
     true = 240 * quarters / np.maximum(np.diff(clock), 1e-9)  # quarter beats a minute
     out: dict[int, Fraction] = {}
@@ -143,8 +143,8 @@ def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, 
     return out
 
 
-def _bar_seconds(midi: MidiFile, starts: np.ndarray) -> np.ndarray:
-    """Returns the second at which each bar starts: (bars + 1,)."""
+def seconds_at(midi: MidiFile, ticks: np.ndarray) -> np.ndarray:
+    """Returns the second at which each tick of ours comes, counted from the first: (n,)."""
     tempos = midi.tempos[midi.tempos[:, 1] > 0]
     times, mspq = tempos[np.argsort(tempos[:, 0], kind="stable")].T
     times = times * (TICKS_PER_QUARTER / midi.ticks_a_quarter)
@@ -154,6 +154,6 @@ def _bar_seconds(midi: MidiFile, starts: np.ndarray) -> np.ndarray:
     times = np.concatenate([[-1.0], times])
     spans = np.concatenate([[500_000.0], mspq]) / 1e6 / TICKS_PER_QUARTER
     clock = np.concatenate([[0.0], np.cumsum(np.diff(times) * spans[:-1])])
-    place = np.searchsorted(times, starts, side="right") - 1
-    seconds = clock[place] + (starts - times[place]) * spans[place]
+    place = np.searchsorted(times, ticks, side="right") - 1
+    seconds = clock[place] + (ticks - times[place]) * spans[place]
     return seconds - seconds[0]
