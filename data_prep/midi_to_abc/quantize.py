@@ -30,8 +30,8 @@ _OFF_BEAT = (9, 40)  # where it may be, early or late; outside, an attack belong
 _PASSAGE_BEATS = 32  # that hold one attack off the beat
 _LEAST_PASSAGE_BEATS = 8
 _CHORD_TICKS = 4  # attacks so near are one
-# How players are off, in seconds: a passage is swung if so many of its attacks are so near the swung
-# eighth, and their mean, none counted as further off, is so near.
+# How players are off, in seconds: a passage is swung if so many of its attacks are so near the
+# swung eighth, and their mean, none counted as further off, is so near.
 _MIDDLE_SECONDS = 0.010
 _NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _EXACT_COST = 1e-6
