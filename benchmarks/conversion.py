@@ -171,7 +171,7 @@ def compare(midi: bytes, back: bytes) -> dict[str, float]:
             figures[f"{label}_off{name}i"] = 2 * offset / size
         figures[f"{label}_on16"] = 2 * matched(left, right, "quarters", 0.25, False)[0] / size
     unique = sides["uu"]
-    figures |= _shares(*unique)
+    figures |= _shares(*sides["u"])
     if (other := read_by_symusic(midi)) is not None and len(other):
         other = other.unique()
         both = 2 * matched(other, unique[1], *TOLERANCES["16"], by_group=True)[0]

@@ -144,7 +144,7 @@ def make_shards(
 
 # ---------------------------------------------------------------- summary
 
-_SUMMED = ("n_notes", "n_bars", "n_seconds")
+_SUMMED = ("n_notes", "n_doubled", "n_bars", "n_seconds")
 
 
 def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ VELOCITY = 80
 _DRUM_CHANNEL = 9
 _CHANNELS = tuple(c for c in range(16) if c != _DRUM_CHANNEL)
 _DELTA_BYTES = 4
+_SLOWEST_MSPQ = (1 << 24) - 1
 _TEMPO, _TIME_SIGNATURE, _PORT = 0x51, 0x58, 0x21
 
 
@@ -39,11 +40,14 @@ def write_midi(
 
     Args:
         ticks_per_quarter: Of all times.
-        tempos: (tick, microseconds a quarter note).
+        tempos: (tick, microseconds a quarter note); slower than MIDI can say is its slowest.
         meters: (tick, numerator, denominator).
         tracks: Each becomes one of the file, behind one of tempos and metres.
     """
-    metas = [(tick, _meta(_TEMPO, mspq.to_bytes(3, "big"))) for tick, mspq in tempos]
+    metas = [
+        (tick, _meta(_TEMPO, min(max(mspq, 1), _SLOWEST_MSPQ).to_bytes(3, "big")))
+        for tick, mspq in tempos
+    ]
     for tick, numerator, denominator in meters:
         # 24 MIDI clocks a click and 8 thirty-seconds a quarter note, as everywhere
         content = bytes([min(numerator, 255), denominator.bit_length() - 1, 24, 8])

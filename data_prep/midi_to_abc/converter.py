@@ -45,12 +45,25 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    abc = print_tune(midi_to_tune(midi, limits=limits), layout)
+    abc = print_tune(midi_to_tune(midi, limits=limits).tune, layout)
     check_chars(len(abc), len(midi), limits)
     return abc
 
 
-def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
+@dataclass(frozen=True)
+class Converted:
+    """A file as a tune, and what of it the tune leaves out.
+
+    Attributes:
+        tune: The tune.
+        n_doubled: Notes that the grid puts where another of their part and pitch is: one is kept.
+    """
+
+    tune: Tune
+    n_doubled: int
+
+
+def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Converted:
     """Converts a MIDI file to a `Tune`; see `midi_to_abc`."""
     read = read_midi(midi, limits)
     notes = _Notes.of(read)
@@ -69,7 +82,8 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
     written = [Voice(None if p == DRUMS else p, channel, bars) for p, channel, bars in lines]
     meters, pickup = _meter_changes(grid.meters)
-    return Tune(key, meters, tempos, written, pickup)
+    tune = Tune(key, meters, tempos, written, pickup)
+    return Converted(tune, len(notes.pitches) - len(voices.pitches))
 
 
 def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:

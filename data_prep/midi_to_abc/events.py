@@ -84,8 +84,6 @@ def read_events(midi: bytes, tracks: list[tuple[int, int]], n_counted: int) -> E
     Raises:
         MidiError: Where the bytes are no events, or there is no track.
     """
-    if not tracks:
-        raise MidiError(DropReason.NO_NOTES, "no track holds a note")
     reader = _Reader(midi)
     whole = []
     for number, (start, stop) in enumerate(tracks):
@@ -99,6 +97,8 @@ def read_events(midi: bytes, tracks: list[tuple[int, int]], n_counted: int) -> E
             for found, size in zip(reader.found, sizes, strict=True):
                 del found[size:]
     tracks = whole
+    if not tracks:
+        raise MidiError(DropReason.NO_NOTES, "no track holds a note")
     content = np.frombuffer(midi, np.uint8)
     between = np.array([row[:2] for row in reader.between], np.int64).reshape(-1, 2)
     broken = np.array(reader.broken, np.int64).reshape(-1, 5).T

@@ -33,6 +33,9 @@ _CHORD_TICKS = 4  # attacks so near are one
 # How players are off, in seconds: a passage is swung if so many of its attacks are so near the
 # swung eighth, and their mean, none counted as further off, is so near.
 _MIDDLE_SECONDS = 0.010
+_MOST_SECONDS = 0.050  # what is further off is none of them ...
+_STRAIGHT = 7.5  # ... nor what is so many ticks off: a straight eighth is off by 8
+_LEAST_SECONDS_A_TICK = 0.005  # of 250 beats a minute: where beats are faster, these are ticks
 _NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _EXACT_COST = 1e-6
 _PHASE_TOLERANCE_TICKS = 1.5
@@ -140,7 +143,7 @@ def choose_grids(
     steps, cheapest = _cheapest(halves, cost(_TRIPLET), room)
     is_inexact = cheapest > _EXACT_COST * sum(_COSTS.values())
     if is_inexact.any():
-        seconds_a_tick = seconds[beat[is_first]] / room
+        seconds_a_tick = np.maximum(seconds[beat[is_first]] / room, _LEAST_SECONDS_A_TICK)
         swung = _is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
         steps[swung & (room == TICKS_PER_QUARTER)] = _SWING
     return Grids(cells, key[is_first], steps)
@@ -232,6 +235,7 @@ def _is_swung(
             # Beats between belong to the passage before them, as far as it says anything of them.
             place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
             out[start:stop] = swung[np.maximum(place, 0)]
+            out[beats] &= (np.abs(late) <= _MOST_SECONDS) & (np.abs(middle - _SWING) < _STRAIGHT)
     return out & (is_one | (n_off == 0))
 
 
