@@ -33,8 +33,10 @@ _CHORD_TICKS = 4  # attacks so near are one
 # How players are off, in seconds: a passage is swung if so many of its attacks are so near the
 # swung eighth, and their mean, none counted as further off, is so near.
 _MIDDLE_SECONDS = 0.010
-_MOST_SECONDS = 0.050  # what is further off is none of them ...
-_STRAIGHT = 7.5  # ... nor what is so many ticks off: a straight eighth is off by 8
+_MOST_MEDIANS = (
+    4.5  # an attack is none of them that is so many times further off than half of them ...
+)
+_LEAST_MOST_SECONDS = 0.005  # ... and as far as this
 _LEAST_SECONDS_A_TICK = 0.005  # of 250 beats a minute: where beats are faster, these are ticks
 _NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _EXACT_COST = 1e-6
@@ -231,16 +233,16 @@ def _is_swung(
         if len(beats) >= _LEAST_PASSAGE_BEATS:
             middle = (earliest[beats] + latest[beats]) / 2
             late = (middle - _SWING) * seconds_a_tick[beats]
-            swung = _swung_passages(late, is_inexact[beats])
+            swung, is_near = _swung_passages(late, is_inexact[beats])
             # Beats between belong to the passage before them, as far as it says anything of them.
             place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
             out[start:stop] = swung[np.maximum(place, 0)]
-            out[beats] &= (np.abs(late) <= _MOST_SECONDS) & (np.abs(middle - _SWING) < _STRAIGHT)
+            out[beats] &= is_near
     return out & (is_one | (n_off == 0))
 
 
-def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> np.ndarray:
-    """Returns whether each attack off the beat belongs to a swung passage: (n,).
+def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns whether attacks off the beat are in a swung passage, and whether swung: (n,) both.
 
     Args:
         late: (n,) seconds after the last eighth of a triplet.
@@ -254,7 +256,9 @@ def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> np.ndarray:
     is_played = np.lib.stride_tricks.sliding_window_view(is_inexact, size).any(1)
     is_swung &= is_played
     around = np.clip(np.arange(len(late)) - size // 2, 0, len(passages) - 1)
-    return is_swung[around]
+    half = np.median(np.abs(passages), axis=1)[around]
+    is_near = np.abs(late) <= _MOST_MEDIANS * half + _LEAST_MOST_SECONDS
+    return is_swung[around], is_near
 
 
 def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
