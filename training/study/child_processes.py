@@ -30,12 +30,18 @@ def signals_held() -> Iterator[None]:
 
     Between fork and return, Python runs hooks in which an exception is printed and dropped: a
     signal would be lost there. One just after would end the program before the child is known.
+    They are noted down, not blocked: a blocked one comes to another thread of a library, and to
+    Python at any time.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    came: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in STOPPING}
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 @contextmanager
@@ -58,6 +64,5 @@ def _be_a_child() -> None:
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # drops what was meant for the parent
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
