@@ -10,7 +10,7 @@ import numpy as np
 
 from .midi_writer import MidiTrack, write_midi
 from .notation import TICKS_PER_QUARTER, AbcError, Segment
-from .tune import BarError, Meter, Tune, read_bars, seconds
+from .tune import BarError, Meter, Tune, bar_clock, read_bars, seconds
 from .tune_parser import parse_tune
 
 MIDI_TICKS_PER_QUARTER = 192
@@ -54,6 +54,18 @@ class Performance:
     def n_seconds(self) -> float:
         """Time of the last bar's end, by the tempo map."""
         return seconds(self.tune, np.diff(self.starts).tolist())
+
+    def timed_notes(self) -> list[tuple[float, int]]:
+        """Returns (onset in seconds, MIDI pitch) of all notes, voice after voice."""
+        rows = [
+            (onset, pitch)
+            for chords in self.voices
+            for onset, _, pitches in chords
+            for pitch in pitches
+        ]
+        clock = bar_clock(self.tune, np.diff(self.starts).tolist())
+        onsets = np.interp([onset for onset, _ in rows], self.starts, clock)
+        return list(zip(onsets.tolist(), (pitch for _, pitch in rows), strict=True))
 
     def midi(self) -> bytes:
         """Returns it as a Standard MIDI File, one track a voice."""

@@ -107,6 +107,8 @@ class _Parser:
         if text[0] == "L":
             _check_unit(value, number)
         else:
+            if text[0] == "M" and not bar and len(self.voices) == 1:
+                self.meters.pop(0, None)  # the header's is for abcjs: `notation.header_meter`
             self._change(text[0], value, bar, number, (1, 3))
 
     def _change(
