@@ -47,12 +47,12 @@ from typing import Any
 
 import numpy as np
 import symusic
-from midi_truth import DRUMS, TruthError, read_truth
 from pebble import ProcessExpired
 from symusic import Score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.midi_truth import DRUMS, TruthError, read_truth
 from data_prep.collections.sources import Source, open_source
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.dialect.tune import print_tune

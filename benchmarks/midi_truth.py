@@ -19,12 +19,14 @@ import bisect
 import io
 import itertools
 import math
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mido
 
+_KEY_SIGNATURE = re.compile(rb"(\xff\x59\x02)..", re.DOTALL)
 DRUMS = 128  # in place of a program
 _DRUM_CHANNEL = 9
 
@@ -96,6 +98,7 @@ def _tracks(midi: bytes) -> tuple[list[mido.MidiTrack], int]:
         place += 8 + length
     counted = max(n_tracks, int.from_bytes(midi[10:12], "big"))  # headers may name too few
     midi = midi[:10] + counted.to_bytes(2, "big") + midi[12:]
+    midi = _KEY_SIGNATURE.sub(rb"\1\0\0", midi)  # mido reads no file with a wrong one
     try:
         file = mido.MidiFile(file=io.BytesIO(midi), clip=True)
     except Exception as error:  # mido raises what its parser meets: EOFError, IndexError, KeyError
