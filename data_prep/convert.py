@@ -19,6 +19,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,9 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+_MOST_BROKEN_POOLS = 5  # one after another, for one shard
+
+
 def make_shards(
     shards: list[Shard],
     conversion: Conversion,
@@ -125,6 +129,9 @@ def make_shards(
     advance: Callable[[int], object],
 ) -> None:
     """Converts the files of shards, and writes each shard when it is whole.
+
+    A worker that dies before it has told what it works at ends all others of its pool; what is left
+    then goes to a new one.
 
     Args:
         shards: Those of one source stand together and in the order of the plan.
@@ -135,11 +142,26 @@ def make_shards(
     Raises:
         SourceError: If a source changed since the plan.
         OSError: If a shard cannot be written; those before it are kept.
+        BrokenProcessPool: If that happens again and again before a shard is whole.
     """
-    with worker_pool(workers, bound_memory) as pool:
-        done = Converter(pool, conversion).rows(files_of(shards), advance)
-        for shard, rows in zip(shards, done, strict=True):
-            write_shard(shard, rows)
+    left, n_broken, told = list(shards), 0, 0
+
+    def tell(n_files: int) -> None:
+        nonlocal told
+        told += n_files
+        advance(n_files)
+
+    while left:
+        try:
+            with worker_pool(workers, bound_memory) as pool:
+                for rows in Converter(pool, conversion).rows(files_of(tuple(left)), tell):
+                    write_shard(left.pop(0), rows)
+                    n_broken = told = 0
+        except BrokenProcessPool:
+            n_broken += 1
+            if n_broken > _MOST_BROKEN_POOLS:
+                raise
+            tell(-told)
 
 
 # ---------------------------------------------------------------- summary

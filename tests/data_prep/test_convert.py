@@ -13,6 +13,7 @@ import sys
 import tarfile
 import time
 import zipfile
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from data_prep.convert import Conversion, convert_collection, write_summary
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.midi_to_abc.limits import LIMITS
 from data_prep.shards.convert_file import convert_file, count
+from data_prep.shards.convert_pool import Converter
 from data_prep.shards.shard_files import SCHEMA, SHARD_FILES, plan_shards
 
 ROOT = Path(__file__).parents[2]
@@ -167,6 +169,24 @@ def test_worker_that_dies_costs_one_file(music, whole, tmp_path):
     assert [row["path"] for row in crashed] == ["b.zip/000.mid", "page.mid"]
     assert all(row["digest"] and f"code -{signal.SIGSEGV:d}" in row["message"] for row in crashed)
     assert len(rows(tmp_path)) == sum(row["drop_reason"] != "crash" for row in rows(tmp_path)) + 2
+
+
+def test_worker_that_dies_before_it_tells_its_task_costs_nothing(
+    music, whole, tmp_path, monkeypatch
+):
+    untold = iter([True, False])
+
+    def rows(converter, shards, advance):
+        for number, shard in enumerate(converted(converter, shards, advance)):
+            if number == 1 and next(untold):
+                raise BrokenProcessPool("All workers expired")  # as pebble does
+            yield shard
+
+    converted = Converter.rows
+    monkeypatch.setattr(Converter, "rows", rows)
+    convert(music, tmp_path, 2)
+    assert contents(tmp_path) == whole
+    assert not any(untold)
 
 
 def archive_of_members_that_cannot_be_read(path, tune):
