@@ -11,6 +11,7 @@ STOPPED_WHILE_STARTING = """
 import os, signal, sys, time
 from training.study.child_processes import signals_held, sigterm_as_interrupt, start_child
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
 os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.{name}))
 children = []
 with sigterm_as_interrupt():
