@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from .bar_reader import BarReader
+from .bar_reader import bar_reader
 from .notation import (
     BARS_PER_LINE,
     CHORD_ATTACK_LINE,
@@ -291,7 +291,7 @@ def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
     Raises:
         AbcError: Where a bar's text is not in the dialect.
     """
-    reader = BarReader(tune.key)
+    reader = bar_reader(tune.key)
     known: dict[str, list[Segment]] = {"": []}  # bars repeat a lot
     voices = []
     for number, voice in enumerate(tune.voices):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_prep.dialect.abc_to_midi import perform_bars
-from data_prep.dialect.bar_reader import BarReader
+from data_prep.dialect.bar_reader import bar_reader
 from data_prep.dialect.notation import TICKS_PER_QUARTER, AbcError, Segment
 from data_prep.dialect.tune import Tune, read_bars
 from data_prep.dialect.tune_parser import parse_tune
@@ -79,7 +79,7 @@ def read_by_us(text: str) -> OwnVerdict:
 
 def _bar_accuracy(tune: Tune) -> float:
     """Returns the share of right bars of a tune in which some cannot be read; see `OwnVerdict`."""
-    reader, expected = BarReader(tune.key), tune.bar_ticks()
+    reader, expected = bar_reader(tune.key), tune.bar_ticks()
     bars = [(bar, text) for voice in tune.voices for bar, text in enumerate(voice.bars) if text]
     right = 0
     for bar, text in bars:
