@@ -22,6 +22,8 @@ from .notation import (
     spell,
 )
 
+_MOST_CHORDS = 50_000  # of one key, that are kept
+
 
 class BarWriter:
     """Writes the segments of one voice, bar by bar, in one key.
@@ -75,6 +77,8 @@ class BarWriter:
         text, marked = self._spelled(pitches), self._altered
         bare = functools.reduce(or_, (self._bits[p] for p in pitches if self._in_key[p]), 0)
         self._altered = altered
+        if len(self._known) >= _MOST_CHORDS:
+            self._known.clear()
         self._known[pitches] = text, marked, bare
         return text, marked, bare
 
@@ -130,6 +134,12 @@ class BarWriter:
             self._element(segment.pitches, units * TICKS_PER_UNIT, tied)
             for segment, units, tied in items
         )
+
+
+@functools.cache
+def bar_writer(key: str) -> BarWriter:
+    """The writer of a key, for one thread: what it has spelled once, in any tune, it knows."""
+    return BarWriter(key)
 
 
 @functools.lru_cache(maxsize=len(KEYS))

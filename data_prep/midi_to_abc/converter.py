@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 
-from ..dialect.bar_writer import BarWriter
+from ..dialect.bar_writer import bar_writer
 from ..dialect.notation import TICKS_PER_QUARTER, Segment
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
@@ -212,18 +212,18 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
     voice = voices.voice[chord]
     first = np.flatnonzero(np.append(True, (voice[1:] != voice[:-1]) | (bar[1:] != bar[:-1])))
     out: list[list[str]] = [[""] * len(grid.meters) for _ in range(len(voices.parts))]
-    writer = BarWriter(key)
+    writer = bar_writer(key)
     lengths = np.diff(starts)
     known: dict[tuple[bytes, int], str] = {}  # bars repeat a lot
+    content, width = rows.tobytes(), rows.itemsize * rows.shape[1]
     stops = np.append(first[1:], len(rows))
     places = np.column_stack([first, stops, voice[first], bar[first], lengths[bar[first]]])
     for start, stop, number, place, ticks in places.tolist():
-        content = rows[start:stop]
-        bar_key = (content.tobytes(), ticks)
+        bar_key = (content[start * width : stop * width], ticks)
         if bar_key not in known:
             segments = [
                 Segment(begin, end, sets[chord_set], tied == 1)
-                for begin, end, tied, chord_set in content.tolist()
+                for begin, end, tied, chord_set in rows[start:stop].tolist()
             ]
             known[bar_key] = writer.write(segments, ticks)
         out[number][place] = known[bar_key]

@@ -247,21 +247,24 @@ def _take_apart(content: np.ndarray, runs: list[tuple[int, int]], n_data: int) -
     Returns:
         (5, n): place, delta time, status (0 if it is running), first and second data byte.
     """
-    bounds = np.array(runs, np.int64).reshape(-1, 2)
-    sizes = bounds[:, 1] - bounds[:, 0]
-    skipped = bounds[:, 0] - np.concatenate([[0], np.cumsum(sizes)[:-1]])[: len(sizes)]
-    places = np.arange(sizes.sum()) + np.repeat(skipped, sizes)
-    found = content[places]
-    low = np.flatnonzero(found < 0x80)
+    if not runs:
+        return np.empty((5, 0), np.int64)
+    starts, stops = np.array(runs, np.int64).T
+    is_low = content < 0x80
+    for after, before in zip([0, *stops.tolist()], [*starts.tolist(), len(content)], strict=True):
+        is_low[after:before] = False
+    low = np.flatnonzero(is_low)
     last = low[:: n_data + 1]  # of each delta time
     first = low[1 :: n_data + 1]
     end = low[n_data :: n_data + 1]
-    start = np.concatenate([[0], end[:-1] + 1])[: len(end)]
-    found = np.append(found, 0).astype(np.int64)
-    delta = found[last]
+    start = np.append(0, end[:-1] + 1)
+    start[np.searchsorted(last, starts)] = starts
+    delta = content[last].astype(np.int64)
     for back in range(1, _DELTA_BYTES):
         more = np.flatnonzero(last - start >= back)
-        delta[more] |= (found[last[more] - back] & 0x7F) << 7 * back
-    status = np.where(first - last == 2, found[last + 1], 0)
-    second = found[end] if n_data == 2 else np.zeros_like(delta)
-    return np.stack([places[start], delta, status, found[first], second])
+        if not len(more):
+            break
+        delta[more] |= (content[last[more] - back].astype(np.int64) & 0x7F) << 7 * back
+    status = np.where(first - last == 2, content[last + 1], 0)
+    second = content[end] if n_data == 2 else np.zeros_like(delta)
+    return np.stack([start, delta, status, content[first], second])

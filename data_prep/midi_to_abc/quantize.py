@@ -162,14 +162,13 @@ def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids 
     beat, offset, length = locate(cells, onsets)
     key = parts * (len(cells) - 1) + beat
     is_first = _is_first(key)
-    slot = 2 * np.cumsum(is_first) - 2 + (offset >= _HALF_BEAT)
-    used, first = np.unique(slot, return_index=True)  # rising: onsets are in order
-    fits = np.full((len(_EXACT_STEPS), 2 * int(is_first.sum())), True)
-    fits[:, used] = np.bitwise_and.reduceat(_FITS[:, offset], first, axis=1)
-    costs = np.where(fits, _EXACT_COSTS[:, None], np.inf)
-    costs[:, np.setdiff1d(np.arange(costs.shape[1]), used)] = 0
+    slot = 2 * np.cumsum(is_first) - 2 + (offset >= _HALF_BEAT)  # rising, as onsets do
+    first = np.flatnonzero(_is_first(slot))
+    costs = np.zeros((len(_EXACT_STEPS), 2 * int(is_first.sum())))
+    fits = np.bitwise_and.reduceat(_FITS[:, offset], first, axis=1)
+    costs[:, slot[first]] = np.where(fits, _EXACT_COSTS[:, None], np.inf)
     *halves, triplet = costs.reshape(len(_EXACT_STEPS), -1, 2)
-    steps, cheapest = _cheapest(np.stack(halves), triplet, length[is_first])
+    steps, cheapest = _cheapest(np.array(halves), triplet, length[is_first])
     return Grids(cells, key[is_first], steps) if np.isfinite(cheapest).all() else None
 
 
@@ -230,7 +229,7 @@ def _is_swung(
     starts = np.flatnonzero(_is_first(part))
     for start, stop in zip(starts, np.append(starts[1:], len(part)), strict=True):
         beats = start + np.flatnonzero(is_one[start:stop])
-        if len(beats) >= _LEAST_PASSAGE_BEATS:
+        if len(beats) >= _LEAST_PASSAGE_BEATS and is_inexact[beats].any():
             middle = (earliest[beats] + latest[beats]) / 2
             late = (middle - _SWING) * seconds_a_tick[beats]
             swung, is_near = _swung_passages(late, is_inexact[beats])
@@ -249,16 +248,21 @@ def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> tuple[np.ndarra
         is_inexact: (n,) whether it lies on no grid. A passage of which all do means what it says.
     """
     size = min(_PASSAGE_BEATS, len(late))
-    passages = np.lib.stride_tricks.sliding_window_view(late, size)
-    near = (np.abs(passages) <= _NEAR_SECONDS).mean(1)
-    middle = np.clip(passages, -_NEAR_SECONDS, _NEAR_SECONDS).mean(1)
-    is_swung = (near >= _NEAR_SHARE) & (np.abs(middle) <= _MIDDLE_SECONDS)
-    is_played = np.lib.stride_tricks.sliding_window_view(is_inexact, size).any(1)
-    is_swung &= is_played
-    around = np.clip(np.arange(len(late)) - size // 2, 0, len(passages) - 1)
-    half = np.median(np.abs(passages), axis=1)[around]
-    is_near = np.abs(late) <= _MOST_MEDIANS * half + _LEAST_MOST_SECONDS
-    return is_swung[around], is_near
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        """Returns the mean of each passage: (n - size + 1,)."""
+        sums = np.cumsum(np.append(0.0, values))
+        return (sums[size:] - sums[:-size]) / size
+
+    off = np.abs(late)
+    middle = np.abs(mean(np.clip(late, -_NEAR_SECONDS, _NEAR_SECONDS)))
+    is_swung = (mean(off <= _NEAR_SECONDS) >= _NEAR_SHARE) & (middle <= _MIDDLE_SECONDS)
+    is_swung &= mean(is_inexact) > 0
+    passage = np.clip(np.arange(len(late)) - size // 2, 0, len(is_swung) - 1)
+    half = np.zeros(len(is_swung))
+    passages = np.lib.stride_tricks.sliding_window_view(off, size)
+    half[is_swung] = np.median(passages[is_swung], axis=1)
+    return is_swung[passage], off <= _MOST_MEDIANS * half[passage] + _LEAST_MOST_SECONDS
 
 
 def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
