@@ -5,7 +5,7 @@ Source: ABC standard v2.1, sections 4.2 (accidentals), 4.11 (ties), 4.13 (tuplet
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter, or_
 
 from .notation import (
@@ -22,6 +22,7 @@ from .notation import (
     spell,
 )
 
+_Sounding = tuple[int, int, tuple[int, ...], bool]
 _MOST_CHORDS = 50_000  # of one key, that are kept
 
 
@@ -39,11 +40,12 @@ class BarWriter:
         # pitches -> text, letters that it alters, and those that must not have been altered
         self._known: dict[tuple[int, ...], tuple[str, int, int]] = {}
 
-    def write(self, segments: Sequence[Segment], ticks: int) -> str:
+    def write(self, segments: Sequence[_Sounding], ticks: int) -> str:
         """Returns the text of one bar, without its bar line; "" if it holds nothing.
 
         Args:
-            segments: Notes and chords in order; the rests between them are added.
+            segments: Notes and chords in order, as `Segment` or plain tuples of its fields; the
+                rests between them are added.
             ticks: Length of the bar.
         """
         self._altered = 0
@@ -52,7 +54,7 @@ class BarWriter:
         for start, end, pitches, tied in segments:
             if start % SHORTEST_TICKS or end % SHORTEST_TICKS:
                 self._altered = 0
-                return self._write_with_tuplets(_with_rests(segments, ticks))
+                return self._write_with_tuplets(_with_rests(map(Segment._make, segments), ticks))
             if start > filled:
                 out.append(rest_text(start - filled))
             out.append(self._names(pitches))
@@ -153,7 +155,7 @@ def spellings(key: str) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def _with_rests(segments: Sequence[Segment], ticks: int) -> list[Segment]:
+def _with_rests(segments: Iterable[Segment], ticks: int) -> list[Segment]:
     """Returns the segments with rests between them, from tick 0 to the end of the bar."""
     out: list[Segment] = []
     filled = 0

@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from ..dialect.bar_writer import bar_writer
-from ..dialect.notation import TICKS_PER_QUARTER, Segment
+from ..dialect.notation import TICKS_PER_QUARTER
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..storage.drop_reasons import DropReason
 from .channels import DRUMS
@@ -222,7 +222,7 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
         bar_key = (content[start * width : stop * width], ticks)
         if bar_key not in known:
             segments = [
-                Segment(begin, end, sets[chord_set], tied == 1)
+                (begin, end, sets[chord_set], tied == 1)
                 for begin, end, tied, chord_set in rows[start:stop].tolist()
             ]
             known[bar_key] = writer.write(segments, ticks)

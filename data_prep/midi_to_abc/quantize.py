@@ -283,9 +283,12 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
         away = np.abs((offset - phase + period / 2) % period - period / 2)
         return float((away <= _PHASE_TOLERANCE_TICKS).mean())
 
+    as_it_is = share(0, _SIXTEENTH)
+    if as_it_is + _PHASE_LEAD > 1:  # as nearly always: nothing can lead
+        return 0
     shares = {phase: share(phase, _SIXTEENTH) for phase in range(0, _SIXTEENTH, SHORTEST_TICKS)}
     best = max(shares, key=shares.__getitem__)
-    if shares[best] < max(_PHASE_SHARE, shares[0] + _PHASE_LEAD):
+    if shares[best] < max(_PHASE_SHARE, as_it_is + _PHASE_LEAD):
         return 0
     # Of the four sixteenths of a beat, the one that most attacks stand on is the beat.
     beats = range(best, TICKS_PER_QUARTER, _SIXTEENTH)
