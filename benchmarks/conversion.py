@@ -91,8 +91,11 @@ class Notes:
         return Notes(*(part[chosen] for part in vars(self).values()))
 
 
-def read_notes(midi: bytes) -> tuple[Notes, int]:
-    """Reads a MIDI file's notes and its first tempo, in microseconds a quarter note.
+Tempos = list[tuple[int, int]]  # (tick, microseconds a quarter note)
+
+
+def read_notes(midi: bytes) -> tuple[Notes, Tempos]:
+    """Reads a MIDI file's notes and tempos.
 
     Raises:
         TruthError: If mido does not read it.
@@ -102,10 +105,13 @@ def read_notes(midi: bytes) -> tuple[Notes, int]:
     table = np.array(rows, np.int64).reshape(-1, 4)
     clock = np.array(truth.seconds(table[:, 2:].ravel().tolist())).reshape(-1, 2)
     quarters = table[:, 2:] / truth.ticks_per_quarter
-    # The tempo that the music starts in: of several at time 0, the last one holds.
-    at_start = [mspq for tick, mspq in truth.tempos if tick == 0]
-    tempo = at_start[-1] if at_start else 500_000
-    return Notes(table[:, 0], table[:, 1], quarters, clock), tempo
+    return Notes(table[:, 0], table[:, 1], quarters, clock), truth.tempos
+
+
+def first_tempo(tempos: Tempos) -> int:
+    """Returns the tempo that the music starts in: of several at time 0, the last one holds."""
+    at_start = [mspq for tick, mspq in tempos if tick == 0]
+    return at_start[-1] if at_start else 500_000
 
 
 def read_by_symusic(midi: bytes) -> Notes | None:
@@ -156,7 +162,7 @@ def matched(ours: Notes, theirs: Notes, unit: str, tolerance: float, by_group: b
 
 def compare(midi: bytes, back: bytes) -> dict[str, float]:
     """Returns all figures of one file."""
-    (notes, tempo), (notes_back, tempo_back) = read_notes(midi), read_notes(back)
+    (notes, tempos), (notes_back, tempos_back) = read_notes(midi), read_notes(back)
     figures: dict[str, float] = {}
     sides = {
         "raw": (notes, notes_back),
@@ -178,7 +184,7 @@ def compare(midi: bytes, back: bytes) -> dict[str, float]:
         figures["symusic_on16i"] = both / (len(other) + len(unique[1]))
     groups, groups_back = set(notes.group.tolist()), set(notes_back.group.tolist())
     figures["programs"] = len(groups & groups_back) / len(groups | groups_back)
-    figures["tempo_ok"] = float(abs(tempo / tempo_back - 1) <= 0.01)
+    figures["tempo_ok"] = float(abs(first_tempo(tempos) / first_tempo(tempos_back) - 1) <= 0.01)
     end, end_back = notes.seconds[:, 1].max(), notes_back.seconds[:, 1].max(initial=0)
     figures["duration_error"] = abs(end - end_back) / end
     figures["n_ratio"] = len(notes_back) / len(notes)
