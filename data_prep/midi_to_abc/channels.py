@@ -64,14 +64,17 @@ def read_notes(events: Events, ticks_a_quarter: int) -> Notes:
     program = _programs(events, kind, channel, on)
     if held.any():
         end[held] = _next(key[on[held]], onset[held], key[off], events.tick[off])
-    silence = np.flatnonzero((kind == _CONTROL) & np.isin(events.first, _SILENCE))
+    controls = np.flatnonzero(kind == _CONTROL)
+    silence = controls[np.isin(events.first[controls], _SILENCE)]
     if len(silence):
         silenced = _next(channel[on], onset, channel[silence], events.tick[silence])
         end = np.minimum(end, silenced)
     end = np.minimum(end, np.where(held, events.ends[events.track[on]], _NEVER))
     short = onset + round(_DRUM_QUARTERS * ticks_a_quarter)
     end = np.where(held & (program == DRUMS), np.minimum(end, short), end)
-    order = np.lexsort((onset, program, channel[on], events.track[on]))
+    # They are in order of track and onset; often of channel and program, too.
+    source = (events.track[on] * (channel.max(initial=0) + 1) + channel[on]) * 256 + program + 1
+    order = np.argsort(source, kind="stable")
     columns = (events.track[on], channel[on], program, onset, end, events.first[on])
     return Notes(*(column[order] for column in columns))
 
@@ -148,11 +151,13 @@ def _when(events: Events, channel: np.ndarray, on: np.ndarray, changes: np.ndarr
     One at the tick of an attack is meant for it, whichever track comes first in the file; unless
     it follows the attack in the same track.
     """
+    on = on[np.isin(events.tick[on], events.tick[changes])]
     both = np.concatenate([on, changes])
     order = np.lexsort((both, channel[both], events.tick[both], events.track[both]))
     ranked = both[order]
     columns = (events.track[ranked], events.tick[ranked], channel[ranked])
     is_first = np.append(True, np.logical_or.reduce([c[1:] != c[:-1] for c in columns]))
+    is_first = is_first[: len(order)]
     attacks = np.cumsum(order < len(on))
     group = np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
     follows = attacks > (attacks - (order < len(on)))[group]
