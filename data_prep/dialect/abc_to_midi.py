@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .midi_writer import MidiTrack, write_midi
+from ..midi.midi_writer import MidiTrack, write_midi
 from .notation import TICKS_PER_QUARTER, AbcError, Segment
 from .tune import BarError, Meter, Tune, bar_clock, read_bars, seconds
 from .tune_parser import parse_tune

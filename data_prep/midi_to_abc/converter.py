@@ -16,11 +16,11 @@ import numpy as np
 from ..dialect.bar_writer import bar_writer
 from ..dialect.notation import TICKS_PER_QUARTER
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
+from ..midi.channels import DRUMS
+from ..midi.limits import LIMITS, Limits, check_limit
+from ..midi.midi_file import MidiFile, read_midi
 from ..storage.drop_reasons import DropReason
-from .channels import DRUMS
-from .limits import LIMITS, Limits, check_limit
 from .merge_voices import merge_voices
-from .midi_file import MidiFile, read_midi
 from .quantize import choose_grids, find_phase
 from .timeline import BarGrid, bar_tempos, seconds_at
 from .voices import Voices, split_voices

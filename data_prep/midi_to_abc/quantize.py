@@ -2,9 +2,8 @@
 
 Each half of a beat takes the grid that says its onsets best, or both take one triplet. A grid
 costs what its onsets are off, as if by chance (Gaussian, of `_SPREAD_TICKS`), and more the finer
-it is; so straight and ornamented beats stand side by side. Swing is read for a passage: a player
-who swings does so for many beats, and each alone says too little. Onsets that lie exactly on a
-grid stay: what was converted before is converted to itself.
+it is; so straight and ornamented beats stand side by side. Swing is read for a passage (swing.py).
+Onsets that lie exactly on a grid stay: what was converted before is converted to itself.
 
 This is decided once, in `choose_grids`. What a voice needs later, for its releases, is read off
 the onsets that were drawn to these grids: `grids_of`.
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..dialect.notation import SHORTEST_TICKS, TICKS_PER_QUARTER
+from .swing import SWUNG_EIGHTH, is_swung
 from .timeline import EXACT_TICKS
 
 _HALF_BEAT = TICKS_PER_QUARTER // 2
@@ -25,20 +25,6 @@ _HALF_STEPS = (_SIXTEENTH, 8, 6, 3)
 _COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 2.5, 6: 1.5, 3: 4.0}
 _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
-_SWING = 32  # the second of two swung eighths; as a step, it leaves only this and the beats
-_OFF_BEAT = (9, 40)  # where it may be, early or late; outside, an attack belongs to a beat
-_PASSAGE_BEATS = 32  # that hold one attack off the beat
-_LEAST_PASSAGE_BEATS = 8
-_CHORD_TICKS = 4  # attacks so near are one
-# How players are off, in seconds: a passage is swung if so many of its attacks are so near the
-# swung eighth, and their mean, none counted as further off, is so near.
-_MIDDLE_SECONDS = 0.010
-_MOST_MEDIANS = (
-    4.5  # an attack is none of them that is so many times further off than half of them ...
-)
-_LEAST_MOST_SECONDS = 0.005  # ... and as far as this
-_LEAST_SECONDS_A_TICK = 0.005  # of 250 beats a minute: where beats are faster, these are ticks
-_NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _EXACT_COST = 1e-6
 _PHASE_TOLERANCE_TICKS = 1.5
 _PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
@@ -145,9 +131,9 @@ def choose_grids(
     steps, cheapest = _cheapest(halves, cost(_TRIPLET), room)
     is_inexact = cheapest > _EXACT_COST * sum(_COSTS.values())
     if is_inexact.any():
-        seconds_a_tick = np.maximum(seconds[beat[is_first]] / room, _LEAST_SECONDS_A_TICK)
-        swung = _is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
-        steps[swung & (room == TICKS_PER_QUARTER)] = _SWING
+        seconds_a_tick = seconds[beat[is_first]] / room
+        swung = is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
+        steps[swung & (room == TICKS_PER_QUARTER)] = SWUNG_EIGHTH
     return Grids(cells, key[is_first], steps)
 
 
@@ -196,73 +182,6 @@ def _cheapest(
     is_whole = (whole < cheapest) & (room == TICKS_PER_QUARTER)
     steps[is_whole] = _TRIPLET
     return steps, np.where(is_whole, whole, cheapest)
-
-
-def _is_swung(
-    parts: np.ndarray,
-    offset: np.ndarray,
-    is_first: np.ndarray,
-    is_inexact: np.ndarray,
-    seconds_a_tick: np.ndarray,
-) -> np.ndarray:
-    """Returns which beats have nothing but attacks on the beat and swung eighths: (beats,).
-
-    A passage is swung if the attacks off the beat, where there is one in a beat, are late eighths
-    of a triplet, all together.
-
-    Args:
-        parts: (n,) part of each note; the notes are sorted by part, then onset.
-        offset: (n,) ticks into its beat.
-        is_first: (n,) whether it is the first of its part and beat.
-        is_inexact: (beats,) whether its attacks lie on no grid.
-        seconds_a_tick: (beats,) by the tempo.
-    """
-    first = np.flatnonzero(is_first)
-    low, high = _OFF_BEAT
-    is_off = (offset >= low) & (offset <= high)
-    earliest = np.minimum.reduceat(np.where(is_off, offset, np.inf), first)
-    latest = np.maximum.reduceat(np.where(is_off, offset, -np.inf), first)
-    n_off = np.add.reduceat(is_off, first)
-    is_one = (n_off > 0) & (latest - earliest <= _CHORD_TICKS)
-    out = np.zeros(len(first), bool)
-    part = parts[first]
-    starts = np.flatnonzero(_is_first(part))
-    for start, stop in zip(starts, np.append(starts[1:], len(part)), strict=True):
-        beats = start + np.flatnonzero(is_one[start:stop])
-        if len(beats) >= _LEAST_PASSAGE_BEATS and is_inexact[beats].any():
-            middle = (earliest[beats] + latest[beats]) / 2
-            late = (middle - _SWING) * seconds_a_tick[beats]
-            swung, is_near = _swung_passages(late, is_inexact[beats])
-            # Beats between belong to the passage before them, as far as it says anything of them.
-            place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
-            out[start:stop] = swung[np.maximum(place, 0)]
-            out[beats] &= is_near
-    return out & (is_one | (n_off == 0))
-
-
-def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns whether attacks off the beat are in a swung passage, and whether swung: (n,) both.
-
-    Args:
-        late: (n,) seconds after the last eighth of a triplet.
-        is_inexact: (n,) whether it lies on no grid. A passage of which all do means what it says.
-    """
-    size = min(_PASSAGE_BEATS, len(late))
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        """Returns the mean of each passage: (n - size + 1,)."""
-        sums = np.cumsum(np.append(0.0, values))
-        return (sums[size:] - sums[:-size]) / size
-
-    off = np.abs(late)
-    middle = np.abs(mean(np.clip(late, -_NEAR_SECONDS, _NEAR_SECONDS)))
-    is_swung = (mean(off <= _NEAR_SECONDS) >= _NEAR_SHARE) & (middle <= _MIDDLE_SECONDS)
-    is_swung &= mean(is_inexact) > 0
-    passage = np.clip(np.arange(len(late)) - size // 2, 0, len(is_swung) - 1)
-    half = np.zeros(len(is_swung))
-    passages = np.lib.stride_tricks.sliding_window_view(off, size)
-    half[is_swung] = np.median(passages[is_swung], axis=1)
-    return is_swung[passage], off <= _MOST_MEDIANS * half[passage] + _LEAST_MOST_SECONDS
 
 
 def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:

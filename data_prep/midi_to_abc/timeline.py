@@ -9,9 +9,9 @@ import numpy as np
 
 from ..dialect.notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
 from ..dialect.tune import MICROSECONDS, Meter, playable_tempo
+from ..midi.limits import Limits, check_limit
+from ..midi.midi_file import MidiFile
 from ..storage.drop_reasons import DropReason
-from .limits import Limits, check_limit
-from .midi_file import MidiFile
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..collections.archives import Content
 from ..dialect.tune import Tune, instruments, print_tune, seconds
+from ..midi.limits import LIMITS, MidiError
 from ..midi_to_abc.converter import check_chars, midi_to_tune
-from ..midi_to_abc.limits import LIMITS, MidiError
 from ..storage.drop_reasons import DropReason
 
 _CHORD = re.compile(r"\[([^\]]*)\][\d/]*(-?)|([A-Ga-g])[,'\d/]*(-?)")

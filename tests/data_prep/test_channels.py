@@ -9,9 +9,9 @@ import pytest
 from benchmarks.midi_truth import DRUMS as TRUE_DRUMS
 from benchmarks.midi_truth import read_truth
 from data_prep.dialect.tune_parser import parse_tune
-from data_prep.midi_to_abc.channels import DRUMS
+from data_prep.midi.channels import DRUMS
+from data_prep.midi.midi_file import read_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import read_midi
 
 REPORTED = Path(__file__).parent.parent / "data" / "reported"
 GS_RESET = "41 10 42 12 40 00 7F 00 41"

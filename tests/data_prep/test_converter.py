@@ -14,9 +14,9 @@ from data_prep.dialect.abc_to_midi import abc_to_midi, perform
 from data_prep.dialect.notation import AbcError, meter_ticks
 from data_prep.dialect.tune import Meter, Tune, Voice, print_tune
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.limits import Limits, MidiError
+from data_prep.midi.midi_file import read_midi
 from data_prep.midi_to_abc.converter import midi_to_abc, midi_to_tune
-from data_prep.midi_to_abc.limits import Limits, MidiError
-from data_prep.midi_to_abc.midi_file import read_midi
 from modeling.export_abc import to_voices
 
 REPORTED = Path(__file__).parent.parent / "data" / "reported"

@@ -29,8 +29,8 @@ from data_prep.corpus import CorpusStages
 from data_prep.dialect.notation import ALPHABET
 from data_prep.dialect.tune import print_tune
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.limits import MidiError
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.limits import MidiError
 from data_prep.selection.clean import CleanSettings, clean_abc, cut_tune
 from data_prep.selection.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.selection.split import SPLITS, SplitSettings, split_of

@@ -14,9 +14,9 @@ from symusic import Score
 
 from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.limits import MidiError
+from data_prep.midi.midi_file import read_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.limits import MidiError
-from data_prep.midi_to_abc.midi_file import read_midi
 from data_prep.storage.drop_reasons import DropReason
 
 ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "midi_edge_cases.zip"
