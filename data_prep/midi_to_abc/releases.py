@@ -44,10 +44,12 @@ def written_ends(voice: np.ndarray, onset: np.ndarray, end: np.ndarray, grids: G
     cells = grids.cells
     beat, offset, length = locate(cells, onset)
     shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
-    out = np.maximum(grids.snap(voice, end, side="left"), shortest)
+    beat, offset, length = locate(cells, end, side="left")
+    steps = grids.steps_at(voice, beat, offset)
+    snapped = cells[beat] + nearest_step(offset, steps, length)
+    out = np.maximum(snapped.astype(np.int64), shortest)
+    free = steps == TICKS_PER_UNIT  # no attacks say more
     for ticks, step in _LONG:
-        beat, offset, length = locate(cells, end, side="left")
-        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT  # no attacks say more
         coarse = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
         out = np.where(free & (out - onset >= ticks) & (coarse > onset), coarse, out)
     is_last = np.append(voice[1:] != voice[:-1], True)

@@ -123,6 +123,10 @@ def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, 
     clock = seconds_at(midi, starts)
     quarters = np.diff(starts) / TICKS_PER_QUARTER
     true = 240 * quarters / np.maximum(np.diff(clock), 1e-9)  # quarter beats a minute
+    only = round(float(true[0]))
+    if np.abs(true - only).max() < 1e-5 and playable_tempo(only) == only:  # as most files have it
+        check_limit(DropReason.TOO_MANY_SECONDS, clock[-1], "seconds", limits.seconds)
+        return {0: Fraction(only, 4)}
     out: dict[int, Fraction] = {}
     current, written = 0, 0.0  # quarter beats a minute; seconds as the text plays them
     rows = zip(quarters.tolist(), clock.tolist(), clock[1:].tolist(), true.tolist(), strict=False)
