@@ -37,8 +37,8 @@ class BarWriter:
         self._letters, self._bare, self._marked, self._in_key = zip(*spellings(key), strict=True)
         self._bits = [1 << ord(letter) - ord("A") for letter in self._letters]
         self._altered = 0  # letters, in the bar so far
-        # pitches -> text, letters that it alters, and those that must not have been altered
-        self._known: dict[tuple[int, ...], tuple[str, int, int]] = {}
+        # pitches, ticks -> text, letters that it alters, and those that must not have been altered
+        self._known: dict[tuple[tuple[int, ...], int], tuple[str, int, int]] = {}
 
     def write(self, segments: Sequence[_Sounding], ticks: int) -> str:
         """Returns the text of one bar, without its bar line; "" if it holds nothing.
@@ -48,46 +48,41 @@ class BarWriter:
                 rests between them are added.
             ticks: Length of the bar.
         """
-        self._altered = 0
         out: list[str] = []
-        filled = 0
+        known = self._known
+        altered = filled = 0
         for start, end, pitches, tied in segments:
             if start % SHORTEST_TICKS or end % SHORTEST_TICKS:
                 self._altered = 0
                 return self._write_with_tuplets(_with_rests(map(Segment._make, segments), ticks))
             if start > filled:
                 out.append(rest_text(start - filled))
-            out.append(self._names(pitches))
-            out.append(length_text(end - start))
-            if tied:
-                out.append("-")
+            key = pitches, end - start
+            text, marked, bare = known.get(key) or self._learn(*key)
+            if altered & bare:
+                self._altered = altered
+                text = self._spelled(*key)
+            altered |= marked
+            out.append(text + "-" if tied else text)
             filled = end
         if segments and filled < ticks:
             out.append(rest_text(ticks - filled))
         return "".join(out)
 
-    def _names(self, pitches: tuple[int, ...]) -> str:
-        """Returns a note or chord without its length."""
-        text, marked, bare = self._known.get(pitches) or self._learn(pitches)
-        if self._altered & bare:
-            return self._spelled(pitches)
-        self._altered |= marked
-        return text
-
-    def _learn(self, pitches: tuple[int, ...]) -> tuple[str, int, int]:
+    def _learn(self, pitches: tuple[int, ...], ticks: int) -> tuple[str, int, int]:
         altered, self._altered = self._altered, 0
-        text, marked = self._spelled(pitches), self._altered
+        text, marked = self._spelled(pitches, ticks), self._altered
         bare = functools.reduce(or_, (self._bits[p] for p in pitches if self._in_key[p]), 0)
         self._altered = altered
         if len(self._known) >= _MOST_CHORDS:
             self._known.clear()
-        self._known[pitches] = text, marked, bare
+        self._known[pitches, ticks] = text, marked, bare
         return text, marked, bare
 
-    def _spelled(self, pitches: tuple[int, ...]) -> str:
+    def _spelled(self, pitches: tuple[int, ...], ticks: int) -> str:
         if len(pitches) == 1:
-            return self._name(pitches[0])
-        return "[" + "".join(map(self._name, pitches)) + "]"
+            return self._name(pitches[0]) + length_text(ticks)
+        return "[" + "".join(map(self._name, pitches)) + "]" + length_text(ticks)
 
     def _name(self, pitch: int) -> str:
         if not self._in_key[pitch]:
@@ -114,7 +109,11 @@ class BarWriter:
         """Returns a note, chord or rest; in a tuplet, `ticks` are those that its text says."""
         if not pitches:
             return rest_text(ticks)
-        return self._names(pitches) + length_text(ticks) + ("-" if tied else "")
+        text, marked, bare = self._known.get((pitches, ticks)) or self._learn(pitches, ticks)
+        if self._altered & bare:
+            text = self._spelled(pitches, ticks)
+        self._altered |= marked
+        return text + "-" if tied else text
 
     def _tuplet(self, cell: list[Segment]) -> str:
         items: list[tuple[Segment, int, bool]] = []  # segment, length in tuplet units, tied
