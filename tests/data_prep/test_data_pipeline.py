@@ -290,7 +290,8 @@ def test_code_that_says_the_same_makes_the_same_dataset(made, tmp_path):
     shutil.copytree(CONFIGS.parent / "data_prep", package)
     (package / "room").mkdir()
     text = (package / "midi_to_abc/quantize.py").read_text("utf-8")
-    text = text.replace("from .timeline", "from ..midi_to_abc.timeline")
+    for name in ("timeline", "swing"):
+        text = text.replace(f"from .{name}", f"from ..midi_to_abc.{name}")
     (package / "room/quantize.py").write_text(text)
     (package / "midi_to_abc/quantize.py").unlink()
     for file in package.rglob("*.py"):
