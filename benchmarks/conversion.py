@@ -9,9 +9,16 @@ match one to one inside each (group, pitch), onsets within a tolerance, as many 
     on16   onset within a sixteenth (0.25 quarter), groups ignored    on16i  the same, by group
     on64i  within 0.0625 quarter: the grid    on50i  within 50 ms: the tempo map too
     off16i and off50i: the offset as well, within the tolerance or 20 % of the note's length
+    present     notes that came back, whatever plays them (on16), of those of the original
+    instrument  those of them that the right instrument plays; drums: the same of drums alone
+
+What a file plays is read event by event with mido (`midi_truth.py`), which shares nothing with
+the converter; `symusic_on16i` is what the parser says that the converter once stood on: its
+tracks keep no channel's program for another track, and no note without a note-off.
 
 Our text is measured in the layout `bars`, read by our own reader, and in `voices`, read by
-abc2midi. Speeds are of CPU time on one core, by file; midi2abc's is that of its process.
+abc2midi; so are the texts of midi2abc and, where it is installed, of lytk. Speeds are of CPU time
+on one core, by file; midi2abc's is that of its process.
 
 `raw` counts all notes; `u` removes doubled notes (same group, pitch, onset to 1/24 quarter) from
 the original; `uu` from both sides, which favours nobody and is what converters are judged by.
@@ -20,6 +27,7 @@ the original; `uu` from both sides, which favours nobody and is what converters 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import random
 import resource
@@ -44,6 +52,7 @@ from symusic import Score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.midi_truth import DRUMS, TruthError, read_truth
 from data_prep.collections.sources import Source, open_source
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.dialect.tune import print_tune
@@ -75,27 +84,53 @@ class Notes:
         """Without notes that stand twice in one group, at one pitch and onset (1/24 quarter)."""
         slots = np.round(self.quarters[:, 0] * 24).astype(np.int64)
         _, first = np.unique(np.stack([self.group, self.pitch, slots]), axis=1, return_index=True)
-        keep = np.sort(first)
-        return Notes(*(part[keep] for part in vars(self).values()))
+        return self.of(np.sort(first))
+
+    def of(self, chosen: np.ndarray) -> Notes:
+        """Returns some of the notes."""
+        return Notes(*(part[chosen] for part in vars(self).values()))
 
 
-def read_notes(midi: bytes) -> tuple[Notes, Score]:
-    """Reads a MIDI file's notes; the group of drums is 128."""
-    score = Score.from_midi(midi, sanitize_data=True)
-    in_seconds = score.to("second")
-    rows: list[np.ndarray] = []
-    seconds: list[np.ndarray] = []
-    groups: list[np.ndarray] = []
-    for track, timed in zip(score.tracks, in_seconds.tracks, strict=True):
-        notes, times = track.notes.numpy(), timed.notes.numpy()
+Tempos = list[tuple[int, int]]  # (tick, microseconds a quarter note)
+
+
+def read_notes(midi: bytes) -> tuple[Notes, Tempos]:
+    """Reads a MIDI file's notes and tempos.
+
+    Raises:
+        TruthError: If mido does not read it.
+    """
+    truth = read_truth(midi)
+    rows = [(note.group, note.pitch, note.onset, note.offset) for note in truth.notes]
+    table = np.array(rows, np.int64).reshape(-1, 4)
+    clock = np.array(truth.seconds(table[:, 2:].ravel().tolist())).reshape(-1, 2)
+    quarters = table[:, 2:] / truth.ticks_per_quarter
+    return Notes(table[:, 0], table[:, 1], quarters, clock), truth.tempos
+
+
+def first_tempo(tempos: Tempos) -> int:
+    """Returns the tempo that the music starts in: of several at time 0, the last one holds."""
+    at_start = [mspq for tick, mspq in tempos if tick == 0]
+    return at_start[-1] if at_start else 500_000
+
+
+def read_by_symusic(midi: bytes) -> Notes | None:
+    """Reads the same as symusic has it, without seconds; None if it does not read the file."""
+    try:
+        score = Score.from_midi(midi, sanitize_data=True)
+    except RuntimeError:
+        return None
+    rows = [np.empty((0, 4))]
+    for track in score.tracks:
+        notes = track.notes.numpy()
         onset = notes["time"] / score.tpq
-        rows.append(np.stack([notes["pitch"], onset, onset + notes["duration"] / score.tpq], 1))
-        seconds.append(np.stack([times["time"], times["time"] + times["duration"]], 1))
-        groups.append(np.full(len(onset), 128 if track.is_drum else track.program))
-    table = np.concatenate([np.empty((0, 3)), *rows])
-    clock = np.concatenate([np.empty((0, 2)), *seconds])
-    group = np.concatenate([np.empty(0), *groups]).astype(np.int64)
-    return Notes(group, table[:, 0].astype(np.int64), table[:, 1:], clock), score
+        group = np.full(len(onset), DRUMS if track.is_drum else track.program)
+        rows.append(
+            np.stack([group, notes["pitch"], onset, onset + notes["duration"] / score.tpq], 1)
+        )
+    table = np.concatenate(rows)
+    group, pitch = table[:, :2].astype(np.int64).T
+    return Notes(group, pitch, table[:, 2:], np.zeros((len(table), 2)))
 
 
 def matched(ours: Notes, theirs: Notes, unit: str, tolerance: float, by_group: bool) -> np.ndarray:
@@ -127,7 +162,7 @@ def matched(ours: Notes, theirs: Notes, unit: str, tolerance: float, by_group: b
 
 def compare(midi: bytes, back: bytes) -> dict[str, float]:
     """Returns all figures of one file."""
-    (notes, score), (notes_back, score_back) = read_notes(midi), read_notes(back)
+    (notes, tempos), (notes_back, tempos_back) = read_notes(midi), read_notes(back)
     figures: dict[str, float] = {}
     sides = {
         "raw": (notes, notes_back),
@@ -141,10 +176,15 @@ def compare(midi: bytes, back: bytes) -> dict[str, float]:
             figures[f"{label}_on{name}i"] = 2 * onset / size
             figures[f"{label}_off{name}i"] = 2 * offset / size
         figures[f"{label}_on16"] = 2 * matched(left, right, "quarters", 0.25, False)[0] / size
+    unique = sides["uu"]
+    figures |= _shares(*sides["u"])
+    if (other := read_by_symusic(midi)) is not None and len(other):
+        other = other.unique()
+        both = 2 * matched(other, unique[1], *TOLERANCES["16"], by_group=True)[0]
+        figures["symusic_on16i"] = both / (len(other) + len(unique[1]))
     groups, groups_back = set(notes.group.tolist()), set(notes_back.group.tolist())
     figures["programs"] = len(groups & groups_back) / len(groups | groups_back)
-    tempo, tempo_back = _first_tempo(score), _first_tempo(score_back)
-    figures["tempo_ok"] = float(abs(tempo / tempo_back - 1) <= 0.01)
+    figures["tempo_ok"] = float(abs(first_tempo(tempos) / first_tempo(tempos_back) - 1) <= 0.01)
     end, end_back = notes.seconds[:, 1].max(), notes_back.seconds[:, 1].max(initial=0)
     figures["duration_error"] = abs(end - end_back) / end
     figures["n_ratio"] = len(notes_back) / len(notes)
@@ -152,10 +192,19 @@ def compare(midi: bytes, back: bytes) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items()}
 
 
-def _first_tempo(score: Score) -> int:
-    """Returns the tempo that the music starts in: of several at time 0, the last one holds."""
-    at_start = [tempo.mspq for tempo in score.tempos if tempo.time == 0]
-    return at_start[-1] if at_start else 500_000
+def _shares(notes: Notes, back: Notes) -> dict[str, float]:
+    """Returns how many notes are present, have the right instrument, and are drums where they are.
+
+    Instruments and drums are shares of what is present; 1 where there is nothing to compare.
+    """
+    present, right = (
+        int(matched(notes, back, *TOLERANCES["16"], by_group)[0]) for by_group in (False, True)
+    )
+    shares = {"present": present / max(1, len(notes)), "instrument": right / max(1, present)}
+    drums, drums_back = (side.of(side.group == DRUMS) for side in (notes, back))
+    found = int(matched(drums, back, *TOLERANCES["16"], False)[0])
+    right = int(matched(drums, drums_back, *TOLERANCES["16"], False)[0])
+    return shares | {"drums": right / found if found else 1.0}
 
 
 def run_tool(tool: str, *arguments: str | Path) -> str:
@@ -186,16 +235,30 @@ def by_midi2abc(midi: bytes, flags: list[str]) -> tuple[str, float]:
         return target.read_text("utf-8", "replace"), _child_seconds() - before
 
 
+def by_lytk(midi: bytes) -> tuple[str, float]:
+    """Returns lytk's text, and the CPU seconds that it takes."""
+    import lytk
+
+    start = time.process_time()
+    text = lytk.to_abc(lytk.from_midi_bytes(midi))
+    return text, time.process_time() - start
+
+
 def _child_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
+PEERS = {label: partial(by_midi2abc, flags=flags) for label, flags in MIDI2ABC_FLAGS.items()}
+if importlib.util.find_spec("lytk"):
+    PEERS["lytk"] = by_lytk
+
+
 def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
-    """Returns converter -> figures of one file; None where symusic finds no note to compare."""
+    """Returns converter -> figures of one file; None where mido finds no note to compare."""
     try:
         notes, _ = read_notes(midi)
-    except RuntimeError:
+    except TruthError:
         return None
     if not len(notes):
         return None
@@ -214,13 +277,13 @@ def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
         row = rows["ours, abc2midi"] = _figures(midi, len(notes), export, by_abc2midi)
         if row["ok"] and rows["ours"]["ok"]:
             row["differs_from_own_reader"] = abs(row["uu_on16i"] - rows["ours"]["uu_on16i"])
-    for label, flags in MIDI2ABC_FLAGS.items():
+    for label, peer in PEERS.items():
         rows[label] = {"ok": False}
         try:
-            text, seconds = by_midi2abc(midi, flags)
+            text, seconds = peer(midi)
             rows[label] = _figures(midi, len(notes), text, by_abc2midi)
             rows[label]["cpu_seconds"] = seconds
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             rows[label]["error"] = str(error)
     return rows
 
@@ -254,6 +317,7 @@ def summary(rows: list[dict[str, Any]], converter: str) -> dict[str, Any]:
             out[name] = mean(f.get(name, 0.0) for f in files)
     for name in ("raw_on16i", "uu_on16i"):
         out[f"{name}_share_at_least_{GATE}"] = mean(f.get(name, 0) >= GATE for f in files)
+    out["present_least"] = min(f.get("present", 0.0) for f in files)
     out["files_with_abc_errors"] = sum(f.get("abc_errors", 1) > 0 for f in files)
     timed = [
         (row[converter]["cpu_seconds"], row["n_notes"])
@@ -269,7 +333,8 @@ def summary(rows: list[dict[str, Any]], converter: str) -> dict[str, Any]:
 
 COLUMNS = (
     *("ok", "raw_on16i", "uu_on16i", "uu_on16i_share_at_least_0.98", "uu_on64i", "uu_on50i"),
-    *("uu_off16i", "programs", "tempo_ok", "duration_error", "bytes_per_note"),
+    *("uu_off16i", "present", "present_least", "instrument", "drums", "symusic_on16i"),
+    *("programs", "tempo_ok", "duration_error", "bytes_per_note"),
     *("differs_from_own_reader",),
     *("files_with_abc_errors", "raw_ceiling", "files_per_cpu_second", "notes_per_cpu_second"),
 )
@@ -309,7 +374,7 @@ def main(arguments: list[str] | None = None) -> None:
             except (FutureTimeoutError, ProcessExpired) as error:
                 lost.append({"name": name, "error": repr(error)})
     rows = [row for row in rows if row]
-    converters = ["ours", "ours, abc2midi", *MIDI2ABC_FLAGS]
+    converters = ["ours", "ours, abc2midi", *PEERS]
     result = {name: summary(rows, name) for name in converters}
     print(f"{len(rows)} files with notes, seed {options.seed}; no verdict on {len(lost)}")
     print(f"{'':32}" + "".join(f"{name:>16}" for name in converters))

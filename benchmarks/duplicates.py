@@ -42,8 +42,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from data_prep.collections.sources import Source, open_source
 from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.limits import MidiError
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import MidiError
 from data_prep.selection.clean import clean_abc, fingerprint
 from data_prep.selection.duplicates import DuplicateSettings, Sketches, clusters, sketch, top_lines
 from data_prep.selection.split import SplitSettings, split_of

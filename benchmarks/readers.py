@@ -33,12 +33,12 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
-from symusic import Score
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.conversion import Notes, matched, read_notes, sample
+from benchmarks.conversion import Notes, Tempos, first_tempo, matched, read_notes, sample
+from benchmarks.midi_truth import TruthError
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.storage.explain import explain
@@ -97,10 +97,10 @@ def judge(name: str, answer: Answer, own_midi: bytes, original: Notes) -> dict[s
         return out
     try:
         notes, _ = read_notes(base64.b64decode(answer["file"]))
-    except RuntimeError as error:
+    except TruthError as error:
         out["errors"].append(f"its MIDI is damaged: {explain(error)}")
         return out | {"n_errors": out["n_errors"] + 1}
-    own, own_score = read_notes(own_midi)
+    own, own_tempos = read_notes(own_midi)
     out["writes_midi"] = True
     for figure, how in (("on16", SIXTEENTH), ("on50", FIFTY_MS)):
         out[figure] = f1(own, notes, how, by_group=False)
@@ -110,15 +110,15 @@ def judge(name: str, answer: Answer, own_midi: bytes, original: Notes) -> dict[s
     if name == WITH_INSTRUMENTS:
         out["original_on16i"] = f1(original.unique(), notes.unique(), SIXTEENTH, by_group=True)
     elif not JUDGES[name].follows_tempo:
-        out["played_on16"] = _played_on16(answer["played"], own, own_score)
-        if len(own_score.tempos) > 1:
+        out["played_on16"] = _played_on16(answer["played"], own, own_tempos)
+        if len(own_tempos) > 1:
             out["agreement"] = out["played_on16"]
     return out
 
 
-def _played_on16(played: list[list[float]], own: Notes, own_score: Score) -> float:
+def _played_on16(played: list[list[float]], own: Notes, own_tempos: Tempos) -> float:
     """F1 by onset within a sixteenth; played: (n, 2) quarters of the first tempo, and pitch."""
-    quarters_a_second = 1e6 / own_score.tempos[0].mspq
+    quarters_a_second = 1e6 / first_tempo(own_tempos)
     onset, pitch = np.array(played, float).reshape(-1, 2).T
     times = np.stack([onset, onset], 1)  # their ends are not compared
     notes = Notes(np.zeros(len(onset), np.int64), pitch.astype(np.int64), times, times)
@@ -140,11 +140,11 @@ def measure_file(
         return row | {"skipped": f"more than {max_voices} voices"}
     try:
         original, _ = read_notes(midi)
-    except RuntimeError as error:
+    except TruthError as error:
         return row | {"skipped": "no original to compare with", "reason": str(error)}
     own_midi = abc_to_midi(abc)
-    own, own_score = read_notes(own_midi)
-    row |= {"n_notes": len(own), "n_bytes": len(abc), "n_tempos": len(own_score.tempos)}
+    own, own_tempos = read_notes(own_midi)
+    row |= {"n_notes": len(own), "n_bytes": len(abc), "n_tempos": len(own_tempos)}
     for reader, process in readers.items():
         start = time.perf_counter()
         answer = read(process, abc)

@@ -166,7 +166,8 @@ def make_shards(
 
 # ---------------------------------------------------------------- summary
 
-_SUMMED = ("n_notes", "n_bars", "n_seconds")
+_SUMMED = ("n_notes", "n_doubled", "n_bars", "n_seconds")
+_MOST_NAMED = 1000  # dropped files, in stage.json; the shards have all of them
 
 
 def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     files = {shard.name for shard in shards}
     if before and before["files"].keys() == files and before["sources"] == converted.sources:
         return before
-    inputs, dropped, sums = _count_rows(shards)
+    inputs, dropped, named, sums = _count_rows(shards)
     top_folders = {source: _top_folder(files) for source, files in inputs.items()}
     names = [
         [(path.removeprefix(top_folders[source]), *content) for path, *content in files]
@@ -214,6 +215,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
         "rows_in": n_rows,
         "rows_out": n_rows - dropped.total(),
         "dropped": dict(sorted(dropped.items())),
+        "dropped_files": named,
         **{name: sums[name] for name in ("n_chars", *_SUMMED)},
         **speed,
         "files": describe_files(shards),
@@ -229,22 +231,31 @@ def _top_folder(files: list[tuple[str, ...]]) -> str:
     return "".join(f"{names[0]}/" for names in shared)
 
 
-def _count_rows(shards: list[Path]) -> tuple[dict[str, list[tuple[str, ...]]], Counter, Counter]:
-    """Returns source -> (path, digest, reason) of all rows, the reasons, and the sums of tunes."""
+def _count_rows(
+    shards: list[Path],
+) -> tuple[dict[str, list[tuple[str, ...]]], Counter[str], list[str], Counter[str]]:
+    """Reads the rows of shards.
+
+    Returns:
+        Source -> (path, digest, reason) of all; how many were dropped for which reason; the first
+        of these by name, with what was wrong; and the sums of the tunes.
+    """
     # datasets takes a second to import, and each worker imports this file
     from .storage.parts import Part
 
-    inputs, dropped, sums = defaultdict(list), Counter(), Counter()
-    columns = ["source", "path", "digest", "drop_reason", "abc", *_SUMMED]
+    inputs, dropped, named, sums = defaultdict(list), Counter(), [], Counter()
+    columns = ["source", "path", "digest", "drop_reason", "message", "abc", *_SUMMED]
     for row in (row for shard in shards for row in Part((shard,)).read(columns).to_pylist()):
         inputs[row["source"]].append((row["path"], row["digest"], row["drop_reason"]))
         if row["drop_reason"]:
             dropped[row["drop_reason"]] += 1
+            if len(named) < _MOST_NAMED:
+                named.append(f"{row['source']}: {row['path']}: {row['message']}")
             continue
         sums["n_chars"] += len(row["abc"])
         for name in _SUMMED:
             sums[name] += row[name]
-    return inputs, dropped, sums
+    return inputs, dropped, named, sums
 
 
 def summary_line(stage: dict[str, Any], folder: Path) -> str:

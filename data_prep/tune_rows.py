@@ -6,7 +6,7 @@ Each function takes a part of a table (see parts.py) and is run in a worker proc
 import logging
 from collections import Counter
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from .selection.filter_tunes import drop_reason, keep_informative_voices
 from .settings import DataSettings
 from .storage.drop_reasons import DropReason
 from .tokens.augment import AugmentSettings, augmented
-from .tokens.tokenizers import UNK, TokenSettings
+from .tokens.tokenizers import UNK, TokenSettings, load_encoder
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,8 @@ _NOTHING: dict[str, Any] = {
 }
 _TOKENS = {"input_ids": datasets.List(datasets.Value("uint16"))}
 
-_SONGS_AT_ONCE = 32  # an encoding takes some hundred bytes a token until its ids are taken out
+_SONGS_AT_ONCE = 32
+_NOT_READ = ("figures",)  # long, and made by these functions, not used
 
 Dropped = Counter[str]
 
@@ -67,13 +68,25 @@ def filter_rows(rows: Dataset, settings: DataSettings) -> tuple[Dataset, Dropped
 def _choose(
     rows: Dataset, change: Callable[[dict[str, Any]], dict[str, Any]], columns: dict[str, Any]
 ) -> tuple[Dataset, Dropped]:
+    """Changes rows one by one; columns that no row changes are not taken apart."""
     if not len(rows):
         return rows, Counter()
-    # Given, since datasets infers them from the first rows, which may all be dropped.
+    table = rows.with_format("arrow")[:]
+    given = table.drop_columns([name for name in _NOT_READ if name in table.column_names])
+    changes = [change(row) for row in given.to_pylist()]
     features = datasets.Features({**rows.features, **columns, **_DROPPED})
-    rows = rows.map(change, features=features)
-    dropped = Counter(reason for reason in rows["drop_reason"] if reason)
-    return without_dropped(rows), dropped
+    kinds = features.arrow_schema
+    for name in dict.fromkeys(name for row in changes for name in row):
+        values = [row.get(name) for row in changes]
+        if not all(name in row for row in changes):
+            old = table[name].to_pylist()
+            values = [row.get(name, value) for row, value in zip(changes, old, strict=True)]
+        column = pa.array(values, kinds.field(name).type)
+        place = table.schema.get_field_index(name)
+        add = table.append_column if place < 0 else partial(table.set_column, place)
+        table = add(kinds.field(name), column)
+    dropped = Counter(row["drop_reason"] for row in changes if row["drop_reason"])
+    return without_dropped(Dataset(table, datasets.DatasetInfo(features=features))), dropped
 
 
 def without_dropped(rows: Dataset) -> Dataset:
@@ -138,21 +151,20 @@ def encode_rows(
             partial(_with_copies, settings=augment), batched=True, batch_size=_SONGS_AT_ONCE
         )
     n_copies = len(rows) - n_songs
+    table = rows.with_format("arrow")[:]
+    songs = [*load_encoder(tokenizer_file)(table["abc"].to_pylist())]
+    offsets = pa.array(np.cumsum([0, *map(len, songs)]), pa.int32())
+    flat = pa.array(np.concatenate([np.empty(0, np.uint16), *songs]))
+    ids = pa.ListArray.from_arrays(offsets, flat)
+    table = table.drop_columns("abc").append_column("input_ids", ids)
     features = {name: kind for name, kind in rows.features.items() if name != "abc"}
-    rows = rows.map(
-        partial(_encode, tokenizer_file=tokenizer_file),
-        batched=True,
-        batch_size=_SONGS_AT_ONCE,
-        remove_columns=["abc"],
-        features=datasets.Features({**features, **_TOKENS}),
-    )
-    ids = rows.with_format("arrow")["input_ids"][:]
+    rows = Dataset(table, datasets.DatasetInfo(features=datasets.Features(features | _TOKENS)))
     lengths = np.asarray(pc.list_value_length(ids))
     too_few = lengths < tokens.min_tokens
     too_many = lengths > (tokens.max_tokens or np.inf)
     stay = ~(too_few | too_many)
     kept_ids = np.asarray(pc.list_flatten(ids.filter(pa.array(stay))))
-    unknown = _tokenizer(tokenizer_file).token_to_id(UNK)
+    unknown = Tokenizer.from_file(str(tokenizer_file)).token_to_id(UNK)
     counts = Counter(
         n_copies=n_copies,
         n_tokens=len(kept_ids),
@@ -171,14 +183,3 @@ def _with_copies(batch: dict[str, list[Any]], settings: AugmentSettings) -> dict
         for abc in augmented(row["abc"], row["digest"], settings):
             rows.append(row | measured(perform(parse_tune(abc)), abc) | {"abc": abc})
     return {name: [row[name] for row in rows] for name in batch}
-
-
-@cache
-def _tokenizer(file: Path) -> Tokenizer:
-    return Tokenizer.from_file(str(file))
-
-
-def _encode(batch: dict[str, list[Any]], tokenizer_file: Path) -> dict[str, Any]:
-    # Not through transformers: its call takes twice the time, and here there is nothing to pad.
-    encodings = _tokenizer(tokenizer_file).encode_batch_fast(batch["abc"], add_special_tokens=False)
-    return {"input_ids": [encoding.ids for encoding in encodings]}

@@ -27,6 +27,7 @@ from .notation_abc import (
     VOICE_ID,
     VOICE_LINE,
     VOICE_MARK,
+    header_meter,
     key_alterations,
     length_text,
     length_ticks,
@@ -305,7 +306,7 @@ class _Reader:
         self.tempos.setdefault(0, DEFAULT_TEMPO)
         rests = self._rests()
         changes = self._changes()
-        lines = [FIRST_LINE, "M:{}/{}".format(*self.meters[0]), UNIT_LINE]
+        lines = [FIRST_LINE, "M:{}/{}".format(*header_meter(*self.meters[0])), UNIT_LINE]
         lines += [f"Q:{tempo_text(self.tempos[0])}", CHORD_ATTACK_LINE, f"K:{self.key}"]
         for number, voice in enumerate(self.voices, 1):
             lines.append(f"V:{number}")
@@ -338,9 +339,10 @@ class _Reader:
     def _changes(self) -> dict[int, list[str]]:
         """Returns the field lines that stand before a bar, in every voice."""
         changes: dict[int, list[str]] = {}
+        says_meters = len(self.meters) > 1 or header_meter(*self.meters[0]) != self.meters[0]
         for bar in sorted({*self.meters, *self.tempos}):
             lines = []
-            if bar in self.meters and len(self.meters) > 1:
+            if bar in self.meters and says_meters:
                 lines.append("M:{}/{}".format(*self.meters[bar]))
             if bar in self.tempos and (bar or len(self.tempos) > 1):
                 lines.append(f"Q:{tempo_text(self.tempos[bar])}")

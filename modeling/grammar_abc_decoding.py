@@ -123,7 +123,13 @@ class TokenGrammar:
             following = step(following, character)
             if following is None:
                 return None
-        return following if following and self.can_end(following, n_left) else None
+        if following is None or not self.can_end(following, n_left):
+            return None
+        # each token of the way to the end takes one off
+        is_behind = self.grammar.is_late(state) and (
+            self.n_closing_tokens(following) >= self.n_closing_tokens(state)
+        )
+        return None if is_behind else following
 
     def may_begin(self, state: State) -> torch.Tensor:
         """Tokens whose first character may come next, and the end where it may: (V,) bool."""
@@ -175,6 +181,8 @@ class TokenGrammar:
         found = [self.end_id] if state.is_end else []
         is_far = self.grammar.closing_bound(state) + self._longest < n_left
         self._collect(state, self._tree, found, None if is_far else n_left)
+        if self.grammar.is_late(state):
+            found = [token for token in found if self.advance(state, token, n_left)]
         return found
 
     def _collect(
@@ -219,7 +227,7 @@ class TuneLogitsProcessor(LogitsProcessor):
         """The states after the prompts (B, T).
 
         Raises:
-            ValueError: If a prompt is not in the dialect, or leaves no room to end its tune.
+            ValueError: If a prompt is not in the dialect, or leaves no room or time to end it.
         """
         self._n_prompt = input_ids.shape[1]
         return [self._prompt_state(ids, row) for row, ids in enumerate(input_ids.tolist())]
@@ -231,6 +239,11 @@ class TuneLogitsProcessor(LogitsProcessor):
     def _prompt_state(self, ids: list[int], row: int) -> State:
         text = "".join(self.tokens.texts[token] for token in ids)
         state = self.tokens.read_prompt(text)
+        if self.tokens.grammar.is_late(state):
+            raise ValueError(
+                f"the beginning lasts {state.stage.seconds:.0f} seconds, but a whole tune at most "
+                f"{self.tokens.grammar.limits.most_seconds:.0f}; take a shorter one"
+            )
         if not self.tokens.can_end(state, self._budget(row)):
             needed = self.tokens.n_closing_tokens(state) + 1
             raise ValueError(

@@ -4,6 +4,7 @@ Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that
 alternative.
 """
 
+import math
 from dataclasses import dataclass
 
 from .notation_abc import DENOMINATORS, MAX_NUMERATOR, SHORTEST_TICKS, meter_ticks
@@ -32,7 +33,9 @@ class Limits:
         n_notes: Least notes of a tune, a tied one counted once.
         n_pitches: Least different ones, 1 or 2.
         seconds: Least time to the end of the last bar that ends with a sound. Readers round.
-        meter_units: Denominators of metres: those of 16 and more abcjs plays too fast.
+        most_seconds: Longest time to the end of the last bar; past it readers are not asked.
+        meter_units: Denominators of metres: those of 16 and more abcjs plays too fast, where the
+            header names them (`notation_abc.header_meter`).
     """
 
     n_voices: int = 15
@@ -48,6 +51,7 @@ class Limits:
     n_notes: int = 16
     n_pitches: int = 2
     seconds: float = 4.05
+    most_seconds: float = 598.0
     meter_units: tuple[int, ...] = (1, 2, 4, 8)
 
 
@@ -66,5 +70,6 @@ DIALECT = Limits(
     n_notes=0,
     n_pitches=0,
     seconds=0.0,
+    most_seconds=math.inf,
     meter_units=DENOMINATORS,
 )

@@ -24,6 +24,8 @@ from .notation_abc import TICKS_PER_QUARTER, TICKS_PER_UNIT
 # upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests hold walks at random to
 # them
 LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
+# `closing` takes less time than so many of the longest bars, behind the bar under way
+CLOSING_BARS = 4
 
 
 class TuneGrammar(TuneRules):
@@ -71,6 +73,15 @@ class TuneGrammar(TuneRules):
         in_tuplet = key.tuplet is not None or key.phase == "("
         notes = TIED_NOTE * len(key.tied) + 2 * (self.limits.n_notes - state.n_notes)
         return (LONGEST_TUPLET_END if in_tuplet else LONGEST_BAR_END) + notes
+
+    def is_late(self, state: State) -> bool:
+        """Whether a tune must end now, by `closing`, to keep within the longest time."""
+        stage = state.stage
+        if not stage.n_bars:
+            return False
+        ticks = stage.bar_ticks + CLOSING_BARS * self.limits.bar_ticks[1]
+        closing_seconds = ticks / TICKS_PER_QUARTER * 60 / stage.quarters_per_minute
+        return stage.seconds + closing_seconds > self.limits.most_seconds
 
     def closing_bound(self, state: State) -> int:
         """No `closing` of this state is longer; quick, and seldom near."""

@@ -22,7 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from ..midi_to_abc.midi_file import LIMITS, MIDI_SUFFIXES, MidiError, find_header
+from ..midi.limits import LIMITS, MidiError
+from ..midi.midi_file import MIDI_SUFFIXES, find_header
 from ..storage.drop_reasons import DropReason
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")

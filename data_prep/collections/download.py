@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..midi_to_abc.midi_file import MIDI_SUFFIXES
+from ..midi.midi_file import MIDI_SUFFIXES
 from ..storage.explain import first_line
 from ..storage.stages import read_object, sha256_of, write_json
 from .archives import ARCHIVE_SUFFIXES

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..midi_to_abc.midi_file import MIDI_SUFFIXES
+from ..midi.midi_file import MIDI_SUFFIXES
 from .archives import (
     ARCHIVE_SUFFIXES,
     KINDS,

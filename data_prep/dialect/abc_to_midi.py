@@ -7,16 +7,14 @@ independent referee in tests and benchmarks.
 from dataclasses import dataclass
 
 import numpy as np
-from symusic import Note, Score, Tempo, TimeSignature, Track
-from symusic.core import ScoreTick
 
+from ..midi.midi_writer import MidiTrack, write_midi
 from .notation import TICKS_PER_QUARTER, AbcError, Segment
-from .tune import BarError, Meter, Tune, read_bars, seconds
+from .tune import BarError, Meter, Tune, bar_clock, read_bars, seconds
 from .tune_parser import parse_tune
 
 MIDI_TICKS_PER_QUARTER = 192
 _MAX_TICKS = (2**28 - 1) // (MIDI_TICKS_PER_QUARTER // TICKS_PER_QUARTER)  # of a MIDI delta time
-VELOCITY = 80
 
 
 def abc_to_midi(abc: str) -> bytes:
@@ -28,7 +26,7 @@ def abc_to_midi(abc: str) -> bytes:
     Raises:
         AbcError: With line and column, where the text leaves the dialect.
     """
-    return perform(parse_tune(abc)).score().dumps_midi()
+    return perform(parse_tune(abc)).midi()
 
 
 @dataclass
@@ -57,34 +55,41 @@ class Performance:
         """Time of the last bar's end, by the tempo map."""
         return seconds(self.tune, np.diff(self.starts).tolist())
 
-    def score(self) -> ScoreTick:
-        """Returns it as a symusic score, one track a voice."""
+    def timed_notes(self) -> list[tuple[float, int]]:
+        """Returns (onset in seconds, MIDI pitch) of all notes, voice after voice."""
+        rows = [
+            (onset, pitch)
+            for chords in self.voices
+            for onset, _, pitches in chords
+            for pitch in pitches
+        ]
+        clock = bar_clock(self.tune, np.diff(self.starts).tolist())
+        onsets = np.interp([onset for onset, _ in rows], self.starts, clock)
+        return list(zip(onsets.tolist(), (pitch for _, pitch in rows), strict=True))
+
+    def midi(self) -> bytes:
+        """Returns it as a Standard MIDI File, one track a voice."""
         scale = MIDI_TICKS_PER_QUARTER // TICKS_PER_QUARTER
-        score = Score(MIDI_TICKS_PER_QUARTER)
-        for bar, tempo in sorted(self.tune.tempos.items()):
-            if bar < len(self.starts):
-                at = self.starts[bar] * scale
-                score.tempos.append(Tempo(at, mspq=round(60_000_000 / tempo)))
+        tempos = [
+            (self.starts[bar] * scale, round(60_000_000 / tempo))
+            for bar, tempo in self.tune.tempos.items()
+            if bar < len(self.starts)
+        ]
         meters = self.tune.meters
         if self.tune.pickup and (pickup := Meter.of_ticks(self.tune.pickup)):
             meters = {1: meters[0]} | meters | {0: pickup}  # which has a metre of its own in MIDI
-        for bar, meter in sorted(meters.items()):
-            if bar < len(self.starts):
-                at = self.starts[bar] * scale
-                score.time_signatures.append(TimeSignature(at, meter.numerator, meter.denominator))
-        for number, (voice, chords) in enumerate(zip(self.tune.voices, self.voices, strict=True)):
-            notes = [(on, end - on, pitch) for on, end, pitches in chords for pitch in pitches]
-            table = np.array(notes, np.int32).reshape(-1, 3)
-            track = Track(str(number + 1), voice.program or 0, voice.is_drums)
-            track.notes = Note.from_numpy(
-                time=table[:, 0] * scale,
-                duration=table[:, 1] * scale,
-                pitch=table[:, 2].astype(np.int8),
-                velocity=np.full(len(table), VELOCITY, np.int8),
-                ttype="tick",
-            )
-            score.tracks.append(track)
-        return score
+        signatures = [
+            (self.starts[bar] * scale, meter.numerator, meter.denominator)
+            for bar, meter in meters.items()
+            if bar < len(self.starts)
+        ]
+        tracks = []
+        for voice, chords in zip(self.tune.voices, self.voices, strict=True):
+            notes = [(on, end, pitch) for on, end, pitches in chords for pitch in pitches]
+            table = np.array(notes, np.int64).reshape(-1, 3)
+            table[:, :2] *= scale
+            tracks.append(MidiTrack(None if voice.is_drums else voice.program or 0, table))
+        return write_midi(MIDI_TICKS_PER_QUARTER, tempos, signatures, tracks)
 
 
 def perform(tune: Tune) -> Performance:

@@ -1,7 +1,12 @@
 """ABC text of one bar -> notes; the inverse of `bar_writer`.
 
-Strict: what is not in the dialect is refused with its place.
+Strict: what is not in the dialect is refused with its place. Elements repeat a lot: each is read
+once in each key, and then looked up, as long as no accidental before it in the bar bears on it.
 """
+
+import contextlib
+import re
+from functools import cache
 
 from .notation import (
     ALTERATIONS,
@@ -15,14 +20,20 @@ from .notation import (
     tuplet_items,
 )
 
+# Where elements begin and end, if a text holds nothing else; what they are says `ELEMENT`.
+_TOKEN = re.compile(r"\([\d:]*|z[\d/]*|(?:\[[^\]]*\]|[_=^]*[A-Ga-g][,']*)[\d/]*-?", re.ASCII)
+_MOST_ELEMENTS = 50_000  # of one key, that are kept
+_Letters = frozenset[str]
+_Element = tuple[int, tuple[int, ...], bool, _Letters, _Letters]
+
 
 class BarReader:
     """Reads the text of single bars of one voice in one key."""
 
     def __init__(self, key: str) -> None:
+        # (text, whether in a tuplet) -> ticks, pitches, tie, letters with an accidental and without
+        self._elements: dict[tuple[str, bool], _Element | None] = {}
         self._signature = key_alterations(KEYS[key])
-        self._altered: dict[str, int] = {}
-        self._plain: dict[str, tuple[int, ...]] = {}  # names -> pitches, under the signature alone
 
     def read(self, text: str, line: int = 1, column: int = 1) -> list[Segment]:
         """Returns the segments of one bar, rests included, from tick 0 on.
@@ -35,7 +46,9 @@ class BarReader:
         Raises:
             AbcError: If the text is not in the dialect.
         """
-        self._altered = {}
+        if (known := self._look_up(text)) is not None:
+            return known
+        altered: dict[str, int] = {}
         out: list[Segment] = []
         tick = position = tuplet_left = 0
         while position < len(text):
@@ -58,7 +71,7 @@ class BarReader:
                 if not ticks:
                     raise AbcError(f"length {length!r} is no whole number of 1/192 notes", *place)
                 tuplet_left -= tuplet_left > 0
-                pitches = () if rest else self._pitches(chord or note, place)
+                pitches = () if rest else self._pitches(chord or note, place, altered)
                 out.append(Segment(tick, tick + ticks, pitches, tie == "-"))
                 tick += ticks
             position = match.end()
@@ -66,21 +79,74 @@ class BarReader:
             raise AbcError(f"tuplet ends {tuplet_left} elements too early", line, column + position)
         return out
 
-    def _pitches(self, names: str, where: tuple[int, int]) -> tuple[int, ...]:
-        if not self._altered and names in self._plain:
-            return self._plain[names]
+    def _look_up(self, text: str) -> list[Segment] | None:
+        """Returns the same by the elements that are known; None if it has to be read in turn."""
+        tokens = _TOKEN.findall(text)
+        if "".join(tokens) != text:
+            return None
+        out: list[Segment] = []
+        tick = tuplet_left = 0
+        altered: _Letters = frozenset()
+        elements = self._elements
+        for token in tokens:
+            if token[0] == "(":
+                if tuplet_left or not (tuplet_left := tuplet_items(token)):
+                    return None
+                continue
+            key = token, tuplet_left > 0
+            element = elements[key] if key in elements else self._learn(*key)
+            if element is None:
+                return None
+            ticks, pitches, tied, marked, bare = element
+            if altered and not altered.isdisjoint(bare):
+                return None
+            if marked:
+                altered |= marked
+            tuplet_left -= key[1]
+            out.append(Segment(tick, tick + ticks, pitches, tied))
+            tick += ticks
+        return None if tuplet_left else out
+
+    def _learn(self, token: str, in_tuplet: bool) -> _Element | None:
+        """Reads an element as the first of a bar, and keeps it; None if it is none."""
+        element = None
+        match = ELEMENT.fullmatch(token)
+        length = match and (match["rest_length"] if match["rest"] else match["length"])
+        if match and (ticks := length_ticks(length, in_tuplet)):
+            names = match["chord"] or match["note"] or ""
+            found = [(bool(sign), letter) for sign, letter, _ in note_names(names)]
+            marked, bare = (
+                frozenset(n for s, n in found if s == signed) for signed in (True, False)
+            )
+            with contextlib.suppress(
+                AbcError
+            ):  # told, with its place, where the bar is read in turn
+                pitches = self._pitches(names, (1, 1), {}) if names else ()
+                element = ticks, pitches, match["tie"] == "-", marked, bare
+        if len(self._elements) >= _MOST_ELEMENTS:
+            self._elements.clear()
+        self._elements[token, in_tuplet] = element
+        return element
+
+    def _pitches(
+        self, names: str, where: tuple[int, int], altered: dict[str, int]
+    ) -> tuple[int, ...]:
+        """Returns the pitches of a note or chord; `altered`: letter -> accidental, is added to."""
         pitches = set()
         for sign, letter, natural_pitch in note_names(names):
             if sign:
                 if sign not in ALTERATIONS:
                     raise AbcError(f"{sign!r} is no accidental", *where)
                 # As abc2midi does (and the standard's default): it holds in all octaves.
-                self._altered[letter] = ALTERATIONS[sign]
-            pitch = natural_pitch + self._altered.get(letter, self._signature[letter])
+                altered[letter] = ALTERATIONS[sign]
+            pitch = natural_pitch + altered.get(letter, self._signature[letter])
             if not 0 <= pitch <= 127:
                 raise AbcError(f"{names!r} holds MIDI pitch {pitch}, not in 0-127", *where)
             pitches.add(pitch)
-        result = tuple(sorted(pitches))
-        if not self._altered:
-            self._plain[names] = result
-        return result
+        return tuple(sorted(pitches))
+
+
+@cache
+def bar_reader(key: str) -> BarReader:
+    """The reader of a key: what it has read once, in any tune, it knows."""
+    return BarReader(key)

@@ -3,10 +3,10 @@
 Source: ABC standard v2.1, sections 4.2 (accidentals), 4.11 (ties), 4.13 (tuplets), 4.17 (chords).
 """
 
+import functools
 import itertools
-from collections.abc import Sequence
-from functools import lru_cache
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
+from operator import itemgetter, or_
 
 from .notation import (
     KEYS,
@@ -22,55 +22,73 @@ from .notation import (
     spell,
 )
 
+_Sounding = tuple[int, int, tuple[int, ...], bool]
+_MOST_CHORDS = 50_000  # of one key, that are kept
+
 
 class BarWriter:
-    """Writes the segments of one voice, bar by bar, in one key."""
+    """Writes the segments of one voice, bar by bar, in one key.
+
+    Notes and chords repeat a lot: each is spelled once, and then looked up, as long as no
+    accidental before it in the bar bears on it. Sets of letters are bits, that of A first.
+    """
 
     def __init__(self, key: str) -> None:
         self._letters, self._bare, self._marked, self._in_key = zip(*spellings(key), strict=True)
-        self._altered: set[str] = set()
-        # Texts of notes and chords in the key, which hold where no letter is altered.
-        self._known: dict[tuple[tuple[int, ...], int], str] = {}
+        self._bits = [1 << ord(letter) - ord("A") for letter in self._letters]
+        self._altered = 0  # letters, in the bar so far
+        # pitches, ticks -> text, letters that it alters, and those that must not have been altered
+        self._known: dict[tuple[tuple[int, ...], int], tuple[str, int, int]] = {}
 
-    def write(self, segments: Sequence[Segment], ticks: int) -> str:
+    def write(self, segments: Sequence[_Sounding], ticks: int) -> str:
         """Returns the text of one bar, without its bar line; "" if it holds nothing.
 
         Args:
-            segments: Notes and chords in order; the rests between them are added.
+            segments: Notes and chords in order, as `Segment` or plain tuples of its fields; the
+                rests between them are added.
             ticks: Length of the bar.
         """
-        self._altered = set()
         out: list[str] = []
-        filled = 0
+        known = self._known
+        altered = filled = 0
         for start, end, pitches, tied in segments:
             if start % SHORTEST_TICKS or end % SHORTEST_TICKS:
-                self._altered = set()
-                return self._write_with_tuplets(_with_rests(segments, ticks))
+                self._altered = 0
+                return self._write_with_tuplets(_with_rests(map(Segment._make, segments), ticks))
             if start > filled:
                 out.append(rest_text(start - filled))
-            text = None if self._altered else self._known.get((pitches, end - start))
-            if text is None:
-                bare = not self._altered and all(map(self._in_key.__getitem__, pitches))
-                text = self._element(pitches, end - start, tied=False)
-                if bare:
-                    self._known[pitches, end - start] = text
+            key = pitches, end - start
+            text, marked, bare = known.get(key) or self._learn(*key)
+            if altered & bare:
+                self._altered = altered
+                text = self._spelled(*key)
+            altered |= marked
             out.append(text + "-" if tied else text)
             filled = end
         if segments and filled < ticks:
             out.append(rest_text(ticks - filled))
         return "".join(out)
 
-    def _names(self, pitches: tuple[int, ...]) -> str:
+    def _learn(self, pitches: tuple[int, ...], ticks: int) -> tuple[str, int, int]:
+        altered, self._altered = self._altered, 0
+        text, marked = self._spelled(pitches, ticks), self._altered
+        bare = functools.reduce(or_, (self._bits[p] for p in pitches if self._in_key[p]), 0)
+        self._altered = altered
+        if len(self._known) >= _MOST_CHORDS:
+            self._known.clear()
+        self._known[pitches, ticks] = text, marked, bare
+        return text, marked, bare
+
+    def _spelled(self, pitches: tuple[int, ...], ticks: int) -> str:
         if len(pitches) == 1:
-            return self._name(pitches[0])
-        return "[" + "".join(map(self._name, pitches)) + "]"
+            return self._name(pitches[0]) + length_text(ticks)
+        return "[" + "".join(map(self._name, pitches)) + "]" + length_text(ticks)
 
     def _name(self, pitch: int) -> str:
         if not self._in_key[pitch]:
-            self._altered.add(self._letters[pitch])
+            self._altered |= self._bits[pitch]
             return self._marked[pitch]
-        altered = self._altered and self._letters[pitch] in self._altered
-        return self._marked[pitch] if altered else self._bare[pitch]
+        return (self._marked if self._altered & self._bits[pitch] else self._bare)[pitch]
 
     def _write_with_tuplets(self, segments: list[Segment]) -> str:
         out: list[str] = []
@@ -91,7 +109,11 @@ class BarWriter:
         """Returns a note, chord or rest; in a tuplet, `ticks` are those that its text says."""
         if not pitches:
             return rest_text(ticks)
-        return self._names(pitches) + length_text(ticks) + ("-" if tied else "")
+        text, marked, bare = self._known.get((pitches, ticks)) or self._learn(pitches, ticks)
+        if self._altered & bare:
+            text = self._spelled(pitches, ticks)
+        self._altered |= marked
+        return text + "-" if tied else text
 
     def _tuplet(self, cell: list[Segment]) -> str:
         items: list[tuple[Segment, int, bool]] = []  # segment, length in tuplet units, tied
@@ -115,7 +137,13 @@ class BarWriter:
         )
 
 
-@lru_cache(maxsize=len(KEYS))
+@functools.cache
+def bar_writer(key: str) -> BarWriter:
+    """The writer of a key, for one thread: what it has spelled once, in any tune, it knows."""
+    return BarWriter(key)
+
+
+@functools.lru_cache(maxsize=len(KEYS))
 def spellings(key: str) -> list[tuple[str, str, str, bool]]:
     """Returns by MIDI pitch: letter, name without and with accidental, whether the key has it."""
     signature = key_alterations(KEYS[key])
@@ -126,7 +154,7 @@ def spellings(key: str) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def _with_rests(segments: Sequence[Segment], ticks: int) -> list[Segment]:
+def _with_rests(segments: Iterable[Segment], ticks: int) -> list[Segment]:
     """Returns the segments with rests between them, from tick 0 to the end of the bar."""
     out: list[Segment] = []
     filled = 0

@@ -198,6 +198,17 @@ def meter_ticks(numerator: int, denominator: int) -> int:
     return numerator * TICKS_PER_WHOLE // denominator
 
 
+def header_meter(numerator: int, denominator: int) -> tuple[int, int]:
+    """Returns the metre that the header of the layout `voices` names.
+
+    By the metre of a header, and by that alone, abcjs takes the beat of its MIDI's tempo, which it
+    takes for a quarter: 2/2 is played twice too slow. Where that is so, the header names 4/4, and
+    the tune's metre stands before the first bar.
+    """
+    is_even = denominator == 8 or (denominator == 4 and numerator not in (6, 9, 12))
+    return (numerator, denominator) if is_even else DEFAULT_METER
+
+
 def read_tempo(text: str) -> int:
     """Returns the quarters of a beat a minute of `1/4=120` or `1/16=483`, or 0."""
     match = _TEMPO.fullmatch(text)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from .bar_reader import BarReader
+from .bar_reader import bar_reader
 from .notation import (
     BARS_PER_LINE,
     CHORD_ATTACK_LINE,
@@ -29,6 +29,7 @@ from .notation import (
     UNIT_LINE,
     AbcError,
     Segment,
+    header_meter,
     meter_ticks,
     read_meter,
     rest_text,
@@ -177,6 +178,15 @@ def seconds(tune: Tune, lengths: Iterable[int]) -> float:
     )
 
 
+def bar_clock(tune: Tune, lengths: Iterable[int]) -> list[float]:
+    """Returns the seconds at which bars of so many ticks start, and the last one ends."""
+    clock, tempo = [0.0], tune.tempos[0]
+    for bar, ticks in enumerate(lengths):
+        tempo = tune.tempos.get(bar, tempo)
+        clock.append(clock[-1] + float(Fraction(60 * ticks, TICKS_PER_QUARTER) / tempo))
+    return clock
+
+
 def tempo_line(quarters_per_minute: Fraction) -> str:
     """Returns the field `Q:1/4=120` of a tempo."""
     return f"Q:{tempo_text(int(quarters_per_minute * 4))}"
@@ -191,10 +201,15 @@ def print_tune(tune: Tune, layout: str = "bars") -> str:
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    head = [FIRST_LINE, f"M:{tune.meters[0]}", UNIT_LINE, tempo_line(tune.tempos[0])]
+    meter = _header_meter(tune) if layout == "voices" else tune.meters[0]
+    head = [FIRST_LINE, f"M:{meter}", UNIT_LINE, tempo_line(tune.tempos[0])]
     head += [CHORD_ATTACK_LINE, f"K:{tune.key}"]
     body = _print_bars(tune) if layout == "bars" else _print_voices(tune)
     return "\n".join(head + body) + "\n"
+
+
+def _header_meter(tune: Tune) -> Meter:
+    return Meter(*header_meter(tune.meters[0].numerator, tune.meters[0].denominator))
 
 
 def _voice_head(number: int, voice: Voice) -> list[str]:
@@ -227,12 +242,14 @@ def _print_voices(tune: Tune) -> list[str]:
     Inline, music21 reads none of them, and abcjs loses changes of tempo in voices whose tuplets
     end a rounding error beside those of the first. Each is followed by `L:`, since music21 drops a
     lone field line before a note. The metre is said again where a voice begins: abcjs takes a
-    rest of a whole note for a bar of whatever metre it read last.
+    rest of a whole note for a bar of whatever metre it read last. It is said there, too, where the
+    header names another (`notation.header_meter`).
     """
     rests = [rest_text(ticks) for ticks in tune.bar_ticks()]
+    says_meters = len(tune.meters) > 1 or _header_meter(tune) != tune.meters[0]
     fields = {bar: [] for bar in sorted({*tune.meters, *tune.tempos})}
     for bar, lines in fields.items():
-        if bar in tune.meters and len(tune.meters) > 1:
+        if bar in tune.meters and says_meters:
             lines.append(f"M:{tune.meters[bar]}")
         if bar in tune.tempos and (bar or len(tune.tempos) > 1):
             lines.append(tempo_line(tune.tempos[bar]))
@@ -274,7 +291,7 @@ def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
     Raises:
         AbcError: Where a bar's text is not in the dialect.
     """
-    reader = BarReader(tune.key)
+    reader = bar_reader(tune.key)
     known: dict[str, list[Segment]] = {"": []}  # bars repeat a lot
     voices = []
     for number, voice in enumerate(tune.voices):

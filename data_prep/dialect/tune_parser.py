@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from .bar_reader import BarReader
+from .bar_reader import bar_reader
 from .notation import (
     CHORD_ATTACK_LINE,
     DEFAULT_METER,
@@ -25,7 +25,7 @@ from .notation import (
 )
 from .tune import Meter, Tune, Voice, tempo_line
 
-MAX_VOICE_BARS = 4_000_000  # more than what `midi_file.Limits` let be written
+MAX_VOICE_BARS = 4_000_000  # more than what `limits.Limits` let be written
 
 _BAR_LINE = re.compile(r"\|\]|\|")
 
@@ -51,6 +51,7 @@ class _Parser:
         self.meters: dict[int, Meter] = {}
         self.tempos: dict[int, Fraction] = {}
         self.voices: dict[int, Voice] = {}
+        self.marks: dict[str, int] = {}  # how a voice's bar begins -> its number
         self.voice: Voice | None = None
         self.origins: dict[tuple[int, int], tuple[int, int]] = {}
         self.bars_layout = False
@@ -107,6 +108,8 @@ class _Parser:
         if text[0] == "L":
             _check_unit(value, number)
         else:
+            if text[0] == "M" and not bar and len(self.voices) == 1:
+                self.meters.pop(0, None)  # the header's is for abcjs: `notation.header_meter`
             self._change(text[0], value, bar, number, (1, 3))
 
     def _change(
@@ -126,7 +129,7 @@ class _Parser:
 
     def _pickup(self, voices: list[Voice]) -> int | None:
         """Returns the length of a short first bar on which all voices agree."""
-        reader = BarReader(self.key)
+        reader = bar_reader(self.key)
         lengths = set(self.first_rests)
         for text in {voice.bars[0] for voice in voices if voice.bars and voice.bars[0]}:
             try:
@@ -143,6 +146,7 @@ class _Parser:
             expected = len(self.voices) + 1
             raise AbcError(f"voice {voice_id}, expected voice {expected} next", number, 3)
         self.voice = self.voices[voice_id] = Voice(program=0)
+        self.marks[f"[V:{voice_id}"] = voice_id
 
     def _midi_line(self, match: re.Match[str], number: int) -> None:
         value, program = int(match[2]), match[1] == "program"
@@ -165,6 +169,8 @@ class _Parser:
         bar = self.n_bars
         self.n_bars += 1
         self._check_size(number)
+        if self._plain_bars_line(text, bar, number):
+            return
         position = 0
         while position < len(text):
             column = position + 1
@@ -183,6 +189,33 @@ class _Parser:
             stop = len(text) if stop < 0 else stop
             self._add_bar(int(name), text, match.end(), stop, number)
             position = stop + 2 if text.startswith("|]", stop) else stop + 1
+
+    def _plain_bars_line(self, text: str, bar: int, number: int) -> bool:
+        """Reads the same of a line as nearly all are, in one go; if it is not, changes nothing.
+
+        Returns:
+            Whether it was: no changes, no silent bar, each voice once, in order.
+        """
+        if not text.endswith(("|", "|]")):
+            return False
+        found = []
+        column, last = 1, 0
+        for piece in text.rstrip("]")[:-1].split("|"):
+            mark, _, body = piece.partition("]")
+            voice_id = self.marks.get(mark, 0)
+            if voice_id <= last or not body or body[1:2] in ("M", "Q", "V"):
+                return False
+            if body[0] == "z" and SILENCE.fullmatch(body):
+                return False
+            found.append((voice_id, body, column + len(mark) + 1))
+            column, last = column + len(piece) + 1, voice_id
+        for voice_id, body, start in found:
+            bars = self.voices[voice_id].bars
+            if len(bars) < bar:
+                bars += [""] * (bar - len(bars))
+            bars.append(body)
+            self.origins[voice_id - 1, bar] = (number, start)
+        return True
 
     def _check_size(self, number: int) -> None:
         """Refuses text that declares many voices and rests for long: few bytes, much memory."""
@@ -220,7 +253,7 @@ class _Parser:
         if body[:1] in ("", "z") and SILENCE.fullmatch(body):
             if not bar and body:
                 self.first_rests.update(
-                    s.end for s in BarReader(self.key).read(body, number, start + 1)[-1:]
+                    s.end for s in bar_reader(self.key).read(body, number, start + 1)[-1:]
                 )
             body = ""
         bars.append(body)

@@ -9,18 +9,20 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
-from symusic.core import ScoreTick, TrackTick
 
-from ..dialect.bar_writer import BarWriter
-from ..dialect.notation import TICKS_PER_QUARTER, Segment
+from ..dialect.bar_writer import bar_writer
+from ..dialect.notation import TICKS_PER_QUARTER
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
+from ..midi.channels import DRUMS
+from ..midi.limits import LIMITS, Limits, check_limit
+from ..midi.midi_file import MidiFile, read_midi
 from ..storage.drop_reasons import DropReason
 from .merge_voices import merge_voices
-from .midi_file import LIMITS, Limits, MidiError, check_limit, load_score
 from .quantize import choose_grids, find_phase
-from .timeline import BarGrid, bar_tempos
+from .timeline import BarGrid, bar_tempos, seconds_at
 from .voices import Voices, split_voices
 
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
@@ -28,7 +30,6 @@ _CHARS_OF_A_REST = 3  # z4|
 # Of the chords of a part, that an extra voice must have; more where abc2midi runs out of voices.
 _LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
 _MANY_VOICES = 30
-_DRUMS = -1  # in place of a program
 
 
 def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -> str:
@@ -44,21 +45,34 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
-    abc = print_tune(midi_to_tune(midi, limits=limits), layout)
+    abc = print_tune(midi_to_tune(midi, limits=limits).tune, layout)
     check_chars(len(abc), len(midi), limits)
     return abc
 
 
-def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
+@dataclass(frozen=True)
+class Converted:
+    """A file as a tune, and what of it the tune leaves out.
+
+    Attributes:
+        tune: The tune.
+        n_doubled: Notes that the grid puts where another of their part and pitch is: one is kept.
+    """
+
+    tune: Tune
+    n_doubled: int
+
+
+def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Converted:
     """Converts a MIDI file to a `Tune`; see `midi_to_abc`."""
-    score = load_score(midi, limits)
-    notes = _Notes.of(score)
+    read = read_midi(midi, limits)
+    notes = _Notes.of(read)
     end = notes.ends.max() + TICKS_PER_QUARTER
     check = partial(check_chars, n_bytes=len(midi), limits=limits)
-    voices, grid = _quantize(notes, BarGrid.of(score, end, limits), check)
+    voices, grid = _quantize(notes, BarGrid.of(read, end, limits), read, check)
     if not grid.counts_bars():
-        voices, grid = _quantize(notes, BarGrid.common_time(end), check)
-    tempos = bar_tempos(score, grid.starts, limits)
+        voices, grid = _quantize(notes, BarGrid.common_time(end), read, check)
+    tempos = bar_tempos(read, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
     check_limit(DropReason.TOO_MANY_VOICES, n_voices, "voices", limits.voices)
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
@@ -66,9 +80,10 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Tune:
     programs = notes.programs[voices.parts].tolist()
     key = _best_key(voices, notes.programs)
     lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
-    written = [Voice(None if p == _DRUMS else p, channel, bars) for p, channel, bars in lines]
+    written = [Voice(None if p == DRUMS else p, channel, bars) for p, channel, bars in lines]
     meters, pickup = _meter_changes(grid.meters)
-    return Tune(key, meters, tempos, written, pickup)
+    tune = Tune(key, meters, tempos, written, pickup)
+    return Converted(tune, len(notes.pitches) - len(voices.pitches))
 
 
 def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
@@ -93,7 +108,7 @@ class _Notes:
     """All notes of a file, by part, then onset.
 
     Attributes:
-        programs: (parts,) General MIDI program; `_DRUMS` for drums.
+        programs: (parts,) General MIDI program; `DRUMS` for drums.
         parts: (n,) part of each note.
         onsets: (n,) ticks, as played.
         ends: (n,) ticks, as played.
@@ -107,42 +122,44 @@ class _Notes:
     pitches: np.ndarray
 
     @classmethod
-    def of(cls, score: ScoreTick) -> "_Notes":
-        tracks = [track for track in score.tracks if len(track.notes)]
-        arrays = [track.notes.numpy() for track in tracks]
-        time, duration, pitches = (
-            np.concatenate([a[name] for a in arrays]).astype(np.int64)
-            for name in ("time", "duration", "pitch")
-        )
-        programs, part_of_track = _parts(tracks)
-        parts = np.repeat(part_of_track, [len(a["time"]) for a in arrays])
-        if time.min() < 0 or duration.min() < 0:
-            raise MidiError(DropReason.UNREADABLE, "times beyond what MIDI files can hold")
-        order = np.lexsort((time, parts))
-        scale = TICKS_PER_QUARTER / score.tpq
+    def of(cls, midi: MidiFile) -> Self:
+        """Makes a part of what a track plays on one program of a channel, and one of all drums."""
+        notes = midi.notes
+        is_drums = notes.program == DRUMS
+        sources = np.stack([notes.track, notes.channel, notes.program])
+        is_new = np.append(True, (sources[:, 1:] != sources[:, :-1]).any(0)) & ~is_drums
+        if is_drums.any():
+            is_new[is_drums.argmax()] = True
+        parts = np.cumsum(is_new) - 1
+        parts[is_drums] = parts[is_drums.argmax()]
+        order = np.lexsort((notes.onset, parts))
+        scale = TICKS_PER_QUARTER / midi.ticks_a_quarter
         return cls(
-            programs=np.array(programs),
+            programs=notes.program[is_new],
             parts=parts[order],
-            onsets=(time * scale)[order],
-            ends=((time + duration) * scale)[order],
-            pitches=(pitches & 127)[order],
+            onsets=(notes.onset * scale)[order],
+            ends=(notes.end * scale)[order],
+            pitches=notes.pitch[order],
         )
 
 
-def _quantize(notes: _Notes, grid: BarGrid, check: Callable[[int], None]) -> tuple[Voices, BarGrid]:
+def _quantize(
+    notes: _Notes, grid: BarGrid, midi: MidiFile, check: Callable[[int], None]
+) -> tuple[Voices, BarGrid]:
     """Draws the notes to a grid and spreads them over voices; returns the bars they need, too.
 
     Args:
         notes: All notes of the file.
         grid: Bars and beats.
+        midi: For its tempos.
         check: Is told how many characters the text has at the least, and raises `MidiError` if they
             are too many.
     """
-    onsets = _snap(notes, grid)
+    onsets = _snap(notes, grid, midi)
     if phase := find_phase(notes.onsets, grid.cells) or find_phase(onsets, grid.cells):
         grid = grid.after(phase)
-        onsets = _snap(notes, grid)
-    is_drums = notes.programs == _DRUMS
+        onsets = _snap(notes, grid, midi)
+    is_drums = notes.programs == DRUMS
     for least_share in _LEAST_VOICE_SHARES:
         voices = split_voices(
             notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
@@ -162,37 +179,27 @@ def _count_letters(voices: Voices, starts: np.ndarray) -> int:
     return int(((bar_lines + 1) * np.diff(voices.first_note)).sum())
 
 
-def _snap(notes: _Notes, grid: BarGrid) -> np.ndarray:
+def _snap(notes: _Notes, grid: BarGrid, midi: MidiFile) -> np.ndarray:
     """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
-    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells)
+    seconds = np.diff(seconds_at(midi, grid.cells))
+    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells, seconds)
     return grids.snap(notes.parts, notes.onsets)
-
-
-def _parts(tracks: Sequence[TrackTick]) -> tuple[list[int], list[int]]:
-    """Makes a part of each track, and one of all drums: the parts' programs, the tracks' parts."""
-    programs: list[int] = []
-    part_of_track: list[int] = []
-    for track in tracks:
-        if not (track.is_drum and _DRUMS in programs):
-            programs.append(_DRUMS if track.is_drum else track.program & 127)
-        part_of_track.append(programs.index(_DRUMS) if track.is_drum else len(programs) - 1)
-    return programs, part_of_track
 
 
 def _best_key(voices: Voices, programs: np.ndarray) -> str:
     """Returns the key that needs the fewest accidentals, drums left out."""
-    of_chord = programs[voices.parts][voices.voice] != _DRUMS
+    of_chord = programs[voices.parts][voices.voice] != DRUMS
     of_note = np.repeat(of_chord, np.diff(voices.first_note))
     return best_key(np.bincount(voices.pitches[of_note] % 12, minlength=12))
 
 
 def _channels(programs: Sequence[int]) -> list[int | None]:
     """Returns MIDI channels: 10 for drums; others where readers would run out: one a program."""
-    others = [program for program in programs if program != _DRUMS]
+    others = [program for program in programs if program != DRUMS]
     if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
-        return [10 if program == _DRUMS else None for program in programs]
+        return [10 if program == DRUMS else None for program in programs]
     in_turn = itertools.cycle(_CHANNELS_WITHOUT_DRUMS)
-    given = {_DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
+    given = {DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
     return [given[program] for program in programs]
 
 
@@ -205,18 +212,18 @@ def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
     voice = voices.voice[chord]
     first = np.flatnonzero(np.append(True, (voice[1:] != voice[:-1]) | (bar[1:] != bar[:-1])))
     out: list[list[str]] = [[""] * len(grid.meters) for _ in range(len(voices.parts))]
-    writer = BarWriter(key)
+    writer = bar_writer(key)
     lengths = np.diff(starts)
     known: dict[tuple[bytes, int], str] = {}  # bars repeat a lot
+    content, width = rows.tobytes(), rows.itemsize * rows.shape[1]
     stops = np.append(first[1:], len(rows))
     places = np.column_stack([first, stops, voice[first], bar[first], lengths[bar[first]]])
     for start, stop, number, place, ticks in places.tolist():
-        content = rows[start:stop]
-        bar_key = (content.tobytes(), ticks)
+        bar_key = (content[start * width : stop * width], ticks)
         if bar_key not in known:
             segments = [
-                Segment(begin, end, sets[chord_set], tied == 1)
-                for begin, end, tied, chord_set in content.tolist()
+                (begin, end, sets[chord_set], tied == 1)
+                for begin, end, tied, chord_set in rows[start:stop].tolist()
             ]
             known[bar_key] = writer.write(segments, ticks)
         out[number][place] = known[bar_key]

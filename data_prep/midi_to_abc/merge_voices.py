@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .quantize import choose_grids
+from .quantize import grids_of
 from .releases import PART_STRIDE, written_ends
 from .voices import MAX_CHORD_NOTES, Voices
 
@@ -106,8 +106,8 @@ def _join(ours: _Line, theirs: _Line, notes: _PitchSets, cells: np.ndarray) -> b
     onset = onset[order]
     end = np.concatenate([ours.end, theirs.end[~together]])[order]
     alone = np.zeros(len(onset), np.int64)
-    snapped = choose_grids(alone, onset, end, cells).snap(alone, onset)
-    if (snapped != onset).any() or (written_ends(alone, onset, end, cells) != end).any():
+    grids = grids_of(alone, onset, cells)
+    if grids is None or (written_ends(alone, onset, end, grids) != end).any():
         return False
     notes.join(*pairs)
     ours.onset, ours.end = onset, end

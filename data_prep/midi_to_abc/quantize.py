@@ -2,8 +2,11 @@
 
 Each half of a beat takes the grid that says its onsets best, or both take one triplet. A grid
 costs what its onsets are off, as if by chance (Gaussian, of `_SPREAD_TICKS`), and more the finer
-it is; so straight, swung and ornamented beats stand side by side. Onsets that lie exactly on a
-grid stay: what was converted before is converted to itself.
+it is; so straight and ornamented beats stand side by side. Swing is read for a passage (swing.py).
+Onsets that lie exactly on a grid stay: what was converted before is converted to itself.
+
+This is decided once, in `choose_grids`. What a voice needs later, for its releases, is read off
+the onsets that were drawn to these grids: `grids_of`.
 """
 
 from dataclasses import dataclass
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..dialect.notation import SHORTEST_TICKS, TICKS_PER_QUARTER
+from .swing import SWUNG_EIGHTH, is_swung
 from .timeline import EXACT_TICKS
 
 _HALF_BEAT = TICKS_PER_QUARTER // 2
@@ -26,6 +30,10 @@ _PHASE_TOLERANCE_TICKS = 1.5
 _PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
 _PHASE_LEAD = 0.3  # ... and so much more than on the grid as it is
 _PHASE_ATTACKS = 8
+# What holds onsets that lie on a grid exactly: (steps, ticks of a beat).
+_EXACT_STEPS = (*_HALF_STEPS, _TRIPLET)
+_FITS = np.arange(TICKS_PER_QUARTER) % np.array(_EXACT_STEPS)[:, None] == 0
+_EXACT_COSTS = _EXACT_COST * np.array([_COSTS[step] for step in _EXACT_STEPS])
 
 
 @dataclass
@@ -42,15 +50,9 @@ class Grids:
     keys: np.ndarray
     steps: np.ndarray
 
-    def snap(self, parts: np.ndarray, times: np.ndarray, *, side: str = "right") -> np.ndarray:
-        """Draws times to the grid: (n,) whole ticks.
-
-        Args:
-            parts: (n,) part of each.
-            times: (n,) ticks.
-            side: `left` for releases: one on a beat belongs to the beat before it.
-        """
-        beat, offset, length = locate(self.cells, times, side)
+    def snap(self, parts: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+        """Draws onsets to the grid: (n,) whole ticks; `parts`: (n,) part of each."""
+        beat, offset, length = locate(self.cells, onsets)
         steps = self.steps_at(parts, beat, offset)
         return (self.cells[beat] + nearest_step(offset, steps, length)).astype(np.int64)
 
@@ -65,7 +67,10 @@ class Grids:
 def locate(
     cells: np.ndarray, times: np.ndarray, side: str = "right"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the beat of each time, the ticks into it, and the beat's length."""
+    """Returns the beat of each time, the ticks into it, and the beat's length.
+
+    `side` is `left` for releases: one on a beat belongs to the beat before it.
+    """
     beat = np.clip(np.searchsorted(cells, times, side=side) - 1, 0, len(cells) - 2)
     return beat, times - cells[beat], cells[beat + 1] - cells[beat]
 
@@ -77,7 +82,11 @@ def nearest_step(offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray
 
 
 def choose_grids(
-    parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray, cells: np.ndarray
+    parts: np.ndarray,
+    onsets: np.ndarray,
+    ends: np.ndarray,
+    cells: np.ndarray,
+    seconds: np.ndarray,
 ) -> Grids:
     """Chooses the grid of each beat of each part.
 
@@ -86,10 +95,11 @@ def choose_grids(
         onsets: (n,) ticks.
         ends: (n,) ticks.
         cells: (beats + 1,) first tick of each beat.
+        seconds: (beats,) how long each lasts.
     """
     beat, offset, length = locate(cells, onsets)
     key = parts * (len(cells) - 1) + beat
-    is_first = np.concatenate([[True], key[1:] != key[:-1]])
+    is_first = _is_first(key)
     group = np.cumsum(is_first) - 1
     n_groups = int(group[-1]) + 1
     half = (offset >= _HALF_BEAT).astype(np.intp)
@@ -113,17 +123,62 @@ def choose_grids(
         used = np.bincount(slot, minlength=2 * n_groups) > 0
         return np.where(used, total + penalty, 0.0).reshape(n_groups, 2)
 
-    # A triplet fills its half of the beat, or the beat: both must be there in full.
-    room = length[is_first]
     halves = np.stack([cost(step) for step in _HALF_STEPS])  # (steps, groups, 2)
+    room = length[is_first]
+    steps, cheapest = _cheapest(halves, cost(_TRIPLET), room)
+    is_inexact = cheapest > _EXACT_COST * sum(_COSTS.values())
+    if is_inexact.any():
+        seconds_a_tick = seconds[beat[is_first]] / room
+        swung = is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
+        steps[swung & (room == TICKS_PER_QUARTER)] = SWUNG_EIGHTH
+    return Grids(cells, key[is_first], steps)
+
+
+def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids | None:
+    """Returns the grids that hold onsets which were drawn to them; None if none does.
+
+    Args:
+        parts: (n,) part, or voice, of each chord; they are sorted by part, then onset.
+        onsets: (n,) whole ticks.
+        cells: (beats + 1,) first tick of each beat.
+    """
+    beat, offset, length = locate(cells, onsets)
+    key = parts * (len(cells) - 1) + beat
+    is_first = _is_first(key)
+    slot = 2 * np.cumsum(is_first) - 2 + (offset >= _HALF_BEAT)  # rising, as onsets do
+    first = np.flatnonzero(_is_first(slot))
+    costs = np.zeros((len(_EXACT_STEPS), 2 * int(is_first.sum())))
+    fits = np.bitwise_and.reduceat(_FITS[:, offset], first, axis=1)
+    costs[:, slot[first]] = np.where(fits, _EXACT_COSTS[:, None], np.inf)
+    *halves, triplet = costs.reshape(len(_EXACT_STEPS), -1, 2)
+    steps, cheapest = _cheapest(np.array(halves), triplet, length[is_first])
+    return Grids(cells, key[is_first], steps) if np.isfinite(cheapest).all() else None
+
+
+def _is_first(values: np.ndarray) -> np.ndarray:
+    """Returns where a run of equal values begins: (n,) bool."""
+    return np.concatenate([[True], values[1:] != values[:-1]])
+
+
+def _cheapest(
+    halves: np.ndarray, triplet: np.ndarray, room: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the cheapest steps in each half of each beat: (beats, 2), and their cost: (beats,).
+
+    Args:
+        halves: (steps, beats, 2) cost of each of `_HALF_STEPS` in each half.
+        triplet: (beats, 2) cost of one triplet.
+        room: (beats,) length of each beat.
+    """
+    # A triplet fills its half of the beat, or the beat: both must be there in full.
     eighth_triplet = _HALF_STEPS.index(8)
     halves[eighth_triplet, room < _HALF_BEAT, 0] = np.inf
     halves[eighth_triplet, room < TICKS_PER_QUARTER, 1] = np.inf
     steps = np.array(_HALF_STEPS)[halves.argmin(0)]
-    triplet = cost(_TRIPLET)
-    whole = (triplet.sum(1) < halves.min(0).sum(1)) & (room == TICKS_PER_QUARTER)
-    steps[whole] = _TRIPLET
-    return Grids(cells, key[is_first], steps)
+    cheapest, whole = halves.min(0).sum(1), triplet.sum(1)
+    is_whole = (whole < cheapest) & (room == TICKS_PER_QUARTER)
+    steps[is_whole] = _TRIPLET
+    return steps, np.where(is_whole, whole, cheapest)
 
 
 def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
@@ -136,7 +191,10 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
         onsets: (n,) ticks, of all parts.
         cells: (beats + 1,) first tick of each beat.
     """
-    _, offset, _ = locate(cells, np.unique(onsets))
+    times = np.sort(onsets)
+    _, offset, _ = locate(
+        cells, times[_is_first(times)]
+    )  # each once; np.unique takes thrice as long
     if len(offset) < _PHASE_ATTACKS:
         return 0
 
@@ -144,9 +202,12 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
         away = np.abs((offset - phase + period / 2) % period - period / 2)
         return float((away <= _PHASE_TOLERANCE_TICKS).mean())
 
+    as_it_is = share(0, _SIXTEENTH)
+    if as_it_is + _PHASE_LEAD > 1:  # as nearly always: nothing can lead
+        return 0
     shares = {phase: share(phase, _SIXTEENTH) for phase in range(0, _SIXTEENTH, SHORTEST_TICKS)}
     best = max(shares, key=shares.__getitem__)
-    if shares[best] < max(_PHASE_SHARE, shares[0] + _PHASE_LEAD):
+    if shares[best] < max(_PHASE_SHARE, as_it_is + _PHASE_LEAD):
         return 0
     # Of the four sixteenths of a beat, the one that most attacks stand on is the beat.
     beats = range(best, TICKS_PER_QUARTER, _SIXTEENTH)

@@ -7,7 +7,7 @@ the grid of the attacks around it.
 import numpy as np
 
 from ..dialect.notation import TICKS_PER_UNIT
-from .quantize import choose_grids, locate, nearest_step
+from .quantize import Grids, locate, nearest_step
 
 _NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
 _NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
@@ -35,21 +35,21 @@ def to_near_attacks(parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray) -> 
     return best
 
 
-def written_ends(
-    voice: np.ndarray, onset: np.ndarray, end: np.ndarray, cells: np.ndarray
-) -> np.ndarray:
-    """Draws the ends of chords to the grid of their own voice: (chords,) whole ticks.
+def written_ends(voice: np.ndarray, onset: np.ndarray, end: np.ndarray, grids: Grids) -> np.ndarray:
+    """Draws the ends of chords to the grid of their own voice's onsets: (chords,) whole ticks.
 
     A gap of less than a sixteenth before the next chord is how keys are released, not a rest that
     a composer would write.
     """
-    grids = choose_grids(voice, onset, end, cells)
+    cells = grids.cells
     beat, offset, length = locate(cells, onset)
     shortest = onset + np.minimum(grids.steps_at(voice, beat, offset), length - offset)
-    out = np.maximum(grids.snap(voice, end, side="left"), shortest)
+    beat, offset, length = locate(cells, end, side="left")
+    steps = grids.steps_at(voice, beat, offset)
+    snapped = cells[beat] + nearest_step(offset, steps, length)
+    out = np.maximum(snapped.astype(np.int64), shortest)
+    free = steps == TICKS_PER_UNIT  # no attacks say more
     for ticks, step in _LONG:
-        beat, offset, length = locate(cells, end, side="left")
-        free = grids.steps_at(voice, beat, offset) == TICKS_PER_UNIT  # no attacks say more
         coarse = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
         out = np.where(free & (out - onset >= ticks) & (coarse > onset), coarse, out)
     is_last = np.append(voice[1:] != voice[:-1], True)

@@ -3,14 +3,15 @@
 import itertools
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
-from symusic.core import ScoreTick
 
 from ..dialect.notation import DENOMINATORS, SHORTEST_TICKS, TICKS_PER_QUARTER, TICKS_PER_UNIT
 from ..dialect.tune import MICROSECONDS, Meter, playable_tempo
+from ..midi.limits import Limits, check_limit
+from ..midi.midi_file import MidiFile
 from ..storage.drop_reasons import DropReason
-from .midi_file import Limits, check_limit
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
 EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
@@ -32,9 +33,9 @@ class BarGrid:
     cells: np.ndarray
 
     @classmethod
-    def of(cls, score: ScoreTick, end: float, limits: Limits) -> "BarGrid":
+    def of(cls, midi: MidiFile, end: float, limits: Limits) -> Self:
         """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
-        changes = [change for change in _meter_changes(score) if change[0] <= end]
+        changes = [change for change in _meter_changes(midi) if change[0] <= end]
         spans: list[tuple[int, Meter, int]] = []  # first tick, metre, bars
         for (start, meter), (stop, _) in itertools.pairwise(changes):
             full, rest = divmod(stop - start, meter.ticks)
@@ -79,12 +80,11 @@ class BarGrid:
         return BarGrid(starts, meters, self.cells[self.cells <= starts[-1]])
 
 
-def _meter_changes(score: ScoreTick) -> list[tuple[int, Meter]]:
+def _meter_changes(midi: MidiFile) -> list[tuple[int, Meter]]:
     """Returns (tick, metre) of each change, the first at tick 0."""
-    signs = score.time_signatures.numpy()
-    numerators, denominators = signs["numerator"], signs["denominator"]
+    times, numerators, denominators = midi.meters.T
     legal = (numerators > 0) & np.isin(denominators, DENOMINATORS)
-    times = signs["time"][legal] * (TICKS_PER_QUARTER / score.tpq)
+    times = times[legal] * (TICKS_PER_QUARTER / midi.ticks_a_quarter)
     # A change a little off the beat means the beat; an exact one further off means what it says.
     fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS
     coarse = np.round(times / TICKS_PER_UNIT) * TICKS_PER_UNIT
@@ -109,20 +109,24 @@ def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
     return [(start, _COMMON_TIME, full), *_cut_bar(start + ticks - rest, rest)]
 
 
-def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int, Fraction]:
+def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, Fraction]:
     """Returns bar -> quarters a minute, in quarters of a beat, where it changes.
 
     Inside a bar the mean tempo is taken. A tempo is kept until the bar lines would be more than
     15 ms from where the file has them.
 
     Args:
-        score: Where the tempos stand.
+        midi: Where the tempos stand.
         starts: (bars + 1,) as of `BarGrid`.
         limits: For its seconds.
     """
-    clock = _bar_seconds(score, starts)
+    clock = seconds_at(midi, starts)
     quarters = np.diff(starts) / TICKS_PER_QUARTER
     true = 240 * quarters / np.maximum(np.diff(clock), 1e-9)  # quarter beats a minute
+    only = round(float(true[0]))
+    if np.abs(true - only).max() < 1e-5 and playable_tempo(only) == only:  # as most files have it
+        check_limit(DropReason.TOO_MANY_SECONDS, clock[-1], "seconds", limits.seconds)
+        return {0: Fraction(only, 4)}
     out: dict[int, Fraction] = {}
     current, written = 0, 0.0  # quarter beats a minute; seconds as the text plays them
     rows = zip(quarters.tolist(), clock.tolist(), clock[1:].tolist(), true.tolist(), strict=False)
@@ -143,19 +147,17 @@ def bar_tempos(score: ScoreTick, starts: np.ndarray, limits: Limits) -> dict[int
     return out
 
 
-def _bar_seconds(score: ScoreTick, starts: np.ndarray) -> np.ndarray:
-    """Returns the second at which each bar starts: (bars + 1,)."""
-    tempos = score.tempos.numpy()
-    legal = tempos["mspq"] > 0
-    order = np.argsort(tempos["time"][legal], kind="stable")
-    times = tempos["time"][legal][order] * (TICKS_PER_QUARTER / score.tpq)
+def seconds_at(midi: MidiFile, ticks: np.ndarray) -> np.ndarray:
+    """Returns the second at which each tick of ours comes, counted from the first: (n,)."""
+    tempos = midi.tempos[midi.tempos[:, 1] > 0]
+    times, mspq = tempos[np.argsort(tempos[:, 0], kind="stable")].T
+    times = times * (TICKS_PER_QUARTER / midi.ticks_a_quarter)
     # MIDI rounds a tempo to whole microseconds; 118.25 a minute is meant, and read back, exactly.
-    mspq = tempos["mspq"][legal][order].astype(np.float64)
     meant = np.round(MICROSECONDS / mspq)
     mspq = np.where(np.round(MICROSECONDS / meant) == mspq, MICROSECONDS / meant, mspq)
     times = np.concatenate([[-1.0], times])
     spans = np.concatenate([[500_000.0], mspq]) / 1e6 / TICKS_PER_QUARTER
     clock = np.concatenate([[0.0], np.cumsum(np.diff(times) * spans[:-1])])
-    place = np.searchsorted(times, starts, side="right") - 1
-    seconds = clock[place] + (starts - times[place]) * spans[place]
+    place = np.searchsorted(times, ticks, side="right") - 1
+    seconds = clock[place] + (ticks - times[place]) * spans[place]
     return seconds - seconds[0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .quantize import grids_of
 from .releases import PART_STRIDE, near_ticks, to_near_attacks, written_ends
 
 MAX_CHORD_NOTES = 12
@@ -75,7 +76,7 @@ def split_voices(
         parts=chords.part[kept][_first_of_runs(numbers)],
         voice=numbers,
         onset=onset,
-        end=written_ends(numbers, onset, end[kept], cells),
+        end=written_ends(numbers, onset, end[kept], grids_of(numbers, onset, cells)),
         first_note=np.append(_first_of_runs(note_chord[order]), len(order)),
         pitches=chords.pitches[order],
     )
@@ -183,40 +184,46 @@ def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarr
         Per chord its voice (counted within the part), its end, and the chord that it is part of:
         itself, unless there were more chords at one attack than voices.
     """
-    part, onset, end = chords.part, chords.onset, chords.end
+    part = chords.part
     # Highest first, so that the first voice of a part is its melody.
-    by_attack = np.lexsort((-chords.highest, onset, part))
-    clusters = _overlapping(part, onset, end, by_attack)
-    voice, cut, joined = np.zeros(len(part), np.int64), end.copy(), np.arange(len(part))
+    by_attack = np.lexsort((-chords.highest, chords.onset, part))
+    onset, end = chords.onset[by_attack], chords.end[by_attack]
+    part = part[by_attack]
+    columns = (by_attack.tolist(), onset.tolist(), end.tolist(), chords.size[by_attack].tolist())
+    voices, ends, joined = [0] * len(part), columns[2].copy(), columns[0].copy()
+    clusters = _overlapping(part, onset, end)
     most = np.full(part[-1] + 1, _MAX_VOICES_A_PART)
     for _ in range(2):
-        for cluster in clusters:
-            voice[cluster], cut[cluster], joined[cluster] = _first_fit(
-                cluster.tolist(),
-                onset[cluster].tolist(),
-                end[cluster].tolist(),
-                chords.size[cluster].tolist(),
-                int(most[part[cluster[0]]]),
+        for start, stop in clusters:
+            some = slice(start, stop)
+            voices[some], ends[some], joined[some] = _first_fit(
+                *(column[some] for column in columns), int(most[part[start]])
             )
-        counts = np.zeros((part[-1] + 1, voice.max() + 1), np.int64)
-        np.add.at(counts, (part, voice), 1)
+        n_voices = max(voices) + 1
+        counts = np.bincount(part * n_voices + voices, minlength=len(most) * n_voices)
+        counts = counts.reshape(len(most), n_voices)
         used = (counts >= least_share * counts.sum(1, keepdims=True)).cumprod(1).sum(1)
         fewer = np.maximum(1, used) < np.minimum(most, (counts > 0).sum(1))
         most = np.where(fewer, np.maximum(1, used), most)
-        clusters = [cluster for cluster in clusters if fewer[part[cluster[0]]]]
-    return voice, cut, joined
+        clusters = [(start, stop) for start, stop in clusters if fewer[part[start]]]
+    place = np.argsort(by_attack)
+    return np.array(voices)[place], np.array(ends)[place], np.array(joined)[place]
 
 
-def _overlapping(
-    part: np.ndarray, onset: np.ndarray, end: np.ndarray, by_attack: np.ndarray
-) -> list[np.ndarray]:
-    """Returns the groups of chords, by attack, of which each overlaps another of the group."""
-    attacks = (part * PART_STRIDE + onset)[by_attack]
-    busy_until = np.maximum.accumulate((part * PART_STRIDE + end)[by_attack])
+def _overlapping(part: np.ndarray, onset: np.ndarray, end: np.ndarray) -> list[tuple[int, int]]:
+    """Returns (start, stop) of the groups of chords of which each overlaps another of the group.
+
+    Args:
+        part: (chords,) by attack, as all.
+        onset: (chords,) ticks.
+        end: (chords,) ticks.
+    """
+    attacks = part * PART_STRIDE + onset
+    busy_until = np.maximum.accumulate(part * PART_STRIDE + end)
     alone = np.concatenate([[True], attacks[1:] >= busy_until[:-1]])
     bounds = np.append(np.flatnonzero(alone), len(part))
     several = np.flatnonzero(np.diff(bounds) > 1)
-    return [by_attack[bounds[place] : bounds[place + 1]] for place in several.tolist()]
+    return list(zip(bounds[several].tolist(), bounds[several + 1].tolist(), strict=True))
 
 
 def _first_fit(

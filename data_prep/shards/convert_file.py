@@ -13,8 +13,8 @@ from typing import Any
 
 from ..collections.archives import Content
 from ..dialect.tune import Tune, instruments, print_tune, seconds
+from ..midi.limits import LIMITS, MidiError
 from ..midi_to_abc.converter import check_chars, midi_to_tune
-from ..midi_to_abc.midi_file import LIMITS, MidiError
 from ..storage.drop_reasons import DropReason
 
 _CHORD = re.compile(r"\[([^\]]*)\][\d/]*(-?)|([A-Ga-g])[,'\d/]*(-?)")
@@ -31,8 +31,8 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
     """
     row = row_before(name, midi)
     try:
-        tune = midi_to_tune(midi)
-        abc = print_tune(tune, layout)
+        converted = midi_to_tune(midi)
+        abc = print_tune(converted.tune, layout)
         check_chars(len(abc), len(midi), LIMITS)  # as `midi_to_abc` does
     except MidiError as error:
         return failed(row, error.reason, str(error))
@@ -43,7 +43,7 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
         text = " ".join(str(error).split())[:200]
         where = f"{Path(last.filename).name}, line {last.lineno}"
         return failed(row, DropReason.CRASH, f"{type(error).__name__}: {text} ({where})")
-    return row | {"abc": abc, **count(tune)}
+    return row | {"abc": abc, "n_doubled": converted.n_doubled, **count(converted.tune)}
 
 
 def row_before(name: str, content: Content) -> dict[str, Any]:

@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         ("drop_reason", pa.string()),
         ("message", pa.string()),
         ("n_notes", pa.int64()),
+        ("n_doubled", pa.int64()),  # notes of the file that the text leaves out
         ("n_bars", pa.int64()),
         ("n_seconds", pa.float64()),
         ("n_voices", pa.int32()),

@@ -45,15 +45,15 @@ HELP = {
         "of an archive or folder: damaged, encrypted, a link, a name that leads out of it"
     ),
     DropReason.NO_NOTES: "no track holds a note",
-    DropReason.TOO_MANY_BYTES: "above midi_file.Limits.bytes",
-    DropReason.TOO_MANY_NOTES: "above midi_file.Limits.notes",
-    DropReason.TOO_MANY_BARS: "above midi_file.Limits.bars",
-    DropReason.TOO_MANY_VOICES: "above midi_file.Limits.voices",
-    DropReason.TOO_MANY_QUARTERS: "above midi_file.Limits.quarters",
-    DropReason.TOO_MANY_SECONDS: "above midi_file.Limits.seconds",
-    DropReason.TOO_MANY_CHARS: "the text would be above midi_file.Limits.chars",
+    DropReason.TOO_MANY_BYTES: "above midi.limits.Limits.bytes",
+    DropReason.TOO_MANY_NOTES: "above midi.limits.Limits.notes",
+    DropReason.TOO_MANY_BARS: "above midi.limits.Limits.bars",
+    DropReason.TOO_MANY_VOICES: "above midi.limits.Limits.voices",
+    DropReason.TOO_MANY_QUARTERS: "above midi.limits.Limits.quarters",
+    DropReason.TOO_MANY_SECONDS: "above midi.limits.Limits.seconds",
+    DropReason.TOO_MANY_CHARS: "the text would be above midi.limits.Limits.chars",
     DropReason.TOO_MUCH_EXPANSION: (
-        "the text would be above midi_file.Limits.chars_per_byte times the file"
+        "the text would be above midi.limits.Limits.chars_per_byte times the file"
     ),
     DropReason.TIMEOUT: "the converter was not done in time, also when tried again alone",
     DropReason.CRASH: "a fault of the converter, or its worker died or ran out of memory",

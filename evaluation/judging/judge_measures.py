@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_prep.dialect.abc_to_midi import perform_bars
-from data_prep.dialect.bar_reader import BarReader
+from data_prep.dialect.bar_reader import bar_reader
 from data_prep.dialect.notation import TICKS_PER_QUARTER, AbcError, Segment
 from data_prep.dialect.tune import Tune, read_bars
 from data_prep.dialect.tune_parser import parse_tune
@@ -17,8 +17,9 @@ from data_prep.dialect.tune_parser import parse_tune
 MIN_NOTES, MIN_PITCHES = 16, 2
 SECONDS = (4.0, 600.0)
 ONSET_TOLERANCE = 0.13  # quarters: abc2midi delays the notes of chords a little
+SECONDS_TOLERANCE = 0.05
 
-Note = tuple[float, int]  # onset in quarters, MIDI pitch
+Note = tuple[float, int]  # onset in quarters, or in seconds, and MIDI pitch
 
 
 @dataclass
@@ -34,6 +35,7 @@ class OwnVerdict:
         tie_ok: It takes it, and each tie leads to the same pitches at once.
         only_drums: All voices are drums.
         chord_ties: Onset and pitch of notes in a chord that a tie continues.
+        timed: Onset in seconds and pitch of all notes.
         message: What it complains of.
     """
 
@@ -43,6 +45,7 @@ class OwnVerdict:
     tie_ok: bool = False
     only_drums: bool = False
     chord_ties: list[Note] = field(default_factory=list)
+    timed: list[Note] = field(default_factory=list)
     message: str | None = None
 
 
@@ -54,7 +57,7 @@ def read_by_us(text: str) -> OwnVerdict:
         return OwnVerdict(message=str(error))
     try:
         voices, errors = read_bars(tune)
-        starts = perform_bars(tune, voices, errors).starts
+        performance = perform_bars(tune, voices, errors)
     except AbcError as error:
         return OwnVerdict(bar_accuracy=_bar_accuracy(tune), message=str(error))
     n_bars = sum(bool(text) for voice in tune.voices for text in voice.bars)
@@ -65,7 +68,8 @@ def read_by_us(text: str) -> OwnVerdict:
     equal = "\n[V:" in text or len({n_written[v] for v in range(len(tune.voices))}) <= 1
     verdict.bar_perfect = tune.n_bars > 0 and not errors and equal
     verdict.only_drums = bool(tune.voices) and all(voice.is_drums for voice in tune.voices)
-    verdict.tie_ok, verdict.chord_ties = _ties(voices, starts)
+    verdict.tie_ok, verdict.chord_ties = _ties(voices, performance.starts)
+    verdict.timed = performance.timed_notes()
     if errors:
         verdict.message = f"{len(errors)} bars of wrong length"
     elif not equal:
@@ -75,7 +79,7 @@ def read_by_us(text: str) -> OwnVerdict:
 
 def _bar_accuracy(tune: Tune) -> float:
     """Returns the share of right bars of a tune in which some cannot be read; see `OwnVerdict`."""
-    reader, expected = BarReader(tune.key), tune.bar_ticks()
+    reader, expected = bar_reader(tune.key), tune.bar_ticks()
     bars = [(bar, text) for voice in tune.voices for bar, text in enumerate(voice.bars) if text]
     right = 0
     for bar, text in bars:
@@ -120,8 +124,8 @@ def is_playable(answer: dict[str, Any], only_drums: bool) -> bool:
     )
 
 
-def agreement(left: list[Note], right: list[Note]) -> float:
-    """Returns F1 of the notes, matched one to one by pitch and onset +- 0.13 quarter.
+def agreement(left: list[Note], right: list[Note], tolerance: float = ONSET_TOLERANCE) -> float:
+    """Returns F1 of the notes, matched one to one by pitch and onset within a tolerance.
 
     Two readers that hear nothing agree on no note: 0.
     """
@@ -136,7 +140,7 @@ def agreement(left: list[Note], right: list[Note]) -> float:
         i = j = 0
         while i < len(onsets) and j < len(others):
             difference = onsets[i] - others[j]
-            if abs(difference) <= ONSET_TOLERANCE:
+            if abs(difference) <= tolerance:
                 n_matched, i, j = n_matched + 1, i + 1, j + 1
             elif difference < 0:
                 i += 1

@@ -77,6 +77,7 @@ class Judge:
         follows_tempo: Whether its MIDI file has changes of tempo. If not, lengths after them are
             stretched, and its notes are those of `played`.
         joins_chord_ties: Whether it plays chords that a tie joins as one.
+        keeps_time: Whether its notes come when the tempo says, changes of it included.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Judge:
     reads_raw: bool = False
     follows_tempo: bool = True
     joins_chord_ties: bool = True
+    keeps_time: bool = True
 
 
 # ---------------------------------------------------------------- where they are
@@ -192,6 +194,7 @@ JUDGES = {
             timeout_seconds=20.0,
             reads_raw=True,
             joins_chord_ties=False,
+            keeps_time=False,
         ),
         Judge(
             name="abc2midi",

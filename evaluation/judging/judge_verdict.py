@@ -3,7 +3,14 @@
 from itertools import combinations
 from typing import Any
 
-from .judge_measures import Note, OwnVerdict, agreement, is_playable, without_continued
+from .judge_measures import (
+    SECONDS_TOLERANCE,
+    Note,
+    OwnVerdict,
+    agreement,
+    is_playable,
+    without_continued,
+)
 from .judge_table import JUDGES, VALID, Answer, Judge
 
 Verdict = dict[str, Any]
@@ -28,6 +35,7 @@ def verdict_of(own: OwnVerdict, answers: dict[str, Answer | None]) -> Verdict:
         verdict |= fields_of(judge, answers[name])
     playable = (is_playable(answer, own.only_drums) for answer in there.values())
     verdict |= {"playable": bool(there) and all(playable), "agreement": agreements(answers, own)}
+    verdict["agreement_seconds"] = agreements_in_seconds(answers, own)
     verdict[VALID] = _is_valid(verdict)
     verdict["messages"] = _messages(own, there)
     return verdict
@@ -59,6 +67,26 @@ def agreements(answers: dict[str, Answer | None], own: OwnVerdict) -> dict[str, 
     return out
 
 
+def agreements_in_seconds(
+    answers: dict[str, Answer | None], own: OwnVerdict
+) -> dict[str, float | None]:
+    """Returns F1 of each reader that keeps the tempo and our own, None where it is missing."""
+    return {
+        name: None if answers[name] is None
+        else agreement(own.timed, _timed(judge, answers[name]), SECONDS_TOLERANCE)
+        for name, judge in JUDGES.items()
+        if judge.keeps_time
+    }  # fmt: skip
+
+
+def _timed(judge: Judge, answer: Answer) -> list[Note]:
+    """Returns the notes that a judge plays, with their onsets in seconds by its MIDI file."""
+    quarter = answer.get("quarter", 0.0)
+    if not judge.follows_tempo:
+        return [(onset * quarter, pitch) for onset, pitch in answer.get("played", [])]
+    return [(played * quarter, pitch) for _, played, pitch in answer.get("notes", [])]
+
+
 def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) -> list[Note]:
     """Returns the notes that a judge plays, with the onsets that are compared."""
     if not judge.follows_tempo:
@@ -76,7 +104,8 @@ def _is_valid(verdict: Verdict) -> bool | None:
     if None in (*needed, *agreed):
         return None
     least = [min(pair) for pair in combinations((judge.agreement for judge in JUDGES.values()), 2)]
-    return all((*needed, verdict["playable"], verdict["bar_perfect"])) and all(
+    in_time = [f1 >= JUDGES[name].agreement for name, f1 in verdict["agreement_seconds"].items()]
+    return all((*needed, verdict["playable"], verdict["bar_perfect"], *in_time)) and all(
         f1 >= wanted for f1, wanted in zip(agreed, least, strict=True)
     )
 

@@ -36,7 +36,8 @@ def read_midi(midi: bytes) -> Answer:
 
     Returns:
         `midi`: whether symusic takes it; `notes`: [onset in quarters, onset in quarters of the
-        first tempo, pitch]; `seconds`: end of the last; `error`: why not.
+        first tempo, pitch]; `quarter`: seconds of a quarter in the first tempo; `seconds`: end of
+        the last; `error`: why not.
     """
     from symusic import Score
 
@@ -57,7 +58,7 @@ def read_midi(midi: bytes) -> Answer:
             onset, played = note.time / score.tpq, clock.time * quarters_a_second
             notes.append([round(onset, 4), round(played, 4), note.pitch])
             end = max(end, clock.time + clock.duration)
-    return {"midi": True, "notes": notes, "seconds": end}
+    return {"midi": True, "notes": notes, "quarter": 1 / quarters_a_second, "seconds": end}
 
 
 def read_by_music21(text: str) -> Answer:

@@ -12,9 +12,11 @@ the fields of each reader, such as `validity_music21` (it parses the text withou
                           verdict but those of our own reader is true
     own_reader            our strict reader takes it; bar_accuracy, bar_perfect and tie_ok are by it
     playable              every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
-    agreement             F1 of the notes of each two readers
+    agreement             F1 of the notes of each two readers, onsets in quarters
+    agreement_seconds     F1 of the notes of each reader that keeps the tempo and of our own, onsets
+                          in seconds
     valid3                valid: what each reader is asked for holds, playable, bar_perfect, and
-                          each two agree as far as they are asked to
+                          each two agree as far as they are asked to, in quarters and seconds
     raw_...               fields again, of the text as the model wrote it
 
 Judged is the voices export, since music21 plays interleaved voices one after the other and still
@@ -104,7 +106,7 @@ class Jury(AbstractContextManager):
             answer = self.readers[name].ask({"text": text})
             if "file" in answer:
                 heard = self.readers[MIDI_READER].ask({"midi": str(answer.pop("file"))})
-                kept = ("midi", "notes", "seconds", "error")
+                kept = ("midi", "notes", "quarter", "seconds", "error")
                 answer |= {name: heard[name] for name in kept if name in heard}
             return answer
         except ReaderFailedError as error:

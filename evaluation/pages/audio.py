@@ -18,7 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from data_prep.dialect.abc_to_midi import abc_to_midi
-from data_prep.midi_to_abc.midi_file import MIDI_SUFFIXES, find_header
+from data_prep.midi.midi_file import MIDI_SUFFIXES, find_header
 from scaling.writing.commands import command
 
 from ..judging.judge_table import node_modules

@@ -7,8 +7,8 @@ from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.notation import AbcError
 from data_prep.dialect.tune import print_tune
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.midi_file import MIDI_SUFFIXES, find_header
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import MIDI_SUFFIXES, find_header
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from measuring import measure
 from data_prep import convert as command
 from data_prep.collections.sources import open_source
 from data_prep.convert import Conversion, convert_collection, write_summary
+from data_prep.midi.limits import LIMITS
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import LIMITS
 from data_prep.shards.convert_file import convert_file, count
 from data_prep.shards.convert_pool import Converter
 from data_prep.shards.shard_files import SCHEMA, SHARD_FILES, plan_shards

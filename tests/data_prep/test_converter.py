@@ -1,4 +1,5 @@
 import contextlib
+import random
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -10,11 +11,15 @@ from fuzzing.midi_writer import midi_file, notes, time_signature, track
 from symusic import Note, Score, Tempo, TimeSignature, Track
 
 from data_prep.dialect.abc_to_midi import abc_to_midi, perform
-from data_prep.dialect.notation import AbcError
-from data_prep.dialect.tune import Meter, print_tune
+from data_prep.dialect.notation import AbcError, meter_ticks
+from data_prep.dialect.tune import Meter, Tune, Voice, print_tune
 from data_prep.dialect.tune_parser import parse_tune
-from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import Limits, MidiError
+from data_prep.midi.limits import Limits, MidiError
+from data_prep.midi.midi_file import read_midi
+from data_prep.midi_to_abc.converter import midi_to_abc, midi_to_tune
+from modeling.export_abc import to_voices
+
+REPORTED = Path(__file__).parent.parent / "data" / "reported"
 
 
 def score_of(notes, *, tpq=480, program=0, drums=False, **events) -> Score:
@@ -84,6 +89,67 @@ def test_straight_and_swung_beats_stand_side_by_side():
     swing = [(0, 0.5, 60), (0.5, 0.5, 62), (1, 2 / 3, 64), (1 + 2 / 3, 1 / 3, 65), (2, 2, 67)]
     abc = midi_to_abc(score_of(swing).dumps_midi())
     assert "C2D2(3:2:2E4F2G8" in abc
+
+
+def swung_eighths(bpm: int, off_by_seconds: float, rng: random.Random) -> bytes:
+    """128 beats of swung eighths, 2:1, each attack off by as much as that, either way."""
+    notes, beat_seconds = [], 60 / bpm
+    for beat in range(128):
+        for place in (0, 2 / 3):
+            off = rng.uniform(-off_by_seconds, off_by_seconds) / beat_seconds
+            notes.append((max(0, beat + place + off), 0.3, rng.randrange(60, 72)))
+    return score_of(notes, tempos=[(0, round(60e6 / bpm))]).dumps_midi()
+
+
+@pytest.mark.parametrize("bpm", [60, 120, 240])
+def test_swung_eighths_are_triplets_however_a_player_is_off(bpm):
+    for milliseconds in (0, 2, 8, 20):
+        midi = swung_eighths(bpm, milliseconds / 1000, random.Random(milliseconds))
+        off_beats = [onset % 1 for onset, *_ in quarters(abc_to_midi(midi_to_abc(midi)))]
+        off_beats = [place for place in off_beats if place]
+        assert sum(place == pytest.approx(2 / 3, abs=0.01) for place in off_beats) >= 126
+        assert len(off_beats) <= 128
+
+
+def test_reported_swing_is_one_reading():
+    midi = (REPORTED / "swing-jitter" / "swing_jitter.mid").read_bytes()
+    places = {round(onset % 1, 2) for onset, *_ in quarters(abc_to_midi(midi_to_abc(midi)))}
+    assert places == {0, 0.67}
+
+
+def test_straight_beats_of_a_swung_tune_stay_straight():
+    beats = [(0, 0.6), (2 / 3, 0.3)] * 12 + [(0, 0.4), (1 / 2, 0.4)] * 4
+    notes = [
+        (place // 2 + onset + 1 / 480, length, 60 + place % 12)
+        for place, (onset, length) in enumerate(beats)
+    ]
+    back = {onset for onset, *_ in quarters(abc_to_midi(midi_to_abc(score_of(notes).dumps_midi())))}
+    assert {12.5, 13.5, 14.5, 15.5} <= back
+
+
+def test_more_voices_than_channels_keep_their_programs():
+    voices = [Voice(program, None, ["C16"]) for program in range(40)]
+    abc = print_tune(Tune("C", {0: Meter(4, 4)}, {0: Fraction(120)}, voices))
+    back = read_midi(abc_to_midi(abc)).notes
+    assert sorted(back.program.tolist()) == list(range(40))
+    assert len(set(zip(back.channel.tolist(), back.program.tolist(), strict=True))) == 40
+
+
+def test_notes_that_the_text_leaves_out_are_counted():
+    twice = score_of([(0, 1, 60), (0.01, 1, 60), (1, 1, 62)])
+    assert midi_to_tune(twice.dumps_midi()).n_doubled == 1
+
+
+@pytest.mark.parametrize("meter", ["2/2", "3/2", "6/4", "12/4", "3/1", "6/16"])
+def test_metre_that_abcjs_would_stretch_stands_before_the_first_bar(meter):
+    ticks = meter_ticks(*map(int, meter.split("/")))
+    head = f"X:1\nM:{meter}\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
+    abc = head + f"[V:1]C{ticks // 12}|\n" * 3 + f"[V:1]D{ticks // 12}|]\n"
+    voices = print_tune(parse_tune(abc), "voices")
+    assert voices.startswith("X:1\nM:4/4\n")
+    assert f"program 0\nM:{meter}\nL:1/16\n" in voices
+    assert voices == to_voices(abc)
+    assert print_tune(parse_tune(voices), "bars") == abc
 
 
 def test_programs_drums_metre_and_tempo_changes_are_kept():

@@ -29,7 +29,8 @@ from data_prep.corpus import CorpusStages
 from data_prep.dialect.notation import ALPHABET
 from data_prep.dialect.tune import print_tune
 from data_prep.dialect.tune_parser import parse_tune
-from data_prep.midi_to_abc.converter import MidiError, midi_to_abc
+from data_prep.midi.limits import MidiError
+from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.selection.clean import CleanSettings, clean_abc, cut_tune
 from data_prep.selection.filter_tunes import FilterSettings, drop_reason, keep_informative_voices
 from data_prep.selection.split import SPLITS, SplitSettings, split_of
@@ -289,7 +290,8 @@ def test_code_that_says_the_same_makes_the_same_dataset(made, tmp_path):
     shutil.copytree(CONFIGS.parent / "data_prep", package)
     (package / "room").mkdir()
     text = (package / "midi_to_abc/quantize.py").read_text("utf-8")
-    text = text.replace("from .timeline", "from ..midi_to_abc.timeline")
+    for name in ("timeline", "swing"):
+        text = text.replace(f"from .{name}", f"from ..midi_to_abc.{name}")
     (package / "room/quantize.py").write_text(text)
     (package / "midi_to_abc/quantize.py").unlink()
     for file in package.rglob("*.py"):

@@ -15,7 +15,7 @@ SETTINGS = DuplicateSettings()
 
 def read(midi):
     """The sketch of a file and its exact key."""
-    performance = perform(midi_to_tune(midi))
+    performance = perform(midi_to_tune(midi).tune)
     return signature(performance, SETTINGS), fingerprint(performance)
 
 

@@ -14,8 +14,9 @@ from symusic import Score
 
 from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.limits import MidiError
+from data_prep.midi.midi_file import read_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import MidiError, load_score
 from data_prep.storage.drop_reasons import DropReason
 
 ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "midi_edge_cases.zip"
@@ -53,7 +54,7 @@ def notes_of_other_readers(midi: bytes) -> Iterator[int]:
 def reading(midi: bytes) -> tuple[DropReason | None, int, str]:
     """Reason to refuse a file, or None; notes found in it; its text."""
     try:
-        return None, load_score(midi).note_num(), midi_to_abc(midi)
+        return None, len(read_midi(midi).notes.pitch), midi_to_abc(midi)
     except MidiError as error:
         return error.reason, 0, ""
 

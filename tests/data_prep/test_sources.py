@@ -20,7 +20,7 @@ import pytest
 
 from data_prep.collections.download import DownloadError, download
 from data_prep.collections.sources import SourceError, open_source
-from data_prep.midi_to_abc.midi_file import LIMITS, MidiError
+from data_prep.midi.limits import LIMITS, MidiError
 
 
 def read(path, root):

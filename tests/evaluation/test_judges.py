@@ -30,6 +30,7 @@ from evaluation.judging.sandbox import SYSTEM_PATHS
 from evaluation.pages.model_report import verdicts_of
 from evaluation.tables import validity_table
 from modeling.export_abc import export_tune, tie_lengths
+from modeling.notation_abc import meter_ticks
 
 ROOT = Path(__file__).parents[2]
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
@@ -160,6 +161,21 @@ def test_chords_that_music21_strikes_again_in_spite_of_a_tie_are_merged(jury):
 def test_changes_of_tempo_leave_the_readers_in_agreement(jury, abcjs):
     change = SCALE.replace("|G4A4B4c4|C4", "|\nQ:1/4=60\nL:1/16\nG4A4B4c4|C4", 1)
     assert jury.judge(change)["agreement"]["abc2midi_abcjs"] == 1.0
+
+
+@pytest.mark.parametrize("meter", ["2/2", "6/4", "3/1"])
+def test_exports_are_played_in_time_by_all_in_any_metre(jury, abcjs, meter):
+    units = meter_ticks(*map(int, meter.split("/"))) // 12
+    bars = "".join(f"[V:1]{pitch}4{pitch}{units - 4}|\n" for pitch in "CDEFGABc")
+    abc = HEAD.replace("4/4", meter) + bars[:-1] + "]\n"
+    verdict = jury.judge(export_tune(abc))
+    assert verdict["agreement_seconds"] == {"abc2midi": 1.0, "abcjs": 1.0}
+    assert verdict[VALID] is True
+    in_header = export_tune(abc).replace(f"M:{meter}\nL:1/16\n", "").replace("M:4/4", f"M:{meter}")
+    verdict = jury.judge(in_header)
+    assert verdict["agreement"]["abc2midi_abcjs"] == 1.0
+    assert verdict["agreement_seconds"]["abcjs"] < 0.2
+    assert verdict[VALID] is False
 
 
 def test_benchmark_of_the_converter_takes_what_the_judges_answer(jury, chorale):

@@ -19,6 +19,7 @@ from modeling.grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
 from modeling.grammar_abc_header import MARK
 from modeling.grammar_abc_limits import DIALECT, GENERATION
 from modeling.grammar_abc_tune import TuneGrammar
+from modeling.notation_abc import ALPHABET
 
 HEAD = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 VOICES = "V:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n"
@@ -139,6 +140,29 @@ def test_tune_needs_notes_pitches_and_seconds():
     fast = HEAD.replace("=90", "=300") + VOICES
     assert "]" not in grammar.follow(grammar.read(fast + f"[V:1]{NOTES}|\n" * 3 + "[V:1]G12|"))
     assert "]" in grammar.follow(grammar.read(fast + f"[V:1]{NOTES}|\n" * 6 + "[V:1]G12|"))
+
+
+@pytest.mark.parametrize("start", ["M:12/4\nL:1/16\nQ:1/4=20", "M:3/8\nL:1/16\nQ:1/4=25"])
+def test_tune_that_would_go_on_ends_before_its_longest_time(start):
+    tokens = TokenGrammar(["", *sorted(ALPHABET)], 0)
+    state, rng, n_left = tokens.read_prompt(f"X:1\n{start}\n"), random.Random(0), 20_000
+    while legal := tokens.legal(state, n_left):
+        going_on = [token for token in legal if token and tokens.texts[token] != "]"]
+        if not going_on and 0 in legal:
+            break
+        on_lines = [token for token in going_on if tokens.texts[token] == "\n"]
+        state = tokens.advance(state, rng.choice(on_lines or going_on or legal), n_left)
+        n_left -= 1
+    assert state.is_end
+    assert GENERATION.most_seconds * 0.7 < state.stage.seconds <= GENERATION.most_seconds
+
+
+def test_beginning_without_time_for_an_end_is_refused():
+    tokens = TokenGrammar(["", *sorted(ALPHABET)], 0)
+    long = HEAD.replace("=90", "=20") + VOICES + f"[V:1]{NOTES}|\n" * 52
+    ids = torch.tensor([[tokens.texts.index(character) for character in long]])
+    with pytest.raises(ValueError, match=r"lasts 468 seconds, but a whole tune at most 598"):
+        TuneLogitsProcessor(tokens, 1000).begin(ids)
 
 
 def test_voices_rest_no_more_than_in_real_music():

@@ -21,8 +21,8 @@ from data_prep.dialect.abc_to_midi import Performance, abc_to_midi, perform
 from data_prep.dialect.notation import TICKS_PER_QUARTER, AbcError
 from data_prep.dialect.tune import print_tune
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.midi.limits import LIMITS, MidiError
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.midi_to_abc.midi_file import LIMITS, MidiError
 from data_prep.storage.drop_reasons import DropReason
 
 MAX_SECONDS = 5.0  # of CPU time, which does not depend on what else the machine does

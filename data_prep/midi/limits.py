@@ -1,0 +1,60 @@
+"""Which MIDI files are not converted, and how that is said."""
+
+from dataclasses import dataclass
+
+from ..storage.drop_reasons import DropReason
+
+
+class MidiError(ValueError):
+    """A MIDI file that is not converted.
+
+    Attributes:
+        reason: For counting.
+    """
+
+    def __init__(self, reason: DropReason, message: str) -> None:
+        super().__init__(reason, message)  # as given: another process makes it anew from these
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a file may ask for; beyond it, it is refused with a reason of its own.
+
+    Real files reach 30,000 notes; a legal one of 47 bytes may hold one rest of 139,810 bars
+    (the longest that MIDI can write). What is far beyond either is a bomb or a joke.
+
+    Attributes:
+        bytes: Size of the file. 200,000 notes fit in 2 MB, as does the largest file of Lakh MIDI.
+        notes: Notes that symusic finds.
+        bars: Bars, silent ones too.
+        voices: Voices of all parts; the dialect numbers them with three digits.
+        quarters: Quarter notes from the start to the end.
+        seconds: By the tempo map.
+        chars: Characters of the text.
+        chars_per_byte: Characters of the text per byte of the file, counted as one of at least
+            `small_file_bytes`, since a small file may rest for long.
+        small_file_bytes: See `chars_per_byte`.
+    """
+
+    bytes: int = 8_000_000
+    notes: int = 200_000
+    bars: int = 150_000
+    voices: int = 999
+    quarters: int = 1_000_000
+    seconds: float = 100 * 3600.0
+    chars: int = 8_000_000
+    chars_per_byte: int = 400
+    small_file_bytes: int = 4096
+
+
+LIMITS = Limits()
+
+
+def check_limit(reason: DropReason, found: float, what: str, limit: float) -> None:
+    """Raises `MidiError` with the reason where a file holds more of something than it may."""
+    if found > limit:
+        raise MidiError(reason, f"{found:,.0f} {what}, limit {limit:,.0f}")
