@@ -18,7 +18,7 @@ from .events import MOST_TICKS, PORT, SYSEX, Events
 DRUMS = -1  # in place of a program
 _NOTE_OFF, _NOTE_ON, _CONTROL, _PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 _BANK = 0
-_SILENCE = (120, 123)  # all sound off, all notes off
+_SOUNDS_OFF, _NOTES_OFF = 120, 123
 _DRUM_QUARTERS = 0.25  # of a drum without an end
 _NEVER = 2 * MOST_TICKS
 _STRIDE = 4 * MOST_TICKS  # channels stand so far apart on one axis of time
@@ -64,8 +64,8 @@ def read_notes(events: Events, ticks_a_quarter: int) -> Notes:
     program = _programs(events, kind, channel, on)
     if held.any():
         end[held] = _next(key[on[held]], onset[held], key[off], events.tick[off])
-    controls = np.flatnonzero(kind == _CONTROL)
-    silence = controls[np.isin(events.first[controls], _SILENCE)]
+    said = np.where(kind == _CONTROL, events.first, -1)
+    silence = np.flatnonzero((said == _SOUNDS_OFF) | (said == _NOTES_OFF))
     if len(silence):
         silenced = _next(channel[on], onset, channel[silence], events.tick[silence])
         end = np.minimum(end, silenced)
@@ -82,6 +82,8 @@ def read_notes(events: Events, ticks_a_quarter: int) -> Notes:
 def _ports(events: Events, places: np.ndarray) -> np.ndarray:
     """Returns the port of each place in the file, 0 where its track has named none yet: (n,)."""
     named = [m for m in events.messages if m.kind == PORT and m.content]
+    if not named:  # as in most files
+        return np.zeros(len(places), np.int64)
     ports = [(m.place, m.content[0] & 127) for m in named]
     at, port = np.array(sorted([*((s, 0) for s in events.starts), *ports]), np.int64).T
     return port[np.searchsorted(at, places, side="right") - 1]
@@ -95,10 +97,15 @@ def _released_in_track(
     Returns:
         The tick of each release, `_NEVER` where there is none: (attacks,).
     """
-    both = np.concatenate([on, off])
+    both = np.sort(np.concatenate([on, off]))
     group = events.track[both] * (key.max(initial=0) + 1) + key[both]
-    order = np.lexsort((both, group))
-    group, step = group[order], np.where(order < len(on), 1, -1)
+    bits = len(both).bit_length()
+    packed = np.sort(group << bits | np.arange(len(both)))  # faster than to sort places by groups
+    both, group = both[packed & ((1 << bits) - 1)], packed >> bits
+    is_attack = np.zeros(len(key), bool)
+    is_attack[on] = True
+    is_attack = is_attack[both]
+    step = np.where(is_attack, 1, -1)
     is_first = np.append(True, group[1:] != group[:-1])[: len(group)]
     number = np.cumsum(is_first) - 1
     sounding = np.cumsum(step)
@@ -107,13 +114,16 @@ def _released_in_track(
     far = len(both) + 1
     lowest = np.minimum(np.minimum.accumulate(sounding - far * number) + far * number, 0)
     before = np.where(is_first, 0, np.append(0, lowest[:-1])[: len(lowest)])
-    attacks = np.flatnonzero(step > 0)
-    releases = np.flatnonzero((step < 0) & (lowest == before))
-    rank = np.arange(len(releases)) - np.searchsorted(number[releases], number[releases])
-    attack = attacks[np.searchsorted(number[attacks], number[releases]) + rank]
-    end = np.full(len(on), _NEVER)
-    end[order[attack]] = events.tick[both[order[releases]]]
-    return end
+    releases = np.flatnonzero(~is_attack & (lowest == before))
+    attacks = np.flatnonzero(is_attack)
+    # The first release of a group is that of its first attack, and so on.
+    earlier = np.cumsum(is_attack)[is_first] - is_attack[is_first]  # attacks of groups before
+    of = number[releases]
+    first_release = np.append(True, of[1:] != of[:-1])[: len(of)]
+    rank = np.arange(len(of)) - np.flatnonzero(first_release)[np.cumsum(first_release) - 1]
+    end = np.full(len(key), _NEVER)
+    end[both[attacks[earlier[of] + rank]]] = events.tick[both[releases]]
+    return end[on]
 
 
 def _next(keys: np.ndarray, ticks: np.ndarray, of: np.ndarray, at: np.ndarray) -> np.ndarray:
@@ -151,7 +161,14 @@ def _when(events: Events, channel: np.ndarray, on: np.ndarray, changes: np.ndarr
     One at the tick of an attack is meant for it, whichever track comes first in the file; unless
     it follows the attack in the same track.
     """
-    on = on[np.isin(events.tick[on], events.tick[changes])]
+    moment = events.track * _STRIDE + events.tick  # rising
+    attacks = moment[on]
+    first = np.searchsorted(attacks, moment[changes])
+    stop = np.searchsorted(attacks, moment[changes], side="right")
+    if (first == stop).all():  # as in most files, no track attacks at the tick of a change
+        return 2 * events.tick[changes]
+    near = np.bincount(first, minlength=len(on) + 1) - np.bincount(stop, minlength=len(on) + 1)
+    on = on[np.cumsum(near)[:-1] > 0]
     both = np.concatenate([on, changes])
     order = np.lexsort((both, channel[both], events.tick[both], events.track[both]))
     ranked = both[order]

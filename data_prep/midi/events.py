@@ -8,6 +8,7 @@ Source: Standard MIDI File specification 1.0 (RP-001), track chunks; MIDI 1.0, r
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +104,7 @@ def read_events(midi: bytes, tracks: list[tuple[int, int]], n_counted: int) -> E
     between = np.array([row[:2] for row in reader.between], np.int64).reshape(-1, 2)
     broken = np.array(reader.broken, np.int64).reshape(-1, 5).T
     parts = [_take_apart(content, reader.pairs, 2), _take_apart(content, reader.singles, 1), broken]
-    place, delta, status, first, second = np.concatenate(parts, axis=1)
+    place, delta, status, first, second = map(np.concatenate, zip(*parts, strict=True))
     places = np.concatenate([place, between[:, 0]])
     order = np.argsort(places, kind="stable")
     places = places[order]
@@ -171,9 +172,6 @@ class _Reader:
         """
         runs: re.Pattern[bytes] | None = None  # by the running status
         while place < stop:
-            if runs and (after := self._run(runs, place, stop)) > place:
-                place = after
-                continue
             delta, at = self._number(place, stop)
             status = self._byte(at, stop)
             if status >= _SYSEX:
@@ -183,24 +181,18 @@ class _Reader:
                 continue
             if status >= 0x80:
                 runs = _SINGLES if 0xC0 <= status < 0xE0 else _PAIRS
-                if (after := self._run(runs, place, stop)) > place:
-                    place = after
-                    continue
-                at += 1
             elif runs is None:
                 raise MidiError(DropReason.UNREADABLE, f"byte {place:,}: an event without status")
+            found = runs.match(self.midi, place, stop)
+            if found and found.end() > place:
+                (self.singles if runs is _SINGLES else self.pairs).append((place, found.end()))
+                place = found.end()
+                continue
+            at += status >= 0x80
             data = [self._byte(at + n, stop) for n in range(1 if runs is _SINGLES else 2)]
             first, second = (min(byte, 127) for byte in (*data, 0)[:2])
             self.broken.append((place, delta, status if status >= 0x80 else 0, first, second))
             place = at + len(data)
-
-    def _run(self, runs: re.Pattern[bytes], place: int, stop: int) -> int:
-        """Takes a run of messages, if one begins here; returns where it ends."""
-        found = runs.match(self.midi, place, stop)
-        after = found.end() if found else place
-        if after > place:
-            (self.singles if runs is _SINGLES else self.pairs).append((place, after))
-        return after
 
     def _message(self, place: int, delta: int, at: int, stop: int) -> tuple[int, bool]:
         """Reads what is no channel message; returns the place after it, and if the track ends."""
@@ -219,8 +211,11 @@ class _Reader:
 
     def _number(self, place: int, stop: int) -> tuple[int, int]:
         """Reads a number of variable length; returns it, and the place after it."""
-        number = 0
-        for at in range(place, place + _DELTA_BYTES):
+        number = self._byte(place, stop)
+        if number < 0x80:
+            return number, place + 1
+        number &= 0x7F
+        for at in range(place + 1, place + _DELTA_BYTES):
             byte = self._byte(at, stop)
             number = number << 7 | byte & 0x7F
             if byte < 0x80:
@@ -233,7 +228,9 @@ class _Reader:
         return self.midi[at]
 
 
-def _take_apart(content: np.ndarray, runs: list[tuple[int, int]], n_data: int) -> np.ndarray:
+def _take_apart(
+    content: np.ndarray, runs: list[tuple[int, int]], n_data: int
+) -> Sequence[np.ndarray]:
     """Takes runs of channel messages apart.
 
     Bytes below 128 come in turn: the last of a delta time, then the data. What stands before them
@@ -245,7 +242,7 @@ def _take_apart(content: np.ndarray, runs: list[tuple[int, int]], n_data: int) -
         n_data: Data bytes of a message.
 
     Returns:
-        (5, n): place, delta time, status (0 if it is running), first and second data byte.
+        (n,) each: place, delta time, status (0 if it is running), first and second data byte.
     """
     if not runs:
         return np.empty((5, 0), np.int64)
@@ -267,4 +264,4 @@ def _take_apart(content: np.ndarray, runs: list[tuple[int, int]], n_data: int) -
         delta[more] |= (content[last[more] - back].astype(np.int64) & 0x7F) << 7 * back
     status = np.where(first - last == 2, content[last + 1], 0)
     second = content[end] if n_data == 2 else np.zeros_like(delta)
-    return np.stack([start, delta, status, content[first], second])
+    return start, delta, status, content[first], second

@@ -104,7 +104,7 @@ def _tracks(midi: bytes, start: int, n_tracks: int) -> Iterator[tuple[int, int]]
     Args:
         midi: The file.
         start: Of the first chunk after the header.
-        n_tracks: As the header counts them; what comes after them is read where it is whole.
+        n_tracks: As the header counts them; what follows them at once is read where it is whole.
 
     Raises:
         MidiError: Where one of these is cut off.
@@ -113,7 +113,8 @@ def _tracks(midi: bytes, start: int, n_tracks: int) -> Iterator[tuple[int, int]]
     while start + 8 <= len(midi):
         stop = start + 8 + int.from_bytes(midi[start + 4 : start + 8], "big")
         after = midi[stop : stop + 4]
-        if after and not after.isalnum():  # no chunk: the length is wrong
+        is_followed = not after or after.isalnum()
+        if not is_followed:  # by a chunk, or nothing: the length is wrong
             following = midi.find(b"MTrk", start + 8)
             stop = following if following >= 0 else len(midi)
         if midi[start : start + 4] == b"MTrk":
@@ -123,6 +124,8 @@ def _tracks(midi: bytes, start: int, n_tracks: int) -> Iterator[tuple[int, int]]
                 message = f"track {found + 1} has {len(midi) - start - 8:,} of its bytes"
                 raise MidiError(DropReason.UNREADABLE, f"{message}, expected {stop - start - 8:,}")
             found += 1
+        if not is_followed and found >= n_tracks:
+            return  # files that were written over longer ones still hold tracks of those
         start = stop
 
 

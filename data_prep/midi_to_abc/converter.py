@@ -21,7 +21,7 @@ from ..midi.limits import LIMITS, Limits, check_limit
 from ..midi.midi_file import MidiFile, read_midi
 from ..storage.drop_reasons import DropReason
 from .merge_voices import merge_voices
-from .quantize import choose_grids, find_phase
+from .quantize import find_phase, snap_onsets
 from .timeline import BarGrid, bar_tempos, seconds_at
 from .voices import Voices, split_voices
 
@@ -182,8 +182,7 @@ def _count_letters(voices: Voices, starts: np.ndarray) -> int:
 def _snap(notes: _Notes, grid: BarGrid, midi: MidiFile) -> np.ndarray:
     """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
     seconds = np.diff(seconds_at(midi, grid.cells))
-    grids = choose_grids(notes.parts, notes.onsets, notes.ends, grid.cells, seconds)
-    return grids.snap(notes.parts, notes.onsets)
+    return snap_onsets(notes.parts, notes.onsets, notes.ends, grid.cells, seconds)
 
 
 def _best_key(voices: Voices, programs: np.ndarray) -> str:

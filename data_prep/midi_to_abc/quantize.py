@@ -5,7 +5,7 @@ costs what its onsets are off, as if by chance (Gaussian, of `_SPREAD_TICKS`), a
 it is; so straight and ornamented beats stand side by side. Swing is read for a passage (swing.py).
 Onsets that lie exactly on a grid stay: what was converted before is converted to itself.
 
-This is decided once, in `choose_grids`. What a voice needs later, for its releases, is read off
+This is decided once, in `snap_onsets`. What a voice needs later, for its releases, is read off
 the onsets that were drawn to these grids: `grids_of`.
 """
 
@@ -50,12 +50,6 @@ class Grids:
     keys: np.ndarray
     steps: np.ndarray
 
-    def snap(self, parts: np.ndarray, onsets: np.ndarray) -> np.ndarray:
-        """Draws onsets to the grid: (n,) whole ticks; `parts`: (n,) part of each."""
-        beat, offset, length = locate(self.cells, onsets)
-        steps = self.steps_at(parts, beat, offset)
-        return (self.cells[beat] + nearest_step(offset, steps, length)).astype(np.int64)
-
     def steps_at(self, parts: np.ndarray, beat: np.ndarray, offset: np.ndarray) -> np.ndarray:
         """Returns the step of the grid at each place: (n,) ticks."""
         key = parts * (len(self.cells) - 1) + beat
@@ -81,14 +75,14 @@ def nearest_step(offset: np.ndarray, steps: np.ndarray | int, length: np.ndarray
     return np.where(length - offset < np.abs(inside - offset), length, inside)
 
 
-def choose_grids(
+def snap_onsets(
     parts: np.ndarray,
     onsets: np.ndarray,
     ends: np.ndarray,
     cells: np.ndarray,
     seconds: np.ndarray,
-) -> Grids:
-    """Chooses the grid of each beat of each part.
+) -> np.ndarray:
+    """Draws onsets to the grids that fit them, chosen for each beat of each part: (n,) whole ticks.
 
     Args:
         parts: (n,) part of each note; the notes are sorted by part, then onset.
@@ -98,12 +92,12 @@ def choose_grids(
         seconds: (beats,) how long each lasts.
     """
     beat, offset, length = locate(cells, onsets)
-    key = parts * (len(cells) - 1) + beat
-    is_first = _is_first(key)
+    is_first = _is_first(parts * (len(cells) - 1) + beat)
     group = np.cumsum(is_first) - 1
     n_groups = int(group[-1]) + 1
     half = (offset >= _HALF_BEAT).astype(np.intp)
     slot = 2 * group + half
+    used = np.bincount(slot, minlength=2 * n_groups) > 0
     follows = (
         (parts[1:] == parts[:-1])
         & (onsets[1:] - onsets[:-1] > 2)
@@ -120,7 +114,6 @@ def choose_grids(
         total += _COLLISION_COST * (np.bincount(slot[:-1], collide, 2 * n_groups) > 0)
         inexact = np.bincount(slot, error > EXACT_TICKS, 2 * n_groups)
         penalty = np.where(inexact > 0, _COSTS[step], _EXACT_COST * _COSTS[step])
-        used = np.bincount(slot, minlength=2 * n_groups) > 0
         return np.where(used, total + penalty, 0.0).reshape(n_groups, 2)
 
     halves = np.stack([cost(step) for step in _HALF_STEPS])  # (steps, groups, 2)
@@ -131,7 +124,8 @@ def choose_grids(
         seconds_a_tick = seconds[beat[is_first]] / room
         swung = is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
         steps[swung & (room == TICKS_PER_QUARTER)] = SWUNG_EIGHTH
-    return Grids(cells, key[is_first], steps)
+    snapped = nearest_step(offset, steps[group, half], length)
+    return (cells[beat] + snapped).astype(np.int64)
 
 
 def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids | None:

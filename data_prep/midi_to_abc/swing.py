@@ -81,6 +81,9 @@ def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> tuple[np.ndarra
     middle = np.abs(mean(np.clip(late, -_NEAR_SECONDS, _NEAR_SECONDS)))
     is_swung = (mean(off <= _NEAR_SECONDS) >= _NEAR_SHARE) & (middle <= _MIDDLE_SECONDS)
     is_swung &= mean(is_inexact) > 0
+    if not is_swung.any():  # as nearly always
+        none = np.zeros(len(late), bool)
+        return none, none
     passage = np.clip(np.arange(len(late)) - size // 2, 0, len(is_swung) - 1)
     half = np.zeros(len(is_swung))
     passages = np.lib.stride_tricks.sliding_window_view(off, size)

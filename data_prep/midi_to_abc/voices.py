@@ -176,7 +176,7 @@ def _chord_numbers(
 
 
 def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gives each chord the first voice of its part that is free; see `_first_fit`.
+    """Gives each chord the first voice of its part that is free; see `_FirstFit`.
 
     A second pass goes without the voices that turned out to be nearly empty.
 
@@ -189,17 +189,15 @@ def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarr
     by_attack = np.lexsort((-chords.highest, chords.onset, part))
     onset, end = chords.onset[by_attack], chords.end[by_attack]
     part = part[by_attack]
-    columns = (by_attack.tolist(), onset.tolist(), end.tolist(), chords.size[by_attack].tolist())
-    voices, ends, joined = [0] * len(part), columns[2].copy(), columns[0].copy()
+    fit = _FirstFit(onset.tolist(), end.tolist(), chords.size[by_attack].tolist())
     clusters = _overlapping(part, onset, end)
     most = np.full(part[-1] + 1, _MAX_VOICES_A_PART)
     for _ in range(2):
-        for start, stop in clusters:
-            some = slice(start, stop)
-            voices[some], ends[some], joined[some] = _first_fit(
-                *(column[some] for column in columns), int(most[part[start]])
-            )
-        n_voices = max(voices) + 1
+        starts = [start for start, _ in clusters]
+        for (start, stop), limit in zip(clusters, most[part[starts]].tolist(), strict=True):
+            fit.allocate(start, stop, limit)
+        voices = np.array(fit.voices)
+        n_voices = voices.max() + 1
         counts = np.bincount(part * n_voices + voices, minlength=len(most) * n_voices)
         counts = counts.reshape(len(most), n_voices)
         used = (counts >= least_share * counts.sum(1, keepdims=True)).cumprod(1).sum(1)
@@ -207,7 +205,7 @@ def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarr
         most = np.where(fewer, np.maximum(1, used), most)
         clusters = [(start, stop) for start, stop in clusters if fewer[part[start]]]
     place = np.argsort(by_attack)
-    return np.array(voices)[place], np.array(ends)[place], np.array(joined)[place]
+    return voices[place], np.array(fit.ends)[place], by_attack[fit.joined][place]
 
 
 def _overlapping(part: np.ndarray, onset: np.ndarray, end: np.ndarray) -> list[tuple[int, int]]:
@@ -226,43 +224,55 @@ def _overlapping(part: np.ndarray, onset: np.ndarray, end: np.ndarray) -> list[t
     return list(zip(bounds[several].tolist(), bounds[several + 1].tolist(), strict=True))
 
 
-def _first_fit(
-    chords: list[int], onsets: list[int], ends: list[float], sizes: list[int], most: int
-) -> tuple[list[int], list[float], list[int]]:
-    """Gives chords that overlap the first voice that is free.
+class _FirstFit:
+    """Chords by attack, and the voice that each has got: the first that is free.
 
     When all that a part may have are taken, the one that would be free first is cut short; or, if
     it starts with the chord, they become one. Only an attack too large for that gets more voices.
 
-    Args:
-        chords: By attack.
+    Attributes:
         onsets: Ticks.
+        voices: 0 for a chord that overlaps none.
         ends: Ticks.
         sizes: Numbers of notes.
-        most: Voices that the part may have.
-
-    Returns:
-        Per chord its voice, its end, and the chord that it is part of.
+        joined: The chord that each is part of; itself, mostly.
     """
-    voices, joined = [0] * len(chords), list(chords)
-    last: list[int] = []  # per voice, the place of its last chord in `chords`
-    for place, onset in enumerate(onsets):
-        free = next((n for n, before in enumerate(last) if ends[before] <= onset), None)
-        if free is None and len(last) >= most:
-            free = min(range(len(last)), key=lambda n: (onsets[last[n]] == onset, ends[last[n]]))
-            before = last[free]
-            if onsets[before] < onset:
-                ends[before] = onset
-            elif sizes[before] + sizes[place] <= MAX_CHORD_NOTES:
-                joined[place] = chords[before]
-                sizes[before] += sizes[place]
-                ends[before] = max(ends[before], ends[place])
-                continue
+
+    def __init__(self, onsets: list[int], ends: list[float], sizes: list[int]) -> None:
+        self.onsets, self._ends, self._sizes = onsets, ends, sizes
+        self.ends, self.sizes = ends.copy(), sizes.copy()
+        self.voices, self.joined = [0] * len(onsets), [*range(len(onsets))]
+
+    def allocate(self, start: int, stop: int, most: int) -> None:
+        """Gives the chords from `start` to `stop`, which overlap, at most so many voices."""
+        some = slice(start, stop)
+        self.ends[some], self.joined[some] = self._ends[some], range(start, stop)
+        self.sizes[some] = self._sizes[some]
+        onsets, ends, voices = self.onsets, self.ends, self.voices
+        last: list[int] = []  # per voice, its last chord
+        for chord in range(start, stop):
+            for voice, before in enumerate(last):
+                if ends[before] <= onsets[chord]:
+                    last[voice], voices[chord] = chord, voice
+                    break
             else:
-                free = None
-        if free is None:
-            free = len(last)
-            last.append(place)
-        last[free] = place
-        voices[place] = free
-    return voices, ends, joined
+                voices[chord] = self._voice_of_next(chord, last, most)
+
+    def _voice_of_next(self, chord: int, last: list[int], most: int) -> int:
+        """Gives a voice to a chord that finds none free; see the class."""
+        onsets, ends, sizes = self.onsets, self.ends, self.sizes
+        if len(last) >= most:
+            voice = min(
+                range(len(last)), key=lambda n: (onsets[last[n]] == onsets[chord], ends[last[n]])
+            )
+            before = last[voice]
+            if onsets[before] < onsets[chord]:
+                last[voice], ends[before] = chord, onsets[chord]
+                return voice
+            if sizes[before] + sizes[chord] <= MAX_CHORD_NOTES:
+                self.joined[chord] = before
+                sizes[before] += sizes[chord]
+                ends[before] = max(ends[before], ends[chord])
+                return 0
+        last.append(chord)
+        return len(last) - 1

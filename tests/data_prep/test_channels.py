@@ -195,3 +195,12 @@ def test_broken_track_length_and_bytes_do_not_lose_the_music():
     assert heard(short) == heard(midi)
     loud = file_of([(0, b"\x90\x3c\xff"), (96, b"\x80\x3c\0"), end()])  # a data byte above 127
     assert heard(loud) == {(0, 60, 0, 96): 1}
+
+
+def test_tracks_behind_those_of_the_header_count_if_they_follow_at_once():
+    two = file_of([*note(60), end()], [*note(62), end()], n_tracks=1)
+    assert {pitch for _, pitch, _, _ in heard(two)} == {60, 62}
+    # What is left where a file was written over a longer one is no music of this one.
+    place = two.rfind(b"MTrk")
+    left_over = two[:place] + b"\0\x3e\0\0\xff\x2f\0" + two[place:]
+    assert {pitch for _, pitch, _, _ in heard(left_over)} == {60}

@@ -57,9 +57,9 @@ def test_stages_take_the_digests_of_their_own_functions():
 @pytest.mark.parametrize(
     ("stage", "names", "others"),
     [
-        ("1_abc", "choose_grids _TRIPLET LIMITS BarWriter merge_voices SCHEMA", "parse_tune"),
+        ("1_abc", "snap_onsets _TRIPLET LIMITS BarWriter merge_voices SCHEMA", "parse_tune"),
         ("2_clean", "clean_row parse_tune perform Tune signature write_table", "drop_reason"),
-        ("3_filtered", "drop_reason clusters first_of_copies clean_row", "choose_grids split_of"),
+        ("3_filtered", "drop_reason clusters first_of_copies clean_row", "snap_onsets split_of"),
         ("4_split", "split_of SPLITS TableWriter", "parse_tune signature"),
         ("5_tokens", "train_tokenizer ALPHABET augmented encode_rows", "split_of clusters"),
         (
