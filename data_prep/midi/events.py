@@ -170,10 +170,14 @@ class _Reader:
         Raises:
             MidiError: Where the bytes are no events.
         """
+        midi = self.midi
         runs: re.Pattern[bytes] | None = None  # by the running status
         while place < stop:
-            delta, at = self._number(place, stop)
-            status = self._byte(at, stop)
+            if midi[place] < 0x80 and place + 1 < stop:  # as nearly always
+                delta, at, status = midi[place], place + 1, midi[place + 1]
+            else:
+                delta, at = self._number(place, stop)
+                status = self._byte(at, stop)
             if status >= _SYSEX:
                 place, ended = self._message(place, delta, at, stop)
                 if ended:
@@ -183,7 +187,7 @@ class _Reader:
                 runs = _SINGLES if 0xC0 <= status < 0xE0 else _PAIRS
             elif runs is None:
                 raise MidiError(DropReason.UNREADABLE, f"byte {place:,}: an event without status")
-            found = runs.match(self.midi, place, stop)
+            found = runs.match(midi, place, stop)
             if found and found.end() > place:
                 (self.singles if runs is _SINGLES else self.pairs).append((place, found.end()))
                 place = found.end()

@@ -29,7 +29,7 @@ class Limits:
 
     Attributes:
         bytes: Size of the file. 200,000 notes fit in 2 MB, as does the largest file of Lakh MIDI.
-        notes: Notes that symusic finds.
+        notes: Of all tracks.
         bars: Bars, silent ones too.
         voices: Voices of all parts; the dialect numbers them with three digits.
         quarters: Quarter notes from the start to the end.

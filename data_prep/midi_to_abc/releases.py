@@ -13,7 +13,7 @@ _NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
 _NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
 # Chords of so many ticks end on multiples of so many, where nothing else says more.
 _LONG = ((60, 24), (192, 48))
-PART_STRIDE = 1 << 40  # more ticks than any piece has: parts stand apart on one axis
+PART_STRIDE = 1 << 30  # more ticks than `Limits.quarters` has: parts stand apart on one axis
 
 
 def near_ticks(length: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from .quantize import grids_of
 from .releases import PART_STRIDE, near_ticks, to_near_attacks, written_ends
 
 MAX_CHORD_NOTES = 12
+_PITCHES = 128
 _MAX_VOICES_A_PART = 6
 
 
@@ -65,12 +66,12 @@ def split_voices(
     voice, end, joined = _allocate(chords, least_share)
 
     _, numbers = np.unique(chords.part * (voice.max() + 1) + voice, return_inverse=True)
-    kept = np.lexsort((chords.onset, numbers))
+    kept = np.argsort(numbers * PART_STRIDE + chords.onset, kind="stable")
     kept = kept[joined[kept] == kept]
     rank = np.empty(len(numbers), np.int64)
     rank[kept] = np.arange(len(kept))
     note_chord = rank[np.repeat(joined, chords.size)]
-    order = np.lexsort((chords.pitches, note_chord))
+    order = _order(note_chord, chords.pitches)
     numbers, onset = numbers[kept], chords.onset[kept]
     return Voices(
         parts=chords.part[kept][_first_of_runs(numbers)],
@@ -112,7 +113,7 @@ def _chords(
 ) -> _Chords:
     """Joins notes of one attack whose releases are near one another; the last release holds."""
     chord = _chord_numbers(parts, onsets, ends, is_drums)
-    order = np.lexsort((pitches, chord))
+    order = _order(chord, pitches)
     pitches = pitches[order]
     first = _first_of_runs(chord[order])
     stop = np.append(first[1:], len(pitches))
@@ -135,6 +136,11 @@ def _cut_by_next_attack(chords: _Chords, is_drums: np.ndarray) -> np.ndarray:
     return np.where(is_drums[part], np.minimum(chords.end, at), chords.end)
 
 
+def _order(first: np.ndarray, pitches: np.ndarray) -> np.ndarray:
+    """Returns the order by whole numbers, nearly sorted, then by pitches: (n,)."""
+    return np.argsort(first * _PITCHES + pitches, kind="stable")  # a third of the time of lexsort
+
+
 def _is_first(values: np.ndarray) -> np.ndarray:
     """Returns where a run of equal values begins: (n,) bool."""
     return np.concatenate([[True], values[1:] != values[:-1]])
@@ -149,7 +155,7 @@ def _without_doubles(
     parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray, pitches: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Joins notes of one part, onset and pitch; the longest holds."""
-    order = np.lexsort((pitches, onsets, parts))
+    order = _order(parts * PART_STRIDE + onsets, pitches)
     parts, onsets, ends, pitches = (a[order] for a in (parts, onsets, ends, pitches))
     first = _first_of_runs(parts, onsets, pitches)
     return parts[first], onsets[first], np.maximum.reduceat(ends, first), pitches[first]
@@ -186,7 +192,7 @@ def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarr
     """
     part = chords.part
     # Highest first, so that the first voice of a part is its melody.
-    by_attack = np.lexsort((-chords.highest, chords.onset, part))
+    by_attack = _order(part * PART_STRIDE + chords.onset, _PITCHES - 1 - chords.highest)
     onset, end = chords.onset[by_attack], chords.end[by_attack]
     part = part[by_attack]
     fit = _FirstFit(onset.tolist(), end.tolist(), chords.size[by_attack].tolist())
