@@ -182,7 +182,8 @@ def _count_letters(voices: Voices, starts: np.ndarray) -> int:
 def _snap(notes: _Notes, grid: BarGrid, midi: MidiFile) -> np.ndarray:
     """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
     seconds = np.diff(seconds_at(midi, grid.cells))
-    return snap_onsets(notes.parts, notes.onsets, notes.ends, grid.cells, seconds)
+    columns = (notes.parts, notes.onsets, notes.ends, notes.pitches)
+    return snap_onsets(*columns, grid.cells, seconds)
 
 
 def _best_key(voices: Voices, programs: np.ndarray) -> str:

@@ -40,10 +40,13 @@ def merge_voices(voices: Voices, instruments: np.ndarray, cells: np.ndarray) -> 
     for voice, instrument in enumerate(instruments.tolist()):
         chords = np.arange(bounds[voice], bounds[voice + 1])
         line = _Line(voice, voices.onset[chords], voices.end[chords], chords)
-        same = lines[instrument] if instrument >= 0 else []
-        if not any(_join(earlier, line, notes, cells) for earlier in same):
-            lines[instrument].append(line)
-    kept = sorted((line for group in lines.values() for line in group), key=lambda n: n.voice)
+        lines[instrument].append(line)
+    joined = [
+        line
+        for instrument, same in lines.items()
+        for line in (same if instrument < 0 else _join_all(same, notes, cells))
+    ]
+    kept = sorted(joined, key=lambda line: line.voice)
     return voices if len(kept) == len(voices.parts) else _assemble(voices, kept, notes.joined)
 
 
@@ -88,6 +91,16 @@ class _PitchSets:
         self.high[ours] |= self.high[theirs]
         self.size[ours] += self.size[theirs]
         self.joined[theirs] = ours
+
+
+def _join_all(lines: list[_Line], notes: _PitchSets, cells: np.ndarray) -> list[_Line]:
+    """Joins each line to the first earlier one that takes it, until none takes another."""
+    kept: list[_Line] = []
+    for line in lines:
+        if not any(_join(earlier, line, notes, cells) for earlier in kept):
+            kept.append(line)
+    # A line that has grown may take what it did not take before.
+    return kept if len(kept) == len(lines) else _join_all(kept, notes, cells)
 
 
 def _join(ours: _Line, theirs: _Line, notes: _PitchSets, cells: np.ndarray) -> bool:

@@ -26,6 +26,9 @@ _COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 2.5, 6: 1.5, 3: 4.0}
 _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
 _EXACT_COST = 1e-6
+# Attacks of a part and pitch so near are one note, played by two tracks, or a flam.
+_DOUBLED_TICKS, _APART_SECONDS = 2, 0.02
+_FINE = 8  # a step by which an attack may be moved, since its place is taken
 _PHASE_TOLERANCE_TICKS = 1.5
 _PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
 _PHASE_LEAD = 0.3  # ... and so much more than on the grid as it is
@@ -79,6 +82,7 @@ def snap_onsets(
     parts: np.ndarray,
     onsets: np.ndarray,
     ends: np.ndarray,
+    pitches: np.ndarray,
     cells: np.ndarray,
     seconds: np.ndarray,
 ) -> np.ndarray:
@@ -88,6 +92,7 @@ def snap_onsets(
         parts: (n,) part of each note; the notes are sorted by part, then onset.
         onsets: (n,) ticks.
         ends: (n,) ticks.
+        pitches: (n,) MIDI pitches.
         cells: (beats + 1,) first tick of each beat.
         seconds: (beats,) how long each lasts.
     """
@@ -100,9 +105,10 @@ def snap_onsets(
     used = np.bincount(slot, minlength=2 * n_groups) > 0
     follows = (
         (parts[1:] == parts[:-1])
-        & (onsets[1:] - onsets[:-1] > 2)
+        & (onsets[1:] - onsets[:-1] > _DOUBLED_TICKS)
         & (ends[:-1] <= onsets[1:] + 1)  # one after the other, as a grace note and its main note
     )
+    earlier, later = _heard_apart(parts, onsets, pitches, seconds[beat] / length)
 
     def cost(step: int) -> np.ndarray:
         """What each half beat costs on a grid: (groups, 2)."""
@@ -111,7 +117,10 @@ def snap_onsets(
         total = np.bincount(slot, error * error, 2 * n_groups) / (2 * _SPREAD_TICKS**2)
         place = cells[beat] + snapped
         collide = follows & (place[1:] == place[:-1])
-        total += _COLLISION_COST * (np.bincount(slot[:-1], collide, 2 * n_groups) > 0)
+        n_collisions = np.bincount(slot[:-1], collide, 2 * n_groups)
+        if len(earlier):
+            n_collisions += np.bincount(slot[earlier], place[earlier] == place[later], 2 * n_groups)
+        total += _COLLISION_COST * (n_collisions > 0)
         inexact = np.bincount(slot, error > EXACT_TICKS, 2 * n_groups)
         penalty = np.where(inexact > 0, _COSTS[step], _EXACT_COST * _COSTS[step])
         return np.where(used, total + penalty, 0.0).reshape(n_groups, 2)
@@ -124,8 +133,36 @@ def snap_onsets(
         seconds_a_tick = seconds[beat[is_first]] / room
         swung = is_swung(parts, offset, is_first, is_inexact, seconds_a_tick)
         steps[swung & (room == TICKS_PER_QUARTER)] = SWUNG_EIGHTH
-    snapped = nearest_step(offset, steps[group, half], length)
-    return (cells[beat] + snapped).astype(np.int64)
+    step = steps[group, half]
+    out = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
+    room = np.where(half, length, np.minimum(length, _HALF_BEAT))  # where a grid ends
+    for before, note in zip(earlier.tolist(), later.tolist(), strict=True):
+        if out[note] <= out[before]:  # the next place is as near as any that is free
+            place = out[before] + step[before]
+            is_free = place <= cells[beat[before]] + room[before] and step[before] <= _FINE
+            if is_free and place - onsets[note] <= step[before]:
+                out[note] = place
+    return out
+
+
+def _heard_apart(
+    parts: np.ndarray, onsets: np.ndarray, pitches: np.ndarray, seconds_a_tick: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns pairs of attacks of a part and pitch, near each other, that are no doubled note.
+
+    Args:
+        parts: (n,) part of each note; the notes are sorted by part, then onset.
+        onsets: (n,) ticks.
+        pitches: (n,) MIDI pitches.
+        seconds_a_tick: (n,) by the tempo.
+    """
+    voice = parts * 128 + pitches
+    order = np.argsort(voice, kind="stable")
+    earlier, later = order[:-1], order[1:]
+    ticks = onsets[later] - onsets[earlier]
+    is_apart = (ticks > _DOUBLED_TICKS) & (ticks * seconds_a_tick[later] >= _APART_SECONDS)
+    is_near = (voice[later] == voice[earlier]) & (ticks < _TRIPLET) & is_apart
+    return earlier[is_near], later[is_near]
 
 
 def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids | None:

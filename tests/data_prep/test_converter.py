@@ -209,6 +209,22 @@ def test_drums_on_many_tracks_are_one_kit():
     assert perform(tune).n_notes == 24
 
 
+def test_attacks_of_a_pitch_that_are_heard_apart_stay_two_notes():
+    """12 beats a minute, as in files that were recorded without a clock; and 240."""
+    attacks = [(0.10, 0.02, 60), (0.15, 0.02, 60)]
+    slow, fast = (score_of(attacks, tempos=[(0, mspq)]) for mspq in (5_000_000, 250_000))
+    assert midi_to_tune(slow.dumps_midi()).n_doubled == 0
+    assert midi_to_tune(fast.dumps_midi()).n_doubled == 1  # 12 ms: a flam
+
+
+def test_voices_are_joined_until_none_takes_another():
+    """The first takes the second only when it has taken the third: a gap would be closed."""
+    score = score_of([(1 / 8, 1 / 8, 60)])
+    for notes in ([(3 / 8, 1 / 8, 62)], [(1 / 8, 1 / 8, 64), (1 / 4, 1 / 8, 65)]):
+        score.tracks.append(score_of(notes).tracks[0])
+    assert len(midi_to_tune(score.dumps_midi()).tune.voices) == 1
+
+
 def test_tracks_of_one_instrument_that_take_turns_are_one_voice():
     score = score_of([(bar * 8 + beat, 1, 60) for bar in range(2) for beat in range(4)])
     answer = score_of([(bar * 8 + 4 + beat, 1, 67) for bar in range(2) for beat in range(4)])

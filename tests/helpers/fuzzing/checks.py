@@ -145,7 +145,7 @@ def _check_notes(midi: bytes, performance: Performance) -> None:
 
 def _check_place(text: str, error: AbcError) -> None:
     """Checks that an error lies in the text, or just past the end of a line."""
-    lines = text.split("\n")
+    lines = re.split("\r\n|\r|\n", text)  # as editors count them
     inside = 1 <= error.line <= len(lines)
     if not inside or not 1 <= error.column <= len(lines[error.line - 1]) + 1:
         message = re.sub(r"'.*'|\".*\"|\d+", "_", error.message)
