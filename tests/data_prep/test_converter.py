@@ -220,8 +220,8 @@ def test_attacks_of_a_pitch_that_are_heard_apart_stay_two_notes():
 def test_voices_are_joined_until_none_takes_another():
     """The first takes the second only when it has taken the third: a gap would be closed."""
     score = score_of([(1 / 8, 1 / 8, 60)])
-    for notes in ([(3 / 8, 1 / 8, 62)], [(1 / 8, 1 / 8, 64), (1 / 4, 1 / 8, 65)]):
-        score.tracks.append(score_of(notes).tracks[0])
+    for rows in ([(3 / 8, 1 / 8, 62)], [(1 / 8, 1 / 8, 64), (1 / 4, 1 / 8, 65)]):
+        score.tracks.append(score_of(rows).tracks[0])
     assert len(midi_to_tune(score.dumps_midi()).tune.voices) == 1
 
 
