@@ -6,13 +6,15 @@ the fifth of eight parts of the beat as the last third.
 
 import numpy as np
 
+from ..dialect.notation import TICKS_PER_QUARTER
+
 SWUNG_EIGHTH = 32  # ticks; as a step of a grid, it leaves only this and the beats
 _OFF_BEAT = (9, 40)  # where it may be, early or late; outside, an attack belongs to a beat
 _PASSAGE_BEATS = 32  # that hold one attack off the beat
 _LEAST_PASSAGE_BEATS = 8
 _CHORD_TICKS = 4  # attacks so near are one
 # How players are off, in seconds: a passage is swung if so many of its attacks are so near the
-# swung eighth, and their mean, none counted as further off, is so near.
+# swung eighth, and the mean of these, and of all, none counted as further off, is so near.
 _NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _MIDDLE_SECONDS = 0.010
 # An attack is none of them that is off by more than this, and so many times more than half of them.
@@ -43,32 +45,40 @@ def is_swung(
     first = np.flatnonzero(is_first)
     low, high = _OFF_BEAT
     is_off = (offset >= low) & (offset <= high)
-    earliest = np.minimum.reduceat(np.where(is_off, offset, np.inf), first)
-    latest = np.maximum.reduceat(np.where(is_off, offset, -np.inf), first)
+    earliest = np.minimum.reduceat(np.where(is_off, offset, TICKS_PER_QUARTER), first)
+    latest = np.maximum.reduceat(np.where(is_off, offset, 0), first)
     n_off = np.add.reduceat(is_off, first)
     is_one = (n_off > 0) & (latest - earliest <= _CHORD_TICKS)
-    out = np.zeros(len(first), bool)
+    middle = np.where(is_one, (earliest + latest) / 2, SWUNG_EIGHTH)
+    late = (middle - SWUNG_EIGHTH) * seconds_a_tick
+    from_beat = np.where(offset < low, offset, offset - TICKS_PER_QUARTER) * ~is_off
+    most_from_beat = np.maximum.reduceat(np.abs(from_beat), first) * seconds_a_tick
+    off = np.maximum(np.abs(late), most_from_beat)
+    on_beat = np.add.reduceat(from_beat, first) * seconds_a_tick, np.add.reduceat(~is_off, first)
+    most_off = np.full(len(first), -1.0)  # seconds, of attacks that are on the beat, or swung
     part = parts[first]
     starts = np.flatnonzero(np.append(True, part[1:] != part[:-1]))
     for start, stop in zip(starts, np.append(starts[1:], len(part)), strict=True):
         beats = start + np.flatnonzero(is_one[start:stop])
         if len(beats) >= _LEAST_PASSAGE_BEATS and is_inexact[beats].any():
-            middle = (earliest[beats] + latest[beats]) / 2
-            late = (middle - SWUNG_EIGHTH) * seconds_a_tick[beats]
-            swung, is_near = _swung_passages(late, is_inexact[beats])
-            # Beats between belong to the passage before them, as far as it says anything of them.
+            late_on_beat, n_on_beat = (each[beats] for each in on_beat)
+            of_passage = _most_off(late[beats], is_inexact[beats], late_on_beat, n_on_beat)
+            # Beats between belong to the passage before them.
             place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
-            out[start:stop] = swung[np.maximum(place, 0)]
-            out[beats] &= is_near
-    return out & (is_one | (n_off == 0))
+            most_off[start:stop] = of_passage[np.maximum(place, 0)]
+    return (off <= most_off) & (is_one | (n_off == 0))
 
 
-def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns whether attacks off the beat are in a swung passage, and whether swung: (n,) both.
+def _most_off(
+    late: np.ndarray, is_inexact: np.ndarray, late_on_beat: np.ndarray, n_on_beat: np.ndarray
+) -> np.ndarray:
+    """Returns how far attacks may be off in the passage of each: (n,) seconds; -1: it is no swing.
 
     Args:
-        late: (n,) seconds after the last eighth of a triplet.
+        late: (n,) seconds after the last eighth of a triplet, of attacks off the beat.
         is_inexact: (n,) whether it lies on no grid. A passage of which all do means what it says.
+        late_on_beat: (n,) seconds, summed over the attacks on its beat.
+        n_on_beat: (n,) number of these.
     """
     size = min(_PASSAGE_BEATS, len(late))
 
@@ -78,14 +88,20 @@ def _swung_passages(late: np.ndarray, is_inexact: np.ndarray) -> tuple[np.ndarra
         return (sums[size:] - sums[:-size]) / size
 
     off = np.abs(late)
-    middle = np.abs(mean(np.clip(late, -_NEAR_SECONDS, _NEAR_SECONDS)))
-    is_swung = (mean(off <= _NEAR_SECONDS) >= _NEAR_SHARE) & (middle <= _MIDDLE_SECONDS)
-    is_swung &= mean(is_inexact) > 0
-    if not is_swung.any():  # as nearly always
-        none = np.zeros(len(late), bool)
-        return none, none
+    is_near = off <= _NEAR_SECONDS
+    share = mean(is_near)
+    middle = mean(np.clip(late, -_NEAR_SECONDS, _NEAR_SECONDS))
+    middle_of_near = mean(late * is_near) / np.maximum(share, 1 / size)
+    is_swung = (share >= _NEAR_SHARE) & (mean(is_inexact) > 0)
+    for seconds in (middle, middle_of_near):  # eighths and dotted ones together have the middle
+        is_swung &= np.abs(seconds) <= _MIDDLE_SECONDS
+    # Where all attacks are late by as much, as in a file that did not start on a beat, it is the
+    # step between them that counts.
+    apart = middle_of_near - mean(late_on_beat) / np.maximum(mean(n_on_beat), 1 / size)
+    is_swung &= np.abs(apart) <= 2 * _MIDDLE_SECONDS
+    most = np.full(len(is_swung), -1.0)
+    if is_swung.any():
+        passages = np.lib.stride_tricks.sliding_window_view(off, size)[is_swung]
+        most[is_swung] = _FAR_TIMES * np.median(passages, axis=1) + _FAR_SECONDS
     passage = np.clip(np.arange(len(late)) - size // 2, 0, len(is_swung) - 1)
-    half = np.zeros(len(is_swung))
-    passages = np.lib.stride_tricks.sliding_window_view(off, size)
-    half[is_swung] = np.median(passages[is_swung], axis=1)
-    return is_swung[passage], off <= _FAR_TIMES * half[passage] + _FAR_SECONDS
+    return most[passage]

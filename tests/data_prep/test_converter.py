@@ -127,6 +127,31 @@ def test_straight_beats_of_a_swung_tune_stay_straight():
     assert {12.5, 13.5, 14.5, 15.5} <= back
 
 
+@pytest.mark.parametrize(
+    ("off_beats", "late"),
+    [
+        # dotted and straight eighths together have the middle of a swung one
+        ((3 / 4, 3 / 4, 1 / 2, 3 / 4, 3 / 4, 1 / 2, 3 / 4), 1 / 480),
+        ((1 / 2,), 1 / 8 + 1 / 480),  # eighths that are all late by a thirty-second
+    ],
+)
+def test_what_only_looks_like_swing_is_written_as_it_is(off_beats, late):
+    places = [beat + place for beat in range(64) for place in (0, off_beats[beat % len(off_beats)])]
+    notes = [(place + late, 0.2, 60 + number % 12) for number, place in enumerate(places)]
+    midi = score_of(notes, tempos=[(0, 240_000)]).dumps_midi()
+    back = sorted(onset for onset, *_ in quarters(abc_to_midi(midi_to_abc(midi))))
+    steps = {round(place - back[0], 2) % 1 for place in back}
+    assert steps == {0.0, *off_beats}
+
+
+def test_grace_note_in_a_swung_beat_keeps_its_place():
+    notes = [(beat + place, 0.1, 60) for beat in range(32) for place in (0, 2 / 3)]
+    notes += [(16 + 1 / 8, 0.1, 72), (24 + 1 / 8, 0.1, 72)]
+    notes = [(onset + 1 / 480, *rest) for onset, *rest in notes]
+    back = quarters(abc_to_midi(midi_to_abc(score_of(notes).dumps_midi())))
+    assert {16.125, 24.125} <= {onset for onset, _, pitch in back if pitch == 72}
+
+
 def test_more_voices_than_channels_keep_their_programs():
     voices = [Voice(program, None, ["C16"]) for program in range(40)]
     abc = print_tune(Tune("C", {0: Meter(4, 4)}, {0: Fraction(120)}, voices))
