@@ -207,6 +207,8 @@ class _Parser:
                 return False
             if body[0] == "z" and SILENCE.fullmatch(body):
                 return False
+            if len(self.voices[voice_id].bars) > bar:
+                return False
             found.append((voice_id, body, column + len(mark) + 1))
             column, last = column + len(piece) + 1, voice_id
         for voice_id, body, start in found:

@@ -394,6 +394,12 @@ def test_cut_or_broken_text_raises_nothing_but_abc_error(chorale):
                 abc_to_midi(abc[:place] + character + abc[place + 1 :])
 
 
+def test_layouts_that_are_mixed_are_an_error_where_they_are():
+    head = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\n"
+    with pytest.raises(AbcError, match="line 8, column 1: voice 1 stands twice in one bar"):
+        parse_tune(head + "C16|\n[V:1]C16|]\n")
+
+
 def test_bars_of_wrong_length_are_reported_and_still_played():
     header = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\nK:C\nV:1\n%%MIDI program 0\n"
     abc = header + "[V:1]C16|\n[V:1]D8|\n[V:1]E16|]\n"
