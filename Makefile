@@ -43,7 +43,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data train finetune study sweep fit samples evaluate evaluation report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test test-newest test-lowest mixins
+.PHONY: help setup demo convert data bundle train finetune study sweep fit samples evaluate evaluation report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test test-newest test-lowest mixins
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, hf://datasets/user
 data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, hf://datasets/user/name, or music21> [DATA=configs/data/char.yaml]
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
 	$(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" $(ARGS)
+
+bundle: $(STAMP)  ## DATASET=data/<name>/<preset> OUT=<file>: all that training reads in one file, for a machine without pyarrow
+	@test -n "$(DATASET)" -a -n "$(OUT)" || { echo "error: expected make bundle DATASET=data/<name>/<preset> OUT=<file>" >&2; exit 2; }
+	$(PY) -m training.bundle "$(DATASET)" "$(OUT)"
 
 train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 ..."]
 	$(PY) train.py "$(CONFIG)" $(ARGS)

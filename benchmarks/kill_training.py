@@ -1,6 +1,6 @@
 """Kill campaign of training: `kill -9` at any time, repeat the command, and get the same weights.
 
-    python benchmarks/kill_training.py [--kills 20] [--seed 1] [--families gpt lstm]
+    python benchmarks/kill_training.py [--kills 20] [--seed 1] [--families gpt lstm llama gpt_bf16]
         [--out runs/kill_training.json]
 
 A trunk with two branches is trained on a small data set, once undisturbed and then killed again and
@@ -41,7 +41,7 @@ class Kill:
     """One kill.
 
     Attributes:
-        family: gpt or lstm.
+        family: gpt, lstm, llama, or gpt_bf16.
         number: From 1.
         in_save: Whether it came inside a save.
         where: The operation, or the seconds after the session began to train.

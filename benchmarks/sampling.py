@@ -3,10 +3,11 @@
     python benchmarks/sampling.py --nanogpt <checkout> [--rounds 5] [--results results]
 
 Ours is the public path with its defaults, `model.generate(prompt, do_sample=True, top_k=20,
-temperature=0.8, max_new_tokens=...)`, for the shapes of configs/gpt_tiny.yaml and lstm_tiny.yaml;
-beside it the library's own loop over the same model, and `generate` of the checkout's model.py, a
-GPT of the same shape without biases, with the same top_k and temperature. The LSTM stands beside
-that GPT too: nanoGPT has no LSTM.
+temperature=0.8, max_new_tokens=...)`, for the shapes of gpt_tiny.yaml, lstm_tiny.yaml and
+llama_tiny.yaml in configs/, the stock Llama with `custom_generate=sample_llama`; beside it the
+library's own loop over the same model, and `generate` of the checkout's model.py, a GPT of the same
+shape without biases, with the same top_k and temperature. LSTM and Llama stand beside that GPT too:
+nanoGPT has neither.
 
 Conventions. Weights are random: no sampler looks at them. A prompt is one token a row, no row ends
 early, and the context is never left. A time is milliseconds of CPU time of this process (one
@@ -36,6 +37,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, PreT
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import modeling  # noqa: F401 - registers our own families with the Auto classes
+from modeling.decoding_abc_llama import sample_llama
 from scaling.families import FAMILIES
 from scaling.reporting.blocks import fill_blocks
 from training.config import load_config
@@ -62,9 +64,9 @@ class Case:
 
 
 CASES = (
-    Case(256, 1, 255, ("gpt", "lstm")),
-    Case(256, 32, 255, ("gpt", "lstm")),
-    Case(1024, 1, 1000, ("gpt",)),
+    Case(256, 1, 255, ("gpt", "lstm", "llama")),
+    Case(256, 32, 255, ("gpt", "lstm", "llama")),
+    Case(1024, 1, 1000, ("gpt", "llama")),
 )
 
 
@@ -75,7 +77,7 @@ def tiny_shape(family: str) -> dict[str, Any]:
 
 def our_model(family: str, context: int) -> PreTrainedModel:
     """The Tiny model of a family."""
-    shape = {**tiny_shape(family), "vocab_size": VOCAB_SIZE}
+    shape = {**FAMILIES[family].config_keys(tiny_shape(family)), "vocab_size": VOCAB_SIZE}
     if FAMILIES[family].context == "attention":
         shape["max_position_embeddings"] = context
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape)).eval()
@@ -123,7 +125,8 @@ def samplers(nanogpt: ModuleType, case: Case) -> dict[str, Callable[[], torch.Te
     for family in case.families:
         model = our_model(family, case.context)
         library = {**settings, "custom_generate": GenerationMixin._sample}
-        calls[family] = lambda m=model: m.generate(prompt, **settings)
+        own = settings | ({"custom_generate": sample_llama} if family == "llama" else {})
+        calls[family] = lambda m=model, s=own: m.generate(prompt, **s)
         calls[f"{family}_library"] = lambda m=model, s=library: m.generate(prompt, **s)
     return calls
 

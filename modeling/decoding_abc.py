@@ -11,6 +11,7 @@ Letters in shapes: B batch, T time (tokens so far), V vocabulary.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -188,6 +189,44 @@ def sample(
     return input_ids.clone() if is_private else input_ids
 
 
+def decode(
+    model: PreTrainedModel,
+    decoder_of: Callable[[torch.Tensor, dict[str, Any], int], Decoder | None],
+    input_ids: torch.LongTensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    synced_gpus: bool = False,
+    streamer: BaseStreamer | None = None,
+    **model_kwargs: Any,
+) -> torch.LongTensor | GenerateNonBeamOutput:
+    """Continue rows (B, T): a plain request by the decoder that there is, another by the library.
+
+    Args:
+        model: What generates.
+        decoder_of: As `AbcGenerationMixin._decoder`.
+        input_ids: (B, T) prompts; this and all below as `GenerationMixin._sample` has them.
+        logits_processor: Change the scores of the next tokens.
+        stopping_criteria: Say which rows have ended.
+        generation_config: How to choose.
+        synced_gpus: Goes to the library.
+        streamer: Is told each token.
+        **model_kwargs: What `generate` would hand to `forward`.
+    """
+    rules = (logits_processor, stopping_criteria, generation_config)
+    max_length = stopping_criteria.max_length or generation_config.max_length
+    decoder = None
+    if not synced_gpus and is_plain_request(generation_config, model_kwargs):
+        decoder = decoder_of(input_ids, model_kwargs, max_length)
+    if decoder is None:
+        library = GenerationMixin._sample
+        return library(model, input_ids, *rules, synced_gpus, streamer, **model_kwargs)
+    for each in stopping_criteria:
+        if hasattr(each, "max_position_embeddings"):
+            each.max_position_embeddings = None  # the decoder says what it does beyond
+    return sample(decoder, input_ids, model_kwargs.get("attention_mask"), *rules, streamer)
+
+
 class AbcGenerationMixin(GenerationMixin):
     """What a base model with a head on top does: it predicts, and generates by `sample`."""
 
@@ -215,16 +254,8 @@ class AbcGenerationMixin(GenerationMixin):
     ) -> torch.LongTensor | GenerateNonBeamOutput:
         """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
         rules = (logits_processor, stopping_criteria, generation_config)
-        max_length = stopping_criteria.max_length or generation_config.max_length
-        decoder = None
-        if not synced_gpus and is_plain_request(generation_config, model_kwargs):
-            decoder = self._decoder(input_ids, model_kwargs, max_length)
-        if decoder is None:
-            return super()._sample(input_ids, *rules, synced_gpus, streamer, **model_kwargs)
-        for each in stopping_criteria:
-            if hasattr(each, "max_position_embeddings"):
-                each.max_position_embeddings = None  # the decoder says what it does beyond
-        return sample(decoder, input_ids, model_kwargs.get("attention_mask"), *rules, streamer)
+        streaming = {"synced_gpus": synced_gpus, "streamer": streamer}
+        return decode(self, self._decoder, input_ids, *rules, **streaming, **model_kwargs)
 
     def _predict(
         self,

@@ -86,7 +86,8 @@ class AbcGPTDecoder:
         self.positions = is_read.sum(1)  # (B,), those of the next tokens
         self.n_longest = int(self.positions.max())
         mask = None if bool(is_read.all()) else is_read
-        output = self.model(input_ids, mask, use_cache=True, logits_to_keep=1)
+        places = (is_read.long().cumsum(1) - 1).clamp(min=0)  # as `is_counted`
+        output = self.model(input_ids, mask, places, use_cache=True, logits_to_keep=1)
         n_more = min(n_more, self.context - self.n_longest)
         self._keep(getattr(output, CACHE), mask, n_more)
         return output.logits[:, -1]
@@ -171,19 +172,23 @@ class AbcGPTFastDecoder(AbcGPTDecoder):
         self.query = parts[:, 0]  # (B, H, 1, D)
         self.new = parts[:, 1:, :, 0].transpose(0, 1)  # (2, B, H, D)
 
-    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens (B,) to logits (B, V), the operations of the modules one by one."""
-        mm, norm, epsilon = torch.mm, torch.layer_norm, self.epsilon
-        token_table, position_table = self.tables
-        hidden = functional.embedding(tokens, token_table)
-        hidden = hidden + functional.embedding(self.positions, position_table)  # (B, C)
+    def _next_place(self) -> tuple[Any, Any, Any, torch.Tensor | None]:
+        """Go on by one token: keys and values with it, where they go, and the mask."""
         self.positions += 1
         self.n_longest += 1
         self.n_keys += 1
         seen = self.cache.narrow(4, 0, self.n_keys)
         keys, values = (part.unbind() for part in seen.unbind())  # L of (B, H, S, D) each
         slots = self.cache.select(4, self.n_keys - 1).unbind(1)  # L of (2, B, H, D)
-        mask = None if self.mask is None else self.mask[..., : self.n_keys]
+        return keys, values, slots, None if self.mask is None else self.mask[..., : self.n_keys]
+
+    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens (B,) to logits (B, V), the operations of the modules one by one."""
+        mm, norm, epsilon = torch.mm, torch.layer_norm, self.epsilon
+        token_table, position_table = self.tables
+        hidden = functional.embedding(tokens, token_table)
+        hidden = hidden + functional.embedding(self.positions, position_table)  # (B, C)
+        keys, values, slots, mask = self._next_place()
 
         width, scale = hidden.shape[1:], self.query.shape[-1] ** -0.5
         for number, (norm_1, qkv, out, norm_2, up, down) in enumerate(self.layers):

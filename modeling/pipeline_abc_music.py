@@ -10,7 +10,7 @@ metre is chosen before the key is known, and a key where metre and tempo are.
 import difflib
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,7 +227,8 @@ class AbcMusicPipeline(Pipeline):
     @property
     def _context(self) -> float:
         """Tokens of the longest text that the model reads; inf where it goes on beyond."""
-        if getattr(self.model, "goes_beyond_context", False):
+        goes_on = getattr(self.model, "goes_beyond_context", False)
+        if goes_on or _sampler_of(self.model.config.model_type):
             return math.inf
         return getattr(self.model.config, "max_position_embeddings", math.inf)
 
@@ -319,6 +320,7 @@ class AbcMusicPipeline(Pipeline):
             **inputs.to(self.device),
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
+            custom_generate=_sampler_of(self.model.config.model_type),
         )
         new = output[:, n_prompt:].tolist()
         return [ids[:n_tokens] for ids, n_tokens in zip(new, left, strict=True)]
@@ -347,6 +349,15 @@ def _line_starts(
     return PrefixConstrainedLogitsProcessor(allowed, num_beams=1)
 
 
+def _sampler_of(model_type: str) -> Callable[..., torch.Tensor] | None:
+    """What `generate` is given for a class that ships with transformers; None: its own loop."""
+    if model_type != "llama":
+        return None
+    from .decoding_abc_llama import sample_llama  # needs more of transformers than this file does
+
+    return sample_llama
+
+
 def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
     for name in given:
         if name not in known:
@@ -368,3 +379,8 @@ def _midi(abc: str) -> bytes | None:
 _is_taken = TASK in PIPELINE_REGISTRY.get_supported_tasks()
 _registry = PipelineRegistry({}, {}) if _is_taken else PIPELINE_REGISTRY
 _registry.register_pipeline(TASK, AbcMusicPipeline, pt_model=AutoModelForCausalLM, type="text")
+# Stands in config.json for who finds the task named there, but not its code: `save_pretrained` of a
+# class that ships with transformers copies none.
+AbcMusicPipeline._registered_impl[TASK]["note"] = (
+    "needs the .py files of the folder that the model was loaded from; copy them beside this file"
+)

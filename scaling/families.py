@@ -14,12 +14,14 @@ A class that ships with transformers becomes a family by an entry here and a siz
 An own one needs its files in modeling/ besides. Letters: C width, L layers, I width of the MLP.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 OWN_PREFIX = "abc_"  # of the model types whose code is in modeling/
 LSTM_GATES = 4
+LLAMA_ROUNDED_FROM = 96
 WAYS = {"attention": "stride", "state": "carried"}
 
 
@@ -102,6 +104,27 @@ def _gpt_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]:
     return layers * (4 * width * width + 2 * width * mlp_width), (2 * layers + 1) * width
 
 
+def _llama_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]:
+    """As many key and value heads as query heads, a gated MLP, no bias; RMSNorm as in the GPT."""
+    return layers * (4 * width * width + 3 * width * mlp_width), (2 * layers + 1) * width
+
+
+def _llama_settings(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The stock class at the GPT's N: a gated MLP of three matrices is 2/3 as wide as one of two.
+
+    Widths of the MLP are multiples of 8, as kernels like them, where that moves N by little.
+    """
+    width = model["hidden_size"]
+    step = 8 if width >= LLAMA_ROUNDED_FROM else 1
+    return {
+        "intermediate_size": step * round(8 * width / (3 * step)),
+        "num_key_value_heads": model.get("num_attention_heads"),
+        "initializer_range": 0.5 / math.sqrt(width),  # 0.02 at width 625, where the default is
+        "rms_norm_eps": 1.0e-5,
+        "tie_word_embeddings": True,
+    }
+
+
 def _lstm_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]:
     """Input and recurrent matrices, and PyTorch's two bias vectors; it has no MLP."""
     return layers * LSTM_GATES * width * (width + width), layers * 2 * LSTM_GATES * width
@@ -150,6 +173,23 @@ register(
         look=Look("#D55E00", "s", "--", "white", "#F5B78A", "#4D1F00"),
         # nn.LSTM is no layer that peft knows, so its weights are named
         lora_parameters=("layers.{layer}.lstm.weight_ih_l0", "layers.{layer}.lstm.weight_hh_l0"),
+    )
+)
+register(
+    Family(
+        *("llama", "Llama", "llama", "attention"),
+        layer_parameters=_llama_parameters,
+        settings=_llama_settings,
+        dropout_keys=("attention_dropout",),
+        gpu_shares=(
+            *((1, 1, 0.08), (256, 1, 0.14), (384, 1, 0.20), (512, 1, 0.25)),
+            (768, 1024, 0.40),
+        ),
+        look=Look("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
+        lora_modules=(
+            *("q_proj", "k_proj", "v_proj", "o_proj"),
+            *("gate_proj", "up_proj", "down_proj"),
+        ),
     )
 )
 

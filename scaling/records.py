@@ -39,13 +39,14 @@ COLUMNS = {
     "bits_per_note": "validation.n_notes",
     "bits_per_bar": "validation.n_bars",
     "bits_per_second": "validation.n_seconds",
+    "precision": "precision",
     "learning_rate": "learning_rate",
     "tokenizer": "tokenizer",
     "dataset": "dataset",
     "context_length": "context_length",
     "trunk": "trunk_id",
 }
-TEXTS = ("run", "arch", "size", "tokenizer", "dataset", "trunk")
+TEXTS = ("run", "arch", "size", "precision", "tokenizer", "dataset", "trunk")
 NLL_FIELD = "validation.nll_nats"
 
 
@@ -94,7 +95,7 @@ def read_record(path: Path) -> Row:
     Raises:
         RecordError: if the file is not JSON, or a field is missing or of the wrong kind.
     """
-    record = _read_json(path)
+    record = {"precision": "fp32"} | _read_json(path)  # as all were, before it was said
     if "finetuned_from" in record:
         raise RecordError(
             f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"

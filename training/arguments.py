@@ -1,6 +1,7 @@
 """The section training as TrainingArguments, and what the machine needs to be told."""
 
 import ctypes
+import os
 from contextlib import suppress
 
 import torch
@@ -22,6 +23,11 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
     """
     has_gpu = torch.accelerator.is_available()
     section, decay = run.config["training"], {}
+    if has_gpu and section.get("bf16"):
+        torch.set_float32_matmul_precision("high")  # what is left in fp32, validation, may be TF32
+    if section.get("torch_compile"):
+        # block by block: that of a whole large model takes minutes
+        os.environ.setdefault("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", "true")
     if plan.decay_steps is not None:
         given = section.get("lr_scheduler_kwargs") or {}
         decay["lr_scheduler_kwargs"] = {**given, "num_decay_steps": plan.decay_steps}

@@ -95,6 +95,7 @@ def make_record(
         "train_seconds_spent": seconds.wall - trained.trunk_seconds,
         "tokens_per_second": plan.n_tokens / seconds.wall,
         **_utilisation(counts["flops_train"] / seconds.wall, trained.args),
+        "precision": precision_of(trained.args),
         "learning_rate": config["training"]["learning_rate"],
         "global_batch_tokens": plan.sequences_per_step * plan.block_length,
         "max_steps": plan.max_steps,
@@ -151,6 +152,11 @@ def _utilisation(per_second: float, args: TrainingArguments) -> dict[str, float 
     peak = peak_flops(_device_name(args.device))
     share = per_second / (peak * args.world_size) if peak else None
     return {"flops_per_second": per_second, "model_flops_utilisation": share}
+
+
+def precision_of(args: TrainingArguments) -> str:
+    """In which products are computed, by its short name; weights and validation are in fp32."""
+    return "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
 
 
 def _device_name(device: torch.device) -> str:

@@ -2,6 +2,8 @@
 
 import gc
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,10 @@ class BudgetTrainer(Trainer):
 
     def _validate(self) -> SongLoss:
         rank, world_size = self.args.process_index, self.args.world_size
-        loss = self.eval_dataset.evaluate(self.model, rank, world_size, self.stop.raise_if_wanted)
+        with as_saved(self.model):
+            loss = self.eval_dataset.evaluate(
+                self.model, rank, world_size, self.stop.raise_if_wanted
+            )
         if world_size == 1:
             return loss
         shares = torch.from_numpy(loss.nll_nats).to(self.args.device)
@@ -207,6 +212,20 @@ def _make_trainer(
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(run.path / "tensorboard")
     return trainer, log
+
+
+@contextmanager
+def as_saved(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model compute in the precision of its weights, as whoever loads it will.
+
+    For training in bf16, accelerate puts an autocast around the `forward` of the model itself.
+    """
+    autocast = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if autocast is not None:
+            model.forward = autocast
 
 
 def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> float:

@@ -24,6 +24,8 @@ N_SONGS = 1200
 SIZES = {
     "gpt": ("model.num_attention_heads=4",),
     "lstm": ("training.learning_rate=1.0e-2",),
+    "llama": ("model.num_attention_heads=4",),
+    "gpt_bf16": ("model.num_attention_heads=4", "training.bf16=true"),
 }
 # what a save writes; config.yaml and the log are written while nothing else is
 IN_A_SAVE = ("checkpoint", "branch_points", "record.json", "manifest.json")
@@ -37,7 +39,7 @@ class Task:
     """A trunk with two branches, small enough to be trained many times.
 
     Attributes:
-        family: gpt or lstm.
+        family: One of SIZES.
         n_steps: Of the trunk; a multiple of 24.
         folder: Holds the data set, and one folder of runs a command.
     """
@@ -50,7 +52,7 @@ class Task:
         """Of train.py."""
         n = self.n_steps
         return [
-            str(PROJECT / "configs" / f"{self.family}_tiny.yaml"),
+            str(PROJECT / "configs" / f"{self.family.partition('_')[0]}_tiny.yaml"),
             *(f"data.root={self.folder / 'data'}", "data.dataset=tiny", "name=trunk"),
             *("model.num_hidden_layers=2", "model.hidden_size=32", "model.dropout=0.1"),
             *SIZES[self.family],

@@ -34,6 +34,8 @@ WEIGHTS_AND_TEXT = {
 PIPELINE = {
     *("pipeline_abc_music.py", "header_abc.py", "export_abc.py", "notation_abc.py"),
     *(path.name for path in Path(modeling.__file__).parent.glob("grammar_abc_*.py")),
+    # what it gives to `generate` for a stock Llama
+    *("decoding_abc.py", "decoding_abc_gpt.py", "decoding_abc_llama.py", "arguments_abc.py"),
 }
 
 
@@ -121,7 +123,7 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     run = make_run(tmp_path, model_type)
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
-    code |= {"arguments_abc.py", "decoding_abc.py", "saving_abc.py"}
+    code.add("saving_abc.py")
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
     assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())

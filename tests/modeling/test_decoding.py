@@ -8,6 +8,8 @@ from tiny_models import char_tokenizer
 from transformers import (
     DynamicCache,
     GenerationMixin,
+    LlamaConfig,
+    LlamaForCausalLM,
     LogitsProcessor,
     LogitsProcessorList,
     MaxLengthCriteria,
@@ -24,8 +26,9 @@ from modeling import (
     decoding_abc,
     decoding_abc_gpt,
 )
+from modeling.decoding_abc_llama import sample_llama
 
-FAMILIES = ("gpt", "lstm")
+FAMILIES = ("gpt", "lstm", "llama")
 LIBRARY = {"custom_generate": GenerationMixin._sample}  # the loop that is the reference
 GREEDY = {"do_sample": False, "eos_token_id": None}
 SAMPLED = {"do_sample": True, "top_k": 8, "temperature": 0.8, "eos_token_id": None}
@@ -39,6 +42,13 @@ def build(family, **changes):
         shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
         shape |= {"max_position_embeddings": 64, "initializer_range": 0.4}
         return AbcGPTForCausalLM(AbcGPTConfig(**{**special, **shape, **changes})).eval()
+    if family == "llama":
+        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+        shape |= {"max_position_embeddings": 64, "initializer_range": 0.3}
+        shape |= {"intermediate_size": 86, "tie_word_embeddings": True}
+        model = LlamaForCausalLM(LlamaConfig(**{**special, **shape, **changes})).eval()
+        model.generate = functools.partial(model.generate, custom_generate=sample_llama)
+        return model
     shape = {"hidden_size": 24, "num_hidden_layers": 2}
     model = AbcLSTMForCausalLM(AbcLSTMConfig(**{**special, **shape, **changes})).eval()
     with torch.no_grad():
@@ -91,7 +101,7 @@ def runs(monkeypatch):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("rows", [(1,), (9, 4, 6)])
 def test_500_greedy_tokens_are_those_of_the_library(family, rows):
-    changes = {"max_position_embeddings": 512} if family == "gpt" else {}
+    changes = {} if family == "lstm" else {"max_position_embeddings": 512}
     model, prompt = build(family, **changes), padded(*rows)
     output = generate(model, **prompt, max_new_tokens=500, **GREEDY)
     expected = generate(model, **prompt, max_new_tokens=500, **GREEDY, **LIBRARY)
@@ -145,7 +155,7 @@ def test_padding_moves_no_row(family):
         assert torch.equal(row[9:], alone[0, length:])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ["gpt", "lstm"])  # a sampler of ones own gets no streamer
 def test_streamed_text_is_the_text(family, runs):
     tokenizer = char_tokenizer()
     model = build(family, vocab_size=len(tokenizer))
@@ -248,7 +258,7 @@ def test_half_weights_generate_what_the_library_generates(family, dtype, runs):
     model = build(family).to(dtype)
     options = {**padded(9, 4, 6), "max_new_tokens": 50, **SAMPLED}
     output = generate(model, **options)
-    assert runs == [{"gpt": "fast", "lstm": "library"}[family]]
+    assert runs == ["fast" if family == "gpt" else "library"]
     assert torch.equal(output, generate(model, **options, **LIBRARY))
 
 
@@ -337,9 +347,12 @@ def test_longest_length_may_be_a_criterion(family, runs):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_lora_adapter_is_heard(family, runs):
     peft = pytest.importorskip("peft")
-    names = {"gpt": "target_modules", "lstm": "target_parameters"}[family]
-    targets = {"gpt": ["qkv_proj"], "lstm": ["lstm.weight_ih_l0"]}[family]
-    config = peft.LoraConfig(init_lora_weights=False, **{names: targets})
+    adapted = {
+        "gpt": {"target_modules": ["qkv_proj"]},
+        "lstm": {"target_parameters": ["lstm.weight_ih_l0"]},
+        "llama": {"target_modules": ["q_proj"]},
+    }
+    config = peft.LoraConfig(init_lora_weights=False, **adapted[family])
     model = peft.get_peft_model(build(family), config).eval()
     options = {"input_ids": tokens(2, 6), "max_new_tokens": 20, **GREEDY}
     adapted = generate(model, **options)
@@ -368,7 +381,8 @@ def test_unusual_requests_go_to_the_library(family, request_, runs):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_beams_embeddings_and_caches_of_ones_own_go_to_the_library(family, runs):
     model, ids = build(family), tokens(2, 6)
-    model.generate(ids, max_new_tokens=5, num_beams=3, **GREEDY)
+    beams = {"custom_generate": None} if family == "llama" else {}
+    model.generate(ids, max_new_tokens=5, num_beams=3, **GREEDY, **beams)
     assert runs == []
     embeds = model.get_input_embeddings()(ids)
     new = model.generate(inputs_embeds=embeds, max_new_tokens=9, **GREEDY)
@@ -380,8 +394,8 @@ def test_beams_embeddings_and_caches_of_ones_own_go_to_the_library(family, runs)
     cache = first.past_key_values
     rest = model.generate(first.sequences, past_key_values=cache, max_new_tokens=5, **GREEDY)
     assert torch.equal(rest, whole)
-    own = DynamicCache(config=model.config) if family == "gpt" else copy.deepcopy(cache)
-    if family == "gpt":
+    own = copy.deepcopy(cache) if family == "lstm" else DynamicCache(config=model.config)
+    if family != "lstm":
         model.generate(ids, past_key_values=own, max_new_tokens=4, **GREEDY)
         assert own.get_seq_length() == 9
     assert "fast" not in runs
@@ -399,8 +413,9 @@ def by_hand(model, ids, n_new):
     return ids
 
 
-def test_beyond_the_context_a_gpt_goes_on_from_its_last_half():
-    model, ids = build("gpt", max_position_embeddings=16), tokens(1, 5)
+@pytest.mark.parametrize("family", ["gpt", "llama"])
+def test_beyond_the_context_attention_goes_on_from_its_last_half(family):
+    model, ids = build(family, max_position_embeddings=16), tokens(1, 5)
     with torch.no_grad():
         expected = by_hand(model, ids, 500)
     output = model.generate(ids, max_new_tokens=500, **GREEDY)
@@ -408,17 +423,19 @@ def test_beyond_the_context_a_gpt_goes_on_from_its_last_half():
     assert output.unique().numel() > 5
 
 
-def test_beyond_the_context_each_row_has_a_window_of_its_own():
-    model, prompt = build("gpt", max_position_embeddings=16), padded(9, 4, 6)
+@pytest.mark.parametrize("family", ["gpt", "llama"])
+def test_beyond_the_context_each_row_has_a_window_of_its_own(family):
+    model, prompt = build(family, max_position_embeddings=16), padded(9, 4, 6)
     together = model.generate(**prompt, max_new_tokens=60, **GREEDY)
     for row, length in zip(together, (9, 4, 6), strict=True):
         alone = model.generate(tokens(1, length, length), max_new_tokens=60, **GREEDY)
         assert torch.equal(row[9:], alone[0, length:])
 
 
+@pytest.mark.parametrize("family", ["gpt", "llama"])
 @pytest.mark.parametrize("n_first", [5, 11, 12, 20, 41])
-def test_going_on_from_an_output_is_one_longer_call(n_first):
-    model, ids = build("gpt", max_position_embeddings=16), tokens(1, 5)
+def test_going_on_from_an_output_is_one_longer_call(n_first, family):
+    model, ids = build(family, max_position_embeddings=16), tokens(1, 5)
     first = model.generate(ids, max_new_tokens=n_first, **GREEDY)
     rest = model.generate(first, max_new_tokens=60 - n_first, **GREEDY)
     assert torch.equal(rest, model.generate(ids, max_new_tokens=60, **GREEDY))

@@ -13,6 +13,7 @@ from scaling.counts import (
     train_flops_per_token,
     usual_share,
 )
+from scaling.families import family_of
 
 # layers, width -> total of study A, vocabulary 64, context 256
 STUDY_A_GPT = [
@@ -62,21 +63,27 @@ def test_best_model_of_study_a_has_206_million_with_positions_and_205_without():
     assert counts.total - counts.positions == 205_554_688
 
 
+def llama(layers=3, width=32, vocabulary=80, context=64):
+    mlp_width = family_of("llama").settings({"hidden_size": width})["intermediate_size"]
+    return ModelShape("llama", width, layers, vocabulary, context, mlp_width)
+
+
 def built_model(shape):
     fields = {"hidden_size": shape.hidden_size, "num_hidden_layers": shape.num_hidden_layers}
-    if shape.model_type == "abc_gpt":
+    if shape.max_position_embeddings:
         fields |= {
             "num_attention_heads": 4,
             "max_position_embeddings": shape.max_position_embeddings,
             "intermediate_size": shape.intermediate_size,
         }
+    fields = shape.family.config_keys(fields)
     config = AutoConfig.for_model(shape.model_type, vocab_size=shape.vocab_size, **fields)
     # the fused attention of the CPU is invisible to the FLOP counter
-    kind = {"attn_implementation": "eager"} if shape.model_type == "abc_gpt" else {}
+    kind = {"attn_implementation": "eager"} if shape.max_position_embeddings else {}
     return AutoModelForCausalLM.from_config(config, **kind)
 
 
-SHAPES = [gpt(), gpt(intermediate_size=48), lstm(), lstm(layers=3)]
+SHAPES = [gpt(), gpt(intermediate_size=48), lstm(), lstm(layers=3), llama(), llama(2, 24)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -91,6 +98,9 @@ COUNTED = [
     gpt(16, 768, 64, 256),
     lstm(2, 256, 64),
     lstm(2, 2500, 64),
+    llama(4, 128, 64, 256),
+    llama(16, 768, 64, 256),
+    llama(4, 128, 64, 4096),
 ]
 
 
@@ -102,12 +112,12 @@ def test_train_flops_agree_with_the_flop_counter_of_torch(shape):
     # on the CPU the fused LSTM counts zero, and so does any attention that is not eager
     with torch.device("meta"):
         model = built_model(shape)
-        # of an LSTM, what a token costs hardly depends on how many there are
-        tokens = torch.zeros(2, shape.max_position_embeddings or 24, dtype=torch.long)
+        # of an LSTM, the first token costs less: it has no state before it
+        tokens = torch.zeros(2, shape.max_position_embeddings or 256, dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             model(input_ids=tokens, labels=tokens).loss.backward()
     measured = counter.get_total_flops() / tokens.numel()
-    assert train_flops_per_token(shape) == pytest.approx(measured, rel=0.02)
+    assert train_flops_per_token(shape) == pytest.approx(measured, rel=0.005)
 
 
 def test_attention_conventions_differ_by_half_of_the_attention():
@@ -117,6 +127,13 @@ def test_attention_conventions_differ_by_half_of_the_attention():
     assert full - causal == 6 * 4 * 128 * 256
     assert full == 6 * (12 * 4 * 128**2 + 64 * 128) + 12 * 4 * 128 * 256
     assert full == 3 * forward_flops_per_token(gpt(4, 128, 64, 256))
+
+
+@pytest.mark.parametrize(("layers", "width", "total"), STUDY_A_GPT)
+def test_llamas_of_study_a_are_as_large_as_its_gpts(layers, width, total):
+    of_gpt, of_llama = (count_parameters(of(layers, width, 64, 256)) for of in (gpt, llama))
+    assert of_gpt.total == total
+    assert of_llama.non_embedding == pytest.approx(of_gpt.non_embedding, rel=0.015)
 
 
 def test_lstm_flops_have_no_context_term():

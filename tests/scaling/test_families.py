@@ -37,7 +37,7 @@ NEOX = Family(
         "tie_word_embeddings": True,
         "intermediate_size": 4 * model["hidden_size"],
     },
-    look=Look("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
+    look=Look("#CC79A7", "D", "-", "#CC79A7", "#E8C4D8", "#4D1F38"),
 )
 SIZE = {
     "base": str(CONFIGS / "base.yaml"),
@@ -184,6 +184,7 @@ def test_card_of_a_stock_family_runs_no_code_for_plain_text(run, capsys):
     assert "GPT-NeoX of " in text
     assert "`GPTNeoXForCausalLM`, a class that ships with transformers." in text
     assert 'pipeline("text-generation", model="someone/neox")' in text
+    assert "copy the .py files of this folder beside" in text
 
 
 def test_model_of_a_stock_family_can_be_fine_tuned(run):

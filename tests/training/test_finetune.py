@@ -116,7 +116,7 @@ def test_data_have_the_tokenizer_and_the_context_of_the_model(ready, warnings):
 
 def test_models_with_one_tokenizer_share_their_data(ready):
     preset = load_settings(CONFIGS / "data/finetune.yaml")
-    of_gpt, of_lstm = (take_from_model(preset, f"runs/single/{f}_tiny") for f in FAMILIES)
+    of_gpt, of_lstm, _ = (take_from_model(preset, f"runs/single/{f}_tiny") for f in FAMILIES)
     assert of_gpt == of_lstm
     assert of_gpt.blocks.block_length == CONTEXT
     assert of_gpt.tokens.tokenizer_sha256 != preset.tokens.tokenizer_sha256

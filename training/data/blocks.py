@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from ..budget import RunPlan
+from .bundles import read_songs, songs_file
 from .data_files import DataFiles, check_files, locate_data
 
 if TYPE_CHECKING:
@@ -139,9 +139,13 @@ def load_songs(files: DataFiles, split: str) -> Songs:
         FileNotFoundError: If the split is not there.
         ValueError: If it holds no song.
     """
-    path = files.tokens / f"{split}.parquet"
+    path = songs_file(files.tokens, split)
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; run `make data`")
+    if path.suffix == ".npz":
+        return Songs(*read_songs(path))
+    import pyarrow.parquet as pq  # where a bundle is trained from, it is not there
+
     table = pq.read_table(path, columns=["input_ids", *DENOMINATORS])
     if not table.num_rows:
         raise ValueError(f"{path} holds no song; use a larger data set")

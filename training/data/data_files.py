@@ -1,10 +1,15 @@
-"""Where the data of a config lie: `<root>/<dataset>/<preset>/`, and what its stage files say."""
+"""Where the data of a config lie: `<root>/<dataset>/<preset>/`, and what its stage files say.
+
+A root may be a bundle, see `bundles`.
+"""
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .bundles import songs_file, unpack_bundle
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def check_files(files: DataFiles) -> None:
         ValueError: If a file is damaged; names it.
     """
     for stage, names in (
-        (files.tokens, ("tokenizer.json", "validation.parquet")),
+        (files.tokens, ("tokenizer.json", songs_file(files.tokens, "validation").name)),
         (files.train_blocks.parent, (files.train_blocks.name,)),
     ):
         said = json.loads((stage / "stage.json").read_text(encoding="utf-8")).get("files")
@@ -78,16 +83,19 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
         ValueError: If the stage file does not say what it should.
     """
     data = config["data"]
-    dataset_folder = Path(data["root"]) / data["dataset"]
+    root = Path(data["root"])
+    if root.is_file():
+        root = unpack_bundle(root)
+    dataset_folder = root / data["dataset"]
     if not dataset_folder.exists():
-        made = sorted(p.name for p in Path(data["root"]).glob("*/"))
+        made = sorted(p.name for p in root.glob("*/"))
         there = f" ({data['root']} holds {', '.join(made)})" if made else ""
         raise FileNotFoundError(
             f"data set {dataset_folder} not found{there}; make it with "
             "`make data MIDI=<folder, archive, or music21>`"
         )
     dataset = dataset_folder.resolve().name
-    folder = Path(data["root"]) / dataset / data["preset"]
+    folder = root / dataset / data["preset"]
     needed = ("6_blocks/stage.json", "6_blocks/train.npy", "5_tokens/tokenizer.json")
     for path in map(folder.joinpath, needed):
         if not path.is_file():

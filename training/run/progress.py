@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -132,6 +133,8 @@ class RunLog(TrainerCallback):
         else:
             return  # the Trainer's summary at the end; record.json has it
         line["seconds"] = round(self.stopwatch.seconds.wall, 3)
+        if torch.cuda.is_available():
+            line["peak_memory_bytes"] = torch.cuda.max_memory_allocated()
         self.bar.set_postfix(self.shown)
         if state.is_world_process_zero:
             self._append(line)

@@ -25,6 +25,7 @@ RUNS = Path("runs")
 LOCK_WAIT_SECONDS = 15.0  # a process that was told to stop still writes its checkpoint
 # what may differ between two configs of one run: what else is made of it changes no weight
 NOT_SETTINGS = ("name", "trunk", "budget.branches", "training.report_to")
+NOT_SETTINGS += ("data.root",)  # the data are known by their digest
 
 
 class RunFolder:
@@ -135,6 +136,13 @@ def difference(
         saved = None
     if not isinstance(saved, dict):
         return "its config.yaml is damaged"
+    return settings_differ(saved, config, may_differ)
+
+
+def settings_differ(
+    saved: dict[str, Any], config: dict[str, Any], may_differ: tuple[str, ...] = ()
+) -> str | None:
+    """First setting in which two configs differ, in words; None if there is none."""
     there, here = _settings(saved), _settings(config)
     for key in sorted((there.keys() | here.keys()) - set(may_differ)):
         if there.get(key) != here.get(key):

@@ -24,8 +24,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from ..budget import RunPlan, plan_run
 from ..config import load_config
 from ..data.data_files import DataFiles, locate_data
@@ -42,10 +40,14 @@ FORWARD_SHARE = 1 / 3  # of a step: the backward pass costs twice the forward pa
 
 @dataclass(frozen=True)
 class Speed:
-    """What a size takes on this machine: until its first step is done, and for each token."""
+    """What a size takes on this machine: until its first step is done, and for each token.
+
+    `seconds_per_token_bf16` is what it would take with training.bf16; NaN where that is set.
+    """
 
     seconds_start: float
     seconds_per_token: float
+    seconds_per_token_bf16: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
     jobs = min(jobs, len(missing))
     speeds = _time_sizes({name: own[0][0] for name, own in by_size.items()}, jobs, gpus)
     width = max(len("size"), *map(len, by_size))
-    lines = [f"{'size':{width}} {'tokens/s':>12} {'a cell':>14} {'missing':>8}"]
+    lines = [f"{'size':{width}} {'tokens/s':>12} {'in bf16':>8} {'a cell':>14} {'missing':>8}"]
     cells: list[tuple[Planned, float | None]] = []
     for name, own in by_size.items():
         speed = speeds[name]
@@ -101,7 +103,9 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
             continue
         seconds = [seconds_left(planned, speed) for planned in own]
         rate, each = 1 / speed.seconds_per_token, duration(mean(seconds))
-        lines.append(f"{name:{width}} {rate:12,.0f} {each:>14} {len(own):8}")
+        gain = speed.seconds_per_token / speed.seconds_per_token_bf16
+        gain_text = "is set" if math.isnan(gain) else f"x{gain:.2f}"
+        lines.append(f"{name:{width}} {rate:12,.0f} {gain_text:>8} {each:>14} {len(own):8}")
         cells += zip(own, seconds, strict=True)
     # what is not known starts first: a cell that fails, fails early
     cells.sort(key=lambda of: -math.inf if of[1] is None else -of[1])
@@ -187,8 +191,10 @@ def _shares(names: list[str], jobs: int, is_own_device: bool) -> list[list[str]]
 @cache
 def _validation_tokens(data: DataFiles) -> int:
     """Targets of the validation split: each song has one more than tokens, its end."""
-    songs = pq.read_table(data.tokens / "validation.parquet", columns=["input_ids"])["input_ids"]
-    return sum(len(chunk.flatten()) for chunk in songs.chunks) + len(songs)
+    from ..data.blocks import load_songs  # takes seconds to import
+
+    songs = load_songs(data, "validation").ids
+    return sum(map(len, songs)) + len(songs)
 
 
 def time_steps(config: dict[str, Any], begin: float) -> Speed:
@@ -255,6 +261,10 @@ def _as_trial(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "training": training}
 
 
+def _in_bf16(config: dict[str, Any]) -> dict[str, Any]:
+    return {**config, "training": {**config["training"], "bf16": True}}
+
+
 def main() -> int:
     """Time each size of the argument; one that cannot train has its error for an answer."""
     begin = time.perf_counter()
@@ -269,7 +279,11 @@ def main() -> int:
     for name, (config, *overrides) in json.loads(sys.argv[1]).items():
         try:
             resolved = load_config(Path(config), overrides)
-            answer = astuple(time_steps(resolved, time.perf_counter() - seconds_import))
+            speed = time_steps(resolved, time.perf_counter() - seconds_import)
+            if not resolved["training"].get("bf16"):
+                quicker = time_steps(_in_bf16(resolved), time.perf_counter())
+                speed = replace(speed, seconds_per_token_bf16=quicker.seconds_per_token)
+            answer = astuple(speed)
         except (ValueError, OSError, RuntimeError) as err:  # RuntimeError: out of memory as well
             answer = " ".join(str(err).split()) or repr(err)
         print(json.dumps([name, answer]), flush=True)
