@@ -18,7 +18,6 @@ rounds; lowest and highest are over the rounds.
 
 import argparse
 import contextlib
-import importlib.util
 import io
 import json
 import shutil
@@ -41,6 +40,7 @@ from modeling.decoding_abc_llama import sample_llama
 from scaling.families import FAMILIES
 from scaling.reporting.blocks import fill_blocks
 from training.config import load_config
+from training.gpu_study.nanogpt import load_nanogpt
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VOCAB_SIZE, TOP_K, TEMPERATURE = 64, 20, 0.8
@@ -81,22 +81,6 @@ def our_model(family: str, context: int) -> PreTrainedModel:
     if FAMILIES[family].context == "attention":
         shape["max_position_embeddings"] = context
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape)).eval()
-
-
-def load_nanogpt(checkout: Path) -> ModuleType:
-    """The module model.py of a checkout.
-
-    Raises:
-        FileNotFoundError: If the checkout has no model.py.
-    """
-    path = checkout / "model.py"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; --nanogpt names a checkout of nanoGPT")
-    spec = importlib.util.spec_from_file_location("nanogpt_model", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
 
 
 def nanogpt_model(nanogpt: ModuleType, context: int) -> torch.nn.Module:

@@ -55,7 +55,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import training.trainer
 from benchmarks import loader
-from benchmarks.sampling import load_nanogpt
 from scaling.counts import Attention, ModelShape, train_flops_per_token
 from scaling.reporting.benchmark_tables import training_speed_table
 from scaling.reporting.blocks import fill_blocks
@@ -63,6 +62,7 @@ from training.budget import RunPlan, accumulation_steps, plan_run
 from training.config import load_config
 from training.data.blocks import Songs, TrainingData
 from training.data.data_files import DataFiles
+from training.gpu_study.nanogpt import load_nanogpt
 from training.model import model_shape
 from training.run.run_folder import RunFolder
 from training.trainer import BudgetTrainer

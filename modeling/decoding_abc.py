@@ -243,19 +243,10 @@ class AbcGenerationMixin(GenerationMixin):
         raise NotImplementedError
 
     def _sample(
-        self,
-        input_ids: torch.LongTensor,
-        logits_processor: LogitsProcessorList,
-        stopping_criteria: StoppingCriteriaList,
-        generation_config: GenerationConfig,
-        synced_gpus: bool = False,
-        streamer: BaseStreamer | None = None,
-        **model_kwargs: Any,
+        self, input_ids: torch.LongTensor, *rules: Any, **options: Any
     ) -> torch.LongTensor | GenerateNonBeamOutput:
-        """Sample, or decode greedily, by the fast path where it applies, else by the library's."""
-        rules = (logits_processor, stopping_criteria, generation_config)
-        streaming = {"synced_gpus": synced_gpus, "streamer": streamer}
-        return decode(self, self._decoder, input_ids, *rules, **streaming, **model_kwargs)
+        """Sample, or decode greedily; the arguments are those of `decode`."""
+        return decode(self, self._decoder, input_ids, *rules, **options)
 
     def _predict(
         self,

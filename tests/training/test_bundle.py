@@ -16,7 +16,18 @@ from training.data.blocks import load_blocks
 from training.data.bundles import unpack_bundle, write_bundle
 
 PROJECT = CONFIGS.parent
-NEEDLESS = ("pyarrow", "datasets", "symusic", "music21", "mido", "pandas", "verovio", "evaluate")
+NEEDLESS = (
+    "pyarrow",
+    "datasets",
+    "symusic",
+    "music21",
+    "mido",
+    "pandas",
+    "verovio",
+    "evaluate",
+    "scipy",
+    "jinja2",
+)
 BARE = f"""
 import runpy, sys
 

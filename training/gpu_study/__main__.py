@@ -72,8 +72,7 @@ def study_for_minutes(options: argparse.Namespace, begin: float) -> dict[str, An
         report = _train(options, paths, end)
     report["seconds"] = time.monotonic() - begin
     write_json(out / "report.json", report)
-    if not options.keep_work:
-        shutil.rmtree(work)
+    shutil.rmtree(work)
     return report
 
 
@@ -127,13 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--study", type=Path, default=STUDY, help=f"default: {STUDY.name}")
     parser.add_argument("--plan-for", metavar="DEVICE", help='plan only, e.g. for "NVIDIA H200"')
     parser.add_argument("--no-checks", action="store_true", help="train at once")
-    parser.add_argument("--keep-work", action="store_true", help="leave the runs' folders")
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.minutes <= 0:
         raise ValueError(f"--minutes is {options.minutes}, expected above 0")
     report = study_for_minutes(options, begin)
-    failed = [check["check"] for check in report["checks"] if not check["passed"]]
+    failed = [check["check"] for check in report["checks"] if check["passed"] is False]
     for line in [*(f"check {name} failed" for name in failed), *report["failures"]]:
         print(line, file=sys.stderr)
     n_runs, out = len(report["speeds"]), options.out

@@ -32,7 +32,7 @@ def run_checks(planned: Planned, bundle: Path, until: float) -> list[dict[str, A
         until: By `time.monotonic`; no check is begun after it.
 
     Returns:
-        A row a check: `check`, `passed`, `found` in words, `seconds`.
+        A row a check: `check`, `passed` (None: there was no time), `found` in words, `seconds`.
     """
     cell, _ = planned
     words = [*cell.overrides, "budget.branches=[]", f"data.root={bundle}"]
@@ -43,7 +43,7 @@ def run_checks(planned: Planned, bundle: Path, until: float) -> list[dict[str, A
         begin = time.monotonic()
         name = check.__name__.removeprefix("check_")
         if begin > until:
-            rows.append({"check": name, "passed": True, "found": "no time", "seconds": 0.0})
+            rows.append({"check": name, "passed": None, "found": "no time", "seconds": 0.0})
             continue
         try:
             passed, found = check(cell.config, words)

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,6 +17,22 @@ VOCAB_SIZE, BLOCK_LENGTH, BATCH_SIZE = 64, 256, 64
 SECONDS, WARMUP_STEPS = 10.0, 5
 
 
+def load_nanogpt(checkout: Path) -> ModuleType:
+    """The module model.py of a checkout.
+
+    Raises:
+        FileNotFoundError: If the checkout has no model.py.
+    """
+    path = checkout / "model.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} not found; --nanogpt names a checkout of nanoGPT")
+    spec = importlib.util.spec_from_file_location("nanogpt_model", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
 def time_nanogpt(checkout: Path, end: float) -> list[dict[str, Any]]:
     """Times the loop of its train.py: bf16 autocast, compiled on a GPU, fused AdamW, clipping.
 
@@ -26,13 +43,7 @@ def time_nanogpt(checkout: Path, end: float) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: If the checkout has no model.py.
     """
-    path = checkout / "model.py"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; --nanogpt names a checkout of nanoGPT")
-    spec = importlib.util.spec_from_file_location("nanogpt_model", path)
-    nanogpt = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = nanogpt  # its dataclass looks itself up
-    spec.loader.exec_module(nanogpt)
+    nanogpt = load_nanogpt(checkout)
     sizes = [name for name in SHAPES if time.monotonic() < end]
     return [_time_size(nanogpt, name, *SHAPES[name]) for name in sizes]
 

@@ -23,9 +23,9 @@ from ..pretrained import weights_digest
 
 RUNS = Path("runs")
 LOCK_WAIT_SECONDS = 15.0  # a process that was told to stop still writes its checkpoint
-# what may differ between two configs of one run: what else is made of it changes no weight
-NOT_SETTINGS = ("name", "trunk", "budget.branches", "training.report_to")
-NOT_SETTINGS += ("data.root",)  # the data are known by their digest
+# What may differ between two configs of one run: it changes no weight. The data are known by their
+# digest, wherever they lie.
+NOT_SETTINGS = ("name", "trunk", "budget.branches", "training.report_to", "data.root")
 
 
 class RunFolder:
