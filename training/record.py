@@ -167,13 +167,16 @@ def _losses(plan: RunPlan, data: TrainingData, trained: BudgetTrainer) -> dict[s
     validation = trained.validation
     train_loss = mean_loss_at_end(trained.state.log_history, plan.max_steps)
     error = validation.standard_error_nats_per_token
+    n_tokens = sum(len(ids) + 1 for ids in data.validation.ids)
     return {
         "loss_nats_per_token": {"train": train_loss, "validation": validation.loss_nats_per_token},
         "loss_standard_error_nats_per_token": {"validation": error},
+        # of the whole split; where a part of it was read, as if the rest had the same loss
         "validation": {
-            "nll_nats": float(validation.nll_nats.sum()),
-            "n_songs": len(validation.nll_nats),
-            "n_tokens": int(validation.n_targets.sum()),
+            "nll_nats": validation.loss_nats_per_token * n_tokens,
+            "n_songs": validation.n_songs,
+            "n_tokens": n_tokens,
+            "n_tokens_read": int(validation.n_targets.sum()),
             **data.validation.totals,
         },
     }

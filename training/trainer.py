@@ -195,10 +195,10 @@ def _make_trainer(
     stopwatch, stop = Stopwatch(), StopOnSignal()
     log = RunLog(run.log, plan, stopwatch, show_bar and args.should_log)
     batch_tokens = args.per_device_eval_batch_size * plan.block_length
-    eos_id = data.tokenizer.eos_token_id
+    eos_id, every = data.tokenizer.eos_token_id, run.config["data"].get("validation_every", 1)
     write_failure = partial(write_bundle, run, model, blocks)
     trainer = BudgetTrainer(
-        SongEvaluator(data.validation, eos_id, plan.block_length, batch_tokens),
+        SongEvaluator(data.validation, eos_id, plan.block_length, batch_tokens, every),
         stopwatch,
         stop,
         SpikeRule(run.config["budget"].get("spike_factor"), log.write_skipped, write_failure),

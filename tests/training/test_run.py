@@ -355,6 +355,19 @@ def test_windows_hold_each_target_once():
     assert [w.targets.tolist() for w in empty] == [[0]]
 
 
+def test_every_third_window_is_of_all_parts_of_the_songs():
+    songs = Songs([np.arange(1, n) for n in (3, 9, 20, 33)], {})
+    whole, third = (SongEvaluator(songs, 0, 4, 16, every=k) for k in (1, 3))
+    read, of = (
+        {(w.song, *w.targets) for batch in each.batches for w in batch} for each in (third, whole)
+    )
+    assert read < of
+    assert whole.n_targets.tolist() == [3, 9, 20, 33]
+    assert third.n_targets.tolist() == [3, 4, 4, 12]  # from the first, second, third, first on
+    loss = SongLoss(np.array([3.0, 0.0, 4.0]), np.array([3, 0, 4]))
+    assert (loss.n_songs, loss.loss_nats_per_token) == (2, 1.0)
+
+
 def test_shares_of_several_processes_add_up_to_the_loss():
     songs = Songs([np.arange(1, n) for n in (3, 9, 20, 33)], {})
     evaluator = SongEvaluator(songs, eos_id=0, context=8, batch_tokens=16)

@@ -4,7 +4,8 @@ Convention: a song is the sequence eos + ids + eos; every id and the final eos a
 once, so a song of S tokens has S + 1 targets. It is cut into windows of at most T targets (stride
 T), and the context starts anew at each window. The loss is the sum of all negative log-likelihoods
 over the number of all targets. Songs, not tokens, are the independent draws, so the standard error
-is that of a ratio estimator over songs.
+is that of a ratio estimator over songs. Where only every k-th window of a song is read, the loss is
+an estimate of that of all, from the same windows for all models.
 """
 
 import math
@@ -26,7 +27,7 @@ class SongLoss:
 
     Attributes:
         nll_nats: (n_songs,) float64, one sum a song.
-        n_targets: (n_songs,) int64.
+        n_targets: (n_songs,) int64; 0 for a song of which no window was read.
     """
 
     nll_nats: np.ndarray
@@ -38,9 +39,14 @@ class SongLoss:
         return float(self.nll_nats.sum() / self.n_targets.sum())
 
     @property
+    def n_songs(self) -> int:
+        """Those of which a window was read."""
+        return int(np.count_nonzero(self.n_targets))
+
+    @property
     def standard_error_nats_per_token(self) -> float | None:
         """Of the ratio, over songs; None for a single song. Source: Cochran 1977, eq. 2.46."""
-        n = len(self.nll_nats)
+        n = self.n_songs
         if n < 2:
             return None
         residuals = self.nll_nats - self.loss_nats_per_token * self.n_targets
@@ -64,11 +70,20 @@ class SongEvaluator:
         eos_id: Opens and ends each song.
         context: T.
         batch_tokens: Most input positions in one forward pass.
+        every: k, of which one window is read: of song i, those from i modulo k on.
     """
 
-    def __init__(self, songs: Songs, eos_id: int, context: int, batch_tokens: int) -> None:
-        self.n_targets = np.array([len(ids) + 1 for ids in songs.ids], dtype=np.int64)
-        windows = [w for i, ids in enumerate(songs.ids) for w in cut_song(i, ids, eos_id, context)]
+    def __init__(
+        self, songs: Songs, eos_id: int, context: int, batch_tokens: int, every: int = 1
+    ) -> None:
+        windows = [
+            window
+            for i, ids in enumerate(songs.ids)
+            for window in cut_song(i, ids, eos_id, context)[i % every :: every]
+        ]
+        self.n_targets = np.zeros(len(songs.ids), dtype=np.int64)
+        for window in windows:
+            self.n_targets[window.song] += len(window.targets)
         # like lengths together, so that hardly any padding is computed; a stable sort
         windows.sort(key=lambda window: -len(window.inputs))
         self.batches: list[list[Window]] = []

@@ -117,7 +117,8 @@ def seconds_left(planned: Planned, speed: Speed) -> float:
     cell, run = planned
     data = locate_data(run.config)
     plan = plan_run(run.config, data.block_length, data.n_blocks)
-    n_validated = count_validations(run.config, plan) * _validation_tokens(data)
+    every = run.config["data"].get("validation_every", 1)
+    n_validated = count_validations(run.config, plan) * _validation_tokens(data) // every
     n_tokens = cell.n_tokens_trained + FORWARD_SHARE * n_validated
     left = 1 - min(1.0, n_tokens_logged(cell, run) / cell.n_tokens_trained)
     return speed.seconds_start + left * n_tokens * speed.seconds_per_token
