@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer_utils import TrainOutput
 
 from .arguments import keep_freed_memory, training_arguments
 from .budget import RunPlan
+from .cpu_operations import quick_operations
 from .data.blocks import TrainingData, order_blocks
 from .data.validation import SongEvaluator, SongLoss
 from .failure import write_bundle
@@ -71,6 +73,11 @@ class BudgetTrainer(Trainer):
         self.add_callback(spikes)
         if self.args.world_size > 1:
             spikes.mean_over_processes = partial(self.accelerator.reduce, reduction="mean")
+
+    def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
+        """All steps, with operations that are quicker on a CPU."""
+        with quick_operations(self.model, self.args.torch_compile):
+            return super().train(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One backward pass."""
