@@ -35,6 +35,8 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
         **{
             "use_cpu": not has_gpu,
             "dataloader_pin_memory": has_gpu,
+            **({"accelerator_config": {"non_blocking": True}} if has_gpu else {}),
+            "logging_nan_inf_filter": False,  # BudgetTrainer does it, without a wait a step
             "run_name": run.path.name,  # what trackers show
             "project": run.path.parent.name,
             **section,

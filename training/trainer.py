@@ -68,6 +68,7 @@ class BudgetTrainer(Trainer):
         self.trunk_seconds = 0.0
         self.validation: SongLoss | None = None
         self.validated_at_step = -1
+        self.last_finite_loss = torch.zeros((), device=self.args.device)
         self.remove_callback(PrinterCallback)  # it would print every log line as a dict
         self.spikes = spikes
         self.add_callback(spikes)
@@ -83,7 +84,9 @@ class BudgetTrainer(Trainer):
         """One backward pass."""
         loss = super().training_step(*args, **kwargs)
         self.spikes.losses.append(loss)
-        return loss
+        # for the log; the library's own way to leave out what is no number waits for the device
+        self.last_finite_loss = torch.where(loss.isfinite(), loss, self.last_finite_loss)
+        return self.last_finite_loss
 
     def _get_grad_norm(self, *args: Any, **kwargs: Any) -> torch.Tensor | float:
         self.spikes.gradient_norm = super()._get_grad_norm(*args, **kwargs)

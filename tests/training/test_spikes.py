@@ -9,6 +9,7 @@ from training_data import TINY, make_dataset, train_tiny
 
 from scaling.families import FAMILIES
 from training import failure
+from training.run import spikes
 from training.run.progress import RunLog
 from training.run.run_folder import RUNS
 from training.run.spikes import JudgedStep
@@ -24,6 +25,13 @@ def place(tmp_path, monkeypatch):
     make_dataset(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(params=["read at once", "read with the log"])
+def reading(request, monkeypatch):
+    """Both ways of the rule; the second is that of accelerators."""
+    answers_later = request.param == "read with the log"
+    monkeypatch.setattr(spikes, "answers_later", lambda loss: answers_later)
 
 
 def spoil(monkeypatch, spoiled):
@@ -47,7 +55,7 @@ def log_lines(key):
 
 
 @pytest.mark.parametrize("factor", [math.nan, math.inf, 10.0])
-def test_bad_step_is_skipped_and_logged(place, monkeypatch, factor):
+def test_bad_step_is_skipped_and_logged(place, monkeypatch, factor, reading):
     before = {}
     original = RunLog.on_step_end
 
@@ -69,6 +77,37 @@ def test_bad_step_is_skipped_and_logged(place, monkeypatch, factor):
     assert not (RUN / "failure").exists()
 
 
+def test_what_is_read_late_decides_the_same(place, monkeypatch):
+    spoil(monkeypatch, {3: 2.0, 8: 2.0, 9: math.nan})
+    settings = (*SETTINGS, "training.save_strategy='no'", "training.logging_steps=100")
+    for name in ("at_once", "late"):
+        monkeypatch.setattr(spikes, "answers_later", lambda loss, name=name: name == "late")
+        assert train_tiny(*settings, "budget.spike_factor=1.3", f"name={name}") == 0
+    (at_once, late) = (RUN.with_name(name) for name in ("at_once", "late"))
+    assert weights(at_once).keys() == weights(late).keys()
+    assert all(torch.equal(weights(late)[key], w) for key, w in weights(at_once).items())
+    skipped = [json.loads(line) for line in (late / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in skipped if "skipped" in line] == [3, 8, 9]
+
+
+def test_three_bad_steps_that_are_read_late_were_the_last(place, monkeypatch, capsys):
+    spoil(monkeypatch, {4: math.nan, 5: math.inf, 6: math.nan, 8: math.nan})
+    monkeypatch.setattr(spikes, "answers_later", lambda loss: True)
+    after_third = []
+    original = RunLog.on_step_end
+
+    def remember(self, args, state, control, model=None, **kwargs):
+        if state.global_step >= 3:
+            after_third.append({k: v.clone() for k, v in model.state_dict().items()})
+        original(self, args, state, control, model=model, **kwargs)
+
+    monkeypatch.setattr(RunLog, "on_step_end", remember)
+    assert train_tiny(*SETTINGS, "training.save_strategy='no'", "training.logging_steps=100") == 2
+    assert "3 steps in a row, up to step 6, could not be taken" in capsys.readouterr().err
+    assert len(after_third) == 10  # all were computed, up to the end of the run
+    assert all(torch.equal(w, after_third[0][k]) for of in after_third for k, w in of.items())
+
+
 def test_gradient_that_is_no_number_is_skipped(place, monkeypatch):
     original = BudgetTrainer._clip_grad_norm
 
@@ -83,7 +122,7 @@ def test_gradient_that_is_no_number_is_skipped(place, monkeypatch):
     assert all(w.isfinite().all() for w in weights().values())
 
 
-def test_resumed_run_skips_the_same_steps(place, monkeypatch):
+def test_resumed_run_skips_the_same_steps(place, monkeypatch, reading):
     spoil(monkeypatch, {3: 2.0, 8: 2.0, 9: math.nan})
     settings = (*SETTINGS, "budget.spike_factor=1.3")
     assert train_tiny(*settings) == 0
@@ -111,7 +150,7 @@ def test_resumed_run_skips_the_same_steps(place, monkeypatch):
 
 
 def test_third_bad_step_in_a_row_ends_the_run_with_the_last_checkpoint_whole(
-    place, monkeypatch, capsys
+    place, monkeypatch, capsys, reading
 ):
     spoil(monkeypatch, {4: math.nan, 6: math.nan, 7: 10.0, 8: math.inf})
     assert train_tiny(*SETTINGS) == 2

@@ -1,11 +1,15 @@
 """A step whose loss is no number or far too high changes no weight; three in a row end the run.
 
-The limit is `budget.spike_factor` times the median loss of the last steps that were taken. What the
-rule remembers is in each checkpoint, so a resumed run skips the same steps.
+The limit is `budget.spike_factor` times the median loss of the last steps that were taken (of an
+even number, the lower of the middle two). What the rule remembers is in each checkpoint, so a
+resumed run skips the same steps.
+
+Each step is judged where its loss is. On an accelerator the fused optimizer is told there, and no
+step waits for an answer: what was judged is read with the next line of the log. Elsewhere it is
+read at once.
 """
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +22,11 @@ from transformers.trainer_callback import ExportableState
 
 N_REMEMBERED = 50
 N_IN_A_ROW = 3
+
+
+def answers_later(loss: torch.Tensor) -> bool:
+    """Whether to read a number makes this process wait for a device."""
+    return loss.device.type != "cpu"
 
 
 class SpikeError(ValueError):
@@ -85,11 +94,14 @@ class SpikeRule(TrainerCallback, ExportableState):
         self.mean_over_processes: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
         self._taken: deque[float] = deque(maxlen=N_REMEMBERED)
         self._in_a_row: list[JudgedStep] = []
+        self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None  # the same two, there
+        self._unread: list[tuple[int, torch.Tensor]] = []  # step; its loss, norm and limit
         self.losses: list[torch.Tensor] = []
         self.gradient_norm: torch.Tensor | float = 0.0
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
+        self._read()
         in_a_row = [vars(step) for step in self._in_a_row]
         kept = {"n_skipped": self.n_skipped, "taken": list(self._taken), "in_a_row": in_a_row}
         return {"args": {}, "attributes": kept}
@@ -104,29 +116,70 @@ class SpikeRule(TrainerCallback, ExportableState):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: Any, **others: Any
     ) -> None:
-        """Drop the gradients of a bad step: the optimizer passes over weights that have none.
+        """Let a bad step change no weight.
 
         Raises:
-            SpikeError: At the third in a row.
+            SpikeError: At the third in a row, or when it is read.
         """
         loss = self.mean_over_processes(torch.stack(self.losses).sum())
         norm = torch.as_tensor(self.gradient_norm, device=loss.device, dtype=loss.dtype)
         self.losses.clear()
-        loss, norm = torch.stack([loss, norm]).tolist()  # one wait for the device
-        can_judge = self.factor is not None and self._taken
-        limit = self.factor * statistics.median(self._taken) if can_judge else None
-        step = JudgedStep(state.global_step + 1, loss, norm, limit)
-        if not step.is_bad:
-            self._taken.append(loss)
-            self._in_a_row.clear()
-            return
-        others["model"].zero_grad(set_to_none=True)
-        self.n_skipped += 1
-        self._in_a_row.append(step)
-        self.on_skip(step)
-        if len(self._in_a_row) == N_IN_A_ROW:
-            raise SpikeError(
-                f"{N_IN_A_ROW} steps in a row, up to step {step.step}, could not be taken ("
-                f"{step.reason}); lower training.learning_rate ({args.learning_rate}); "
-                f"`python -m training.failure {self.on_stop(self._in_a_row)}` reproduces them"
-            )
+        is_bad = self._judge(state.global_step + 1, loss, norm)
+        optimizer = getattr(others["optimizer"], "optimizer", others["optimizer"])
+        if answers_later(loss) and optimizer.defaults.get("fused"):
+            optimizer.found_inf = is_bad  # as a gradient scaler tells it of an overflow
+        elif self._read():
+            # an optimizer passes over weights that have no gradient
+            others["model"].zero_grad(set_to_none=True)
+
+    def on_log(self, *_: Any, **__: Any) -> None:
+        """Read what was judged since the last line."""
+        self._read()
+
+    on_train_end = on_log
+
+    def _judge(self, step: int, loss: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
+        """Whether a step may not be taken, 1.0 or 0.0, without a wait; after three, none may."""
+        if self._on_device is None:
+            recent = torch.full((N_REMEMBERED,), math.nan)
+            recent[N_REMEMBERED - len(self._taken) :] = torch.tensor(list(self._taken))
+            n_bad = torch.tensor(float(len(self._in_a_row)))
+            self._on_device = recent.to(loss), n_bad.to(loss)
+        recent, n_bad = self._on_device
+        # nothing is above a limit that is no number
+        limit = (math.nan if self.factor is None else self.factor) * recent.nanmedian()
+        is_bad = ~(loss.isfinite() & norm.isfinite()) | (loss > limit)
+        is_over = n_bad >= N_IN_A_ROW
+        n_bad = torch.where(is_bad | is_over, n_bad + 1, 0)
+        is_bad |= is_over
+        recent = torch.where(is_bad, recent, torch.cat((recent[1:], loss[None])))
+        self._on_device = recent, n_bad
+        self._unread.append((step, torch.stack((loss, norm, limit))))
+        return is_bad.to(torch.float32)
+
+    def _read(self) -> bool:
+        """Note down what was judged; whether the last step was bad. On a device this waits for it.
+
+        Raises:
+            SpikeError: If three in a row were bad.
+        """
+        if not self._unread:
+            return False
+        steps, facts = zip(*self._unread, strict=True)
+        self._unread.clear()
+        for number, (loss, norm, limit) in zip(steps, torch.stack(facts).tolist(), strict=True):
+            step = JudgedStep(number, loss, norm, None if math.isnan(limit) else limit)
+            if not step.is_bad:
+                self._taken.append(loss)
+                self._in_a_row.clear()
+                continue
+            self.n_skipped += 1
+            self._in_a_row.append(step)
+            self.on_skip(step)
+            if len(self._in_a_row) == N_IN_A_ROW:
+                raise SpikeError(
+                    f"{N_IN_A_ROW} steps in a row, up to step {step.step}, could not be taken ("
+                    f"{step.reason}); lower training.learning_rate; `python -m training.failure "
+                    f"{self.on_stop(self._in_a_row)}` reproduces them"
+                )
+        return step.is_bad
