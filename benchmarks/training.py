@@ -1,11 +1,13 @@
 """Speed of a training run beside nanoGPT's loop: same shape, batch and precision, turn by turn.
 
-    python benchmarks/training.py --nanogpt <checkout> [--sizes gpt_tiny gpt_small] [--pairs 12]
+    python benchmarks/training.py --nanogpt <checkout> [--sizes gpt_tiny ...] [--pairs 12]
 
 Ours is the whole path of a run, `training.trainer.train`: the library's Trainer with our loader,
 callbacks, rule for spikes, clipping, optimiser, schedule and log. Theirs is the loop of nanoGPT's
 train.py on a CPU, uncompiled: GPT and `configure_optimizers` of the checkout's model.py and
-`get_batch` of its train.py, clipping at 1.0, a cosine schedule, the loss read at each step.
+`get_batch` of its train.py, clipping at 1.0, a cosine schedule, the loss read at each step; in bf16
+under the autocast that the Trainer has. Beside a Llama stands nanoGPT's GPT of its layers, width
+and heads, which has about its N.
 
 Conventions. A turn is one step of the optimiser with the size's own global and per-device batch. In
 a pair, our turn, theirs and some matrix products follow each other in one thread of one process, so
@@ -15,9 +17,10 @@ has T - 1 targets, since the model shifts the labels). Speeds are by the clock; 
 seconds, of all threads, stands beside. A ratio is the median over the pairs, with a 95 % bootstrap
 interval of it.
 
-The share of the peak is FLOPs a second over those of the fastest square fp32 torch.mm of the same
-pair. FLOPs are scaling.counts' "full", which is what the attention kernel computes at this length;
-"causal_mean" stands beside. The tokens are random ids. B batch, T block length, V vocabulary.
+The share of the peak is FLOPs a second over those of the fastest square torch.mm of the same pair,
+in the same precision. FLOPs are scaling.counts' "full", which is what the attention kernel computes
+at this length; "causal_mean" stands beside. The tokens are random ids. B batch, T block length, V
+vocabulary.
 """
 
 import argparse
@@ -34,6 +37,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
@@ -56,6 +60,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import training.trainer
 from benchmarks import loader
 from scaling.counts import Attention, ModelShape, train_flops_per_token
+from scaling.families import family_of
 from scaling.reporting.benchmark_tables import training_speed_table
 from scaling.reporting.blocks import fill_blocks
 from training.budget import RunPlan, accumulation_steps, plan_run
@@ -136,8 +141,11 @@ class NanoGPTLoop:
             n_layer=shape["num_hidden_layers"],
             n_head=shape["num_attention_heads"],
             n_embd=shape["hidden_size"],
-            dropout=shape["dropout"],
+            dropout=shape.get("dropout", 0.0),
             bias=False,
+        )
+        self.in_precision = partial(
+            torch.autocast, "cpu", dtype=torch.bfloat16, enabled=bool(settings.get("bf16"))
         )
         betas = (settings["adam_beta1"], settings["adam_beta2"])
         self.learning_rate, self.max_steps = settings["learning_rate"], plan.max_steps
@@ -157,7 +165,8 @@ class NanoGPTLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * share
         for _ in range(self.n_micro_steps):
-            _, loss = self.model(*self.batch)
+            with self.in_precision():
+                _, loss = self.model(*self.batch)
             with turns.waiting():
                 self.batch = self.get_batch("train")
             (loss / self.n_micro_steps).backward()
@@ -176,9 +185,9 @@ class Alternation(TrainerCallback):
         peak: FLOPs a second of the fastest matrix product, a pair.
     """
 
-    def __init__(self, peer: NanoGPTLoop, matrix_sizes: tuple[int, ...]) -> None:
+    def __init__(self, peer: NanoGPTLoop, matrices: list[torch.Tensor]) -> None:
         self.peer, self.ours, self.theirs = peer, Turns(), Turns()
-        self.matrices = [torch.randn(n, n) for n in matrix_sizes]
+        self.matrices = matrices
         self.peak: list[float] = []
 
     def on_train_begin(
@@ -237,7 +246,8 @@ def measure(
     case = loader.Case(block_length, config["training"]["per_device_train_batch_size"])
     get_batch = loader.load_get_batch(nanogpt, folder, case)
     peer = NanoGPTLoop(load_nanogpt(nanogpt), get_batch, config, block_length)
-    alternation = Alternation(peer, matrix_sizes)
+    dtype = torch.bfloat16 if config["training"].get("bf16") else torch.float32
+    alternation = Alternation(peer, [torch.randn(n, n).to(dtype) for n in matrix_sizes])
     with (
         tempfile.TemporaryDirectory(dir=folder) as run,
         mock.patch.object(
@@ -259,14 +269,19 @@ def plan_tokens(config: dict[str, Any], block_length: int) -> RunPlan:
 def summary(config: dict[str, Any], block_length: int, pairs: Alternation) -> dict[str, Any]:
     """Medians, ratios and shares of one size."""
     shape = {k: config["model"][k] for k in ("model_type", "hidden_size", "num_hidden_layers")}
-    dimensions = ModelShape(**shape, vocab_size=VOCAB_SIZE, max_position_embeddings=block_length)
+    rest = {"vocab_size": VOCAB_SIZE, "max_position_embeddings": block_length}
+    keys = family_of(shape["model_type"]).config_keys(config["model"])
+    dimensions = {
+        "ours": ModelShape(**shape, **rest, intermediate_size=keys.get("intermediate_size")),
+        "nanogpt": ModelShape(**{**shape, "model_type": "abc_gpt"}, **rest),
+    }
     tokens = plan_tokens(config, block_length).sequences_per_step * block_length
     loops = {"ours": pairs.ours.counted(), "nanogpt": pairs.theirs.counted()}
     peak = pairs.peak[N_WARMUP_PAIRS:]
     shares = {
         convention: {
             name: statistics.median(
-                tokens * train_flops_per_token(dimensions, convention) / seconds / flops
+                tokens * train_flops_per_token(dimensions[name], convention) / seconds / flops
                 for seconds, flops in zip(turns.wall, peak, strict=True)
             )
             for name, turns in loops.items()
@@ -275,6 +290,7 @@ def summary(config: dict[str, Any], block_length: int, pairs: Alternation) -> di
     }
     return {
         **shape,
+        "precision": "bf16" if config["training"].get("bf16") else "fp32",
         "block_length": block_length,
         "tokens_a_step": tokens,
         "per_device_batch": config["training"]["per_device_train_batch_size"],
@@ -302,7 +318,8 @@ def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
-    parser.add_argument("--sizes", nargs="+", default=["gpt_tiny", "gpt_small"])
+    sizes = ["gpt_tiny", "gpt_small", "llama_tiny", "llama_small"]
+    parser.add_argument("--sizes", nargs="+", default=sizes)
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_training.json"))
     parser.add_argument("--results", type=Path, help="fill training_speed.json there, and README")
@@ -312,13 +329,13 @@ def main() -> None:
     threads = sorted({torch.get_num_threads(), 1}, reverse=True)
     cases = []
     with tempfile.TemporaryDirectory() as folder:
-        for size in options.sizes:
-            config = load_config(CONFIGS / f"{size}.yaml", [*SETTINGS, steps])
-            for n_threads in threads:
-                torch.set_num_threads(n_threads)
-                cases.append({"size": size, **measure(options.nanogpt, config, Path(folder))})
-                table = training_speed_table({"cases": cases[-1:]})
-                print("\n".join(table[bool(cases[1:]) * 2 :]), flush=True)
+        for size, bf16, n_threads in product(options.sizes, ("false", "true"), threads):
+            settings = [*SETTINGS, steps, f"training.bf16={bf16}"]
+            config = load_config(CONFIGS / f"{size}.yaml", settings)
+            torch.set_num_threads(n_threads)
+            cases.append({"size": size, **measure(options.nanogpt, config, Path(folder))})
+            table = training_speed_table({"cases": cases[-1:]})
+            print("\n".join(table[bool(cases[1:]) * 2 :]), flush=True)
     versions = {"python": sys.version.split()[0], "torch": torch.__version__}
     versions["transformers"] = transformers.__version__
     result = {"vocab_size": VOCAB_SIZE, "cases": cases, "versions": versions}

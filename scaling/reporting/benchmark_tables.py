@@ -54,14 +54,14 @@ def sampling_table(result: dict[str, Any]) -> list[str]:
 
 
 def training_speed_table(result: dict[str, Any]) -> list[str]:
-    """training_speed.json: one line a size and number of threads."""
+    """training_speed.json: one line a size, precision and number of threads."""
     rows = []
     for case in result["cases"]:
         speed, against = case["tokens_per_second"], case["speed_ratio_to_nanogpt"]
         share = case["share_of_matmul_peak"]["full"]
         rows.append(
             (
-                f"{case['size']}, {case['n_threads']}",
+                f"{case['size']}, {case.get('precision', 'fp32')}, {case['n_threads']}",
                 *(f"{speed[name]:,.0f}" for name in ("ours", "nanogpt")),
                 quantity(against["median"], (against["low"], against["high"]), ".3f"),
                 *(f"{share[name]:.0%}" for name in ("ours", "nanogpt")),
@@ -69,7 +69,7 @@ def training_speed_table(result: dict[str, Any]) -> list[str]:
             )
         )
     header = (
-        *("size, threads", "ours, tokens/s", "nanoGPT", "ratio [95 % interval]"),
+        *("size, precision, threads", "ours, tokens/s", "nanoGPT", "ratio [95 % interval]"),
         *("share of the matrix-multiply peak: ours", "nanoGPT", "waiting for data"),
     )
     return markdown_table(header, rows)

@@ -16,7 +16,7 @@ from warm_processes import WarmChild
 from training import bundle
 from training.gpu_study.__main__ import main
 from training.gpu_study.cells import Costs, part_of_device, seconds_expected
-from training.gpu_study.outputs import Records
+from training.study.kept_records import Records
 from training.study.study_plan import plan_study
 
 SIZES = [

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import yaml
@@ -212,6 +213,30 @@ def test_dry_run_runs_nothing(place, capsys):
     names = planned_names(capsys.readouterr().out)
     assert names == ["gpt_tiny_t2048_s1", "gpt_tiny_t2048_s2"]
     assert not RUNS.exists()
+
+
+def test_kept_records_count_as_done_where_settings_and_data_are_equal(place, capsys):
+    sizes = [
+        {"config": "gpt_tiny"},
+        {"config": "lstm_tiny", "tokens": [1024], "budget.branches": []},
+    ]
+    path = write_study(sizes, tokens=[4096], overrides=BRANCHED, records="kept/records.jsonl")
+    assert main([str(path), "--no-estimate"]) == 0
+    assert "4 of 4 runs of trial finished" in capsys.readouterr().out
+    kept = (place / "kept" / "records.jsonl").read_text()
+    folders = sorted((RUNS / "trial").glob("*/record.json"))
+    records = {folder.parent.name: folder.read_text() for folder in folders}
+    assert len(kept.splitlines()) == len(records) == 4
+    assert "lstm_tiny_t1024_s1" in records
+    shutil.rmtree(RUNS)
+    assert main([str(path), "--no-estimate"]) == 0
+    assert "4 of 4 runs of trial finished" in capsys.readouterr().out
+    assert {folder.parent.name: folder.read_text() for folder in folders} == records
+    assert not list(RUNS.glob("*/*/log.jsonl"))  # nothing was trained
+    shutil.rmtree(RUNS)
+    assert main([str(path), "--dry-run", "training.learning_rate=0.5"]) == 0
+    assert not list(RUNS.glob("*/*/record.json"))
+    assert (place / "kept" / "records.jsonl").read_text() == kept
 
 
 def test_counts_are_short_in_names():

@@ -26,10 +26,11 @@ from scaling.writing.files import write_json
 
 from ..config import load_config
 from ..study.gpus import find_gpus
+from ..study.kept_records import Records
 from ..study.study_plan import Planned, plan_study
 from .cells import Costs, run_cells_until, seconds_expected, speed_so_far
 from .checks import run_checks
-from .outputs import Records, write_weights
+from .outputs import write_weights
 
 STUDY = Path(__file__).resolve().parents[2] / "configs" / "studies" / "a_minutes.yaml"
 OUTPUT_SECONDS = 20.0  # for weights and report
@@ -80,6 +81,7 @@ def _train(options: argparse.Namespace, paths: Paths, end: float) -> dict[str, A
     overrides = [f"data.root={paths.bundle}", "data.dataset=latest", *options.overrides]
     study = plan_study(paths.study, overrides)
     records = Records(paths.out / "records.jsonl", paths.done)
+    records.write()
     missing = [planned for planned in study.runs if not records.hold(*planned)]
     missing.sort(key=lambda planned: planned[0].flops_train)
     for cell, _ in missing:  # an unknown key is told once, and now

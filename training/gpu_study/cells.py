@@ -11,9 +11,9 @@ from scaling.counts import peak_flops, usual_share
 
 from ..run.run_folder import RunFolder
 from ..study.child_processes import signals_held, sigterm_as_interrupt
+from ..study.kept_records import Records
 from ..study.study_plan import Cell, Planned
 from ..study.study_runner import POLL_SECONDS, RunningCell
-from .outputs import Records
 
 START_SECONDS = 25.0  # imports, compiling, the last validation
 # (up to this N, part of the device): small models wait for the device to be told what to do next

@@ -1,74 +1,12 @@
-"""What a call leaves: records as JSON lines, each with its config, and weights in few files."""
+"""The weights that a call leaves, in few files."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from scaling.writing.files import write_atomically
-
-from ..run.branches import branch_config
-from ..run.run_folder import RunFolder, settings_differ
-from ..study.study_plan import Cell
+from ..run.run_folder import RunFolder
 
 MOST_BYTES = 15_000_000  # of a file
 MOST_WEIGHT_FILES = 6  # beside records and report
-
-
-class Records:
-    """The file of records, those of earlier calls first.
-
-    Args:
-        path: records.jsonl; one that is there is gone on with.
-        done: Of an earlier call, or None.
-
-    Raises:
-        ValueError: If a file holds a line that is no record.
-    """
-
-    def __init__(self, path: Path, done: Path | None) -> None:
-        self.path = path
-        self.by_name: dict[str, dict[str, Any]] = {}
-        for file in filter(None, (done, path if path.is_file() else None)):
-            for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
-                try:
-                    row = json.loads(line)
-                    self.by_name[row["record"]["name"]] = row
-                    row["config"].keys()  # of a record without one, told here
-                except (ValueError, KeyError, TypeError) as err:
-                    raise ValueError(
-                        f"{file}, line {number}: no record of a run ({err!r}); expected a "
-                        "records.jsonl of training.gpu_study"
-                    ) from None
-        self._write()
-
-    def hold(self, cell: Cell, run: RunFolder) -> bool:
-        """Whether all runs of a cell are there, of these settings and data."""
-        configs = {cell.name: run.config}
-        for asked in run.config["budget"].get("branches", []):
-            config = branch_config(run.config, asked)
-            configs[config["name"]] = config
-        return all(
-            name in self.by_name and not settings_differ(self.by_name[name]["config"], config)
-            for name, config in configs.items()
-        )
-
-    def add(self, cell: Cell, run: RunFolder) -> None:
-        """Takes the records that a cell has written so far."""
-        for name in cell.run_names:
-            folder = run.path.with_name(name)
-            if (folder / "record.json").is_file():
-                self.by_name[name] = {
-                    "record": json.loads((folder / "record.json").read_text("utf-8")),
-                    "config": yaml.safe_load((folder / "config.yaml").read_text("utf-8")),
-                }
-        self._write()
-
-    def _write(self) -> None:
-        rows = (json.dumps(row, allow_nan=False) + "\n" for row in self.by_name.values())
-        write_atomically(self.path, "".join(rows))
 
 
 def write_weights(runs: Sequence[RunFolder], out: Path) -> list[str]:

@@ -5,11 +5,12 @@ python -m training.study configs/studies/demo.yaml --dry-run [--estimate]
 python -m training.study configs/studies/demo.yaml --index 3    # one cell, for array jobs; --count
 
 The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
-`name`, `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`, `seeds`,
-`overrides` (dotted keys for all cells), and if wanted `base`, a file that these stand on,
-`learning_rate_rule`, a file that gives the learning rate by size, and `fit`, what the fit of its
-runs needs (scaling/fit_options.py). With `budget.branches` a cell
-gives a run for each of its branches as well. The plan goes to runs/<study>/plan.json.
+`name`, `tokens` and `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`,
+`seeds`, `overrides` (dotted keys for all cells), and if wanted `base`, a file that these stand on,
+`learning_rate_rule`, a file that gives the learning rate by size, `records`, a file whose records
+count as done and which gets those of new runs, and `fit`, what the fit of its runs needs
+(scaling/fit_options.py). With `budget.branches` a cell gives a run for each of its branches as
+well. The plan goes to runs/<study>/plan.json.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from scaling.writing.commands import command
 from ..config import load_config
 from ..run.run_folder import RUNS
 from .gpus import find_gpus
+from .kept_records import Records
 from .study_file import read_study
 from .study_hours import counted, duration, plan_lines
 from .study_plan import Planned, Study, is_finished, plan_study, write_fit, write_plan
@@ -45,13 +47,19 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
     """
     missing = study.missing()
     _check_cells(study.runs, missing)
+    records = Records(study.records) if study.records else None
+    if records:
+        for planned in study.runs:
+            if is_finished(*planned) and not records.hold(*planned):
+                records.add(*planned)
     expected = _print_estimate(missing, jobs, gpus) if with_estimate and missing else None
     plan = write_plan(study, expected and expected.for_plan)
     done = sum(cell.n_tokens_trained for cell, run in study.runs if is_finished(cell, run))
     begin, failures = time.monotonic(), []
     if missing:
         in_order = [planned for planned, _ in expected.cells] if expected else missing
-        failures = run_cells(in_order, jobs, gpus, done_tokens=done)
+        kept = {"on_finished": records.add} if records else {}
+        failures = run_cells(in_order, jobs, gpus, done_tokens=done, **kept)
     finished = sum(cell.n_finished(run.path.parent) for cell, run in study.runs)
     n_runs = len(study.run_names())
     print(f"{finished} of {n_runs} runs of {study.name} finished; plan in {plan}")
@@ -147,6 +155,11 @@ def _do(arguments: argparse.Namespace) -> list[str]:
     if arguments.count:
         print(len(study.runs))
         return []
+    if study.records:
+        records = Records(study.records)
+        for planned in study.missing():
+            if records.hold(*planned):
+                records.restore(*planned)
     gpus = find_gpus()
     jobs = arguments.jobs or _default_jobs(gpus)
     if arguments.dry_run:

@@ -12,9 +12,10 @@ from ..config import find_config, parse_override, read_yaml
 from ..config_checks import ConfigError, nearest
 
 BASE_FIELDS = ("overrides", "fit")
-STUDY_FIELDS = ("name", "base", *BASE_FIELDS, "sizes", "tokens", "seeds", "learning_rate_rule")
 PER_CELL = {"budget.tokens": "tokens", "training.seed": "seeds"}
-OF_A_SIZE = ("config", "name", "seeds", "learning_rates")  # what is no dotted key
+NUMBERS = {"tokens": 1, "seeds": 0}  # the least of each; a size may have its own
+STUDY_FIELDS = ("name", "base", *BASE_FIELDS, "sizes", *NUMBERS, "learning_rate_rule", "records")
+OF_A_SIZE = ("config", "name", *NUMBERS, "learning_rates")  # what is no dotted key
 
 
 def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
@@ -44,18 +45,16 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
     for key in study:
         if key not in STUDY_FIELDS:
             raise ConfigError(f"unknown key {key} in {path}; {nearest(key, STUDY_FIELDS)}")
-    for key in ("sizes", "tokens", "seeds"):
-        if not isinstance(study.get(key), list) or not study[key]:
-            found = repr(study.get(key))
-            raise ConfigError(f"{key} is {found} in {path}, expected a list of at least one")
+    for key in ("sizes", *NUMBERS):
+        _check_list(path, key, study.get(key))
     _check_overrides(path, study)
     study["fit"] = check_fit(study.get("fit"), str(path))
     for size in study["sizes"]:
         if not isinstance(size, dict) or "config" not in size:
             raise ConfigError(f"size {size!r} in {path} has no config; write {{config: gpt_tiny}}")
-    seeds = {"seeds": study["seeds"]}
-    last = seeds if "seeds" in replaced else {}
-    study["sizes"] = [{**seeds, **size, **last} for size in study["sizes"]]
+    numbers = {key: study[key] for key in NUMBERS}
+    last = {key: own for key, own in numbers.items() if key in replaced}
+    study["sizes"] = [{**numbers, **size, **last} for size in study["sizes"]]
     _check_numbers(path, study)
     return study, cell_overrides
 
@@ -129,24 +128,26 @@ def learning_rate_by_rule(rule: dict[str, dict[str, float]], family: str, n_para
     return float(f"{math.exp(rule[family]['c']) * n_params ** -rule[family]['g']:.2e}")
 
 
+def _check_list(path: Path, key: str, found: object) -> None:
+    if not isinstance(found, list) or not found:
+        raise ConfigError(f"{key} is {found!r} in {path}, expected a list of at least one")
+
+
 def _check_numbers(path: Path, study: dict[str, Any]) -> None:
-    """Hold tokens, and the seeds and learning rates of the sizes, against what they should be."""
-    seeds = []
+    """Hold tokens, seeds and learning rates of the sizes against what they should be."""
     for size in study["sizes"]:
-        own, rates = size["seeds"], size.get("learning_rates", [1.0])
-        if not isinstance(own, list) or not own:
-            raise ConfigError(f"seeds is {own!r} in {path}, expected a list of at least one")
-        seeds += own
+        rates = size.get("learning_rates", [1.0])
         is_list = isinstance(rates, list) and rates
         if not is_list or not all(isinstance(rate, float) and rate > 0 for rate in rates):
             raise ConfigError(
                 f"learning_rates is {rates!r} in {path}, expected a list of numbers above 0, "
                 "written as 1.0e-3"
             )
-    for key, numbers, least in (("tokens", study["tokens"], 1), ("seeds", seeds, 0)):
-        for number in numbers:
-            # true is 1 in Python
-            if not isinstance(number, int) or isinstance(number, bool) or number < least:
-                raise ConfigError(
-                    f"{key} in {path} hold {number!r}, expected whole numbers, {least} or more"
-                )
+        for key, least in NUMBERS.items():
+            _check_list(path, key, size[key])
+            for number in size[key]:
+                # true is 1 in Python
+                if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                    raise ConfigError(
+                        f"{key} in {path} hold {number!r}, expected whole numbers, {least} or more"
+                    )

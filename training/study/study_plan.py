@@ -80,6 +80,8 @@ Planned = tuple[Cell, RunFolder]
 class Study:
     """A study with the folder and the cell of each run, those of most FLOPs first.
 
+    `records` is a file whose records count as done, and which gets those of new runs.
+
     The order follows from the study file and the shape of the data alone, not from what is
     finished: the number of a cell is the same for all tasks of an array job, and later.
     """
@@ -87,6 +89,7 @@ class Study:
     name: str
     runs: list[Planned]
     fit: dict[str, Any]
+    records: Path | None = None
 
     def missing(self) -> list[Planned]:
         """Cells of which a run is not finished."""
@@ -119,7 +122,8 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     study["name"] = str(study.get("name", path.stem))
     cells = _plan_cells(path, study, cell_overrides)
     runs = sorted(cells, key=lambda planned: -planned[0].flops_train)
-    planned = Study(study["name"], runs, study["fit"])
+    records = path.parent / str(study["records"]) if "records" in study else None
+    planned = Study(study["name"], runs, study["fit"], records)
     names = planned.run_names()
     for repeated in [n for n in names if names.count(n) > 1][:1]:
         raise ConfigError(
@@ -183,7 +187,7 @@ def _plan_cells(path: Path, study: dict[str, Any], last: list[str]) -> Iterator[
         size_name = str(size.get("name", size["config"]))
         keys = {k: v for k, v in size.items() if k not in OF_A_SIZE}
         rates = size.get("learning_rates", [None])
-        for tokens, seed, rate in product(study["tokens"], size["seeds"], rates):
+        for tokens, seed, rate in product(size["tokens"], size["seeds"], rates):
             name = f"{size_name}_t{short_count(tokens)}_s{seed}"
             own = keys | {"size": size_name, "budget.tokens": tokens, "training.seed": seed}
             if rate is not None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -77,7 +77,11 @@ def n_tokens_logged(cell: Cell, run: RunFolder) -> int:
 
 
 def run_cells(
-    planned: Sequence[Planned], jobs: int, gpus: Sequence[str] = (), done_tokens: int = 0
+    planned: Sequence[Planned],
+    jobs: int,
+    gpus: Sequence[str] = (),
+    done_tokens: int = 0,
+    on_finished: Callable[[Cell, RunFolder], None] = lambda cell, run: None,
 ) -> list[str]:
     """Run all cells, `jobs` at once; a failed one does not stop the others.
 
@@ -86,6 +90,7 @@ def run_cells(
         jobs: Processes at once.
         gpus: One for each process, in turn; whoever comes next gets the one that is free.
         done_tokens: Tokens of the study's finished runs, for the bar.
+        on_finished: Called with each cell whose runs all are.
 
     Returns:
         One line for each failed cell.
@@ -113,7 +118,10 @@ def run_cells(
                     child.output.close()
                     free_slots.append(child.slot)
                     finished_tokens += child.cell.n_tokens_trained
-                    failures += filter(None, [child.failure()])
+                    if failure := child.failure():
+                        failures.append(failure)
+                    else:
+                        on_finished(child.cell, child.run)
                 # a run that goes on may stand behind where the bar was; it never moves back
                 now = finished_tokens + sum(n_tokens_logged(c.cell, c.run) for c in running)
                 bar.update(max(0, now - bar.n))

@@ -1,0 +1,80 @@
+"""Records of finished runs as one file, a line a run: the record, and the config that repeats it.
+
+What is in such a file, of equal settings and data, counts as done wherever it lies.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scaling.writing.files import write_atomically
+
+from ..run.branches import branch_config
+from ..run.run_folder import RunFolder, settings_differ
+from .study_plan import Cell
+
+
+class Records:
+    """A file of records; one that is there is gone on with.
+
+    Args:
+        path: records.jsonl.
+        done: Another one, whose records come first, or None.
+
+    Raises:
+        ValueError: If a file holds a line that is no record.
+    """
+
+    def __init__(self, path: Path, done: Path | None = None) -> None:
+        self.path = path
+        self.by_name: dict[str, dict[str, Any]] = {}
+        for file in filter(None, (done, path if path.is_file() else None)):
+            for number, line in enumerate(file.read_text("utf-8").splitlines(), start=1):
+                try:
+                    row = json.loads(line)
+                    self.by_name[row["record"]["name"]] = row
+                    row["config"].keys()  # of a record without one, told here
+                except (ValueError, KeyError, TypeError) as err:
+                    raise ValueError(
+                        f"{file}, line {number}: no record of a run ({err!r}); expected a "
+                        "records.jsonl of a study or of training.gpu_study"
+                    ) from None
+
+    def hold(self, cell: Cell, run: RunFolder) -> bool:
+        """Whether all runs of a cell are there, of these settings and data."""
+        configs = {cell.name: run.config}
+        for asked in run.config["budget"].get("branches", []):
+            config = branch_config(run.config, asked)
+            configs[config["name"]] = config
+        return all(
+            name in self.by_name and not settings_differ(self.by_name[name]["config"], config)
+            for name, config in configs.items()
+        )
+
+    def restore(self, cell: Cell, run: RunFolder) -> None:
+        """Puts the records of a cell where its runs would have left them."""
+        for name in cell.run_names:
+            folder = RunFolder(run.path.with_name(name), self.by_name[name]["config"])
+            if not folder.is_finished:
+                folder.path.mkdir(parents=True, exist_ok=True)
+                folder.save_config()
+                record = json.dumps(self.by_name[name]["record"], indent=1, allow_nan=False)
+                write_atomically(folder.record, record + "\n")
+
+    def add(self, cell: Cell, run: RunFolder) -> None:
+        """Takes the records that a cell has written so far."""
+        for name in cell.run_names:
+            folder = run.path.with_name(name)
+            if (folder / "record.json").is_file():
+                self.by_name[name] = {
+                    "record": json.loads((folder / "record.json").read_text("utf-8")),
+                    "config": yaml.safe_load((folder / "config.yaml").read_text("utf-8")),
+                }
+        self.write()
+
+    def write(self) -> None:
+        """Writes the file anew, whole or not at all."""
+        rows = (json.dumps(row, allow_nan=False) + "\n" for _, row in sorted(self.by_name.items()))
+        write_atomically(self.path, "".join(rows))
