@@ -10,7 +10,7 @@ under the autocast that the Trainer has. Beside a Llama stands nanoGPT's GPT of 
 and heads, which has about its N.
 
 Conventions. A turn is one step of the optimiser with the size's own global and per-device batch. In
-a pair, our turn, theirs and some matrix products follow each other in one thread of one process, so
+a pair, our turn and theirs, some matrix products before each, follow each other in one process, so
 that a machine that changes its speed does so for all; the first pairs are not counted. Our turn
 lasts from one end of a step to the next. A token is a position computed, T a block in both (ours
 has T - 1 targets, since the model shifts the labels). Speeds are by the clock; the ratio in CPU
@@ -201,9 +201,15 @@ class Alternation(TrainerCallback):
     ) -> None:
         """The end of our turn, and the others'."""
         self.ours.end()
+        # before each turn, for whoever comes after them finds the caches full of them
+        peaks = [self._peak()]
         self.peer.step(self.theirs)
-        self.peak.append(max(matmul_flops_per_second(matrix) for matrix in self.matrices))
+        peaks.append(self._peak())
+        self.peak.append(max(peaks))
         self.ours.begin()
+
+    def _peak(self) -> float:
+        return max(matmul_flops_per_second(matrix) for matrix in self.matrices)
 
 
 class AlternatingTrainer(BudgetTrainer):

@@ -106,6 +106,7 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
         sections = {"model": PRETRAINED_FIELDS, "budget": EPOCH_FIELDS, "lora": LORA_FIELDS}
     else:
         sections = {"model": _model_fields(flat, origins), "budget": BUDGET_FIELDS}
+        sections["data"] = {**DATA_FIELDS, "unique_tokens": int}  # the rest is not read
     training = typing.get_type_hints(TrainingArguments)
     sections = {"data": DATA_FIELDS, **sections, "training": training}
     dotted = {f"{section}.{k}": hint for section, of in sections.items() for k, hint in of.items()}

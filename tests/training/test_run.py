@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.budget import RunPlan
 from training.config import load_config
-from training.data.blocks import BlockOrder, Songs
+from training.data.blocks import BlockOrder, Songs, load_blocks
 from training.data.data_files import locate_data
 from training.data.validation import SongEvaluator, SongLoss, cut_song
 from training.record import code_digest
@@ -337,6 +337,19 @@ def test_order_is_a_pure_function_of_seed_and_step():
     assert batch["input_ids"].tolist() == batch["labels"].tolist() == [[r] * 4 for r in flat[:2]]
 
 
+def test_a_part_of_the_data_is_read_again_and_again(place):
+    assert train_tiny(*TINY, "data.unique_tokens=330") == 0
+    record = read_record("gpt_tiny")
+    assert (record["n_tokens_unique"], record["epochs"]) == (10 * 31, 12 * 8 / 10)
+    config = load_config(CONFIGS / "gpt_tiny.yaml", [*TINY, "data.unique_tokens=330"])
+    whole, part = (
+        load_blocks(each) for each in (load_config(CONFIGS / "gpt_tiny.yaml", TINY), config)
+    )
+    rows = [np.flatnonzero((whole.blocks == row).all(1)) for row in part.blocks]
+    assert len(rows) == 10
+    assert all(len(found) for found in rows)
+
+
 def test_training_loss_is_the_mean_over_the_last_tenth():
     log = [{"step": s, "loss": float(s)} for s in (50, 90, 95, 100)] + [{"step": 100, "eval": 1.0}]
     assert mean_loss_at_end(log, 100) == pytest.approx((95 * 5 + 100 * 5) / 10)
@@ -395,6 +408,10 @@ def test_standard_error_of_one_song_is_unknown():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        (
+            "data.unique_tokens=9_000",
+            "unique_tokens is 9,000, but .* has 2,944 tokens in blocks of 32",
+        ),
         ("data.dataset=nowhere", "data/nowhere not found.*make data MIDI="),
         ("data.preset=bpe9", "make data MIDI=.* DATA=configs/data/bpe9.yaml"),
         ("model.max_position_embeddings=16", "blocks of 32 tokens, but .* is 16"),

@@ -19,6 +19,7 @@ from training_data import CONFIGS, make_dataset
 from warm_processes import WarmChild
 
 from scaling.counts import ModelShape, count_parameters
+from scaling.families import FAMILIES
 from training.budget import short_count
 from training.run.run_folder import RUNS
 from training.study.__main__ import main
@@ -87,10 +88,10 @@ def test_fit_follows_the_study_file_as_it_is_now(place, capsys):
         assert json.loads((RUNS / "trial" / "fit.json").read_text()) == fit
 
 
-def test_demo_pairs_both_families_by_size(place):
+def test_demo_pairs_all_families_by_size(place):
     make_dataset(place / "data", "music21", "demo", block_length=256)
     study = plan_study(CONFIGS / "studies/demo.yaml")
-    assert len(study.runs) == 10
+    assert len(study.runs) == 5 * len(FAMILIES)
     flops = [cell.flops_train for cell, _ in study.runs]
     assert max(flops) / min(flops) > 50
 

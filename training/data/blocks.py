@@ -47,7 +47,7 @@ class TrainingData:
 
     Attributes:
         files: Where it lies.
-        blocks: uint16 (n_blocks, T), memory-mapped.
+        blocks: uint16 (n_blocks, T), memory-mapped; with data.unique_tokens, those drawn of them.
         tokenizer: Of the data preset.
         validation: The whole validation split.
     """
@@ -110,7 +110,7 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
     Raises:
         FileNotFoundError: If they are not there.
         ValueError: If blocks, stage file and tokenizer do not belong together, a file is damaged,
-            or there are no validation songs.
+            there are no validation songs, or fewer tokens than data.unique_tokens.
     """
     from transformers import AutoTokenizer  # heavy
 
@@ -129,7 +129,20 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
             f"the blocks in {files.folder} have a vocabulary of {files.vocab_size}, the tokenizer "
             f"has {len(tokenizer)}; remove {files.train_blocks.parent} and run `make data`"
         )
+    if limit := config["data"].get("unique_tokens"):
+        blocks = _some(blocks, limit, files)
     return TrainingData(files, blocks, tokenizer, load_songs(files, "validation"))
+
+
+def _some(blocks: np.ndarray, n_tokens: int, files: DataFiles) -> np.ndarray:
+    """So many tokens of the blocks, drawn once: the same for all seeds."""
+    n_wanted = n_tokens // files.block_length
+    if not 0 < n_wanted <= len(blocks):
+        raise ValueError(
+            f"data.unique_tokens is {n_tokens:,}, but {files.folder} has {blocks.size:,} tokens in "
+            f"blocks of {files.block_length:,}; give a number between"
+        )
+    return blocks[np.sort(np.random.default_rng(0).permutation(len(blocks))[:n_wanted])]
 
 
 def load_songs(files: DataFiles, split: str) -> Songs:
