@@ -43,20 +43,18 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo convert data bundle train finetune study sweep fit samples evaluate evaluation report results side likelihood notebook corpus publish publish-data bench fuzz judge fuzz-judges kill-training quality test test-newest test-lowest mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
-help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST)
+##@ Start
 
-setup: $(STAMP)  ## make the virtual environment .venv
+help:  ## | this list
+	@awk '/^##@/ {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {split($$0, line, ":"); \
+		sub(/^[^#]*## /, ""); split($$0, part, / ?\| /); \
+		printf "  make %-46s %s\n", line[1] " " part[1], part[2]}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml constraints.txt
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV): about 2 GB, some minutes"
-	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
-	@touch $@
+setup: $(STAMP)  ## | create the virtual environment .venv
 
-demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/report.html
+demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 	$(PY) -m data_prep.pipeline music21 --config configs/data/demo.yaml --keep-latest
 	$(PY) -m training.study $(DEMO)
 	@$(call fit_study,$(DEMO))
@@ -64,52 +62,90 @@ demo: $(STAMP)  ## bundled music -> models -> scaling law -> tunes -> runs/demo/
 	$(PY) -m evaluation.pages.model_report runs/demo
 	$(PY) -m evaluation.pages.report runs/demo
 
-convert: $(STAMP)  ## MIDI="<folder, .zip, .tar.gz, .parquet, hf://datasets/user/name, lmd_full> ..." OUT=<folder>: shards of ABC
-	@test -n "$(MIDI)" -a -n "$(OUT)" || { echo "error: expected make convert MIDI=<source> OUT=<folder>" >&2; exit 2; }
-	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
+##@ Your music
 
-data: $(STAMP)  ## MIDI=<folder, .zip, .tar.gz, hf://datasets/user/name, or music21> [DATA=configs/data/char.yaml]
+data: $(STAMP)  ## MIDI=<folder, archive, ...> | MIDI -> data/<name>/<preset>/ [DATA=<preset>]
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
 	$(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" $(ARGS)
 
-bundle: $(STAMP)  ## DATASET=data/<name>/<preset> OUT=<file>: all that training reads in one file, for a machine without pyarrow
-	@test -n "$(DATASET)" -a -n "$(OUT)" || { echo "error: expected make bundle DATASET=data/<name>/<preset> OUT=<file>" >&2; exit 2; }
-	$(PY) -m training.bundle "$(DATASET)" "$(OUT)"
+convert: $(STAMP)  ## MIDI=<...> OUT=<folder> | MIDI -> shards of ABC, for large collections
+	@test -n "$(MIDI)" -a -n "$(OUT)" || { echo "error: expected make convert MIDI=<source> OUT=<folder>" >&2; exit 2; }
+	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
 
-train: $(STAMP)  ## CONFIG=configs/gpt_tiny.yaml [ARGS="training.max_steps=100 ..."]
+describe: $(STAMP)  ## DATASET=data/<name>/<preset> | counts and histograms -> results/corpus.json
+	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
+	$(PY) -m data_prep.describe "$(DATASET)" results
+	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
+	$(PY) -m scaling.plots results --only corpus
+	$(PY) -m scaling.reporting.blocks results --only corpus
+
+##@ Train and study
+
+train: $(STAMP)  ## CONFIG=<size file> | one model -> runs/single/<size>/ [ARGS=...]
 	$(PY) train.py "$(CONFIG)" $(ARGS)
 
 finetune: DATA = configs/data/finetune.yaml
-finetune: $(STAMP)  ## MODEL=<runs/... or user/name> MIDI=<folder, archive, ...> [LORA=1] [ARGS="budget.epochs=2 ..."]
+finetune: $(STAMP)  ## MODEL=<run> MIDI=<...> | a trained model on your music [LORA=1]
 	@test -n "$(MODEL)" -a -n "$(MIDI)" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MIDI=<folder or archive> [LORA=1]" >&2; exit 2; }
 	@folder=$$($(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" --model "$(MODEL)" --keep-latest --folder) && \
 	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" \
 		"data.dataset='$$(basename "$$(dirname "$$folder")")'" "data.preset=$$(basename "$$folder")" $(ARGS)
 
-study: $(STAMP)  ## STUDY=configs/studies/demo.yaml [ARGS="--dry-run" or "--jobs 2 --no-estimate ..."]: what is missing, and how long it will take
+study: $(STAMP)  ## STUDY=<study file> | train a grid of models [ARGS=--dry-run]
 	$(PY) -m training.study "$(STUDY)" $(ARGS)
 
-sweep: $(STAMP)  ## [SWEEP=configs/studies/cpu_sweep.yaml]: learning rates tried, and the rule that gives each size its own
+sweep: $(STAMP)  ## SWEEP=<study file> | learning rates by size -> results/
 	$(PY) -m training.study "$(SWEEP)" $(ARGS)
 	@runs=$$($(PY) -m training.study "$(SWEEP)" --folder) && $(PY) -m scaling.records "$$runs" && \
 	$(PY) -m scaling.learning_rates "$$runs/runs.csv" --out results/learning_rates.json
 
-fit: $(STAMP)  ## STUDY=configs/studies/demo.yaml: runs.csv, fits.json and figures
+fit: $(STAMP)  ## STUDY=<study file> | scaling laws of a study -> fits.json, figures/
 	@$(call fit_study,$(STUDY))
 
-samples: $(STAMP)  ## MODEL=runs/... [N=8] [OUT=<folder>] [SEED=1] [PROMPT=<.abc or .mid>] [ARGS="--key G --free ..."]
+report: $(STAMP)  ## STUDY=<study file> | page of a fitted and evaluated study
+	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.pages.report "$$runs"
+
+bundle: $(STAMP)  ## DATASET=<...> OUT=<file> | a dataset as one file, for another machine
+	@test -n "$(DATASET)" -a -n "$(OUT)" || { echo "error: expected make bundle DATASET=data/<name>/<preset> OUT=<file>" >&2; exit 2; }
+	$(PY) -m training.bundle "$(DATASET)" "$(OUT)"
+
+##@ Sample and judge
+
+samples: $(STAMP)  ## MODEL=<run> OUT=<folder> | tunes as .abc and .mid [N=8] [PROMPT=<file>]
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
 	$(PY) -m evaluation.samples.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
 evaluate: N = 500
-evaluate: $(STAMP)  ## MODEL=runs/... [N=500] [SEED=1]: samples, judges, test loss -> metrics.json, evaluation.html
+evaluate: $(STAMP)  ## MODEL=<run> | samples, verdicts, test loss -> a page
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make evaluate MODEL=runs/<study>/<run>" >&2; exit 2; }
 	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
 	$(PY) -m evaluation.pages.model_report "$(MODEL)"
 
-evaluation: N = 1000
-evaluation: EVALUATED = $(or $(RUNS),$(wildcard runs/tiny/*/ runs/tiny_bpe4096/*/))
-evaluation: $(STAMP)  ## [RUNS="runs/tiny/*/ ..."] [N=1000]: of the studies tiny*, results/evaluation/ and an example page
+judge: $(STAMP)  ## TEXTS=<.abc ...> OUT=<file> | what three independent readers report
+	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
+	OMP_NUM_THREADS=1 $(PY) -m evaluation.judging.judges $(TEXTS) --out "$(OUT)" $(ARGS)
+
+##@ Publish
+
+publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub, with its card
+	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions)
+
+publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
+	@test -n "$(DATASET)" -a -n "$(REPO)" -a -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
+	$(PY) -m model_cards.publish_data "$(DATASET)" "$(REPO)" --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+
+##@ Measure
+
+update-results: $(STAMP)  ## STUDY=<study file> | copy a fitted study to results/, fill tables
+	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
+	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
+	$(PY) -m scaling.plots results && \
+	$(PY) -m scaling.reporting.blocks results
+
+evaluate-study: N = 1000
+evaluate-study: EVALUATED = $(or $(RUNS),$(wildcard runs/tiny/*/ runs/tiny_bpe4096/*/))
+evaluate-study: $(STAMP)  ## [RUNS=<runs>] | evaluate several models -> results/evaluation/
 	@test -n "$(EVALUATED)" || { echo "error: no runs; make study STUDY=configs/studies/tiny.yaml, or RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
 	@for run in $(EVALUATED); do \
 		$(PY) -m evaluation.evaluate_model "$$run" --n $(N) --seed $(SEED) || exit; \
@@ -117,16 +153,7 @@ evaluation: $(STAMP)  ## [RUNS="runs/tiny/*/ ..."] [N=1000]: of the studies tiny
 	done
 	$(PY) -m evaluation.tables $(EVALUATED)
 
-report: $(STAMP)  ## STUDY=configs/studies/demo.yaml: report.html of a study that was fitted and evaluated
-	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.pages.report "$$runs"
-
-results: $(STAMP)  ## [STUDY=configs/studies/demo.yaml]: fill results/ from a study that was fitted
-	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
-	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
-	$(PY) -m scaling.plots results && \
-	$(PY) -m scaling.reporting.blocks results README.md
-
-side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu_note: their files in results/
+side-studies: $(STAMP)  ## | context, leakage, tokenizers -> results/
 	$(PY) -m evaluation.loss.context_use runs/cpu/*_t12M_s1/ --out results/context_use.json
 	$(PY) -m evaluation.loss.context_use runs/cpu_context/*_t12M_s*/ runs/cpu/gpt_l2_d64_t12M_s[12]/ \
 		runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/context_length.json
@@ -134,60 +161,65 @@ side: $(STAMP)  ## after the studies cpu, cpu_context, cpu_leakage, cpu_bpe, cpu
 	$(PY) -m evaluation.loss.compare_tokenizers runs/cpu_bpe/*_t*_s*/ runs/cpu_note/*_t*_s*/ \
 		runs/cpu/gpt_l2_d64_t12M_s[12]/ runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/tokenizers.json
 
-likelihood: $(STAMP)  ## RUNS="runs/cpu/*_t12M_s1/" [OUT=results/likelihood.json]: test loss in every unit, and sanity rows
+test-loss: $(STAMP)  ## RUNS=<runs> | test loss in every unit, beside baselines
 	@test -n "$(RUNS)" || { echo "error: no RUNS given; expected make likelihood RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
 	$(PY) -m evaluation.loss.likelihood $(RUNS) --out $(or $(OUT),results/likelihood.json)
 
-notebook: $(STAMP)  ## results/scaling_study.ipynb, all figures anew from the files of results/
+notebook: $(STAMP)  ## | run results/scaling_study.ipynb again
 	$(PY) tests/helpers/run_notebook.py results/scaling_study.ipynb
 
-corpus: $(STAMP)  ## DATASET=data/<name>/<preset>: results/corpus.json, its figure and its table in the README
-	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
-	$(PY) -m data_prep.describe "$(DATASET)" results
-	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
-	$(PY) -m scaling.plots results --only corpus
-	$(PY) -m scaling.reporting.blocks results README.md --only corpus
-
-publish: $(STAMP)  ## MODEL=runs/... REPO=user/name [DRY_RUN=1] [STOCK=1] [REVISIONS=1]: model card and folder, then push
-	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions)
-
-publish-data: $(STAMP)  ## DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence> [DRY_RUN=1]
-	@test -n "$(DATASET)" -a -n "$(REPO)" -a -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
-	$(PY) -m model_cards.publish_data "$(DATASET)" "$(REPO)" --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
-
-bench: $(STAMP)  ## MIDI="<folder or .zip> ..." [FILES=500] [SEED=0]: the converter beside midi2abc, and in three readers
+bench-converter: $(STAMP)  ## MIDI=<...> | the converter beside midi2abc and others
 	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make bench MIDI=<folder or .zip>" >&2; exit 2; }
 	$(PY) benchmarks/conversion.py $(MIDI) --files $(FILES) --seed $(SEED) $(ARGS)
 	$(PY) benchmarks/readers.py $(MIDI) --seed $(SEED)
 
-fuzz: $(STAMP)  ## 50,000 odd MIDI files and 20,000 odd texts through the converter [ARGS="--midi 500 --abc 200"]
+fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through the converter
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
 
-judge: $(STAMP)  ## TEXTS="<.abc files, samples.jsonl> ..." OUT=verdicts.jsonl: what music21, abc2midi and abcjs say
-	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
-	OMP_NUM_THREADS=1 $(PY) -m evaluation.judging.judges $(TEXTS) --out "$(OUT)" $(ARGS)
-
-fuzz-judges: $(STAMP)  ## 10,000 odd and hostile texts through the judges [ARGS="--texts 300 --seeds 7"]
+fuzz-judges: $(STAMP)  ## | odd and hostile texts through the judges
 	OMP_NUM_THREADS=1 $(PY) benchmarks/fuzz_judges.py $(ARGS)
 
-kill-training: $(STAMP)  ## kill -9 at random moments and inside saves, resume, compare the weights [KILLS=20] [SEED=1]
+kill-training: $(STAMP)  ## [KILLS=20] | kill, resume, compare the weights
 	OMP_NUM_THREADS=1 $(PY) benchmarks/kill_training.py --kills $(KILLS) --seed $(SEED) $(ARGS)
 
-quality: $(STAMP)  ## format, lint
+##@ Develop
+
+quality: $(STAMP)  ## | format and lint
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
-test: $(STAMP)  ## the test suite [ARGS="-m slow" for the slow tests alone]
+test: $(STAMP)  ## | the test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
 
-test-newest: $(STAMP)  ## the tests of models and cards with the newest transformers that pyproject.toml allows, in .venv-newest
+docs: $(STAMP)  ## | build the documentation -> runs/site/
+	@$(PY) -c "import material, mkdocstrings" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+docs-serve: docs  ## | serve the documentation while you edit it
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve
+
+test-newest: $(STAMP)  ## | model tests, newest transformers allowed
 	$(call test_release,newest,$(NEWEST))
 
-test-lowest: $(STAMP)  ## the same with the lowest, in .venv-lowest
+test-lowest: $(STAMP)  ## | model tests, lowest transformers allowed
 	$(call test_release,lowest,$(LOWEST))
 
-mixins: $(STAMP)  ## TRANSFORMERS=<its source package, unpacked> GENERATION=<its checkout>: the library's own tests on both families
+library-tests: $(STAMP)  ## TRANSFORMERS=... GENERATION=... | transformers' own tests, on our families
 	@test -n "$(TRANSFORMERS)" -a -n "$(GENERATION)" || { echo "error: expected make mixins TRANSFORMERS=<source package of transformers, unpacked> GENERATION=<checkout with tests/generation>" >&2; exit 2; }
 	@$(PY) -c "import httpx, parameterized" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[mixins]"
 	$(PY) tests/library_mixins/run.py "$(TRANSFORMERS)" "$(GENERATION)" $(ARGS)
+
+# What targets were called before; they say what they are called now.
+define renamed
+$(1):
+	@echo "make $(1) is now make $(2)" >&2
+	@$$(MAKE) --no-print-directory $(2)
+endef
+$(eval $(call renamed,corpus,describe))
+$(eval $(call renamed,results,update-results))
+$(eval $(call renamed,evaluation,evaluate-study))
+$(eval $(call renamed,side,side-studies))
+$(eval $(call renamed,likelihood,test-loss))
+$(eval $(call renamed,bench,bench-converter))
+$(eval $(call renamed,fuzz,fuzz-converter))
+$(eval $(call renamed,mixins,library-tests))

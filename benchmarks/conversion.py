@@ -385,7 +385,7 @@ def main(arguments: list[str] | None = None) -> None:
     _write_json(options.out, about | {"rows": rows})
     if options.results:
         _write_json(options.results / "conversion.json", about)
-        fill_blocks(options.results, options.results.parent / "README.md", ["conversion"])
+        fill_blocks(options.results, ["conversion"])
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -179,7 +179,7 @@ def main() -> None:
     print(f"-> {options.out}")
     if options.results:
         shutil.copy(options.out, options.results / "sampling.json")
-        fill_blocks(options.results, options.results.parent / "README.md", ["sampling"])
+        fill_blocks(options.results, ["sampling"])
 
 
 if __name__ == "__main__":

@@ -350,7 +350,7 @@ def main() -> None:
     print(f"-> {options.out}")
     if options.results:
         shutil.copy(options.out, options.results / "training_speed.json")
-        fill_blocks(options.results, options.results.parent / "README.md", ["training_speed"])
+        fill_blocks(options.results, ["training_speed"])
 
 
 if __name__ == "__main__":

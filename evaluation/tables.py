@@ -1,6 +1,6 @@
-"""Evaluated models -> results/evaluation/<run>.json, an example page, and the README's tables.
+"""Evaluated models -> results/evaluation/<run>.json, an example page, and the tables of the docs.
 
-    python -m evaluation.tables runs/tiny/* --results results --readme README.md
+    python -m evaluation.tables runs/tiny/* --results results
 
 No number of a table is typed by hand: all come from the runs' metrics.json.
 """
@@ -95,7 +95,7 @@ def _evaluation(folder: Path) -> list[str]:
 
 
 # Beside those of scaling.reporting.blocks, since the judges are this package's.
-BLOCKS = {"evaluation": Block("evaluation", _evaluation)}
+BLOCKS = {"evaluation": Block("evaluation", _evaluation, "docs/results/samples.md")}
 
 
 @command(ValueError, OSError)
@@ -104,7 +104,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.tables", description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path, help="evaluated runs; the first is shown")
     parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     options = parser.parse_args(arguments)
     models = {
         run.name: read_json(need(run / "metrics.json", f"make evaluate MODEL={run}"))
@@ -113,9 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = options.results / "evaluation"
     for name, metrics in models.items():
         write_json(folder / f"{name}.json", metrics)
-    fill_blocks(options.results, options.readme, blocks=BLOCKS)
+    fill_blocks(options.results, blocks=BLOCKS)
     page = build_page(options.runs[0], options.results / EXAMPLE)
-    print(f"{len(models)} models -> {folder}, {options.readme}, {page}")
+    print(f"{len(models)} models -> {folder}, {BLOCKS['evaluation'].page}, {page}")
     return 0
 
 

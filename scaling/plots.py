@@ -106,7 +106,7 @@ FIGURES: dict[str, FigureSource] = {
         ("context_length", "evaluation.loss.context_use", draw_context_length),
         ("leakage", "evaluation.loss.leakage", draw_leakage, "runs"),
         ("tokenizers", "evaluation.loss.compare_tokenizers", draw_tokenizers, "runs"),
-        ("corpus", "make corpus", draw_corpus),
+        ("corpus", "make describe", draw_corpus),
     )
 }
 # That of the corpus is no study's: `--only corpus`.

@@ -192,37 +192,45 @@ def test_no_pickle_eval_or_shell():
                 assert harmless or not forbidden.search(line), f"{path}: {line}"
 
 
-def test_paths_and_make_targets_in_the_readme_exist():
+def test_tree_of_the_readme_is_that_of_the_project():
     readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 150
     tree = readme.split("## The tree")[1].split("```")[1]
     folders, named = [], set()
     for line in tree.splitlines():
-        match = re.match(r"( *)([\w.\[\]*{},/-]+)", line)
-        if not match:
-            continue
-        depth = len(match[1]) // 2
-        folders = [*folders[:depth], match[2]]
-        path = ROOT / "".join(folders)
-        found = list(path.parent.glob(path.name))
-        assert found, f"{path} is in the README's tree"
-        named |= set(found)
+        for name in re.findall(r"^( *[\w.]+/?|(?<=   )[\w.]+)", line)[:1]:
+            depth = (len(name) - len(name.lstrip())) // 2
+            folders = [*folders[:depth], name.strip()]
+            path = ROOT / "".join(folders)
+            assert path.exists(), f"{path} is in the README's tree"
+            named.add(path)
     for package in PACKAGES:
-        top = {path for path in (ROOT / package).glob("*.py") if path.name != "__init__.py"}
         rooms = {path.parent for path in (ROOT / package).glob("*/*.py")}
-        assert top | rooms <= named, f"not in the README's tree: {(top | rooms) - named}"
-    for path in re.findall(r"\]\(([^)#:]+)\)", readme):
-        assert (ROOT / path).exists(), f"README links {path}"
-    for path in re.findall(r"\b(?:configs|tests|results)/[\w./]+\w", readme):
-        assert (ROOT / path).exists(), f"README names {path}"
+        assert rooms | {ROOT / package} <= named, f"not in the README's tree: {rooms - named}"
+
+
+def test_paths_modules_and_make_targets_that_pages_name_exist():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    pages = readme + (ROOT / "results" / "README.md").read_text("utf-8") + makefile
-    for name in set(re.findall(rf"-m\s+((?:{'|'.join(PACKAGES)})[\w.]+\w)", pages)):
-        path = ROOT / name.replace(".", "/")
-        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
-    for target in re.findall(r"\bmake ([a-z]+)", readme):
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"README names make {target}"
+    packages = "|".join(PACKAGES)
+    pages = [*ROOT.glob("*.md"), ROOT / "results" / "README.md", *ROOT.glob("docs/**/*.md")]
+    assert len(pages) > 15
+    for page in pages:
+        text = page.read_text("utf-8")
+        for path in re.findall(r"\]\(([^)#:]+)\)", text):
+            is_figure = path.startswith("../assets/")  # of results/, see docs/hooks.py
+            target = ROOT / "results/figures" / Path(path).name if is_figure else page.parent / path
+            assert target.exists(), f"{page} links {path}"
+        for path in re.findall(rf"\b(?:(?:{packages}|configs|tests|benchmarks)/[\w./*]+\w)", text):
+            assert list(ROOT.glob(path)), f"{page} names {path}"
+        for name in set(re.findall(rf"-m\s+((?:{packages})[\w.]+\w)", text + makefile)):
+            path = ROOT / name.replace(".", "/")
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{page}: make {target}"
     phony = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
-    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    targets = set(
+        re.findall(r"^(?:\$\(eval \$\(call renamed,)?([a-z-]+)[:,]", makefile, re.MULTILINE)
+    )
     assert targets == phony, "a file or folder of that name would keep make from running it"
 
 

@@ -126,23 +126,24 @@ def test_page_of_a_model_shows_pairs_of_the_same_random_numbers(study):
         assert (study / link).is_file()
 
 
-def test_readme_has_the_numbers_of_evaluated_models(study, tmp_path, capsys):
-    readme = tmp_path / "README.md"
-    readme.write_text("# Ours\n<!-- evaluation:begin -->\n<!-- evaluation:end -->\nmore\n")
-    command = [str(study), "--results", str(tmp_path), "--readme", str(readme)]
-    assert tables.main(command) == 0
-    lines = readme.read_text().splitlines()
-    metrics = json.loads((tmp_path / "evaluation" / "tiny.json").read_text())
+def test_docs_have_the_numbers_of_evaluated_models(study, tmp_path, capsys):
+    page = tmp_path / tables.BLOCKS["evaluation"].page
+    page.parent.mkdir(parents=True)
+    page.write_text("# Ours\n<!-- evaluation:begin -->\n<!-- evaluation:end -->\nmore\n")
+    results = tmp_path / "results"
+    assert tables.main([str(study), "--results", str(results)]) == 0
+    lines = page.read_text().splitlines()
+    metrics = json.loads((results / "evaluation" / "tiny.json").read_text())
     for kind, own in metrics["sets"].items():
         (line,) = [
             each for each in lines if each.startswith(f"| tiny | {kind.replace('_', ' ')} |")
         ]
         parses = own["validity"]["validity_music21"]
         assert f"| {100 * parses['rate']:.1f} |" in line
-    example = (tmp_path / tables.EXAMPLE).read_text()
+    example = (results / tables.EXAMPLE).read_text()
     assert example.count("<h3>Tune ") == 4
     assert 'href="samples/' not in example  # it goes alone
-    assert tables.main([str(tmp_path), "--readme", str(readme)]) == 2
+    assert tables.main([str(tmp_path)]) == 2
     assert "make evaluate MODEL=" in capsys.readouterr().err
 
 

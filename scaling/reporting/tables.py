@@ -36,13 +36,13 @@ def sizes_table(rows: Sequence[Row]) -> list[str]:
     return markdown_table(header, lines)
 
 
-def laws_table(fits: dict[str, Any]) -> list[str]:
-    """One line a family and law that was fitted; the chosen one is bold."""
+def laws_table(fits: dict[str, Any], only_chosen: bool = False) -> list[str]:
+    """One line a family and law that was fitted; the chosen one is bold, or the only one."""
     lines = []
     for family, laws in fits["laws"].items():
         for name in fits["settings"]["laws"]:
             law = laws.get(name, {"refused": ""})
-            if "refused" in law:
+            if "refused" in law or (only_chosen and name != laws["chosen"]):
                 continue
             mark = "**" if name == laws["chosen"] else ""
             exponents = ", ".join(parameter(law, each, ".3f") for each in LAWS[name].exponents)

@@ -22,29 +22,36 @@ with (PROJECT / "results" / "runs.csv").open() as file:
     STUDIED = in_order(row["arch"] for row in csv.DictReader(file))
 
 
+def copy_pages(tmp_path):
+    """The pages with blocks, and results/, in a project of their own."""
+    shutil.copytree(PROJECT / "results", tmp_path / "results")
+    shutil.copytree(PROJECT / "docs", tmp_path / "docs")
+    shutil.copy(PROJECT / "README.md", tmp_path)
+    return tmp_path / "results"
+
+
 def test_every_block_of_the_pages_is_what_its_files_say(tmp_path):
-    results = Path(shutil.copytree(PROJECT / "results", tmp_path / "results"))
-    pages = {
-        Path(shutil.copy(PROJECT / "README.md", tmp_path)): PROJECT / "README.md",
-        results / "README.md": PROJECT / "results" / "README.md",
-    }
+    results = copy_pages(tmp_path)
+    pages = [page for page in tmp_path.glob("**/*.md") if ":begin -->" in page.read_text()]
     marked = [re.findall(r"<!-- (\w+):begin -->\n(?!<!--)", page.read_text()) for page in pages]
     assert sorted(itertools.chain(*marked)) == sorted([*BLOCKS, *tables.BLOCKS])
     for page in pages:
         page.write_text(re.sub(r"(?s)(:begin -->\n).*?(<!-- \w+:end)", r"\1\2", page.read_text()))
-    assert blocks.main([str(results), str(tmp_path / "README.md")]) == 0
-    fill_blocks(results, tmp_path / "README.md", blocks=tables.BLOCKS)
-    for page, original in pages.items():
-        assert page.read_text() == original.read_text()
+    assert blocks.main([str(results)]) == 0
+    fill_blocks(results, blocks=tables.BLOCKS)
+    for page in pages:
+        assert page.read_text() == (PROJECT / page.relative_to(tmp_path)).read_text()
 
 
 def test_blocks_without_their_file_stay_as_they_are(tmp_path):
-    shutil.copy(PROJECT / "results" / "sampling.json", tmp_path)
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- sampling:begin -->\n<!-- sampling:end -->\n<!-- corpus:begin -->\n")
-    assert fill_blocks(tmp_path, readme) == ["sampling"]
-    assert readme.read_text().count("| 256, 1 | gpt |") == 1
-    assert readme.read_text().endswith("<!-- corpus:begin -->\n")
+    results, page = tmp_path / "results", tmp_path / BLOCKS["sampling"].page
+    results.mkdir()
+    page.parent.mkdir()
+    shutil.copy(PROJECT / "results" / "sampling.json", results)
+    page.write_text("<!-- sampling:begin -->\n<!-- sampling:end -->\n<!-- conversion:begin -->\n")
+    assert fill_blocks(results) == ["sampling"]
+    assert page.read_text().count("| 256, 1 | gpt |") == 1
+    assert page.read_text().endswith("<!-- conversion:begin -->\n")
 
 
 def test_side_studies_are_told_where_they_are_there(made_results):
@@ -77,7 +84,7 @@ def test_use_of_the_context_is_told_for_each_family_and_seed(made_results):
 
 @pytest.mark.parametrize("family", STUDIED)
 def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tmp_path):
-    folder = shutil.copytree(PROJECT / "results", tmp_path / "results")
+    folder = copy_pages(tmp_path)
     with (folder / "runs.csv").open() as file:
         header, *rows = csv.reader(file)
     kept = [row for row in rows if row[header.index("arch")] == family]
@@ -90,7 +97,7 @@ def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tm
     use = json.loads((folder / "context_use.json").read_text())
     use["runs"] = [run for run in use["runs"] if run["arch"] == family]
     (folder / "context_use.json").write_text(json.dumps(use))
-    assert blocks.main([str(folder), str(shutil.copy(PROJECT / "README.md", tmp_path))]) == 0
+    assert blocks.main([str(folder)]) == 0
     text = (folder / "README.md").read_text()
     for title in ("What was trained", "How much context is used"):
         section = text.split(f"### {title}")[1].split("###")[0]
@@ -109,7 +116,7 @@ def test_a_report_needs_no_power_law_among_those_that_were_fitted():
 
 
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):
-    assert blocks.main([str(tmp_path), str(tmp_path / "README.md")]) == 2
+    assert blocks.main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
