@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def train_one(config_path: Path, overrides: list[str]) -> None:
-    """Run all stages; repeating the same command goes on where a broken-off run stopped."""
+    """Run all stages; repeating the command resumes an interrupted run."""
     # torch takes seconds to import: not before the command line is read
     from transformers.utils import logging as library_logging
 

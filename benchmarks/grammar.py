@@ -50,7 +50,7 @@ def main() -> int:
             print(
                 f"{name[-32:]:32} {batch['rows']:4} {times['free']:8.3f} "
                 f"{times['constrained']:8.3f} {batch['cost_share']:6.1%} "
-                f"{batch['replaced_share']:9.2%}"
+                f"{batch['resampled_share']:9.2%}"
             )
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     content = {"tokens": options.tokens, "rounds": options.rounds, "versions": versions}

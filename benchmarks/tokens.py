@@ -210,7 +210,7 @@ def held_out(encode: Encode, unknown: int | None, dataset: Path, texts: list[str
 
 
 def round_trip_share(encode: Encode, tokenizer: PreTrainedTokenizerFast, dataset: Path) -> float:
-    """Returns the share of the songs of all splits that come back unchanged, in [0, 1]."""
+    """Returns the share of all songs whose text survives the round trip, in [0, 1]."""
     same = [
         tokenizer.decode(ids) == text
         for split in SPLITS

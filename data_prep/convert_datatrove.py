@@ -7,7 +7,7 @@
 
 The command plans the shards once, and task r of n makes shards r, r + n, r + 2n, ... in a worker
 process with the limits of convert.py. The shards are the same, byte by byte, as those of
-`python -m data_prep.convert`; either engine goes on where the other stopped.
+`python -m data_prep.convert`; either engine resumes what the other began.
 
 What is done is told by the shards alone: datatrove marks whole tasks, and leaves files that are
 half written under their final names. So a command that is repeated starts all tasks again, and

@@ -11,7 +11,7 @@ passages of the training music. The sets:
     real           beside these three: held-out pieces cut as long
     prompted       within the grammar, from the first bars of held-out pieces that are within it
     prompted_free  the same prompts without the grammar
-    real_begun     beside these two: the pieces that begin so, cut as long
+    reference     beside these two: the pieces that begin so, cut as long
 
 Judged is the export (study A judged what the model wrote: fields `raw_...`). Statistics are of
 samples that can be read: all that the grammar lets through, and of free ones a selection. What was
@@ -39,11 +39,11 @@ from .metrics import differences, judged_scores, rate, summarise, validity
 from .music.distance import MIN_PIECES, compare_sets
 from .music.memorisation import TrainingIndex, memorisation
 from .music.music_statistics import describe_tunes
-from .samples.grammar_overhead import illegal_mass, speed
+from .samples.grammar_overhead import masked_mass, speed
 from .samples.sample_sets import (
     MAX_NEW_TOKENS,
     REAL,
-    REAL_BEGUN,
+    REFERENCE,
     Rows,
     begun_pieces,
     planned_sets,
@@ -95,7 +95,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         sets[kind] = _described(rows, judged[kind], rows_of[kind])
         if kind in planned:
             sets[kind]["sampling"] = asdict(planned[kind])
-            beside = REAL_BEGUN if kind.startswith("prompted") else REAL
+            beside = REFERENCE if kind.startswith("prompted") else REAL
             if beside in real:
                 theirs = rows_of[beside]
                 sets[kind] |= _beside_real(rows, real[beside], rows_of[kind], theirs, index, seed)
@@ -106,7 +106,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "versions": {package: version(package) for package in VERSIONS},
         "judges": judges,
         "sets": sets,
-        "price": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
+        "overhead": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
     }
     write_json(folder / "metrics.json", metrics)
@@ -152,7 +152,7 @@ def _overhead(
 ) -> dict[str, Any]:
     """What the grammar costs, see `grammar_overhead`."""
     return {
-        "mass": illegal_mass(write, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
+        "mass": masked_mass(write, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
         "speed": [speed(write, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
         "constrained_less_free": differences(statistics["constrained"], statistics["free"], seed),
     }

@@ -25,7 +25,7 @@ EXAMPLE = "example_tunes.html"
 RESTS = {"rest_bar_rate": "bars of rest", "silence_loop": "loops of silence"}
 ORDERS = {
     "constrained / free / real": ("constrained", "free", "real"),
-    "the same from prompts": ("prompted", "prompted_free", "real_begun"),
+    "prompted": ("prompted", "prompted_free", "reference"),
 }
 
 Metrics = dict[str, Any]
@@ -45,24 +45,24 @@ def validity_table(models: dict[str, Metrics]) -> list[str]:
     return markdown_table(("model", "samples", "tunes", *verdicts.values()), rows, left=2)
 
 
-def price_table(models: dict[str, Metrics]) -> list[str]:
+def overhead_table(models: dict[str, Metrics]) -> list[str]:
     """Markdown: one line a model, what the grammar takes away and changes."""
     header = (
-        *("model", "illegal mass a step, mean (p95)", "drawn anew", "forced"),
-        *("time, 1 tune (8)", "distance to real: constrained / free / real to real"),
+        *("model", "probability mass masked a step, mean (p95)", "resampled", "deterministic"),
+        *("overhead, 1 tune (8)", "distance to real: constrained / free / real to real"),
         *(f"{label}: {order}" for label in RESTS.values() for order in ORDERS),
     )
     rows = []
     for name, metrics in models.items():
-        price, sets = metrics["price"], metrics["sets"]
-        if price is None:
+        overhead, sets = metrics["overhead"], metrics["sets"]
+        if overhead is None:
             continue
-        mass, speeds = price["mass"], price["speed"]
+        mass, speeds = overhead["mass"], overhead["speed"]
         cells = [
-            f"{_share(mass['illegal_mass_per_step']['mean'])} "
-            f"({_share(mass['illegal_mass_percentiles']['p95'])})",
-            _share(speeds[-1]["replaced_share"]),
-            _share(mass["forced_share"]["mean"]),
+            f"{_share(mass['masked_mass_per_step']['mean'])} "
+            f"({_share(mass['masked_mass_percentiles']['p95'])})",
+            _share(speeds[-1]["resampled_share"]),
+            _share(mass["deterministic_share"]["mean"]),
             f"{_share(speeds[0]['cost_share'])} ({_share(speeds[-1]['cost_share'])})",
             _distances(sets),
         ]
@@ -91,7 +91,7 @@ def _evaluation(folder: Path) -> list[str]:
     models = {file.stem: read_json(file) for file in (folder / "evaluation").glob("*.json")}
     # study by study, as their runs lie in runs/
     models = dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
-    return [*validity_table(models), "", *price_table(models)]
+    return [*validity_table(models), "", *overhead_table(models)]
 
 
 # Beside those of scaling.reporting.blocks, since the judges are this package's.

@@ -2,7 +2,7 @@
 
 The library renames its arguments: from 5.24 on, `generate` hands the cache over as `cache`, before
 as `past_key_values`. A model that ignores the name it does not know reads each token without those
-before it, and writes noise without a word. So both names are taken, and any other name is refused.
+before it, and writes noise without a warning. So both names are taken; any other is refused.
 """
 
 from typing import Any

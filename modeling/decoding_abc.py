@@ -150,7 +150,7 @@ def sample(
     end_ids = {token for end in ends for token in end.tolist()} if is_plain else set()
     max_length = stopping_criteria.max_length
     pad = generation_config._pad_token_tensor
-    # A tenth faster, but what strangers are handed must be tensors that they can do anything with.
+    # A tenth faster, but callers must receive tensors that they can use in any way.
     others = {type(each) for each in logits_processor if each is not asked}
     is_private = is_plain and streamer is None and others <= PLAIN_WARPERS
 

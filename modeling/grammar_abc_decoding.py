@@ -138,7 +138,7 @@ class TokenGrammar:
 
     def can_end(self, state: State, n_left: int) -> bool:
         """Whether a tune and its end token fit into so many tokens more."""
-        if state.node is not None and (behind := self.grammar.poorest_bar_end(state)):
+        if state.node is not None and (behind := self.grammar.worst_case_bar_end(state)):
             # no way to the end takes more tokens; the same for most of the states of a bar
             bound = self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
             if bound < n_left:

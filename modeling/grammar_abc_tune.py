@@ -53,7 +53,7 @@ class TuneGrammar(TuneRules):
             out += text
         return out, state
 
-    def poorest_bar_end(self, state: State) -> State | None:
+    def worst_case_bar_end(self, state: State) -> State | None:
         """The state behind the bar under way if nothing that counts came in the rest of it.
 
         No way to the end is longer from where the bar ends in truth, so that one number serves

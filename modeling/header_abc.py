@@ -1,4 +1,4 @@
-"""Wishes for a tune -> the lines with which it must begin."""
+"""Conditions for a tune -> the lines with which it must begin."""
 
 import difflib
 import math
@@ -57,7 +57,7 @@ def header_lines(
     tempo: float | None = None,
     instruments: list[int | str] | None = None,
 ) -> list[Line]:
-    """Returns the lines of the header up to the last one that is wished."""
+    """Returns the lines of the header up to the last one that is asked for."""
     lines = [
         Line("X:", FIRST_LINE),
         Line("M:", None if meter is None else "M:{}/{}".format(*check_meter(str(meter)))),
@@ -70,7 +70,8 @@ def header_lines(
         lines += [Line(text, text) for text in _voice_lines(instruments)]
         return [*lines, Line(FIRST_BAR)]
     n_lines = max(
-        (n for n, wish in ((2, meter), (4, tempo), (6, key)) if wish is not None), default=0
+        (n for n, condition in ((2, meter), (4, tempo), (6, key)) if condition is not None),
+        default=0,
     )
     return lines[:n_lines]
 

@@ -1,9 +1,9 @@
-"""Wishes for a header, or the beginning of a tune -> tunes: the pipeline `abc-music`.
+"""Conditions for a header, or the beginning of a tune -> tunes: the pipeline `abc-music`.
 
     write = pipeline("abc-music", model="user/name", trust_remote_code=True)
     tunes = write(meter="3/4", key="G", instruments=["Violin", "drums"], seed=1)
 
-What is wished is set; what is not is sampled, field by field in the order of the dialect. So a
+Conditions are set; unspecified fields are sampled, one by one in the order of the dialect. So a
 metre is chosen before the key is known, and a key where metre and tempo are.
 """
 
@@ -31,7 +31,7 @@ from .header_abc import FIRST_BAR, Line, header_lines
 from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE, plain_text
 
 TASK = "abc-music"
-WISHES = ("meter", "key", "tempo", "instruments", "prompt")
+CONDITIONS = ("meter", "key", "tempo", "instruments", "prompt")
 PLAIN_SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 GENERATION = (*PLAIN_SAMPLING, "min_p", "typical_p", "repetition_penalty", "use_cache")
 COUNTS = ("max_new_tokens", "num_return_sequences")
@@ -61,7 +61,7 @@ class AbcMusicPipeline(Pipeline):
 
     def __call__(
         self,
-        wishes: dict[str, Any] | str | Iterable[dict[str, Any] | str] | None = None,
+        conditions: dict[str, Any] | str | Iterable[dict[str, Any] | str] | None = None,
         *,
         batch_size: int | None = None,
         **kwargs: Any,
@@ -69,7 +69,7 @@ class AbcMusicPipeline(Pipeline):
         """Write tunes.
 
         Args:
-            wishes: A dict of the wishes below, or a prompt; or several of them.
+            conditions: A dict of the conditions below, or a prompt; or a list of them.
             batch_size: Tunes written side by side. Another size draws other tunes from a seed. A
                 model that ends at its context writes them one by one.
             **kwargs: What holds for all tunes, here or where the pipeline is made:
@@ -78,8 +78,8 @@ class AbcMusicPipeline(Pipeline):
                     relative major.
                 tempo: Quarters a minute, in steps of 0.25.
                 instruments: One a voice: General MIDI programs (0-127), their names, or "drums".
-                prompt: The beginning of a tune in the layout `bars`, instead of the wishes above.
-                num_return_sequences: Tunes for each wish.
+                prompt: The beginning of a tune in the layout `bars`, in place of conditions.
+                num_return_sequences: Tunes for each condition.
                 seed: Repeats the same tunes on the same machine; leaves other random numbers be.
                 max_new_tokens: The most that the model writes of a tune; 1,500 if not given. Beyond
                     its context a GPT goes on from its last half, see `generate` of its class; a
@@ -90,45 +90,45 @@ class AbcMusicPipeline(Pipeline):
                     default tunes are drawn from the model as it is.
 
         Returns:
-            A list of tunes; of such lists if several wishes were given. A tune is a dict: `abc`,
-            the text as generated; `ended`, whether it has an end; `abc_voices`, the text that
-            other programs read, without a last bar that is not whole; `error`, why there is none;
-            `midi`, the bytes of a MIDI file, None where this project's data_prep is not installed;
-            `n_tokens` of the tune.
+            A list of tunes; of such lists if a list was given. A tune is a dict: `abc`, the text as
+            generated; `ended`, whether it has an end; `abc_voices`, the text that other programs
+            read, without a last bar that is not whole; `error`, why there is none; `midi`, the
+            bytes of a MIDI file, None where this project's data_prep is not installed; `n_tokens`
+            of the tune.
 
         Raises:
-            ValueError: If a wish is none that the dialect or this model can write, or within the
+            ValueError: If the dialect or this model cannot write a condition, or if within the
                 grammar `max_new_tokens`, or the context, are too few for a whole tune.
         """
-        one = wishes is None or isinstance(wishes, (dict, str))
+        one = conditions is None or isinstance(conditions, (dict, str))
         inputs = {
-            "tunes": [wishes] if one else list(wishes),
+            "tunes": [conditions] if one else list(conditions),
             "batch_size": batch_size or self._batch_size or BATCH_SIZE,
         }
         tunes = super().__call__(inputs, **kwargs)
         return tunes[0] if one else tunes
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        """Sort the arguments: wishes; generation; nothing is left for the last step."""
-        _check_names(kwargs, (*WISHES, *COUNTS, "seed", "grammar", *GENERATION))
+        """Sort the arguments: conditions; generation; nothing is left for the last step."""
+        _check_names(kwargs, (*CONDITIONS, *COUNTS, "seed", "grammar", *GENERATION))
         for name in COUNTS:
             if name in kwargs and kwargs[name] < 1:
                 raise ValueError(f"{name} is {kwargs[name]}, expected 1 or more")
-        wishes = {name: kwargs.pop(name) for name in WISHES if name in kwargs}
-        return wishes, kwargs, {}
+        conditions = {name: kwargs.pop(name) for name in CONDITIONS if name in kwargs}
+        return conditions, kwargs, {}
 
-    def preprocess(self, inputs: dict[str, Any], **wishes: Any) -> dict[str, Any]:
-        """Turn wishes into the lines that a tune must have."""
+    def preprocess(self, inputs: dict[str, Any], **conditions: Any) -> dict[str, Any]:
+        """Turn conditions into the lines that a tune must have."""
         rows = []
         for own in inputs["tunes"]:
             own = {"prompt": own} if isinstance(own, str) else own or {}
-            _check_names(own, WISHES)
-            wished = {name: value for name, value in (wishes | own).items() if value is not None}
-            prompt = wished.pop("prompt", None)
+            _check_names(own, CONDITIONS)
+            given = {name: value for name, value in (conditions | own).items() if value is not None}
+            prompt = given.pop("prompt", None)
             if prompt is None:
-                rows.append(_Row(self._writable(header_lines(**wished)), []))
-            elif wished:
-                raise ValueError(f"prompt and {', '.join(wished)}: expected one or the other")
+                rows.append(_Row(self._writable(header_lines(**given)), []))
+            elif given:
+                raise ValueError(f"prompt and {', '.join(given)}: expected one or the other")
             else:
                 rows.append(_Row([], self._encode_prompt(prompt)))
         return {"rows": rows, "batch_size": inputs["batch_size"]}
@@ -160,7 +160,7 @@ class AbcMusicPipeline(Pipeline):
         return {"rows": rows, "n": num_return_sequences}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
-        """Turn rows into tunes, those of one wish together."""
+        """Turn rows into tunes, those of one condition together."""
         tunes = [self._tune(row) for row in outputs["rows"]]
         return [tunes[start : start + outputs["n"]] for start in range(0, len(tunes), outputs["n"])]
 
@@ -179,7 +179,7 @@ class AbcMusicPipeline(Pipeline):
         """Leaves out lines that the model's text never has; study A's has no X:, Q: or %%MIDI.
 
         Raises:
-            ValueError: If such a line is wished.
+            ValueError: If such a line is asked for.
         """
         kept = []
         for line in lines:
@@ -268,7 +268,9 @@ class AbcMusicPipeline(Pipeline):
             row.left -= len(new)
             if stop is None and start == FIRST_BAR:
                 row.left = 0
-            elif stop is None:  # no header line is so long: the model is lost, but not the wishes
+            elif (
+                stop is None
+            ):  # no header line is so long: the model is lost, but not the conditions
                 row.ids += self._encode("\n")
 
     def _generate(

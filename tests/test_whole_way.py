@@ -86,10 +86,10 @@ def test_metrics_count_every_sample_and_the_test_split(study):
         assert own["sampling"]["max_new_tokens"] == (256 if kind == "study_a" else 512)
         assert own["sampling"]["grammar"] == (kind in ("constrained", "prompted"))
         assert own["memorisation"]["tunes"]["n"] == 4
-    for kind in ("real", "real_begun"):
+    for kind in ("real", "reference"):
         assert metrics["sets"][kind]["validity"]["own_reader"]["rate"] == 1.0
     assert 0 < metrics["test"]["bits_per_char"] < 6
-    assert 0 < metrics["price"]["mass"]["illegal_mass_per_step"]["mean"] < 1
+    assert 0 < metrics["overhead"]["mass"]["masked_mass_per_step"]["mean"] < 1
     assert metrics["test"]["n_songs"] >= 1
 
 
@@ -105,13 +105,18 @@ def test_within_the_grammar_even_a_hardly_trained_model_writes_whole_music(study
 def test_prompted_tunes_go_on_from_the_same_held_out_bars(study):
     for kind in ("prompted", "prompted_free"):
         rows = read_samples(study / "samples" / kind / "samples.jsonl")
-        wishes = json.loads((study / "samples" / kind / "sampling.json").read_text())["wishes"]
-        assert len(set(wishes)) > 1
+        conditions = json.loads((study / "samples" / kind / "sampling.json").read_text())[
+            "conditions"
+        ]
+        assert len(set(conditions)) > 1
         assert all(
-            row["abc"].startswith(wishes[number % len(wishes)]) for number, row in enumerate(rows)
+            row["abc"].startswith(conditions[number % len(conditions)])
+            for number, row in enumerate(rows)
         )
-    real = read_samples(study / "samples/real_begun/samples.jsonl")
-    assert all(row["abc"].startswith(wish) for row, wish in zip(real, wishes, strict=True))
+    real = read_samples(study / "samples/reference/samples.jsonl")
+    assert all(
+        row["abc"].startswith(condition) for row, condition in zip(real, conditions, strict=True)
+    )
 
 
 def test_page_of_a_model_shows_pairs_of_the_same_random_numbers(study):
@@ -152,7 +157,9 @@ def test_report_is_one_file_with_figures_numbers_and_tunes(study):
     assert page.count("<svg") >= 2
     for width in WIDTHS:
         assert f"gpt_d{width}" in page
-    assert "no floor term" in page
+    assert "not fitted: " in page
+    assert page.index("were trained on") < page.index("<svg") < page.index("Tune 2")
+    assert page.index("Tune 2") < page.index("The fitted laws")
     assert "Tune 2" in page
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)  # nothing from elsewhere
     for link in re.findall(r'href="(samples/[^"]+)"', page):

@@ -1,7 +1,7 @@
 """What a config may hold: every key and type, against the classes that take them.
 
-`model` is held against the model's config class, `training` against TrainingArguments, the rest
-against the tables below. An unknown key is an error, since a config class would take any keyword in
+`model` is compared with the model's config class, `training` with TrainingArguments, the rest with
+the tables below. An unknown key is an error, since a config class would take any keyword in
 silence.
 
 Fine-tuning has keys of its own: `model.pretrained`, from which the shape follows, `budget.epochs`,

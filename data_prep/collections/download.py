@@ -1,4 +1,4 @@
-"""Fetches a collection over HTTP or from the Hub; a broken download goes on where it broke.
+"""Fetches a collection over HTTP or from the Hub; an interrupted download resumes.
 
 Over HTTP: the bytes so far lie in `<target>.part`, and `<target>.part.json` says of which file they
 are: the rest is only added if the server still has that very file, else it is fetched from the

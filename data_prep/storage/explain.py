@@ -20,7 +20,7 @@ def command(*errors: type[Exception]) -> Callable[[Main], Main]:
                 print(f"error: {explain(error)}", file=sys.stderr)
                 return 2
             except KeyboardInterrupt:
-                print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
+                print("\ninterrupted; run the same command to resume", file=sys.stderr)
                 return 130
 
         return run

@@ -237,7 +237,7 @@ def table(result: dict[str, Any]) -> str:
     """Returns a summary as lines of text."""
     who = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [f"{result['n']} texts, judged by {who}"]
-    lines += [f"  {name} DOES NOT JUDGE: {why}" for name, why in result["missing"].items()]
+    lines += [f"  judge unavailable: {name}: {why}" for name, why in result["missing"].items()]
     if not all(state["files"] for state in result["sandbox"].values()):
         lines.append("  files are not shut off from the readers: this kernel has no Landlock")
     lines += [f"  rejected, {reason}: {count}" for reason, count in result["rejected"].items()]

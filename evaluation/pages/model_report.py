@@ -21,6 +21,7 @@ from .tune_view import need, tune_views
 N_TUNES = 6
 COMPARED = ("constrained", "free")
 PAGE = "evaluation.html"
+LEAST_COMPARED = 100  # samples: a distance or an interval of fewer says little
 
 
 def page_template(name: str) -> jinja2.Template:
@@ -78,27 +79,28 @@ def verdicts_of(metrics: dict[str, Any]) -> dict[str, str]:
 def headlines(metrics: dict[str, Any]) -> list[str]:
     """The results in a few lines of plain words."""
     lines = []
-    for kind, label in (("constrained", "within the grammar"), ("free", "written freely")):
+    for kind, label in (("constrained", "within the grammar"), ("free", "without the grammar")):
         rate = metrics["sets"].get(kind, {}).get("validity", {}).get(VALID)
         if rate:
             low, high = (100 * end for end in rate["interval_95"])
-            lines.append(
-                f"Valid in all readers, {label}: {rate['successes']:,} of {rate['n']:,} "
-                f"(95 % interval {low:.1f} to {high:.1f} %)"
-            )
+            text = f"Valid for all three readers, {label}: {rate['successes']:,} of {rate['n']:,}"
+            interval = f" (95 % interval {low:.1f} to {high:.1f} %)"
+            lines.append(text + interval * (rate["n"] >= LEAST_COMPARED))
     for name, reason in metrics["judges"].get("missing", {}).items():
-        lines.append(f"{name} did not judge: {reason}")
+        lines.append(f"Judge unavailable, {name}: {reason}")
     for kind, own in metrics["sets"].items():
-        distance = kind in COMPARED and own.get("distance")
+        is_enough = kind in COMPARED and own["n"] >= LEAST_COMPARED
+        distance = is_enough and own.get("distance")
         if distance and (frechet := distance["frechet"]["frechet_distance"]):
+            value, floor = (frechet[each]["mean"] for each in ("value", "floor"))
             lines.append(
-                f"Feature distance to real music, {kind}: {frechet['value']['mean']:.2f}; of "
-                f"real to real {frechet['floor']['mean']:.2f}"
+                f"Distance of music statistics to real music, {kind}: {value:.2f}; between real "
+                f"pieces {floor:.2f}"
             )
     if test := metrics["test"]:
         lines.append(
-            f"Test loss {test['loss_nats_per_token']:.3f} nats a token, "
-            f"{test['bits_per_char']:.3f} bits a character, {test['bits_per_note']:.2f} bits a note"
+            f"Loss on the test songs: {test['loss_nats_per_token']:.3f} nats per token, "
+            f"{test['bits_per_char']:.3f} bits per character, {test['bits_per_note']:.2f} per note"
         )
     return lines
 

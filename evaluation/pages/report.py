@@ -1,4 +1,4 @@
-"""A study -> one self-contained HTML page: figures, laws, runs, data, and tunes one can look at.
+"""A study -> one self-contained HTML page: what was found, the main figure, tunes, then the tables.
 
     python -m evaluation.pages.report runs/demo
 
@@ -13,16 +13,17 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from scaling.families import label_of
+from scaling.families import in_order, label_of
 from scaling.writing.commands import command
 from scaling.writing.files import read_csv, read_json, write_atomically
-from scaling.writing.wording import crossover, parameter
+from scaling.writing.wording import bracket
 
-from .model_report import N_TUNES, PAGE, page_template, verdicts_of
+from .model_report import PAGE, page_template, verdicts_of
 from .model_report import headlines as model_headlines
 from .tune_view import need, tune_views
 
 FIGURES = ("scaling_law", "loss_curves")
+N_SHOWN = 3  # tunes
 
 
 def build_report(study: Path) -> tuple[Path, list[str]]:
@@ -35,43 +36,82 @@ def build_report(study: Path) -> tuple[Path, list[str]]:
     fits = read_json(need(study / "fits.json", "make fit"))
     metrics = read_json(need(study / "metrics.json", "make evaluate"))
     shown = next(iter(metrics["sets"]))  # those within the grammar, where there are any
-    lines, out = headlines(fits, metrics), study / "report.html"
+    data = _data_stages(study, runs[0]["run"])
+    lines, out = summary(runs, fits, data, metrics), study / "report.html"
     html = page_template("report.html.j2").render(
         study=study.name,
         runs=runs,
         fits=fits,
         metrics=metrics,
         figures={name: _figure(study, name) for name in FIGURES},
-        data=_data_stages(study, runs[0]["run"]),
-        tunes=tune_views(study / "samples" / shown, N_TUNES),
+        data=data,
+        tunes=tune_views(study / "samples" / shown, N_SHOWN),
         verdicts=verdicts_of(metrics),
         page=PAGE,
-        headlines=lines,
+        summary=lines,
+        notes=_notes(fits),
+        label_of=label_of,
     )
     write_atomically(out, html)
     return out, lines
 
 
-def headlines(fits: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
-    """Returns the results in a few lines of plain words."""
-    lines = []
-    for family, laws in fits["laws"].items():
-        law, name = laws.get(laws["chosen"]), label_of(family)
-        if law is None:
-            reason = laws.get("power", {}).get("refused", laws["chosen_reason"])
-            lines.append(f"{name}: no law fitted: {reason}")
-            continue
-        values = ", ".join(parameter(law, each, ".3g", "(no interval)") for each in law["params"])
-        lines.append(f"{name}: {law['formula']} with {values}")
-        floor = laws.get("power_floor", {})
-        if "refused" in floor:
-            lines.append(f"{name}: no floor term: {floor['refused']}")
-    lines += [
-        crossover(entry)
-        for entry in fits["crossovers"]
-        if entry["at"] == "equal_params" and entry["n_tokens"] is not None
+def summary(
+    runs: list[dict[str, Any]], fits: dict[str, Any], data: dict[str, Any], metrics: dict[str, Any]
+) -> list[str]:
+    """What was found, in sentences."""
+    families = in_order(run["arch"] for run in runs)
+    sizes = [run["n_params"] for run in runs]
+    music = data["stages"]["5_tokens"]["splits"]["train"]
+    lines = [
+        f"{len(runs)} models of {', '.join(map(label_of, families))}, with {min(sizes):,.0f} to "
+        f"{max(sizes):,.0f} parameters (embeddings not counted), were trained on "
+        f"{music['n_songs']:,} tunes, {music['n_seconds'] / 3600:.0f} hours of music."
     ]
-    return lines + model_headlines(metrics)
+    for family in families:
+        own = [run for run in runs if run["arch"] == family]
+        smallest, largest = own[0]["n_params"], own[-1]["n_params"]
+        first, last = (
+            min(run["loss"] for run in own if run["n_params"] == size)
+            for size in (smallest, largest)
+        )
+        text = f"{label_of(family)}: the loss falls from {first:.2f} to {last:.2f} nats per token"
+        lines.append(f"{text} as it grows {largest / smallest:,.0f}-fold.{_power(fits, family)}")
+    best = min(runs, key=lambda run: run["loss"])
+    lines.append(
+        f"The lowest loss has {best['run']}: {best['loss']:.3f} nats per token, "
+        f"{best['bits_per_char']:.2f} bits per character."
+    )
+    for entry in fits["crossovers"]:
+        is_shown = entry["at"] == "equal_params" and entry["n_tokens"] is not None
+        if is_shown and entry.get("n_params") is not None:
+            pair = " and ".join(map(label_of, entry["archs"]))
+            place = f"{entry['n_params']:,.0f} parameters {bracket(entry['interval_95'], ',.0f')}"
+            lines.append(f"{pair} reach the same loss at {place.rstrip()}.")
+    return lines + [f"{line}." for line in model_headlines(metrics)]
+
+
+def _power(fits: dict[str, Any], family: str) -> str:
+    """What ten times the parameters do to the loss, by the power law where it is fitted."""
+    law = fits["laws"].get(family, {}).get("power", {"refused": ""})
+    if "refused" in law or law["params"]["alpha"] <= 0:
+        return ""
+    text = f" Ten times the parameters multiply it by {10 ** -law['params']['alpha']:.2f}"
+    ends = law["interval_95"]["alpha"]
+    if ends:
+        text += f" (95 % interval {10 ** -ends[1]:.2f} to {10 ** -ends[0]:.2f})"
+    return f"{text}."
+
+
+def _notes(fits: dict[str, Any]) -> list[str]:
+    """What the fit refused, and what it warns of."""
+    notes = []
+    for family, laws in fits["laws"].items():
+        for name, law in laws.items():
+            if isinstance(law, dict):
+                found = [f"not fitted: {law['refused']}"] if "refused" in law else law["warnings"]
+                notes += [f"{label_of(family)}, {name}: {text}" for text in found]
+    return notes
 
 
 def _read_runs(study: Path) -> list[dict[str, Any]]:

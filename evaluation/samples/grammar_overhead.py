@@ -1,8 +1,8 @@
-"""The overhead of sampling within the grammar: probability mass, forced tokens, music, time.
+"""The overhead of sampling within the grammar: probability mass, deterministic steps, music, time.
 
 Illegal mass is the probability that the model gives, in one step of a constrained sample, to tokens
 that the grammar does not allow there: mean, and how it is spread over steps. Where it is nought,
-the grammar changes nothing. A token is forced where one alone is legal.
+the grammar changes nothing. A step is deterministic where one token alone is legal.
 """
 
 import math
@@ -73,8 +73,8 @@ def generate(
     )
 
 
-def illegal_mass(write: AbcMusicPipeline, n: int, n_new: int, seed: int) -> dict[str, Any]:
-    """Illegal mass a step and share of forced tokens over n constrained samples.
+def masked_mass(write: AbcMusicPipeline, n: int, n_new: int, seed: int) -> dict[str, Any]:
+    """Probability mass masked a step, and share of deterministic steps, over n constrained samples.
 
     Intervals are over samples, percentiles over all steps.
     """
@@ -91,9 +91,9 @@ def illegal_mass(write: AbcMusicPipeline, n: int, n_new: int, seed: int) -> dict
     return {
         "n_samples": n,
         "n_steps": len(steps),
-        "illegal_mass_per_step": mean_interval([float(np.mean(row)) for row in rows], seed),
-        "illegal_mass_percentiles": {f"p{p}": float(np.percentile(steps, p)) for p in PERCENTILES},
-        "forced_share": mean_interval(
+        "masked_mass_per_step": mean_interval([float(np.mean(row)) for row in rows], seed),
+        "masked_mass_percentiles": {f"p{p}": float(np.percentile(steps, p)) for p in PERCENTILES},
+        "deterministic_share": mean_interval(
             [count / len(row) for count, row in zip(n_forced, rows, strict=True)], seed
         ),
     }
@@ -105,7 +105,7 @@ def speed(
     """CPU milliseconds of a step (one token for each row), free and constrained, interleaved.
 
     The first round warms up the automaton's states and is not counted. `cost_share` is the share
-    of the time of a constrained step that the free one does not take; `replaced_share` that of the
+    of the time of a constrained step that the free one does not take; `resampled_share` that of the
     tokens that the grammar replaced.
     """
     times: dict[str, list[float]] = {"free": [], "constrained": []}
@@ -123,6 +123,6 @@ def speed(
         "rows": rows,
         "milliseconds_a_step": medians,
         "cost_share": 1 - medians["free"] / medians["constrained"],
-        "replaced_share": n_replaced / n_steps,
+        "resampled_share": n_replaced / n_steps,
         "n_tokens": n_steps,
     }

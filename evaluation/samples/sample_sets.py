@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
 MOST_FREE, MOST_PROMPTED = 500, 200
 N_WRITTEN = 8  # tunes of a set that are files
-REAL, REAL_BEGUN = "real", "real_begun"
+REAL, REFERENCE = "real", "reference"
 
 Rows = list[dict[str, Any]]
 Begun = list[tuple[str, str]]  # the beginning of a piece, and the piece
@@ -57,14 +57,14 @@ def sample_all(
     """Samples each set into samples/<set>; those from prompts only where there are any."""
     samples = {}
     for kind, settings in sets.items():
-        wishes: Sequence[str] = [""]
+        conditions: Sequence[str] = [""]
         if kind.startswith("prompted"):
-            wishes = [prompt for prompt, _ in begun]
-            if not wishes:
+            conditions = [prompt for prompt, _ in begun]
+            if not conditions:
                 logger.warning("no held-out pieces to begin with: %s is left out", kind)
                 continue
         place = folder / "samples" / kind
-        samples[kind] = make_samples(name, settings, place, wishes, write)
+        samples[kind] = make_samples(name, settings, place, conditions, write)
         write_tunes(samples[kind][:N_WRITTEN], place)
     return samples
 
@@ -80,14 +80,14 @@ def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Be
 def real_sets(
     write: AbcMusicPipeline, files: DataFiles | None, begun: Begun, n: int, folder: Path
 ) -> dict[str, Rows]:
-    """Held-out pieces as long as the samples, in samples/real and samples/real_begun."""
+    """Held-out pieces as long as the samples, in samples/real and samples/reference."""
     if files is None:
         return {}
     tunes = split_column(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
     sets = {REAL: cut_as_samples(tunes, write.tokenizer, [MAX_NEW_TOKENS] * len(tunes))}
     encode = functools.partial(write.tokenizer, add_special_tokens=False, verbose=False)
     lengths = [len(encode(prompt)["input_ids"]) + MAX_NEW_TOKENS for prompt, _ in begun]
-    sets[REAL_BEGUN] = cut_as_samples([piece for _, piece in begun], write.tokenizer, lengths)
+    sets[REFERENCE] = cut_as_samples([piece for _, piece in begun], write.tokenizer, lengths)
     if not sets[REAL]:
         logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
     sets = {kind: rows for kind, rows in sets.items() if rows}

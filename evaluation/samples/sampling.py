@@ -5,8 +5,8 @@
     python -m evaluation.samples.sampling runs/demo --prompt my.mid --bars 4
 
 A sample is a whole tune, also where it is longer than the model's context. Tunes are written side
-by side, eight at a time; each eight have a seed of their own, so that sampling goes on where it was
-interrupted.
+by side, eight at a time; each eight have a seed of their own, so that an interrupted
+command resumes.
 """
 
 import argparse
@@ -36,8 +36,8 @@ from .prompts import read_prompt
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 8
-INTERRUPTED = "interrupted; the same command goes on with what is missing"
-Wish = dict[str, Any] | str  # as the pipeline takes it
+INTERRUPTED = "interrupted; run the same command to resume"
+Condition = dict[str, Any] | str  # as the pipeline takes it
 
 
 @dataclass(frozen=True)
@@ -74,14 +74,17 @@ class SamplingSettings:
 
 
 def sample_batches(
-    write: AbcMusicPipeline, settings: SamplingSettings, wishes: Sequence[Wish], n_done: int
+    write: AbcMusicPipeline,
+    settings: SamplingSettings,
+    conditions: Sequence[Condition],
+    n_done: int,
 ) -> Iterator[list[dict[str, Any]]]:
     """Samples tunes, a batch at a time.
 
     Args:
         write: Of `models.load_writer`.
         settings: How to sample.
-        wishes: What the tunes must have, in turn; "" is nothing but the start token.
+        conditions: What the tunes must have, in turn; "" is nothing but the start token.
         n_done: Tunes that there are already, whole batches.
 
     Yields:
@@ -94,7 +97,7 @@ def sample_batches(
         numbers = range(first, min(first + BATCH_SIZE, settings.n))
         seed = settings.seed_of(first)
         written = write(
-            [wishes[number % len(wishes)] for number in numbers],
+            [conditions[number % len(conditions)] for number in numbers],
             batch_size=BATCH_SIZE,
             max_new_tokens=settings.max_new_tokens,
             grammar=settings.grammar,
@@ -112,7 +115,7 @@ def make_samples(
     name: str,
     settings: SamplingSettings,
     folder: Path,
-    wishes: Sequence[Wish] = ("",),
+    conditions: Sequence[Condition] = ("",),
     write: AbcMusicPipeline | None = None,
 ) -> list[dict[str, Any]]:
     """Samples into a folder, as far as the same samples of the same weights do not lie there.
@@ -122,13 +125,18 @@ def make_samples(
         settings: How to sample.
         folder: Gets samples.jsonl and sampling.json; tunes and verdicts of earlier samplings are
             removed from it.
-        wishes: As `sample_batches` takes them.
+        conditions: As `sample_batches` takes them.
         write: The model, if it is loaded already.
 
     Returns:
         The rows of samples.jsonl.
     """
-    about = {"model": name, "weights": weights_digest(name), "code": _code(), "wishes": wishes}
+    about = {
+        "model": name,
+        "weights": weights_digest(name),
+        "code": _code(),
+        "conditions": conditions,
+    }
     key = asdict(settings) | about
     settings_file, samples_file = folder / "sampling.json", folder / "samples.jsonl"
     is_same = is_fresh(settings_file, key)
@@ -147,7 +155,7 @@ def make_samples(
     write = write or load_writer(name)
     progress = tqdm(desc=folder.name, total=settings.n, initial=len(rows), unit="tune")
     with progress, samples_file.open("a", encoding="utf-8") as file:
-        for batch in sample_batches(write, settings, wishes, len(rows)):
+        for batch in sample_batches(write, settings, conditions, len(rows)):
             rows += batch
             file.write(json_lines(batch))
             file.flush()
@@ -176,19 +184,19 @@ def _code() -> str:
     return code_digest(load_writer, *models) + digest_of({(__spec__.name, "sample_batches")})
 
 
-def _wish(options: argparse.Namespace) -> Wish:
+def _condition(options: argparse.Namespace) -> Condition:
     """What the command line asks of the tunes."""
-    wishes = {name: getattr(options, name) for name in ("meter", "key", "tempo")}
+    conditions = {name: getattr(options, name) for name in ("meter", "key", "tempo")}
     if options.instruments:
-        wishes["instruments"] = [
+        conditions["instruments"] = [
             int(name) if name.isdecimal() else name
             for name in map(str.strip, options.instruments.split(","))
         ]
-    wishes = {name: value for name, value in wishes.items() if value is not None}
+    conditions = {name: value for name, value in conditions.items() if value is not None}
     if options.prompt is None:
-        return wishes or ""
-    if wishes:
-        raise ValueError(f"--prompt and --{min(wishes)}: expected one or the other")
+        return conditions or ""
+    if conditions:
+        raise ValueError(f"--prompt and --{min(conditions)}: expected one or the other")
     return read_prompt(options.prompt, options.bars)
 
 
@@ -217,7 +225,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = options.out or Path(options.model) / "samples"
     given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
     settings = SamplingSettings(**given | {"grammar": not options.free})
-    rows = make_samples(name, settings, folder, [_wish(options)])
+    rows = make_samples(name, settings, folder, [_condition(options)])
     write_tunes(rows, folder)
     readable = sum(row["abc_voices"] is not None for row in rows)
     print(f"{folder}: {len(rows)} tunes by {name}; {readable} of them readable, as .abc and .mid")

@@ -52,7 +52,7 @@ def draw_context_use(content: dict) -> Figure:
         f"{settings['positions']:,} tokens; bands: 95 % over songs. "
         "T90: a tenth of the fall from the first to the last position is left. Ring: the first "
         "position where the interval of the slope reaches 0, so that more context may be of no "
-        "use. Left and below: each crop is held against the same tokens with all of the song "
+        "use. Left and below: each crop is compared with the same tokens with all of the song "
         "before them.",
     )
     return figure

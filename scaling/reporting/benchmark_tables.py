@@ -6,7 +6,7 @@ from ..writing.markdown import markdown_table
 from ..writing.wording import quantity
 
 CONVERSION_ROWS = {
-    "uu_on16i": ("notes that come back (F1, onset within a sixteenth, right instrument)", "{:.4f}"),
+    "uu_on16i": ("notes recovered (F1, onset within a sixteenth, right instrument)", "{:.4f}"),
     "uu_on16i_share_at_least_0.98": ("files with 98 % of them or more", "{:.1%}"),
     "raw_on16i": ("the same, doubled notes counted", "{:.4f}"),
     "uu_on64i": ("onset within a sixty-fourth", "{:.4f}"),

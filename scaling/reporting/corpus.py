@@ -84,7 +84,7 @@ def _tokens(found: dict[str, Any]) -> list[str]:
     """What `benchmarks/tokens.py` found, tokenizer by tokenizer."""
     header = (
         *("tokenizer", "vocabulary", "characters a token, held out", "tokens a note", "unknown"),
-        *("songs that come back", "MB encoded a CPU second"),
+        *("round-trip rate", "MB encoded a CPU second"),
     )
     rows = []
     for peer, of in (("", found["tokenizers"]), ("peer: ", found["peers"])):

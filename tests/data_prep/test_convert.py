@@ -466,7 +466,7 @@ def test_interrupt_ends_in_one_line_and_the_next_run_goes_on(music, whole, tmp_p
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 130
-    assert error.splitlines()[-1] == "interrupted; the same command goes on where it stopped"
+    assert error.splitlines()[-1] == "interrupted; run the same command to resume"
     assert "Traceback" not in error
     process = start(music, tmp_path)
     assert process.wait(LIMIT_SECONDS) == 0

@@ -104,7 +104,7 @@ def test_samples_folder_is_filled_from_where_it_was_left(
     assert begun == [8, 0]
 
 
-def test_wishes_and_own_music_reach_the_tunes(tmp_path, tiny_model, tokenizer, chorale, capsys):
+def test_conditions_and_own_music_reach_the_tunes(tmp_path, tiny_model, tokenizer, chorale, capsys):
     model = tmp_path / "checkpoint"
     tiny_model.save_pretrained(model)
     tokenizer.save_pretrained(model)

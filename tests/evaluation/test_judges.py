@@ -458,7 +458,7 @@ def test_missing_readers_are_named_and_the_others_judge(monkeypatch, tmp_path, c
     assert summary["missing"].keys() == {"abc2midi", "abcjs"}
     assert "apt install abcmidi" in summary["missing"]["abc2midi"]
     assert VALID not in summary["rates"]
-    assert "abcjs DOES NOT JUDGE" in capsys.readouterr().out
+    assert "judge unavailable: abcjs" in capsys.readouterr().out
 
 
 def test_verdicts_come_in_the_order_of_the_texts_and_are_the_same_again(jury):

@@ -259,7 +259,7 @@ def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer):
             state = grammar.step(state, character)
             n_tokens = tokens.n_closing_tokens(state)
             assert n_tokens <= grammar.closing_bound(state)
-            behind = grammar.poorest_bar_end(state) if state.node is not None else None
+            behind = grammar.worst_case_bar_end(state) if state.node is not None else None
             if behind is not None:
                 n_in_bars += 1
                 bound = grammar.bar_end_bound(state) + tokens.n_closing_tokens(behind)

@@ -204,7 +204,7 @@ def test_a_tune_comes_as_text_for_other_programs_and_as_midi(write):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "header"),
+    ("conditions", "header"),
     [
         ({"meter": "6/8"}, "X:1\nM:6/8\n"),
         ({"tempo": 120.75}, "X:1\nM:3/4\nL:1/16\nQ:1/16=483\n"),
@@ -217,13 +217,13 @@ def test_a_tune_comes_as_text_for_other_programs_and_as_midi(write):
         ),
     ],
 )
-def test_wishes_stand_in_the_header_and_the_rest_is_the_models(write, wishes, header):
-    for tune in write(**wishes, num_return_sequences=2, top_k=1, seed=1, max_new_tokens=60):
+def test_conditions_stand_in_the_header_and_the_rest_is_the_models(write, conditions, header):
+    for tune in write(**conditions, num_return_sequences=2, top_k=1, seed=1, max_new_tokens=60):
         assert tune["abc"].startswith(header)
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
-def test_wishes_stand_where_a_model_knows_nothing(kind):
+def test_conditions_stand_where_a_model_knows_nothing(kind):
     token_settings = TokenSettings(kind, vocab_size=100 if kind == "bpe" else 0)
     tokenizer = train_tokenizer([TUNE] * 9 + list(ALPHABET), token_settings, 256)
     torch.manual_seed(0)
@@ -242,11 +242,11 @@ def test_wishes_stand_where_a_model_knows_nothing(kind):
         assert tune["error"].startswith("line ")
 
 
-def test_wishes_may_be_dicts_and_written_in_batches(write):
-    wishes = [{"key": "F"}, {"meter": "4/4"}, HEAD, None]
+def test_conditions_may_be_dicts_and_written_in_batches(write):
+    conditions = [{"key": "F"}, {"meter": "4/4"}, HEAD, None]
     options = {"do_sample": False, "max_new_tokens": 150}
-    together = write(wishes, num_return_sequences=2, batch_size=3, **options)
-    alone = [write(wish, batch_size=1, **options) * 2 for wish in wishes]
+    together = write(conditions, num_return_sequences=2, batch_size=3, **options)
+    alone = [write(condition, batch_size=1, **options) * 2 for condition in conditions]
     assert together == alone
     assert "\nK:F\n" in together[0][0]["abc"]
 
@@ -294,7 +294,7 @@ def test_text_that_is_no_tune_says_why(write_lstm):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "message"),
+    ("conditions", "message"),
     [
         ({"instruments": ["Violine"]}, "instrument 'Violine', expected .*nearest is 'violin'"),
         ({"instruments": [128]}, "instrument 128, expected a General MIDI program"),
@@ -311,12 +311,12 @@ def test_text_that_is_no_tune_says_why(write_lstm):
         ({"num_return_sequences": 0}, "num_return_sequences is 0, expected 1 or more"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_one_clear_error(write_lstm, wishes, message):
+def test_conditions_that_cannot_be_met_are_one_clear_error(write_lstm, conditions, message):
     with pytest.raises(ValueError, match=message):
-        write_lstm(**wishes)
-    if "num_return_sequences" not in wishes:
+        write_lstm(**conditions)
+    if "num_return_sequences" not in conditions:
         with pytest.raises(ValueError, match=message):
-            write_lstm([{}, wishes])
+            write_lstm([{}, conditions])
 
 
 def to_half(model):
@@ -361,8 +361,8 @@ def test_a_model_that_ends_at_its_context_writes_whole_tunes_within_it(context):
         with pytest.raises(ValueError, match="tokens, but this model reads 24 at most; shorten"):
             write(HEAD)
         return
-    wishes = [{"key": "G", "instruments": [0]}, {"meter": "3/4", "instruments": [0, 1]}]
-    for (tune,) in write(wishes, seed=1):
+    conditions = [{"key": "G", "instruments": [0]}, {"meter": "3/4", "instruments": [0, 1]}]
+    for (tune,) in write(conditions, seed=1):
         assert tune["n_tokens"] < context
         assert (tune["ended"], tune["error"]) == (True, None)
 
@@ -375,9 +375,9 @@ def test_a_model_of_texts_without_tempo_and_programs_says_so(models):
     )
     (tune,) = write(meter="2/2", key="D", max_new_tokens=20)
     assert tune["abc"].startswith("M:2/2\nL:1/16\nK:D\n")
-    for wishes in ({"tempo": 120}, {"instruments": [0]}):
+    for conditions in ({"tempo": 120}, {"instruments": [0]}):
         with pytest.raises(ValueError, match="cannot be had from this model"):
-            write(**wishes)
+            write(**conditions)
 
 
 def test_tunes_go_on_beyond_the_context(models, tokenizer):
@@ -397,7 +397,7 @@ def test_instruments_are_those_of_general_midi():
 
 
 @pytest.mark.parametrize(
-    "wishes",
+    "conditions",
     [
         {},
         {"meter": "6/8", "key": "A"},
@@ -406,13 +406,13 @@ def test_instruments_are_those_of_general_midi():
         {"prompt": TUNE[:100]},
     ],
 )
-def test_within_the_grammar_all_tunes_are_whole_whatever_is_wished(write, wishes):
+def test_within_the_grammar_all_tunes_are_whole_whatever_is_wished(write, conditions):
     options = {"num_return_sequences": 3, "seed": 1, "max_new_tokens": 400, "temperature": 3.0}
-    for tune in write(wishes, grammar=True, **options):
+    for tune in write(conditions, grammar=True, **options):
         assert tune["ended"]
         assert tune["error"] is None
         assert not read_bars(parse_tune(tune["abc"]))[1]
-        assert tune["abc"].startswith(wishes.get("prompt", "X:1\n"))
+        assert tune["abc"].startswith(conditions.get("prompt", "X:1\n"))
         assert tune["midi"] == abc_to_midi(tune["abc"])
 
 

@@ -105,14 +105,19 @@ def test_study_of_one_family_fills_results_and_says_nothing_of_others(family, tm
             assert (f"- {label_of(name)}: " in section) == (name == family)
 
 
-def test_a_report_needs_no_power_law_among_those_that_were_fitted():
+def test_a_report_needs_no_power_law_among_those_that_were_fitted(tmp_path):
+    runs = report._read_runs(PROJECT / "results")
     fits = json.loads((PROJECT / "results" / "fits.json").read_text())
-    fits["laws"]["lstm"]["chosen"] = None
+    train = {"n_songs": 10, "n_seconds": 7200.0}
+    data = {"stages": {"5_tokens": {"splits": {"train": train}}}}
+    metrics = {"sets": {}, "judges": {}, "test": None}
+    first, second, *_ = report.summary(runs, fits, data, metrics)
+    assert first.startswith(f"{len(runs)} models of ")
+    assert first.endswith("were trained on 10 tunes, 2 hours of music.")
+    assert re.search(r"fold\. Ten times the parameters multiply it by 0\.\d\d \(95 %", second)
     for laws in fits["laws"].values():
         del laws["power"], laws["power_floor"]
-    first, second, *_ = report.headlines(fits, {"sets": {}, "judges": {}, "test": None})
-    assert first.startswith("GPT: L = E + A / N^alpha + B / D^beta with E 0.619 [0.573, 0.665], A")
-    assert second.startswith("LSTM: no law fitted: ")
+    assert "Ten times" not in " ".join(report.summary(runs, fits, data, metrics))
 
 
 def test_folder_without_a_study_is_one_line(tmp_path, capsys):

@@ -1,8 +1,8 @@
 """Blocks and songs of a tokenised data set; B batch, T block length.
 
 The order of the blocks is a pure function of (seed, step): one permutation an epoch, drawn from the
-seed and the number of the epoch. So a run that was broken off, or that runs on other devices, reads
-the same blocks at the same step.
+seed and the number of the epoch. So a run that was interrupted, or that runs on other devices,
+reads the same blocks at the same step.
 """
 
 import logging

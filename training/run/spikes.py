@@ -41,7 +41,7 @@ class JudgedStep:
         step: Number of the step, from 1.
         loss_nats_per_token: Of the step's batch; may be no number.
         gradient_norm: Before clipping; may be no number.
-        limit_nats_per_token: What the loss was held against; None without a limit.
+        limit_nats_per_token: What the loss was compared with; None without a limit.
     """
 
     step: int
