@@ -55,12 +55,17 @@ help:  ## | this list
 setup: $(STAMP)  ## | create the virtual environment .venv
 
 demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
-	$(PY) -m data_prep.pipeline music21 --config configs/data/demo.yaml --keep-latest
-	$(PY) -m training.study $(DEMO)
+	@echo "1. Music: the public-domain tunes of music21 become ABC text and tokens"
+	@$(PY) -m data_prep.pipeline music21 --config configs/data/demo.yaml --keep-latest
+	@echo "2. Models: three families, five sizes each, trained on 2 million tokens"
+	@$(PY) -m training.study $(DEMO)
+	@echo "3. Law: how the loss falls as the models grow"
 	@$(call fit_study,$(DEMO))
-	$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
-	$(PY) -m evaluation.pages.model_report runs/demo
-	$(PY) -m evaluation.pages.report runs/demo
+	@echo "4. Tunes: the best model writes, three readers judge"
+	@$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
+	@$(PY) -m evaluation.pages.model_report runs/demo
+	@echo "5. What was found"
+	@$(PY) -m evaluation.pages.report runs/demo
 
 ##@ Your music
 

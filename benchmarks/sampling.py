@@ -78,6 +78,7 @@ def tiny_shape(family: str) -> dict[str, Any]:
 def our_model(family: str, context: int) -> PreTrainedModel:
     """The Tiny model of a family."""
     shape = {**FAMILIES[family].config_keys(tiny_shape(family)), "vocab_size": VOCAB_SIZE}
+    shape["eos_token_id"] = None  # no row ends early
     if FAMILIES[family].context == "attention":
         shape["max_position_embeddings"] = context
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(**shape)).eval()
