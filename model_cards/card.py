@@ -1,4 +1,4 @@
-"""record.json and metrics.json of a run -> its model card; every number comes from these files."""
+"""record.json and metrics.json of a run -> its model card; all numbers come from these files."""
 
 import hashlib
 import json
@@ -19,13 +19,13 @@ PIPELINE_CODE = "pipeline_abc_music.py"
 
 @dataclass(frozen=True)
 class Publication:
-    """What is published, beyond what the run's files say.
+    """What is published, in addition to the contents of the run's files.
 
     Attributes:
         repo: user/name on the Hub.
-        is_stock: Whether the model is one that ships with transformers.
+        is_stock: Whether the model was exported to a class that ships with transformers.
         revisions: The branches with weights of earlier steps.
-        step: The step of the weights; None for those of the finished run.
+        step: The step of the weights; None for the finished run.
     """
 
     repo: str
@@ -35,10 +35,10 @@ class Publication:
 
 
 def read_metrics(run: Path) -> dict[str, Any] | None:
-    """Returns the metrics.json of a run, or of its study if that is of this run; None without any.
+    """Returns metrics.json of a run, or of its study if it describes this run; None if neither.
 
     Raises:
-        ValueError: If the metrics are of other weights than those of the run.
+        ValueError: If the metrics belong to other weights than those of the run.
     """
     run = run.resolve()
     for folder in (run, run.parent):
@@ -51,7 +51,7 @@ def read_metrics(run: Path) -> dict[str, Any] | None:
         with (run / "checkpoint" / "model.safetensors").open("rb") as weights:
             if hashlib.file_digest(weights, "sha256").hexdigest() != metrics["weights_sha256"]:
                 raise ValueError(
-                    f"{folder.name}/metrics.json is of other weights than {run.name}/checkpoint; "
+                    f"{folder.name}/metrics.json is for other weights than {run.name}/checkpoint; "
                     "evaluate the run again: make evaluate MODEL=<run>"
                 )
         return metrics
@@ -64,12 +64,12 @@ def render_card(
     folder: Path,
     publication: Publication,
 ) -> str:
-    """Returns the model card of a folder that is published.
+    """Returns the model card of a folder to publish.
 
     Args:
         record: The run's record.json.
         metrics: The run's metrics.json, if it was evaluated.
-        folder: Model, tokenizer and code, as they are published.
+        folder: Model, tokenizer and code, as published.
         publication: What is published.
     """
     config, tokenizer, generation = (
@@ -106,12 +106,12 @@ def render_card(
         tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
     )
-    ModelCard(card)  # raises ValueError where the Hub could not read its head
+    ModelCard(card)  # raises ValueError if the Hub could not read its metadata
     return card
 
 
 def _origin(record: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns what a fine-tuned run began with, by a name that says nothing of folders here."""
+    """Returns what a fine-tuned run started from, with a name that reveals no local folders."""
     if "finetuned_from" not in record:
         return None
     origin = record["finetuned_from"]
@@ -126,7 +126,7 @@ def _origin(record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def bits_per_unit(validation: dict[str, Any]) -> dict[str, float]:
-    """Returns bits per char and per note from the sums of a validation split."""
+    """Returns bits per character and per note from the sums of a validation split."""
     bits = validation["nll_nats"] / math.log(2)
     return {f"bits_per_{unit}": bits / validation[f"n_{unit}s"] for unit in ("char", "note")}
 
@@ -152,7 +152,7 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
     ]
     for kind, own in (sampled_sets(metrics) if metrics else {}).items():
         about = f"{own['n']:,} tunes sampled, {kind.replace('_', ' ')}, seed {metrics['seed']}"
-        split = f"sampled_{kind}"  # the Hub puts together what has one split
+        split = f"sampled_{kind}"  # the Hub groups results by split
         for name, rate in own["validity"].items():
             low, high = (round(bound, 4) for bound in rate["interval_95"])
             name = f"{name}, share of tunes; 95 % interval {low} to {high}"
@@ -173,11 +173,11 @@ def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list
 
 
 def sampled_sets(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The sets of samples; the real pieces beside them are no result of the model."""
+    """Returns the sets sampled from the model, without the sets of real pieces."""
     return {kind: own for kind, own in metrics["sets"].items() if "sampling" in own}
 
 
 def render(template: Path, **values: Any) -> str:
-    """Returns a template filled in; a value that is not there is an error."""
+    """Returns a filled-in template; a missing value is an error."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     return environment.from_string(template.read_text("utf-8")).render(values) + "\n"

@@ -2,12 +2,13 @@
 
     python -m model_cards.publish runs/single/gpt_tiny user/name --dry-run [--stock] [--revisions]
 
-The folder goes to `<run>/publish/`; without --dry-run it is then pushed. Only safetensors, JSON,
-Python and the card go in: never the Trainer's optimizer state or arguments, which are pickles.
+The folder is written to `<run>/publish/`; without --dry-run it is then pushed. It contains only
+safetensors, JSON, Python and the card, never the Trainer's optimizer state or arguments, which are
+pickles.
 
-With --stock a GPT becomes a class that ships with transformers, see `stock_export`. With
---revisions the checkpoints that the run still has go to `<run>/publish-revisions/step-<n>/`, and to
-branches of these names.
+With --stock, a GPT is exported to a class that ships with transformers, see `stock_export`. With
+--revisions, the run's remaining checkpoints are written to `<run>/publish-revisions/step-<n>/` and
+pushed to branches `step-<n>`.
 """
 
 import argparse
@@ -35,16 +36,16 @@ from .stock_export import export_stock
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-# What the tokenizer's file says about the machine that wrote it.
+# Keys of the tokenizer config that describe the machine that wrote it.
 LOCAL_FACTS = ("is_local", "local_files_only")
-# The name by which transformers 4 knows the class of our tokenizers as well.
+# The name of our tokenizers' class that transformers 4 also knows.
 STOCK_TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 
 
 def build_folder(
     run: Path, publication: Publication, record: dict[str, Any], metrics: dict[str, Any] | None
 ) -> Path:
-    """Writes `<run>/publish/`, or the folder of a step, and returns it.
+    """Writes `<run>/publish/`, or the folder of a step, and returns its path.
 
     Args:
         run: A finished run.
@@ -53,7 +54,7 @@ def build_folder(
         metrics: The run's metrics.json, if it was evaluated.
 
     Raises:
-        ValueError: If something in it may not be published, or the stock export is impossible.
+        ValueError: If a file must not be published, or the stock export is impossible.
     """
     saved = weights = run / "checkpoint"
     folder = run / "publish"
@@ -68,7 +69,7 @@ def build_folder(
         if publication.is_stock:
             stock = Path(temporary) / "stock"
             difference = export_stock(new, stock)
-            print(f"{folder}: logits of the stock export differ by {difference:.2g} at most")
+            print(f"{folder}: logits of the stock export differ by at most {difference:.2g}")
             for name in TOKENIZER:
                 if (new / name).is_file():
                     shutil.copy(new / name, stock)
@@ -85,34 +86,36 @@ def build_folder(
 
 
 def check_files(folder: Path) -> None:
-    """Makes sure that a folder holds nothing but weights, text and code.
+    """Checks that a folder contains only weights, text and code.
 
     Raises:
-        ValueError: If a file has another suffix, or not the content that its suffix says.
+        ValueError: If a file has another suffix, or content that does not match its suffix.
     """
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file() or path.suffix not in _CHECKS:
             allowed = ", ".join(_CHECKS)
-            raise ValueError(f"{path.name} is not published: expected plain files, {allowed}")
+            raise ValueError(
+                f"{path.name} is not published: expected plain files of type {allowed}"
+            )
         try:
             _CHECKS[path.suffix](path)
         except (ValueError, SyntaxError, SafetensorError) as error:
-            raise ValueError(f"{path.name} is not what its suffix says: {error}") from error
+            raise ValueError(f"{path.name} is not what its suffix indicates: {error}") from error
 
 
 def list_revisions(run: Path) -> list[int]:
-    """Returns the steps of the checkpoints that a run still has, ascending.
+    """Returns the steps of a run's remaining checkpoints, ascending.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If one is not whole.
+        FileNotFoundError: If there are none.
+        ValueError: If one is incomplete or damaged.
     """
     names = [path.name.rpartition("-")[2] for path in run.glob("checkpoints/checkpoint-*")]
     steps = sorted(int(name) for name in names if name.isdigit())
     if not steps:
         raise FileNotFoundError(
-            f"{run / 'checkpoints'} holds no checkpoint-<step>: training removes them at the end "
-            "of a run, unless training.save_total_limit is null; publish without the revisions"
+            f"{run / 'checkpoints'} has no checkpoint-<step>: training removes them at the end of "
+            "a run unless training.save_total_limit is null; publish without the revisions"
         )
     for step in steps:
         _check_weights(run / "checkpoints" / f"checkpoint-{step}")
@@ -120,12 +123,12 @@ def list_revisions(run: Path) -> list[int]:
 
 
 def push(folder: Path, repo: str, repo_type: str, branch: str | None = None) -> None:
-    """Uploads a folder, making repository and branch on the Hub if they are not there.
+    """Uploads a folder, creating repository and branch on the Hub if they are missing.
 
     Raises:
-        ConnectionError: If the Hub cannot be reached, or refuses.
+        ConnectionError: If the Hub cannot be reached, or rejects the upload.
     """
-    api = HfApi()  # the token is huggingface_hub's own business: `hf auth login`
+    api = HfApi()  # huggingface_hub handles the token: `hf auth login`
     place = {"repo_id": repo, "repo_type": repo_type}
     try:
         api.create_repo(**place, exist_ok=True)
@@ -141,15 +144,15 @@ def _set_tokenizer_config(file: Path, is_library_class: bool) -> None:
     kept = {name: value for name, value in content.items() if name not in LOCAL_FACTS}
     if is_library_class:
         kept["tokenizer_class"] = STOCK_TOKENIZER_CLASS
-        # By default that class gives token_type_ids too, which GPT-2 adds as further embeddings.
+        # By default that class also returns token_type_ids, which GPT-2 adds as extra embeddings.
         kept["model_input_names"] = ["input_ids", "attention_mask"]
     file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 
 
 def _write_generation_config(folder: Path, is_stock: bool) -> None:
-    """Writes how the model is sampled by default: as it is, and as it was evaluated."""
+    """Writes the default sampling: the unmodified distribution, as in the evaluation."""
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    # The library's default of 256 new tokens would take GPT-2 beyond a short context.
+    # The library's default of 256 new tokens would exceed a short GPT-2 context.
     limit = {"max_new_tokens": config["n_positions"] // 2} if is_stock else {}
     GenerationConfig(
         do_sample=True,
@@ -162,7 +165,7 @@ def _write_generation_config(folder: Path, is_stock: bool) -> None:
 
 
 def _check_weights(checkpoint: Path) -> None:
-    """Raises ValueError if the weights of a checkpoint are not those its manifest names."""
+    """Raises ValueError if a checkpoint's weights do not match its manifest."""
     manifest, fault = checkpoint / "manifest.json", "no manifest.json"
     if manifest.is_file():
         files, fault = json.loads(manifest.read_text("utf-8"))["files"], f"no {WEIGHTS}"
@@ -172,7 +175,8 @@ def _check_weights(checkpoint: Path) -> None:
                     return
             fault = f"damaged {WEIGHTS}"
     raise ValueError(
-        f"{checkpoint} is no whole model ({fault}); remove it, or publish without the revisions"
+        f"{checkpoint} is not a complete model ({fault}); remove it, or publish without the "
+        "revisions"
     )
 
 
@@ -193,11 +197,12 @@ def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: b
     """Builds the folders of a run, and pushes them unless it is a dry run.
 
     Returns:
-        The folders: that of the finished model, then those of earlier steps.
+        The folders: the finished model first, then earlier steps.
 
     Raises:
         FileNotFoundError: If the run is not finished, or there is no checkpoint for a revision.
-        ValueError: If something in a folder may not be published.
+        ValueError: If a file must not be published, the metrics are for other weights, or a
+            checkpoint is incomplete.
     """
     validate_repo_id(repo)
     file = run / "record.json"
@@ -226,16 +231,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("run", type=Path, help="a finished run")
     parser.add_argument("repo", help="user/name on the Hub")
-    parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
-    parser.add_argument("--stock", action="store_true", help="a GPT as GPT2LMHeadModel")
-    parser.add_argument("--revisions", action="store_true", help="the run's checkpoints as well")
+    parser.add_argument("--dry-run", action="store_true", help="write the folder without pushing")
+    parser.add_argument("--stock", action="store_true", help="export a GPT as GPT2LMHeadModel")
+    parser.add_argument("--revisions", action="store_true", help="add the run's checkpoints")
     options = parser.parse_args(arguments)
-    library_logging.disable_progress_bar()  # of loading and saving weights
+    library_logging.disable_progress_bar()  # for loading and saving weights
     folders = publish(options.run, options.repo, options.stock, options.revisions, options.dry_run)
     for folder in folders:
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     if not (folders[0] / PIPELINE_CODE).is_file():
-        print(f"note: {options.run} was saved without {PIPELINE_CODE}: no pipeline abc-music")
+        print(f"note: {options.run} was saved without {PIPELINE_CODE}: no abc-music pipeline")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A dataset -> a folder ready for the Hub: parquet of the splits and a card; then the push.
+"""A dataset -> a folder ready for the Hub: parquet files of the splits, and a dataset card.
 
     python -m model_cards.publish_data data/music21/demo user/name --licence cc0-1.0 --dry-run
 
-The folder goes to `<dataset>/publish/`; without --dry-run it is then pushed. The licence must be
-given: music has owners, and nothing here can know them.
+The folder is written to `<dataset>/publish/`; without --dry-run it is then pushed. The license must
+be given: music has owners, and this code cannot know them.
 """
 
 import argparse
@@ -21,12 +21,12 @@ TEMPLATE = Path(__file__).with_name("dataset_template.md")
 
 
 def render_card(folder: Path, repo: str, licence: str) -> str:
-    """Returns the dataset card, from the stage.json files of a dataset.
+    """Returns the dataset card, made from the stage.json files of a dataset.
 
     Args:
         folder: data/<dataset>/<preset>.
         repo: user/name on the Hub.
-        licence: As the Hub names licences.
+        licence: The Hub's identifier of a license, such as cc0-1.0.
     """
     files = sorted(folder.glob("[1-4]_*/stage.json"))
     stages = [json.loads(file.read_text("utf-8")) for file in files]
@@ -46,10 +46,10 @@ def render_card(folder: Path, repo: str, licence: str) -> str:
 
 
 def build_folder(dataset: Path, repo: str, licence: str) -> Path:
-    """Writes `<dataset>/publish/` and returns it.
+    """Writes `<dataset>/publish/` and returns its path.
 
     Raises:
-        FileNotFoundError: If the dataset is not split yet.
+        FileNotFoundError: If the dataset has not been split yet.
     """
     source = dataset / "4_split"
     if not (source / "stage.json").is_file():
@@ -73,8 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="model_cards.publish_data", description=__doc__)
     parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
     parser.add_argument("repo", help="user/name on the Hub")
-    parser.add_argument("--licence", required=True, help="what you may publish it under")
-    parser.add_argument("--dry-run", action="store_true", help="write the folder, push nothing")
+    parser.add_argument("--licence", required=True, help="a license you may publish it under")
+    parser.add_argument("--dry-run", action="store_true", help="write the folder without pushing")
     options = parser.parse_args(arguments)
     folder = build_folder(options.dataset, options.repo, options.licence)
     if not options.dry_run:

@@ -1,9 +1,9 @@
-"""A GPT of ours -> GPT2LMHeadModel, a class that ships with transformers: no remote code needed.
+"""Our GPT -> GPT2LMHeadModel, a class that ships with transformers: needs no remote code.
 
-The two compute the same: pre-norm blocks, learned positions, exact GELU, attention scaled by
-1 / sqrt(D), a final norm. Ours has no biases, so GPT-2's are zero, and GPT-2's blocks hold their
-matrices transposed. Two things a caller of `forward` must know that `generate` does by itself:
-with padding on the left, GPT-2 wants `position_ids`; and it ends at its context.
+Both compute the same: pre-norm blocks, learned positions, exact GELU, attention scaled by
+1 / sqrt(D), a final norm. Ours has no biases, so GPT-2's are zero, and GPT-2's blocks store their
+matrices transposed. Callers of `forward` must handle two things that `generate` does automatically:
+with left padding, GPT-2 needs `position_ids`, and it cannot go beyond its context.
 
 Letters in shapes: B batch, T time, V vocabulary.
 """
@@ -31,33 +31,33 @@ NAMES = {
     "up_proj": "c_fc",
     "down_proj": "c_proj",
 }
-# GPT-2 writes x W where a Linear writes x W^T
+# GPT-2 computes x W where a Linear computes x W^T
 TRANSPOSED = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
 
 
 def export_stock(source: Path, folder: Path) -> float:
-    """Writes config and weights of a GPT as GPT-2's, and the code of its pipeline if it has one.
+    """Writes config and weights of a GPT as GPT-2, and the code of its pipeline if it has one.
 
     Args:
         source: Config, weights and code of the GPT, as `save_pretrained` writes them.
-        folder: Gets config.json and model.safetensors; no tokenizer.
+        folder: Where to write config.json and model.safetensors, without a tokenizer.
 
     Returns:
-        The largest difference of a logit between the two folders' models, in float32.
+        The largest absolute difference between the two models' logits, in float32.
 
     Raises:
-        ValueError: If the model is no GPT, or the difference is above `LARGEST_DIFFERENCE`.
+        ValueError: If the model is not a GPT, or the difference exceeds `LARGEST_DIFFERENCE`.
     """
     model_type = json.loads((source / "config.json").read_text("utf-8"))["model_type"]
     if model_type != modeling.AbcGPTConfig.model_type:
         raise ValueError(
-            f"a model of type {model_type}, expected abc_gpt, which alone has a stock export; "
-            "publish it without"
+            f"a model of type {model_type}, expected abc_gpt, the only type with a stock export; "
+            "publish it without the stock export"
         )
     ours = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False)
     gpt2 = _to_gpt2(ours)
     folder.mkdir(parents=True, exist_ok=True)
-    # The project's own pipeline takes any class of model: its code goes along, for who wants it.
+    # The project's pipeline works with any model class, so its code is included.
     gpt2.config.custom_pipelines = getattr(ours.config, "custom_pipelines", None) or {}
     for pipeline in gpt2.config.custom_pipelines.values():
         code = source / f"{pipeline['impl'].partition('.')[0]}.py"
@@ -68,17 +68,17 @@ def export_stock(source: Path, folder: Path) -> float:
         folder, trust_remote_code=False, dtype=torch.float32
     )
     difference = largest_difference(ours.float(), stock)
-    if not difference <= LARGEST_DIFFERENCE:  # also where it is no number
+    if not difference <= LARGEST_DIFFERENCE:  # also true for NaN
         raise ValueError(
-            f"logits of the stock export differ by {difference:.2g}, expected "
-            f"{LARGEST_DIFFERENCE:g} at most; publish it without the stock export"
+            f"logits of the stock export differ by {difference:.2g}, expected at most "
+            f"{LARGEST_DIFFERENCE:g}; publish it without the stock export"
         )
     return difference
 
 
 @torch.inference_mode()
 def largest_difference(ours: PreTrainedModel, stock: PreTrainedModel) -> float:
-    """Returns the largest difference of a logit over random inputs, long, short and padded."""
+    """Returns the largest logit difference on random inputs: long, short and padded."""
     ours, stock = ours.eval(), stock.eval()
     context, generator = ours.config.max_position_embeddings, torch.Generator().manual_seed(0)
     ids = torch.randint(ours.config.vocab_size, (3, context), generator=generator)  # (B, T)
@@ -90,7 +90,7 @@ def largest_difference(ours: PreTrainedModel, stock: PreTrainedModel) -> float:
     for mask in (whole[:1], whole[:, : max(context // 3, 1)], padded):
         n_rows, length = mask.shape
         inputs = {"input_ids": ids[:n_rows, :length], "attention_mask": mask}
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)  # (B, T), as `generate` counts them
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)  # (B, T), counted as in `generate`
         logits = ours(**inputs).logits  # (B, T, V)
         difference = (stock(**inputs, position_ids=positions).logits - logits).abs()
         differences.append(difference[mask.bool()].max())
@@ -98,7 +98,7 @@ def largest_difference(ours: PreTrainedModel, stock: PreTrainedModel) -> float:
 
 
 def _to_gpt2(ours: PreTrainedModel) -> GPT2LMHeadModel:
-    """Returns the same model as GPT-2."""
+    """Returns the same model as a GPT-2."""
     config = ours.config
     same = (
         *("vocab_size", "layer_norm_epsilon", "initializer_range", "tie_word_embeddings"),
@@ -111,7 +111,7 @@ def _to_gpt2(ours: PreTrainedModel) -> GPT2LMHeadModel:
         n_layer=config.num_hidden_layers,
         n_head=config.num_attention_heads,
         n_inner=config.intermediate_size,
-        activation_function="gelu",  # the exact one; GPT-2's own is an approximation
+        activation_function="gelu",  # the exact one; GPT-2's default is an approximation
         **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), config.dropout),
     )
     gpt2 = GPT2LMHeadModel(gpt2_config).to(ours.dtype)

@@ -1,6 +1,6 @@
-"""Our own model families and their pipeline, known to transformers once this package is imported.
+"""The project's own model families and their pipeline, registered with transformers on import.
 
-`save_pretrained` copies the files of a model beside its weights, so that anyone can load it with
+`save_pretrained` copies a model's code next to its weights, so anyone can load it with
 `trust_remote_code=True` and without this project.
 """
 

@@ -1,8 +1,9 @@
 """Keyword arguments of `forward`, whatever names the installed release of transformers gives them.
 
-The library renames its arguments: from 5.24 on, `generate` hands the cache over as `cache`, before
-as `past_key_values`. A model that ignores the name it does not know reads each token without those
-before it, and writes noise without a warning. So both names are taken; any other is refused.
+The library renames its arguments: `generate` passes the cache as `cache` from 5.24 on, and as
+`past_key_values` before. A model that ignores a name it does not know reads each token without
+those before it and writes noise, with no warning. So both names are accepted; unknown names are
+rejected.
 """
 
 from typing import Any
@@ -13,11 +14,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.utils import TransformersKwargs
 
 # Lowest and newest release with which both families pass their tests: `make test-lowest`,
-# `make test-newest`. The lowest is also that of pyproject.toml.
+# `make test-newest`. The lowest is also the minimum in pyproject.toml.
 TRIED_TRANSFORMERS = ("5.20.0", "5.24.0")
-# The name of the cache among the inputs and outputs of the installed release.
+# The name of the cache in the inputs and outputs of the installed release.
 CACHE = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
-# Of `generate_batch`, for its attention; and of flex attention.
+# Attention arguments of `generate_batch`, and those of flex attention.
 ATTENTION_ARGUMENTS = {"block_table", "logits_indices", "logits_processor_args"}
 ATTENTION_ARGUMENTS |= {"read_index", "write_index", "kernel_options"}
 KNOWN_ARGUMENTS = ATTENTION_ARGUMENTS | TransformersKwargs.__annotations__.keys()
@@ -26,20 +27,20 @@ KNOWN_ARGUMENTS = ATTENTION_ARGUMENTS | TransformersKwargs.__annotations__.keys(
 def sort_arguments(
     model_name: str, past_key_values: Any, cache: Any, others: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
-    """The one cache, and what is handed on to the layers.
+    """Returns the cache and the arguments to pass on to the layers.
 
     Args:
-        model_name: For the message of the error.
-        past_key_values: The cache by its name before 5.24, or None.
-        cache: The cache by its name from 5.24 on, or None.
+        model_name: For the error message.
+        past_key_values: The cache under its name before 5.24, or None.
+        cache: The cache under its name from 5.24 on, or None.
         others: All arguments that `forward` does not name.
 
     Returns:
-        The cache or None, and `others`.
+        The cache or None, and those of `others` that are not None.
 
     Raises:
-        ValueError: If there are two caches, or one of `others` is not known. One that is None
-            carries nothing, and is left out.
+        ValueError: If both caches are given, or one of `others` is unknown. Arguments that are
+            None are dropped.
     """
     if past_key_values is not None and cache is not None:
         raise ValueError(

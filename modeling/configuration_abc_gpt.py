@@ -18,11 +18,12 @@ class AbcGPTConfig(PreTrainedConfig):
         max_position_embeddings: Longest context in tokens.
         dropout: One rate in [0, 1) for embeddings, attention weights and both residual branches.
         layer_norm_epsilon: Added to the variance in LayerNorm.
-        initializer_range: Standard deviation of the weights at the start; the two projections that
-            write into the residual stream get it divided by sqrt(2 * `num_hidden_layers`). `None`
-            means 0.5 / sqrt(`hidden_size`): GPT-2's 0.02 at its width, and no handicap for narrow
-            models (width 64 after 2 million tokens: 1.013 nats a token against 1.076 with 0.02).
-        use_cache: Whether `forward` returns keys and values unless told otherwise.
+        initializer_range: Standard deviation of the initial weights; for the two projections that
+            write into the residual stream it is divided by sqrt(2 * `num_hidden_layers`). `None`
+            means 0.5 / sqrt(`hidden_size`): about GPT-2's 0.02 at GPT-2's width, and no handicap
+            for narrow models (width 64 after 2 million tokens: 1.013 nats per token, against 1.076
+            with 0.02).
+        use_cache: Whether `forward` returns keys and values by default.
         tie_word_embeddings: Whether the head is the transposed token embedding.
         pad_token_id: Id of the padding token.
         bos_token_id: Id of the token that opens a song.
@@ -51,7 +52,7 @@ class AbcGPTConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in what follows from the width, and check the heads."""
+        """Derive defaults from the width, and check the number of heads."""
         if self.intermediate_size is None:
             self.intermediate_size = 4 * self.hidden_size
         if self.initializer_range is None:

@@ -13,11 +13,11 @@ class AbcLSTMConfig(PreTrainedConfig):
         hidden_size: Width of the embedding and of every layer's state, C.
         num_hidden_layers: Number of LSTM layers.
         dropout: Rate in [0, 1) between layers, not after the last one.
-        initializer_range: Standard deviation of the embedding (and of an untied head) at the start;
+        initializer_range: Initial standard deviation of the embedding (and of an untied head);
             `None` means 5 / sqrt(`hidden_size`), token vectors of norm 5. With the usual 0.02 an
-            LSTM is nearly stuck (no norm layer restores the scale of its input), and one constant
-            for all widths would favour some of them: the best was 1.0 at 24 and 0.3 at 304.
-        use_cache: Whether `forward` returns the recurrent state unless told otherwise.
+            LSTM barely learns (no norm layer restores the scale of its input), and one constant for
+            all widths would favor some of them: the best was 1.0 at width 24, 0.3 at width 304.
+        use_cache: Whether `forward` returns the recurrent state by default.
         tie_word_embeddings: Whether the head is the transposed token embedding.
         pad_token_id: Id of the padding token.
         bos_token_id: Id of the token that opens a song.
@@ -39,7 +39,7 @@ class AbcLSTMConfig(PreTrainedConfig):
     eos_token_id: int | list[int] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Fill in the derived scale of the embedding."""
+        """Derive the default scale of the embedding from the width."""
         if self.initializer_range is None:
             self.initializer_range = 5 / self.hidden_size**0.5
         super().__post_init__(**kwargs)

@@ -1,10 +1,10 @@
-"""What both families do when `generate` samples or decodes greedily: one token a step, fast.
+"""Fast sampling and greedy decoding in `generate`, for both families: one token per step.
 
-The heads of the models (`AbcGenerationMixin`) come here for it, and for their loss.
-A decoder of the family's own (`decoding_abc_gpt`, `decoding_abc_lstm`) reads the rows and gives the
-logits; here is the loop around it, and what tells whether model and request are plain enough for
-it. The tokens are those of the library's loop. What is not plain (scores wanted back, a cache of
-one's own) goes to that loop by itself; to have it in any case:
+The model heads get their generation and their loss from here (`AbcGenerationMixin`). Each family's
+decoder (`decoding_abc_gpt`, `decoding_abc_lstm`) reads the rows and returns the logits; this file
+has the loop around it, and the checks that model and request are plain enough for it. The tokens
+are the same as from the library's loop. Anything else (returned scores, a user-supplied cache)
+falls back to that loop automatically; to force it:
 `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
 Letters in shapes: B batch, T time (tokens so far), V vocabulary.
@@ -38,22 +38,22 @@ from .arguments_abc import CACHE
 PLAIN_MODULES = {nn.Dropout, nn.Embedding, nn.Linear, nn.ModuleList}
 PLAIN_MODULES |= {nn.GELU, nn.LayerNorm, nn.LSTM}
 PLAIN_ARGUMENTS = {"attention_mask", "position_ids", CACHE, "use_cache"}
-PLAIN_ARGUMENTS |= {"logits_to_keep", "tokenizer"}  # the latter is for stop strings
+PLAIN_ARGUMENTS |= {"logits_to_keep", "tokenizer"}  # the latter for stop strings
 PLAIN_WARPERS = {TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper, MinPLogitsWarper}
 
 
 class Decoder(Protocol):
-    """Reads rows of tokens and gives the logits of the next ones."""
+    """Reads rows of tokens and returns the logits of the next ones."""
 
     def read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Read rows (B, T) from the start; logits (B, V)."""
+        """Read rows (B, T) from the start; return logits (B, V)."""
 
     def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Read the last token of rows (B, T), whose others were read before; logits (B, V)."""
+        """Read the last token of rows (B, T), after the others were read; return logits (B, V)."""
 
 
 def is_plain_request(generation_config: GenerationConfig, model_kwargs: dict[str, Any]) -> bool:
-    """Whether it is ids in, ids out, with a cache that `generate` made and nobody else sees."""
+    """Return whether it is ids in, ids out, with a private cache made by `generate`."""
     arguments = {name: value for name, value in model_kwargs.items() if value is not None}
     cache = arguments.get(CACHE)
     return (
@@ -70,16 +70,16 @@ def is_plain_request(generation_config: GenerationConfig, model_kwargs: dict[str
 
 
 def is_plain_model(model: PreTrainedModel, own_modules: set[type], device: torch.device) -> bool:
-    """Whether each module does what its class says, on dense weights of one type on `device`.
+    """Return whether each module is standard, with dense weights of one dtype on `device`.
 
-    A module of another class (an adapter, a quantised layer, a subclass), with a hook, with a
-    `forward` of its own or compiled does what nobody knows who only looks at its weights.
+    What a module of another class (an adapter, a quantized layer, a subclass) computes cannot be
+    told from its weights; nor can that of one with a hook, a replaced `forward` or a compiled call.
     """
     weights = list(model.parameters())
     return (
         all(
             (type(module) in PLAIN_MODULES or type(module) in own_modules)
-            # the library's hook for `output_hidden_states` stays, and changes nothing
+            # the library's hook for `output_hidden_states` stays and is harmless
             and {getattr(hook, "__module__", None) for hook in module._forward_hooks.values()}
             <= {output_capturing.__name__}
             and not (module.training or module._forward_pre_hooks)
@@ -96,26 +96,26 @@ def is_plain_model(model: PreTrainedModel, own_modules: set[type], device: torch
 
 
 def noise_for(scores: torch.Tensor) -> torch.Tensor:
-    """The random numbers that `torch.multinomial` would take for one draw a row: (B, V)."""
+    """Return the random numbers that `torch.multinomial` uses for one draw per row: (B, V)."""
     return torch.empty_like(scores).exponential_()
 
 
 def draw(scores: torch.Tensor) -> torch.Tensor:
-    """What `torch.multinomial` draws from the softmax of scores (B, V): (B,).
+    """Draw what `torch.multinomial` draws from the softmax of scores (B, V): (B,).
 
-    By the method of its own for one draw a row, from the same random numbers, without its checks.
+    Uses its method for one draw per row and the same random numbers, without its checks.
     """
     chances = scores.softmax(-1)
     largest, tokens = (chances / noise_for(chances)).max(-1)
     if any(map(math.isnan, largest.tolist())):
-        return torch.multinomial(chances, 1).squeeze(1)  # says what is wrong
+        return torch.multinomial(chances, 1).squeeze(1)  # raises the error
     return tokens
 
 
 def chooser(processors: LogitsProcessorList) -> Any:
-    """The processor that can be asked token by token, if what else there is cuts nothing off.
+    """Return the processor that can be queried token by token, if no other truncates the scores.
 
-    Such a one has `begin`, which gives the states of the rows, and `choose`: see
+    Such a processor has `begin`, which returns the states of the rows, and `choose`: see
     grammar_abc_decoding.py.
     """
     asked = [each for each in processors if hasattr(each, "choose")]
@@ -132,25 +132,25 @@ def sample(
     generation_config: GenerationConfig,
     streamer: BaseStreamer | None,
 ) -> torch.Tensor:
-    """Continue rows (B, T) as the library's `_sample` does, by the same draws.
+    """Continue rows (B, T) as the library's `_sample` does, with the same draws.
 
     Returns:
-        (B, longer T); a row that has ended is filled with the padding token.
+        (B, longer T); a row that has ended is filled up with the padding token.
     """
     asked = chooser(logits_processor)
-    # A list of them looks up each signature at each step; those of the library need no check.
+    # A LogitsProcessorList inspects signatures at each step; the library's own need no check.
     processors = [
         each if type(each) in PLAIN_WARPERS else LogitsProcessorList([each])
         for each in logits_processor
         if each is not asked
     ]
-    # Criteria of these two classes have nothing new to say before an end token or the last step.
+    # Criteria of these two classes change nothing before an end token or the last step.
     is_plain = {type(each) for each in stopping_criteria} <= {EosTokenCriteria, MaxLengthCriteria}
     ends = [each.eos_token_id for each in stopping_criteria if hasattr(each, "eos_token_id")]
     end_ids = {token for end in ends for token in end.tolist()} if is_plain else set()
     max_length = stopping_criteria.max_length
     pad = generation_config._pad_token_tensor
-    # A tenth faster, but callers must receive tensors that they can use in any way.
+    # Inference mode is a tenth faster, but callers must get ordinary tensors.
     others = {type(each) for each in logits_processor if each is not asked}
     is_private = is_plain and streamer is None and others <= PLAIN_WARPERS
 
@@ -176,7 +176,7 @@ def sample(
             if not is_plain or is_last or not end_ids.isdisjoint(tokens.tolist()):
                 is_open = is_open & ~stopping_criteria(input_ids, None)
                 all_open = bool(is_open.all())
-                if ends:  # a row that has stopped is filled up, not chosen
+                if ends:  # a row that has stopped is padded, not chosen
                     rows = zip(states, is_open.tolist(), strict=False)
                     states = [state if still_open else None for state, still_open in rows]
             if streamer is not None:
@@ -200,18 +200,18 @@ def decode(
     streamer: BaseStreamer | None = None,
     **model_kwargs: Any,
 ) -> torch.LongTensor | GenerateNonBeamOutput:
-    """Continue rows (B, T): a plain request by the decoder that there is, another by the library.
+    """Continue rows (B, T), by the decoder if there is one for the request, else by the library.
 
     Args:
-        model: What generates.
+        model: The model that generates.
         decoder_of: As `AbcGenerationMixin._decoder`.
-        input_ids: (B, T) prompts; this and all below as `GenerationMixin._sample` has them.
-        logits_processor: Change the scores of the next tokens.
-        stopping_criteria: Say which rows have ended.
-        generation_config: How to choose.
-        synced_gpus: Goes to the library.
-        streamer: Is told each token.
-        **model_kwargs: What `generate` would hand to `forward`.
+        input_ids: (B, T) prompts; this and the rest as in `GenerationMixin._sample`.
+        logits_processor: Processors that change the scores of the next tokens.
+        stopping_criteria: Decide which rows have ended.
+        generation_config: How to choose tokens.
+        synced_gpus: If true, the library's loop is used.
+        streamer: Receives each token.
+        **model_kwargs: What `generate` would pass to `forward`.
     """
     rules = (logits_processor, stopping_criteria, generation_config)
     max_length = stopping_criteria.max_length or generation_config.max_length
@@ -223,22 +223,22 @@ def decode(
         return library(model, input_ids, *rules, synced_gpus, streamer, **model_kwargs)
     for each in stopping_criteria:
         if hasattr(each, "max_position_embeddings"):
-            each.max_position_embeddings = None  # the decoder says what it does beyond
+            each.max_position_embeddings = None  # the decoder gives its own warning
     return sample(decoder, input_ids, model_kwargs.get("attention_mask"), *rules, streamer)
 
 
 class AbcGenerationMixin(GenerationMixin):
-    """What a base model with a head on top does: it predicts, and generates by `sample`."""
+    """Prediction and generation (by `sample`) for a base model with a head on top."""
 
     def _decoder(
         self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
     ) -> Decoder | None:
-        """What decodes a plain request; None where the library's own loop is wanted.
+        """Return the decoder for a plain request; None to use the library's loop.
 
         Args:
             input_ids: (B, T) prompts.
-            model_kwargs: What `generate` would hand to `forward`.
-            max_length: Longest row that will be asked for.
+            model_kwargs: What `generate` would pass to `forward`.
+            max_length: Length of the longest row to generate.
         """
         raise NotImplementedError
 
@@ -255,7 +255,7 @@ class AbcGenerationMixin(GenerationMixin):
         logits_to_keep: int | torch.Tensor,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """From the last hidden states to logits (B, T, V) and loss; arguments as of `forward`."""
+        """Turn the last hidden states into logits (B, T, V) and loss; arguments as in `forward`."""
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
         loss = None

@@ -1,18 +1,17 @@
-"""What `generate` runs for a GPT when it samples or decodes greedily: one token a step, fast.
+"""Fast sampling and greedy decoding in `generate` for a GPT: one token per step.
 
-The modules spend most of a step on calls, masks and a cache that is copied in order to grow. Here
-the same operations run on the weights themselves, with keys and values in one block of memory, and
-the tokens are those of the library's loop. What is not plain (scores wanted back, a cache of one's
-own) goes to that loop by itself, and so does a model that is not (an adapter, a hook) within its
-context, see `AbcGPTForCausalLM`; to have it in any case:
-`model.generate(..., custom_generate=GenerationMixin._sample)`.
+The modules spend most of a step on calls, masks and a cache that is copied to grow. Here the same
+operations run directly on the weights, with keys and values in one block of memory, and the tokens
+are the same as from the library's loop. Other requests (returned scores, a user-supplied cache)
+fall back to that loop automatically; within the context so do models with adapters or hooks, see
+`AbcGPTForCausalLM`. To force it: `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
-Beyond the context of P = `max_position_embeddings` tokens, the last P // 2 are read anew, as a
-prompt at positions 0, 1, ..., and generation goes on until P are reached again, row by row. Where
-reading begins depends on the number of tokens alone (`first_read`): a prompt that is too long is
-read as if it had been generated, and going on from an output gives what one longer call gives.
-nanoGPT's `generate` moves a window of P tokens by one with each token and computes all of it anew;
-ours computes P // 2 tokens anew once in P - P // 2 + 1 steps and sees between P // 2 and P of them.
+Beyond the context of P = `max_position_embeddings` tokens, the last P // 2 are read again, as a
+prompt at positions 0, 1, ..., and generation continues until P is reached again, row by row. Where
+reading starts depends only on the number of tokens (`first_read`): a prompt that is too long is
+read as if it had been generated, and continuing an output gives the same as one longer call.
+nanoGPT's `generate` slides a window of P tokens by one per token and recomputes all of it; ours
+recomputes P // 2 tokens once in P - P // 2 + 1 steps and sees between P // 2 and P of them.
 
 Letters in shapes: B batch, T time (tokens so far), S keys (tokens in the cache), C width, H heads,
 D head width (C = H * D), L layers, V vocabulary.
@@ -32,7 +31,7 @@ logger = logging.get_logger(__name__)
 
 
 def takes_ids(model: PreTrainedModel) -> bool:
-    """Whether `forward` with ids and a cache is all of a step: no learned prompt, and a cache."""
+    """Return whether a step is just `forward` with ids and a cache: no prompt learning, a cache."""
     prepare = model.__dict__.get("prepare_inputs_for_generation")
     adapter = getattr(getattr(prepare, "__self__", None), "active_peft_config", None)
     is_own = prepare is None or (adapter is not None and not adapter.is_prompt_learning)
@@ -40,7 +39,7 @@ def takes_ids(model: PreTrainedModel) -> bool:
 
 
 def token_mask(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-    """(B, T) bool, false at padding."""
+    """Return a mask (B, T), bool, false at padding."""
     if attention_mask is None:
         return torch.ones_like(input_ids, dtype=torch.bool)
     return attention_mask.bool()
@@ -52,7 +51,7 @@ def is_counted(
     position_ids: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> bool:
-    """Whether no row ends in padding and positions are those that follow from the mask."""
+    """Return whether no row ends in padding and the positions follow from the mask."""
     is_token = token_mask(input_ids, attention_mask)
     counted = (is_token.long().cumsum(1) - 1).masked_fill(~is_token, 0)  # (B, T)
     follows = position_ids is None or torch.equal(position_ids.expand_as(counted), counted)
@@ -60,18 +59,18 @@ def is_counted(
 
 
 def first_read(n_tokens: torch.Tensor, context: int) -> torch.Tensor:
-    """Index of the first token that is read of rows of `n_tokens`, (B,), where `context` fit."""
+    """Return the index of the first token to read in rows of `n_tokens`, (B,), if `context` fit."""
     step = context + 1 - max(1, context // 2)
     n_over = (n_tokens - context).clamp(min=0)
     return (n_over + step - 1).div(step, rounding_mode="floor") * step
 
 
 class AbcGPTDecoder:
-    """Reads rows of tokens and gives the logits of the next ones, by the modules as they are.
+    """Reads rows of tokens and returns the logits of the next ones, by running the modules.
 
     Args:
-        model: A GPT, whatever adapters, hooks or types of weights it has.
-        max_length: Longest row that will be asked for.
+        model: A GPT, with any adapters, hooks or weight dtypes.
+        max_length: Length of the longest row to generate.
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int) -> None:
@@ -79,11 +78,11 @@ class AbcGPTDecoder:
         self.context = model.config.max_position_embeddings
 
     def read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Read rows (B, T) from the start; logits (B, V)."""
+        """Read rows (B, T) from the start; return logits (B, V)."""
         self.is_token = token_mask(input_ids, attention_mask)
         n_more = self.max_length - input_ids.shape[1]
         input_ids, is_read = self._window(input_ids)
-        self.positions = is_read.sum(1)  # (B,), those of the next tokens
+        self.positions = is_read.sum(1)  # (B,), of the next tokens
         self.n_longest = int(self.positions.max())
         mask = None if bool(is_read.all()) else is_read
         places = (is_read.long().cumsum(1) - 1).clamp(min=0)  # as `is_counted`
@@ -93,13 +92,13 @@ class AbcGPTDecoder:
         return output.logits[:, -1]
 
     def _window(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The columns that any row still reads, and which of their tokens it reads."""
+        """Return the columns that any row still reads, and a mask of the tokens each row reads."""
         n_tokens = self.is_token.sum(1)
         if int(n_tokens.max()) <= self.context:
             return input_ids, self.is_token
         logger.warning_once(
-            f"rows of more than max_position_embeddings = {self.context:,} tokens: each time so "
-            f"many are reached, generation goes on from the last {max(1, self.context // 2):,}"
+            f"rows longer than max_position_embeddings = {self.context:,} tokens: each time this "
+            f"length is reached, generation continues from the last {max(1, self.context // 2):,}"
         )
         start = first_read(n_tokens, self.context)
         is_read = self.is_token & (self.is_token.cumsum(1) > start[:, None])
@@ -107,7 +106,7 @@ class AbcGPTDecoder:
         return input_ids[:, first:], is_read[:, first:]
 
     def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Read the last token of rows (B, T), whose others were read before; logits (B, V)."""
+        """Read the last token of rows (B, T), after the others were read; return logits (B, V)."""
         if self.n_longest < self.context:
             return self._decode(input_ids[:, -1])
         n_new = input_ids.shape[1] - self.is_token.shape[1]
@@ -118,7 +117,7 @@ class AbcGPTDecoder:
         self.cache, self.mask = cache, mask
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens (B,) to logits (B, V)."""
+        """Turn tokens (B,) into logits (B, V)."""
         if self.mask is not None:
             self.mask = functional.pad(self.mask, (0, 1), value=True)
         state = {CACHE: self.cache, "use_cache": True, "logits_to_keep": 1}
@@ -129,11 +128,11 @@ class AbcGPTDecoder:
 
 
 class AbcGPTFastDecoder(AbcGPTDecoder):
-    """The same from the weights of this moment, in less than half the time.
+    """The same, directly from the current weights, in less than half the time.
 
     Args:
         model: A plain model, see `AbcGPTForCausalLM`.
-        max_length: Longest row that will be asked for.
+        max_length: Length of the longest row to generate.
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int) -> None:
@@ -155,7 +154,7 @@ class AbcGPTFastDecoder(AbcGPTDecoder):
         self.head = (base.norm.weight, model.lm_head.weight.t())
 
     def _keep(self, cache: DynamicCache, mask: torch.Tensor | None, n_more: int) -> None:
-        """Move keys and values to where there is room for `n_more` tokens; lay out buffers."""
+        """Move keys and values to a block with room for `n_more` tokens; allocate buffers."""
         first = cache.layers[0].keys
         n_rows, n_heads, self.n_keys, head_dim = first.shape
         shape = (2, len(cache.layers), n_rows, n_heads, self.n_keys + n_more, head_dim)
@@ -173,7 +172,7 @@ class AbcGPTFastDecoder(AbcGPTDecoder):
         self.new = parts[:, 1:, :, 0].transpose(0, 1)  # (2, B, H, D)
 
     def _next_place(self) -> tuple[Any, Any, Any, torch.Tensor | None]:
-        """Go on by one token: keys and values with it, where they go, and the mask."""
+        """Advance by one token; return keys and values up to it, where its own go, and the mask."""
         self.positions += 1
         self.n_longest += 1
         self.n_keys += 1
@@ -183,7 +182,7 @@ class AbcGPTFastDecoder(AbcGPTDecoder):
         return keys, values, slots, None if self.mask is None else self.mask[..., : self.n_keys]
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens (B,) to logits (B, V), the operations of the modules one by one."""
+        """Turn tokens (B,) into logits (B, V), with the modules' operations one by one."""
         mm, norm, epsilon = torch.mm, torch.layer_norm, self.epsilon
         token_table, position_table = self.tables
         hidden = functional.embedding(tokens, token_table)

@@ -1,11 +1,12 @@
-"""What generates with a stock Llama: one token a step, fast, and beyond its context.
+"""Fast generation with a stock Llama: one token per step, also beyond its context.
 
-A class of the library has no place for a decoder of ours, but `generate` takes one:
+A library class cannot have a decoder of ours built in, but `generate` accepts one:
 
     model.generate(..., custom_generate=sample_llama)
 
-The tokens are those of the library's own loop, and what is not plain goes to that loop, as with the
-GPT: see `decoding_abc_gpt`, also for what happens beyond the context and for the letters in shapes.
+The tokens are the same as from the library's loop, and other requests fall back to it, as for the
+GPT. See `decoding_abc_gpt` for this, for what happens beyond the context, and for the letters in
+shapes.
 """
 
 from functools import partial
@@ -36,11 +37,11 @@ OWN_MODULES = {
 
 
 class LlamaFastDecoder(AbcGPTFastDecoder):
-    """A step from the weights of this moment.
+    """Computes a step directly from the current weights.
 
     Args:
         model: A plain one, see `_decoder`.
-        max_length: Longest row that will be asked for.
+        max_length: Length of the longest row to generate.
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int) -> None:
@@ -52,8 +53,9 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
         cosine, sine = base.rotary_emb(self.embedding, positions)  # (1, P, D) each
         half = sine.shape[-1] // 2
         self.rotations = torch.complex(cosine[0, :, :half], sine[0, :, :half])  # (P, D / 2)
-        # The library turns the left half of a head against the right; side by side, a pair is one
-        # complex number, and to turn it one product. Scores do not depend on the order.
+        # The library rotates the left half of a head against the right. With both placed side by
+        # side, a pair is one complex number and a rotation one product. Scores do not depend on
+        # the order.
         self.pairs = torch.arange(2 * half, device=model.device).view(2, half).t().flatten()
         self.layers = [
             (
@@ -69,7 +71,7 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
         self.head = (base.norm.weight, model.lm_head.weight.t())
 
     def _in_pairs(self, attention: nn.Module) -> torch.Tensor:
-        """Weights of query, key and value, (3 * C, C), those of the first two by `pairs`."""
+        """Return query, key and value weights, (3 * C, C), the first two reordered by `pairs`."""
         turned = [
             layer.weight.view(-1, len(self.pairs), layer.in_features)[:, self.pairs].flatten(0, 1)
             for layer in (attention.q_proj, attention.k_proj)
@@ -84,7 +86,7 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
         self.turning = torch.view_as_complex(heads[:, :2])  # query and key, (B, 2, H, D / 2)
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Tokens (B,) to logits (B, V), the operations of the modules one by one."""
+        """Turn tokens (B,) into logits (B, V), with the modules' operations one by one."""
         mm, add, norm, epsilon = torch.mm, torch.addmm, torch.rms_norm, self.epsilon
         hidden = functional.embedding(tokens, self.embedding)  # (B, C)
         rotation = self.rotations.index_select(0, self.positions)[:, None, None]
@@ -108,7 +110,7 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
 def _decoder(
     model: PreTrainedModel, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
 ) -> AbcGPTDecoder | None:
-    """What reads the weights, else, beyond the context, the modules; else None."""
+    """Return the fast decoder; if it does not apply, beyond the context, `AbcGPTDecoder`."""
     config, cache = model.config, model_kwargs.get(CACHE)
     is_dynamic = type(cache) is DynamicCache and not cache.offloading
     if not is_dynamic or not is_counted(input_ids, **model_kwargs):
@@ -132,9 +134,9 @@ def sample_llama(model: PreTrainedModel, input_ids: torch.LongTensor, **rules: A
     """Sample, or decode greedily, with a stock Llama; for `generate(custom_generate=...)`.
 
     Args:
-        model: What generates, adapters and hooks allowed.
+        model: The model that generates; adapters and hooks are allowed.
         input_ids: (B, T) prompts.
-        **rules: As `generate` hands them over.
+        **rules: As `generate` passes them.
 
     Returns:
         (B, longer T).

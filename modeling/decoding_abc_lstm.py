@@ -1,11 +1,10 @@
-"""What `generate` runs for an LSTM when it samples or decodes greedily: one token a step, fast.
+"""Fast sampling and greedy decoding in `generate` for an LSTM: one token per step.
 
-nn.LSTM prepares itself for a sequence at each call, which takes longer than the one step that is
-wanted. Here a step is computed from the weights themselves, and the tokens are those of the
-library's loop (the logits, up to rounding: the order of sums is another). What is not plain (an
-adapter, a hook, scores wanted back, a state of one's own) goes to that loop by itself, see
-`AbcLSTMForCausalLM`; to have it in any case:
-`model.generate(..., custom_generate=GenerationMixin._sample)`.
+nn.LSTM sets itself up for a sequence at each call, which takes longer than the one step needed.
+Here a step is computed directly from the weights, and the tokens are the same as from the library's
+loop (the logits up to rounding, since the order of summation differs). Anything else (an adapter, a
+hook, returned scores, a user-supplied state) falls back to that loop automatically, see
+`AbcLSTMForCausalLM`; to force it: `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
 Letters in shapes: B batch, T time (tokens so far), C width, V vocabulary.
 """
@@ -18,7 +17,7 @@ from .arguments_abc import CACHE
 
 
 class AbcLSTMDecoder:
-    """Reads rows of tokens and gives the logits of the next ones, with the weights of this moment.
+    """Reads rows of tokens and returns the logits of the next ones, from the current weights.
 
     Args:
         model: A plain one, see `is_plain_model`, in float32 on the CPU.
@@ -31,20 +30,20 @@ class AbcLSTMDecoder:
         self.layers = [
             [getattr(layer.lstm, name) for name in names] for layer in model.model.layers
         ]
-        # What each token adds to the gates of the first layer, unless it is more than the weights.
+        # What each token adds to the first layer's gates, unless that exceeds the weights in size.
         self.table = None
         if self.embedding.shape[0] <= self.embedding.shape[1]:
             weight, _, *biases = self.layers[0]
             self.table = functional.linear(self.embedding, weight, sum(biases))  # (V, 4 * C)
 
     def read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Read rows (B, T) from the start, by the modules; logits (B, V)."""
+        """Read rows (B, T) from the start, by the modules; return logits (B, V)."""
         output = self.model(input_ids, attention_mask, use_cache=True, logits_to_keep=1)
         self.states = [(layer.keys, layer.values) for layer in getattr(output, CACHE).layers]
         return output.logits[:, -1]
 
     def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Read the last token of rows (B, T), whose others were read before; logits (B, V)."""
+        """Read the last token of rows (B, T), after the others were read; return logits (B, V)."""
         tokens, hidden = input_ids[:, -1], None
         for number, weights in enumerate(self.layers):
             if number == 0 and self.table is not None:
@@ -56,7 +55,7 @@ class AbcLSTMDecoder:
         return functional.linear(hidden, self.head)
 
     def _look_up(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The state of the first layer after tokens (B,), by the table: h and c, (B, C) each."""
+        """Return the first layer's state after tokens (B,), by the table: h and c, (B, C) each."""
         hidden, cell = self.states[0]
         inputs = functional.embedding(tokens, self.table)  # (B, 4 * C)
         gates = torch.addmm(inputs, hidden, self.layers[0][1].t())

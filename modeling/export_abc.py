@@ -1,8 +1,8 @@
-"""The ABC dialect, as small as travels with a model: text in the layout `bars` -> layout `voices`.
+"""The minimal ABC dialect code that ships with a model: text in layout `bars` -> layout `voices`.
 
-Models write `bars`, one line a bar: `[V:1]C16|[V:2]z8E8|`. Other programs read `voices`, one block
-a voice, its silent bars written out; `export_tune` writes it so that they can also draw it. Nothing
-but the standard library is used here.
+Models write `bars`, one line per bar: `[V:1]C16|[V:2]z8E8|`. Other programs read `voices`, one
+block per voice with its silent bars written out; `export_tune` writes it so that they can also draw
+it. Uses only the standard library.
 """
 
 import re
@@ -43,7 +43,7 @@ from .notation_abc import (
 
 _NO_MUSIC = re.compile(r"\w:|%%")
 _LINE_STARTS = ("X:", "M:", UNIT_LINE, "Q:", CHORD_ATTACK_LINE, "K:", "V:", "%%MIDI ", "[V:")
-# lengths that one note shows, with no, one or two dots, in ticks: 1/64 to 7/4
+# lengths that a single note can show, with zero to two dots, in ticks: 1/64 to 7/4
 _DRAWN = sorted(
     (
         SHORTEST_TICKS * v * dots // 4
@@ -57,7 +57,7 @@ _UNFINISHED_BAR = re.compile(r"\[V:[0-9A-Ga-gz/,'_=^()\[\]:|\-MQV]*")
 
 
 def export_tune(abc: str) -> str:
-    """Returns a tune of the layout `bars` as other programs read and draw it.
+    """Returns a tune in the layout `bars` in the form that other programs read and draw.
 
     Raises:
         ValueError: As `to_voices`.
@@ -66,10 +66,10 @@ def export_tune(abc: str) -> str:
 
 
 def tie_lengths(voices: str) -> str:
-    """Returns a tune of the layout `voices` in lengths that can be drawn: `C5` as `C4-C`.
+    """Returns a tune in the layout `voices` with lengths that can be drawn: `C5` as `C4-C`.
 
-    Neither abcjs nor paper has a note or rest of five units. Items of tuplets stay as they
-    are, and chords: music21 strikes them again in spite of a tie, and no reader refuses them.
+    Neither abcjs nor sheet music has a note or rest of five units. Tuplet items and chords stay as
+    they are: music21 strikes a chord again despite a tie, and no reader rejects it.
     """
     return "\n".join(
         line if _NO_MUSIC.match(line) else _with_tied_lengths(line) for line in voices.split("\n")
@@ -102,10 +102,10 @@ def _with_tied_lengths(bars: str) -> str:
 
 
 def to_voices(abc: str) -> str:
-    """Returns a tune of the layout `bars` in the layout `voices`.
+    """Converts a tune from the layout `bars` to the layout `voices`.
 
     Raises:
-        ValueError: With the line, where the text is not in the dialect or not in that layout.
+        ValueError: If the text is not in the dialect or not in that layout; names the line.
     """
     return "\n".join(_Reader(plain_text(abc).split("\n")).voices_lines()) + "\n"
 
@@ -114,7 +114,7 @@ def check_beginning(abc: str) -> None:
     """Checks that a text begins a tune in the layout `bars`; its last line may be unfinished.
 
     Raises:
-        ValueError: With the line, where it does not.
+        ValueError: If it does not; names the line.
     """
     *lines, rest = plain_text(abc).split("\n")
     reader = _Reader(lines)
@@ -128,27 +128,27 @@ def check_beginning(abc: str) -> None:
 
 
 def cut_after_end(abc: str) -> tuple[str, bool]:
-    """Returns the text up to the bar line that ends a tune, and whether there is one."""
+    """Returns the text up to the final bar line, and whether there is one."""
     stop = abc.find("|]")
     return (abc, False) if stop < 0 else (abc[: stop + 2] + "\n", True)
 
 
 def cut_to_whole_bars(abc: str) -> str:
-    """Returns the text without its last line, if that has no end: its bar is not whole."""
+    """Returns the text without its last line if that has no newline: its bar is incomplete."""
     return abc[: abc.rfind("\n") + 1]
 
 
 def check_meter(text: str) -> tuple[int, int]:
-    """Returns numerator and denominator of `3/4`; ValueError if it is no metre of the dialect."""
+    """Returns numerator and denominator of `3/4`; ValueError if the dialect has no such meter."""
     meter = read_meter(text)
     if not meter:
-        raise ValueError(f"metre {text!r}, expected one such as 4/4, 6/8 or 2/2")
+        raise ValueError(f"meter {text!r}, expected one such as 4/4, 6/8 or 2/2")
     return meter
 
 
 @dataclass
 class _Voice:
-    """What is written at a voice's head, and the bars in which it sounds."""
+    """A voice's header settings, and the bars in which it sounds."""
 
     program: int = 0
     channel: int | None = None
@@ -156,12 +156,12 @@ class _Voice:
 
 
 class _Reader:
-    """Reads lines of the layout `bars`; ValueError where they are not in the dialect."""
+    """Reads lines in the layout `bars`; ValueError if they are not in the dialect."""
 
     def __init__(self, lines: list[str]) -> None:
         self.key: str | None = None
         self.meters: dict[int, tuple[int, int]] = {}  # from this bar on
-        self.tempos: dict[int, int] = {}  # likewise, in quarters of a beat a minute
+        self.tempos: dict[int, int] = {}  # the same, in quarters of a beat per minute
         self.voices: list[_Voice] = []
         self.n_bars = 0
         self.n_lines = 0
@@ -170,7 +170,7 @@ class _Reader:
             self._read_line(line)
 
     def error(self, found: str, expected: str) -> ValueError:
-        """Returns the error at the line that is being read."""
+        """Returns an error for the line being read."""
         return ValueError(f"line {self.n_lines}: {found[:40]!r}, expected {expected}")
 
     def _read_line(self, text: str) -> None:
@@ -182,7 +182,7 @@ class _Reader:
         elif text.startswith("[V:"):
             self._read_bars(text)
         elif self.n_bars:
-            raise self.error(text, "[V:1]...|, one line a bar")
+            raise self.error(text, "[V:1]...|, one line per bar")
         else:
             self._read_voice_head(text)
 
@@ -199,7 +199,7 @@ class _Reader:
         elif name == "L:" and value != UNIT_LINE[2:]:
             raise self.error(text, UNIT_LINE)
         elif name not in ("X:", "L:") and text != CHORD_ATTACK_LINE:
-            raise self.error(text, "a header of the dialect: X: M: L: Q: and at last K:")
+            raise self.error(text, "a header of the dialect: X: M: L: Q: and finally K:")
 
     def _meter(self, text: str) -> tuple[int, int]:
         try:
@@ -233,9 +233,9 @@ class _Reader:
             mark = VOICE_MARK.match(text, position)
             number = int(mark[1]) if mark and VOICE_ID.fullmatch(mark[1]) else 0
             if not 1 <= number <= len(self.voices):
-                raise self.error(text[position:], "[V:n] of a voice that the header declares")
+                raise self.error(text[position:], "[V:n] of a voice declared in the header")
             if self.n_bars in self.voices[number - 1].bars:
-                raise self.error(text[position:], "each voice once in a bar")
+                raise self.error(text[position:], "each voice at most once per bar")
             stop = text.find("|", mark.end())
             stop = len(text) if stop < 0 else stop
             self.voices[number - 1].bars[self.n_bars] = self._bar(text[mark.end() : stop])
@@ -243,16 +243,16 @@ class _Reader:
         self.n_bars += 1
 
     def _bar(self, text: str) -> str:
-        """Takes the changes off the head of a bar; returns its music, "" if that is silence."""
+        """Records the changes at the start of a bar; returns its music, "" for silence."""
         while match := INLINE_FIELD.match(text):
             if match[1] == "V":
                 raise self.error(text, "a bar line before the next voice")
             if match[1] == "Q":
                 name, changes, change = "tempo", self.tempos, self._tempo(match[2])
             else:
-                name, changes, change = "metre", self.meters, self._meter(match[2])
+                name, changes, change = "meter", self.meters, self._meter(match[2])
             if changes.setdefault(self.n_bars, change) != change:
-                raise self.error(text, f"one {name} in all voices of the bar")
+                raise self.error(text, f"the same {name} in all voices of the bar")
             text = text[match.end() :]
         is_silent = bool(SILENCE.fullmatch(text))
         if text and (not is_silent or not self.n_bars):
@@ -262,7 +262,7 @@ class _Reader:
         return "" if is_silent else text
 
     def _ticks(self, text: str) -> int:
-        """Returns how long a bar is; ValueError if its text is not in the dialect."""
+        """Returns the length of a bar; ValueError if its text is not in the dialect."""
         ticks = position = tuplet_left = 0
         altered: dict[str, int] = {}
         while position < len(text):
@@ -284,11 +284,11 @@ class _Reader:
                 self._check_pitches(match["chord"] or match["note"] or "", altered)
             position = match.end()
         if tuplet_left:
-            raise self.error(text, f"{tuplet_left} more in its last tuplet")
+            raise self.error(text, f"{tuplet_left} more items in its last tuplet")
         return ticks
 
     def _check_pitches(self, names: str, altered: dict[str, int]) -> None:
-        """Checks that MIDI has all notes; `altered` are the accidentals of the bar so far."""
+        """Checks that MIDI has all pitches; `altered` contains the bar's accidentals so far."""
         signature = key_alterations(KEYS[self.key])
         for sign, letter, natural_pitch in note_names(names):
             if sign and sign not in ALTERATIONS:
@@ -296,12 +296,12 @@ class _Reader:
             if sign:
                 altered[letter] = ALTERATIONS[sign]
             if not 0 <= natural_pitch + altered.get(letter, signature[letter]) <= 127:
-                raise self.error(names, "pitches that MIDI has, 0 to 127")
+                raise self.error(names, "pitches in the MIDI range, 0 to 127")
 
     def voices_lines(self) -> list[str]:
         """Returns the lines of the layout `voices`; ValueError if there is no tune."""
         if self.key is None or not self.n_bars:
-            raise self.error("", "more: a header that ends in K:, voices, and bars")
+            raise self.error("", "more: a header that ends with K:, voices, and bars")
         self.meters.setdefault(0, DEFAULT_METER)
         self.tempos.setdefault(0, DEFAULT_TEMPO)
         rests = self._rests()
@@ -324,7 +324,7 @@ class _Reader:
         return lines
 
     def _rests(self) -> list[str]:
-        """Returns for each bar the rest that fills it; the first may be a pick-up."""
+        """Returns for each bar the rest that fills it; the first bar may be a pickup."""
         ticks, rests = 0, []
         for bar in range(self.n_bars):
             if bar in self.meters:
@@ -337,7 +337,7 @@ class _Reader:
         return rests
 
     def _changes(self) -> dict[int, list[str]]:
-        """Returns the field lines that stand before a bar, in every voice."""
+        """Returns the field lines that precede a bar, in every voice."""
         changes: dict[int, list[str]] = {}
         says_meters = len(self.meters) > 1 or header_meter(*self.meters[0]) != self.meters[0]
         for bar in sorted({*self.meters, *self.tempos}):

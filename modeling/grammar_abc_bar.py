@@ -1,7 +1,7 @@
-"""One bar of one voice as an automaton over characters: its states, and short ways to its end.
+"""One bar of one voice as an automaton over characters: its states, and short paths to its end.
 
-States are made when first reached and kept, so a step is mostly one look-up. No state is a dead
-end: a character is legal only if some ending of the bar follows it.
+States are created when first reached and cached, so a step is usually one lookup. No state is a
+dead end: a character is legal only if the bar can still be completed after it.
 """
 
 from .grammar_abc_bar_rules import BarRules, Key, Pitches
@@ -10,18 +10,18 @@ from .grammar_abc_spelling import alteration_bits
 from .grammar_abc_tuplets import Tuplet
 from .notation_abc import TICKS_PER_UNIT
 
-_MOST_STATES = 100_000  # of one key; then they are made anew: some 200 MB
-# with what a short way to the end fills a bar: many notes; a note and a sound to its end; a note
-# and rests
+_MOST_STATES = 100_000  # of one key, some 200 MB; then the cache is cleared
+# what a short path to the end fills a bar with: many notes; a note, with sound up to the end; a
+# note and rests
 NOTES, SOUND, NOTE = "notes", "sound", "note"
 
 
 class Node:
-    """A state of a bar, which finds out what follows when it is asked.
+    """A state of a bar, which computes what may follow on demand.
 
     Attributes:
-        grammar: That made it.
-        key: What it is.
+        grammar: The grammar that created it.
+        key: Its description.
     """
 
     __slots__ = ("_follow", "_steps", "grammar", "key")
@@ -33,15 +33,15 @@ class Node:
 
     @property
     def follow(self) -> frozenset[str]:
-        """Legal characters, `|` for the end of the bar."""
+        """The legal characters, `|` for the end of the bar."""
         if self._follow is None:
             self._follow = frozenset(self.grammar.follow(self.key))
         return self._follow
 
     def step(self, character: str) -> "tuple[Node, Pitches] | None":
-        """The next state, and the pitches that begin to sound; None if it is illegal.
+        """Returns the next state and the pitches that start to sound; None if illegal.
 
-        At the bar line the next state is None as well; see `BarGrammar.follow`.
+        Also None at the bar line; see `BarGrammar.follow`.
         """
         if character not in self._steps:
             found = None
@@ -53,7 +53,7 @@ class Node:
 
 
 class BarGrammar(BarRules):
-    """The automaton for one key signature, melodic or drums; arguments as `BarRules`."""
+    """The automaton for one key signature, melodic or drums; arguments as in `BarRules`."""
 
     def __init__(self, key: str, is_drums: bool, limits: Limits) -> None:
         super().__init__(key, is_drums, limits)
@@ -61,7 +61,7 @@ class BarGrammar(BarRules):
         self._closings: dict[tuple[Key, str], tuple[str, Key]] = {}
 
     def node(self, key: Key) -> Node:
-        """The state of this description, made if it is new."""
+        """Returns the state with this description, created if it is new."""
         node = self._nodes.get(key)
         if node is None:
             if len(self._nodes) >= _MOST_STATES:
@@ -69,14 +69,14 @@ class BarGrammar(BarRules):
             node = self._nodes[key] = Node(self, key)
         return node
 
-    # -- a short way to the end ----------------------------------------------------------------
+    # -- a short path to the end ---------------------------------------------------------------
 
     def closing(self, key: Key, fill: str) -> tuple[str, Key]:
-        """A short way to the end of the bar, its line included, and the bar at that end.
+        """Returns a short path to the end of the bar, including the bar line, and its final state.
 
         Args:
-            key: Of the state where it begins.
-            fill: With what, NOTES, SOUND or NOTE.
+            key: The state where it starts.
+            fill: What to fill the bar with: NOTES, SOUND or NOTE.
         """
         passed = []
         if len(self._closings) >= _MOST_STATES:
@@ -96,7 +96,7 @@ class BarGrammar(BarRules):
         return text, end
 
     def _closing_part(self, key: Key, fill: str) -> str:
-        """The next characters of it."""
+        """Returns the next characters of `closing`."""
         match key.phase:
             case "t":
                 return self._tied_text(key)[len(key.text) :]
@@ -116,7 +116,7 @@ class BarGrammar(BarRules):
         return self._closing_boundary(key, fill)
 
     def _closing_boundary(self, key: Key, fill: str, before: str = "") -> str:
-        """Between elements; `before` is the name of a note that should not come again."""
+        """Handles the place between elements; `before` names a note not to be repeated."""
         more = fill == NOTES and key.left > 0 and not key.is_silent
         if self._may_end(key) and not (more and not key.is_open):
             return "|"
@@ -131,7 +131,7 @@ class BarGrammar(BarRules):
         return names[0] if names[0] != before else names[1]
 
     def _closing_name(self, key: Key, above: int, below: int = 128) -> str:
-        """The rest of the shortest name that begins as the text does, of a pitch between these."""
+        """Returns the rest of the shortest name that starts with the text, pitch within bounds."""
         names = self.names(key.altered)
         return next(
             name[len(key.text) :]

@@ -1,9 +1,9 @@
 """What may follow in one bar of one voice, character by character, and what was written.
 
-A `Key` says all that the rest of the bar depends on: the ticks that are left, the letters altered
-so far, the element under way. The states of `grammar_abc_bar` are made of it.
+A `Key` contains everything that the rest of the bar depends on: the ticks left, the letters altered
+so far, the current element. The states of `grammar_abc_bar` are made from it.
 
-Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that misreads the
+Source of the rules: data_prep/dialect/DIALECT.md; each exists because some reader misreads the
 alternative.
 """
 
@@ -31,22 +31,22 @@ Pitches = tuple[int, ...]
 
 
 class Key(NamedTuple):
-    """All that the rest of a bar depends on.
+    """Everything that the rest of a bar depends on.
 
     Attributes:
-        left: Ticks to the end of the bar, the element under way not counted.
-        altered: One bit for each letter.
+        left: Ticks to the end of the bar, not counting the current element.
+        altered: Letters altered so far, one bit each.
         tied: Pitches that the next element must repeat, or ().
-        is_tied_in: Whether they sound on from the bar before.
-        phase: What is under way: "" nothing, "(" a tuplet's head, "n" a note's name, "[" a chord,
-            "l" a length, "t" the text of a tied note.
-        text: Of it, so far.
-        pitches: Of the chord or note so far.
-        tuplet: Under way, or None.
+        is_tied_in: Whether they continue from the previous bar.
+        phase: The current element: "" none, "(" the start of a tuplet, "n" a note's name, "[" a
+            chord, "l" a length, "t" the text of a tied note.
+        text: Its text so far.
+        pitches: Pitches of the chord or note so far.
+        tuplet: The current tuplet, or None.
         sounds: Whether a note has been written.
-        is_silent: Whether all of the bar is one rest.
-        is_open: Whether the bar may end before its metre is full: a pick-up.
-        may_be_silent: Whether all of it may be one rest.
+        is_silent: Whether the whole bar is one rest.
+        is_open: Whether the bar may end before it is full: a pickup.
+        may_be_silent: Whether the whole bar may be one rest.
     """
 
     left: int
@@ -79,13 +79,13 @@ class BarRules:
         self._names: dict[int, Names] = {}
 
     def names(self, altered: int) -> Names:
-        """Names where these letters are altered."""
+        """Returns the note names when these letters are altered."""
         if altered not in self._names:
             self._names[altered] = Names(self.sharps, altered, *self.range)
         return self._names[altered]
 
     def follow(self, key: Key) -> set[str]:
-        """Legal characters; `|` where the bar may end."""
+        """Returns the legal characters; `|` where the bar may end."""
         rules = {
             "": self._follow_boundary,
             "(": self._follow_tuplet_head,
@@ -97,9 +97,9 @@ class BarRules:
         return rules[key.phase](key)
 
     def stepped(self, key: Key, character: str) -> tuple[Key, Pitches]:
-        """What follows after a legal character, and the pitches that begin to sound with it.
+        """Returns the state after a legal character, and the pitches that start to sound with it.
 
-        A length ends where something else begins, so notes count from there.
+        A length ends where something else starts, so notes count from there.
         """
         new: Pitches = ()
         if key.phase == "n" and key.text + character not in self.names(key.altered).reach:
@@ -112,7 +112,7 @@ class BarRules:
         return self._extended(key, character), new
 
     def end(self, key: Key) -> tuple[Key, Pitches]:
-        """The bar at its end, which is legal, and the pitches that begin to sound with it."""
+        """Returns the bar at its end, which must be legal, and the pitches that start with it."""
         if key.phase == "n":
             key = self._named(key)
         if key.phase != "l":
@@ -120,7 +120,7 @@ class BarRules:
         return self._ended(key), () if key.tied else key.pitches
 
     def _extended(self, key: Key, character: str) -> Key:
-        """A character that goes on with what is under way, or begins something."""
+        """Returns the state after a character that continues an element or starts one."""
         if key.phase == "t" or (key.phase == "" and key.tied and character != "("):
             text = key.text + character
             if text == self._tied_text(key):
@@ -140,11 +140,11 @@ class BarRules:
     # -- between elements ---------------------------------------------------------------------
 
     def _follow_boundary(self, key: Key) -> set[str]:
-        """At the beginning of an element; `-` is only legal straight after a length."""
+        """Handles the start of an element; `-` is only legal right after a length."""
         found = {"|"} if self._may_end(key) else set()
         is_tied_out = bool(key.tied) and not key.is_tied_in
         if is_tied_out and self.limits.is_plain:
-            return found  # only the bar line, which was made sure of before the tie
+            return found  # only the bar line, which was ensured before the tie
         if not key.left:
             return found
         if key.tied:
@@ -176,9 +176,9 @@ class BarRules:
     # -- tuplets ------------------------------------------------------------------------------
 
     def _item_kinds(self, key: Key) -> tuple[bool, bool]:
-        """Whether a chord may come next, and whether a note or rest may.
+        """Returns whether a chord may come next, and whether a note or rest may.
 
-        abc2midi takes the two for items of different lengths.
+        If both occur in a tuplet, abc2midi takes them for items of different lengths.
         """
         tuplet = key.tuplet
         if tuplet is None or not tuplet.units or not self.limits.is_plain:
@@ -218,7 +218,7 @@ class BarRules:
         return self._begin_length(key, (pitch,))
 
     def _tied_text(self, key: Key) -> str:
-        """What repeats the tied pitches here; "" if the limits do not let them be written."""
+        """Returns the text that repeats the tied pitches here."""
         altered, out = key.altered, []
         for pitch in key.tied:
             out.append(name_of(pitch, self.sharps, altered))
@@ -229,7 +229,7 @@ class BarRules:
         altered = key.altered | alteration_bits(pitches, self.sharps)
         return key._replace(phase="l", text="", pitches=pitches, altered=altered)
 
-    # -- chords: `text` is the name under way, `pitches` are those before it ---------------------
+    # -- chords: `text` is the current name, `pitches` are those before it ----------------------
 
     def _follow_chord(self, key: Key) -> set[str]:
         names = self.names(key.altered)
@@ -275,14 +275,14 @@ class BarRules:
         return found
 
     def _lengths(self, key: Key) -> Lengths:
-        """Legal lengths of the element under way."""
+        """Returns the legal lengths of the current element."""
         return self._sound_lengths(key) if key.pitches else self._rest_lengths(key)
 
     def _sound_lengths(self, key: Key) -> Lengths:
         return plain_lengths(key.left) if key.tuplet is None else item_lengths(key.tuplet, key.left)
 
     def _rest_lengths(self, key: Key) -> Lengths:
-        """As those of notes, but a bar needs a note, or is nothing but one rest."""
+        """Returns the lengths of rests: a bar needs a note, or consists of a single rest."""
         if key.tuplet is None:
             is_free = key.sounds or key.may_be_silent
             return plain_lengths(key.left if is_free else key.left - SHORTEST_TICKS)
@@ -292,7 +292,7 @@ class BarRules:
         return lengths_of(tuple(t for t in items.ticks_of.values() if t < key.left), True)
 
     def _ended(self, key: Key) -> Key:
-        """The state between elements after one whose length is complete; keeps its pitches."""
+        """Returns the state after an element whose length is complete; keeps its pitches."""
         ticks = self._lengths(key).ticks_of[key.text]
         tuplet = key.tuplet
         if tuplet is not None:
@@ -310,20 +310,20 @@ class BarRules:
             tuplet=tuplet,
             sounds=key.sounds or bool(key.pitches),
             is_silent=is_silent and (key.left == ticks or key.is_open),
-            # a second rest would not be one rest
+            # two rests are not a single rest
             may_be_silent=False,
         )
 
     def _may_tie(self, ended: Key) -> bool:
-        """Whether the element that just ended may be tied to the next."""
+        """Returns whether the element that just ended may be tied to the next."""
         if not self.limits.is_plain:
             return bool(ended.left) or self._may_end(ended)
         if ended.tuplet is not None or not self._may_end(ended):
             return False
-        # in the next bar no letter is altered; there the text must be the same
+        # in the next bar no letter is altered, yet the text must be the same there
         own = alteration_bits(ended.pitches, self.sharps)
         here = self._tied_text(ended._replace(altered=ended.altered & ~own, tied=ended.pitches))
         there = self._tied_text(ended._replace(altered=0, tied=ended.pitches))
-        # where a chord has one letter with two signs, abc2midi takes both for all octaves
+        # if a chord has one letter with two accidentals, abc2midi applies both to all octaves
         spelled = {spell(pitch, self.sharps)[:2] for pitch in ended.pitches}
         return here == there and len({letter for letter, _ in spelled}) == len(spelled)

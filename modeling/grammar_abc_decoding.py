@@ -1,13 +1,13 @@
-"""`generate` within the ABC dialect: a LogitsProcessor that lets through what may come next.
+"""`generate` within the ABC dialect: a LogitsProcessor that masks illegal tokens.
 
     tokens = TokenGrammar.of(tokenizer)
     processor = TuneLogitsProcessor(tokens, max_new_tokens=512)
     model.generate(..., max_new_tokens=512, logits_processor=[processor])
 
-Whatever the tokenizer, a token is legal if each of its characters is, and if the tune can still be
-brought to its end within the tokens that are left. What a model writes so is always a whole tune.
-A processor is for one call of `generate`. The families' own loops ask it for one token at a time
-(`choose`), which draws the same tokens as the mask does without looking at all of the vocabulary.
+With any tokenizer, a token is legal if each of its characters is, and if the tune can still be
+completed within the tokens left. So a model always writes a complete tune. A processor is for one
+call of `generate`. The families' own loops query it for one token at a time (`choose`), which draws
+the same tokens as masking would, without checking the whole vocabulary.
 
 Letters in shapes: B batch, T time, V vocabulary.
 """
@@ -25,9 +25,9 @@ from .grammar_abc_tune import State, TuneGrammar
 from .notation_abc import ALPHABET
 
 _END = "\0"  # stands for the end token
-UNKNOWN = "\ufffd"  # what stands for a character that the tokenizer has not; in no tune
+UNKNOWN = "\ufffd"  # placeholder for characters missing from the tokenizer; in no tune
 _MOST_KEPT = 100_000
-_ASKED = (8, 64)  # tokens at a time, until one is legal; then all others
+_ASKED = (8, 64)  # tokens tried, until one is legal; then all others
 
 
 @dataclass
@@ -36,8 +36,8 @@ class GrammarCounts:
 
     Attributes:
         n_steps: Tokens chosen, over all rows, until each ended.
-        n_replaced: Those where the model's own draw was illegal: their share estimates the
-            probability mass that was illegal.
+        n_replaced: Those where the model's own draw was illegal; their share estimates the
+            illegal probability mass.
     """
 
     n_steps: int = 0
@@ -48,7 +48,7 @@ class TokenGrammar:
     """The automaton over the tokens of one tokenizer.
 
     Args:
-        texts: The text of each token, "" of special ones: (V,).
+        texts: The text of each token, "" for special ones: (V,).
         end_id: The end token.
         limits: What may be written.
 
@@ -62,12 +62,12 @@ class TokenGrammar:
         if missing := set(ALPHABET) - set(self.texts):
             raise ValueError(
                 f"no tokens for the characters {' '.join(sorted(map(repr, missing)))} of the "
-                "dialect: with this tokenizer no tune is sure to come to an end; use one that has "
-                "all of them, as char does"
+                "dialect: with this tokenizer a tune may never be completed; use one that has all "
+                "of them, such as char"
             )
         self.end_id = end_id
         self.grammar = TuneGrammar(limits)
-        # what the prompt may hold; notes and seconds count as the limits say
+        # what the prompt may contain; notes and seconds count as in the limits
         counted = {name: getattr(limits, name) for name in ("n_notes", "n_pitches", "seconds")}
         self._prompt_grammar = TuneGrammar(replace(DIALECT, **counted))
         self._tree: dict[str, Any] = {}
@@ -77,7 +77,7 @@ class TokenGrammar:
                 branch = branch.setdefault(character, {})
             if text:
                 branch.setdefault("", []).append(token)
-        first = [text[:1] for text in self.texts]  # "" of special tokens, which never may begin
+        first = [text[:1] for text in self.texts]  # "" for special tokens, which are never legal
         first[end_id] = _END
         self._beginnings = sorted(set(first))
         places = {text: place for place, text in enumerate(self._beginnings)}
@@ -86,7 +86,7 @@ class TokenGrammar:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> "TokenGrammar":
-        """The automaton over the tokens of a tokenizer; worth keeping, since it learns its states.
+        """Returns the automaton for a tokenizer; worth keeping, since it caches its states.
 
         Args:
             tokenizer: One of data_prep/tokens/tokenizers.py.
@@ -99,20 +99,20 @@ class TokenGrammar:
         return cls(texts, tokenizer.eos_token_id, limits)
 
     def read_prompt(self, text: str) -> State:
-        """The state after a prompt, which may hold all that the dialect has.
+        """Returns the state after a prompt, which may use the whole dialect.
 
         Raises:
-            ValueError: With line and column, where it leaves the dialect.
+            ValueError: If it leaves the dialect; names line and column.
         """
         return self.grammar.continued(self._prompt_grammar.read(text))
 
     def advance(self, state: State, token: int, n_left: int) -> State | None:
-        """The state after a token; None if it is illegal.
+        """Returns the state after a token; None if it is illegal.
 
         Args:
-            state: Before it.
+            state: The state before it.
             token: Its id.
-            n_left: Tokens that may follow it.
+            n_left: Number of tokens that may follow it.
         """
         if token == self.end_id:
             return state if state.is_end else None
@@ -125,21 +125,21 @@ class TokenGrammar:
                 return None
         if following is None or not self.can_end(following, n_left):
             return None
-        # each token of the way to the end takes one off
+        # each token on the path to the end reduces this number by one
         is_behind = self.grammar.is_late(state) and (
             self.n_closing_tokens(following) >= self.n_closing_tokens(state)
         )
         return None if is_behind else following
 
     def may_begin(self, state: State) -> torch.Tensor:
-        """Tokens whose first character may come next, and the end where it may: (V,) bool."""
+        """Returns which tokens have a first character, or end, that may come next: (V,) bool."""
         follow = self.grammar.follow(state) | ({_END} if state.is_end else set())
         return torch.tensor([text in follow for text in self._beginnings])[self._place_of_first]
 
     def can_end(self, state: State, n_left: int) -> bool:
-        """Whether a tune and its end token fit into so many tokens more."""
+        """Returns whether the tune and its end token can be completed in `n_left` more tokens."""
         if state.node is not None and (behind := self.grammar.worst_case_bar_end(state)):
-            # no way to the end takes more tokens; the same for most of the states of a bar
+            # no path to the end takes more tokens; the same for most states of a bar
             bound = self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
             if bound < n_left:
                 return True
@@ -147,9 +147,9 @@ class TokenGrammar:
         return is_far or self.n_closing_tokens(state) < n_left
 
     def n_closing_tokens(self, state: State) -> int:
-        """Tokens of a short way to the end, the end token apart.
+        """Returns the number of tokens on a short path to the end, excluding the end token.
 
-        Each of them takes one off this number, so the way stays open once it is.
+        Each of them reduces this number by one, so a path that is open stays open.
         """
         pieces = []
         while not state.is_end and state not in self._n_closing:
@@ -161,12 +161,12 @@ class TokenGrammar:
             self._n_closing.clear()
         for state, n_of_piece in reversed(pieces):
             n_tokens += n_of_piece
-            if state.node is None:  # those in a bar seldom come again
+            if state.node is None:  # states inside a bar rarely recur
                 self._n_closing[state] = n_tokens
         return n_tokens
 
     def _n_tokens_of(self, text: str) -> int:
-        """Tokens of a text without a bar line or newline inside, each the longest that fits."""
+        """Returns the token count of a text with no inner bar line or newline, longest first."""
         n_tokens = place = 0
         while place < len(text):
             stops = range(place + self._longest, place, -1)
@@ -177,7 +177,7 @@ class TokenGrammar:
         return n_tokens
 
     def legal(self, state: State, n_left: int) -> list[int]:
-        """All tokens that may come next, `n_left` of others after them."""
+        """Returns all tokens that may come next, if `n_left` others may follow them."""
         found = [self.end_id] if state.is_end else []
         is_far = self.grammar.closing_bound(state) + self._longest < n_left
         self._collect(state, self._tree, found, None if is_far else n_left)
@@ -188,7 +188,7 @@ class TokenGrammar:
     def _collect(
         self, state: State, branch: dict[str, Any], found: list[int], n_left: int | None
     ) -> None:
-        """Tokens of a branch of the tree that are legal; with `n_left` None all can end."""
+        """Adds the legal tokens of a branch of the tree; if `n_left` is None, all can end."""
         for character in self.grammar.follow(state):
             below = branch.get(character)
             if below is None:
@@ -206,14 +206,14 @@ class TokenGrammar:
 
 
 class TuneLogitsProcessor(LogitsProcessor):
-    """Lets a model write whole tunes of the dialect, and nothing else.
+    """Restricts a model to complete tunes of the dialect.
 
     Args:
-        tokens: Of the model's tokenizer.
-        max_new_tokens: As given to `generate`; or less for some of the rows, one number each.
+        tokens: The automaton for the model's tokenizer.
+        max_new_tokens: As given to `generate`, or one number per row, lower for some.
 
     Attributes:
-        counts: What it did; filled by the loops of the two families.
+        counts: What it did; filled in by the loops of the two families.
     """
 
     def __init__(self, tokens: TokenGrammar, max_new_tokens: int | Sequence[int]) -> None:
@@ -224,10 +224,10 @@ class TuneLogitsProcessor(LogitsProcessor):
         self._states: dict[tuple[int, ...], State] = {}
 
     def begin(self, input_ids: torch.Tensor) -> list[State]:
-        """The states after the prompts (B, T).
+        """Returns the states after the prompts (B, T).
 
         Raises:
-            ValueError: If a prompt is not in the dialect, or leaves no room or time to end it.
+            ValueError: If a prompt is not in the dialect, or leaves no tokens or time to end it.
         """
         self._n_prompt = input_ids.shape[1]
         return [self._prompt_state(ids, row) for row, ids in enumerate(input_ids.tolist())]
@@ -241,19 +241,19 @@ class TuneLogitsProcessor(LogitsProcessor):
         state = self.tokens.read_prompt(text)
         if self.tokens.grammar.is_late(state):
             raise ValueError(
-                f"the beginning lasts {state.stage.seconds:.0f} seconds, but a whole tune at most "
-                f"{self.tokens.grammar.limits.most_seconds:.0f}; take a shorter one"
+                f"the prompt lasts {state.stage.seconds:.0f} seconds, but a whole tune at most "
+                f"{self.tokens.grammar.limits.most_seconds:.0f}; use a shorter one"
             )
         if not self.tokens.can_end(state, self._budget(row)):
             needed = self.tokens.n_closing_tokens(state) + 1
             raise ValueError(
-                f"max_new_tokens is {self._budget(row)}, but a whole tune with this beginning "
+                f"max_new_tokens is {self._budget(row)}, but a whole tune with this prompt "
                 f"takes {needed} or more; raise it"
             )
         return state
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
-        """Returns scores (B, V), -inf at illegal tokens; `input_ids` (B, T)."""
+        """Returns scores (B, V), -inf at illegal tokens; `input_ids` is (B, T)."""
         if self._n_prompt is None:
             self._n_prompt = input_ids.shape[1]
         legal = torch.zeros(scores.shape, dtype=torch.bool)
@@ -263,11 +263,11 @@ class TuneLogitsProcessor(LogitsProcessor):
         return scores.masked_fill(~legal.to(scores.device), -math.inf)
 
     def _n_left(self, row: int, n_tokens: int) -> int:
-        """Tokens that may follow the next one, behind so many."""
+        """Returns how many tokens may follow the next one, after `n_tokens` so far."""
         return self._budget(row) - (n_tokens - self._n_prompt) - 1
 
     def _states_of(self, input_ids: torch.Tensor) -> list[State | None]:
-        """The state of each row, None of one that has ended; beams may have changed places."""
+        """Returns each row's state, None if it has ended; beams may have swapped rows."""
         rows = [tuple(ids) for ids in input_ids.tolist()]
         known = self._states
         self._states = {ids: self._state_of(ids, row, known) for row, ids in enumerate(rows)}
@@ -282,13 +282,13 @@ class TuneLogitsProcessor(LogitsProcessor):
         else:
             before, new = self._prompt_state(list(ids[:n_prompt]), row), ids[n_prompt:]
         for token in new:
-            if before is None or not self.tokens.texts[token]:  # the end, or padding behind it
+            if before is None or not self.tokens.texts[token]:  # the end, or padding after it
                 return None
             before = self.tokens.advance(before, token, self._budget(row))
             if before is None:
                 raise ValueError(
-                    f"token {token} ({self.tokens.texts[token]!r}) is no part of a tune here; "
-                    "something else than this processor chose it"
+                    f"token {token} ({self.tokens.texts[token]!r}) is illegal here, "
+                    "expected one that this processor allows; something else chose it"
                 )
         return before
 
@@ -299,16 +299,16 @@ class TuneLogitsProcessor(LogitsProcessor):
         noise: torch.Tensor | None,
         n_tokens: int,
     ) -> list[int]:
-        """The token of each row, drawn among the legal ones; `states` move on by it.
+        """Returns a token for each row, drawn from the legal ones; advances `states` by it.
 
-        `torch.multinomial` draws the greatest of chance / noise. To draw with the illegal tokens at
-        nought, the greatest are asked in turn until one is legal.
+        `torch.multinomial` draws the token with the largest probability / noise. To draw as if
+        illegal tokens had probability 0, the largest are tried in order until one is legal.
 
         Args:
-            states: Of the rows; None of one that has ended or stopped. Changed in place.
+            states: The rows' states; None for one that has ended or stopped. Changed in place.
             scores: (B, V).
-            noise: (B, V), exponential; None takes the greatest score.
-            n_tokens: Of each row so far.
+            noise: (B, V), exponential; None picks the highest score.
+            n_tokens: Tokens in each row so far.
         """
         tokens = (scores if noise is None else scores.softmax(-1) / noise).argmax(-1).tolist()
         for row, state in enumerate(states):
@@ -319,7 +319,7 @@ class TuneLogitsProcessor(LogitsProcessor):
             self.counts.n_steps += 1
             if following is None:
                 self.counts.n_replaced += 1
-                # as logarithms, for what is legal may be so unlikely that its chance is nought
+                # as logarithms, since a legal token's probability may underflow to 0
                 race = scores[row] if noise is None else scores[row] - noise[row].log()
                 token, following = self._first_legal(state, race, n_left)
             tokens[row] = token
@@ -327,7 +327,7 @@ class TuneLogitsProcessor(LogitsProcessor):
         return tokens
 
     def _first_legal(self, state: State, race: torch.Tensor, n_left: int) -> tuple[int, State]:
-        """The legal token that comes first in the race (V,), and the state after it."""
+        """Returns the legal token that ranks first in `race` (V,), and the state after it."""
         may_begin = self.tokens.may_begin(state).to(race.device)
         race = race[: len(may_begin)].masked_fill(~may_begin, -math.inf)
         n_asked, n_all = 0, int((race > -math.inf).sum())

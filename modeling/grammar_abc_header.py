@@ -1,6 +1,6 @@
-"""Lines of the header, and changes inside a tune, for the automata: what they may be.
+"""The legal header lines, and the legal changes inside a tune, for the automata.
 
-What a line may be is a tree: beginning of a text -> characters that may follow.
+The legal texts are stored as a tree: prefix of a text -> characters that may follow.
 """
 
 import functools
@@ -21,16 +21,16 @@ from .notation_abc import (
     tempo_text,
 )
 
-LONGEST_HEAD = 130  # characters: no shortest way through the header is longer
+LONGEST_HEAD = 130  # characters: no shortest path through the header is longer
 MARK, DRUMS, PROGRAM = "[V:", f"%%MIDI channel {DRUM_CHANNEL}", "%%MIDI program "
-# The line that follows; behind some MIDI lines it is "program". The "head" of another voice may
-# also be the first bar.
+# The next line; after some MIDI lines it is "program". The "head" of another voice may also be
+# the first bar.
 NEXT_LINE = {
     **{"X": "M", "M": "L", "L": "Q", "Q": "chordattack", "chordattack": "K", "K": "V"},
     **{"V": "MIDI", "MIDI": "head", "program": "head", "head": "MIDI"},
 }
 
-# where a header is to be short
+# for a short header
 DEFAULT_LINES = {
     "M": "M:{}/{}".format(*DEFAULT_METER),
     "Q": f"Q:{tempo_text(DEFAULT_TEMPO)}",
@@ -43,17 +43,17 @@ DEFAULT_LINES = {
 
 @functools.lru_cache(maxsize=1024)
 def full_bar_ticks(meter: str) -> int:
-    """Length of a full bar of `3/4`."""
+    """Returns the ticks of a full bar of a meter such as `3/4`."""
     return meter_ticks(*read_meter(meter))
 
 
 def _tree(texts: Iterable[str]) -> Mapping[str, str]:
-    """Beginning of a text -> characters that may follow."""
+    """Returns prefix of a text -> characters that may follow."""
     return {start: "".join(sorted(found)) for start, found in beginnings(texts).items() if found}
 
 
 def shortest_way(tree: Mapping[str, str], start: str) -> str:
-    """The first character of a shortest way on from a beginning to a whole text."""
+    """Returns the first character of a shortest path from a prefix to a complete text."""
     ways = [(start + c, c) for c in tree[start]]
     while True:
         for text, first in ways:
@@ -64,7 +64,7 @@ def shortest_way(tree: Mapping[str, str], start: str) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def rest_of_line(limits: Limits, line: str, n_voices: int, start: str) -> str:
-    """A short way on from the beginning of a line of the header to its end, or to a first mark."""
+    """Returns a short path from the start of a header line to its end, or to a first mark."""
     tree = header_lines_tree(limits, line, n_voices)
     default = DEFAULT_LINES.get(line, "")
     text = default if default.startswith(start) else start
@@ -90,7 +90,7 @@ def _tempos(limits: Limits) -> Iterator[str]:
 
 @functools.lru_cache(maxsize=64)
 def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
-    """What a line of the header may be; the newline ends it."""
+    """Returns the tree of a header line; the newline ends it."""
     number = f"V:{n_voices + 1}"
     programs = [f"{PROGRAM}{n}" for n in range(128)]
     channels = [DRUMS] if limits.is_plain else [f"%%MIDI channel {n}" for n in range(1, 17)]
@@ -106,17 +106,17 @@ def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, 
         "MIDI": [*channels, *programs],
         "program": programs,
     }
-    # the first bar may begin where another voice might be declared
+    # the first bar may start where another voice could be declared
     return _tree([*(f"{text}\n" for text in texts[line]), *([MARK] if line == "head" else [])])
 
 
 @functools.lru_cache(maxsize=256)
 def meter_changes(limits: Limits, meter: str) -> Mapping[str, str]:
-    """Changes at the beginning of a bar to a metre that is another one."""
+    """Returns the tree of changes to another meter at the start of a bar."""
     return _tree(f"[M:{other}]" for other in _meters(limits) if other != meter)
 
 
 @functools.lru_cache(maxsize=4)
 def tempo_changes(limits: Limits) -> Mapping[str, str]:
-    """Changes at the beginning of a bar to a tempo."""
+    """Returns the tree of tempo changes at the start of a bar."""
     return _tree(f"[Q:{tempo}]" for tempo in _tempos(limits))

@@ -1,6 +1,6 @@
-"""What the automata let through: all of the dialect, or what models may write of it.
+"""What the automata accept: the whole dialect, or the part of it that models may write.
 
-Source of the rules: data_prep/dialect/DIALECT.md; each stands for a reader that misreads the
+Source of the rules: data_prep/dialect/DIALECT.md; each exists because some reader misreads the
 alternative.
 """
 
@@ -14,28 +14,29 @@ from .notation_abc import DENOMINATORS, MAX_NUMERATOR, SHORTEST_TICKS, meter_tic
 class Limits:
     """What may be written, within the dialect; the defaults are for models.
 
-    With `DIALECT` the automaton takes every tune that the converter writes.
+    With `DIALECT` the automaton accepts every tune that the converter writes.
 
     Attributes:
-        n_voices: Most voices: abc2midi has 16 channels, one of them for drums.
-        pitches: Lowest and highest; below 16 abcjs writes damaged MIDI.
-        drum_pitches: Those of General MIDI 2.
-        chord_notes: Most notes of a chord.
+        n_voices: Maximum number of voices: abc2midi has 16 channels, one of them for drums.
+        pitches: Lowest and highest pitch; below 16 abcjs writes corrupt MIDI.
+        drum_pitches: The same for drums, from General MIDI 2.
+        chord_notes: Maximum number of notes in a chord.
         bar_ticks: Shortest and longest bar.
-        beats: Most beats of a metre.
+        beats: Maximum number of beats in a meter.
         quarters_per_minute: Slowest and fastest tempo.
-        is_plain: No ties but whole chords over bar lines, each with its text repeated; tuplets of
-            three equal items only, all chords or none; no change of tempo. Readers differ on the
-            rest.
-        silent_bars: Most bars in a row in which all voices rest.
-        rest_share: Most of the voices' bars that may be rests, up to every bar line. The default
-            keeps their mean from exceeding that of real music, see evaluation/evaluate_model.py.
-        n_notes: Least notes of a tune, a tied one counted once.
-        n_pitches: Least different ones, 1 or 2.
-        seconds: Least time to the end of the last bar that ends with a sound. Readers round.
-        most_seconds: Longest time to the end of the last bar; past it readers are not asked.
-        meter_units: Denominators of metres: those of 16 and more abcjs plays too fast, where the
-            header names them (`notation_abc.header_meter`).
+        is_plain: Ties only over bar lines, of a note or a complete chord whose text is repeated;
+            tuplets only of three equal items, all or none of them chords; no tempo changes. Readers
+            disagree on the rest.
+        silent_bars: Maximum number of consecutive bars in which all voices rest.
+        rest_share: Largest share of the voices' bars that may be rests, up to any bar line. The
+            default keeps its mean at or below that of real music, see evaluation/evaluate_model.py.
+        n_notes: Minimum number of notes in a tune, a tied note counted once.
+        n_pitches: Minimum number of different pitches, 1 or 2.
+        seconds: Minimum time to the end of the last bar that ends with a sound. Readers round.
+        most_seconds: Maximum time to the end of the last bar; longer tunes are not given to
+            readers.
+        meter_units: Denominators of meters: abcjs plays those of 16 and more too fast if the header
+            names them (`notation_abc.header_meter`).
     """
 
     n_voices: int = 15

@@ -1,4 +1,4 @@
-"""How pitches and lengths are written: one name and text for each, and how they begin."""
+"""How pitches and lengths are written: one spelling for each, and their prefixes."""
 
 import functools
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ LETTER_BITS = {letter: 1 << place for place, letter in enumerate(LETTERS)}
 
 @functools.cache
 def name_of(pitch: int, sharps: int, altered: int) -> str:
-    """The name of a pitch where these letters are altered, one bit each."""
+    """Returns the name of a pitch when these letters are altered, one bit each."""
     letter, alteration, name = spell(pitch, sharps)
     if alteration != key_alterations(sharps)[letter] or altered & LETTER_BITS[letter]:
         return SIGNS[alteration] + name
@@ -29,14 +29,14 @@ def name_of(pitch: int, sharps: int, altered: int) -> str:
 
 @functools.lru_cache(maxsize=65_536)
 def alteration_bits(pitches: tuple[int, ...], sharps: int) -> int:
-    """The bits of the letters of those pitches that lie outside the key."""
+    """Returns the bits of the letters of those pitches that are outside the key."""
     spelled = {spell(pitch, sharps)[:2] for pitch in pitches}
     natural = key_alterations(sharps)
     return sum({LETTER_BITS[of] for of, alteration in spelled if alteration != natural[of]})
 
 
 def beginnings(texts: Iterable[str]) -> dict[str, set[str]]:
-    """Beginning of a text, or all of it -> characters that may follow within one."""
+    """Returns prefix of a text (or all of it) -> characters that may follow within one."""
     follow: dict[str, set[str]] = {"": set()}
     for text in texts:
         for place, character in enumerate(text):
@@ -46,14 +46,14 @@ def beginnings(texts: Iterable[str]) -> dict[str, set[str]]:
 
 
 class Names:
-    """The one name that each pitch has, where some letters are altered; and how names begin.
+    """The name of each pitch when some letters are altered, and the prefixes of names.
 
     Attributes:
         pitch_of: Name -> MIDI pitch.
-        reach: Beginning of a name -> lowest and highest pitch whose name begins so.
-        follow: Beginning of a name -> characters that may follow within it.
+        reach: Prefix of a name -> lowest and highest pitch whose name starts with it.
+        follow: Prefix of a name -> characters that may follow within it.
         top: Highest pitch.
-        shortest: Names, the shortest first, of these those near middle C.
+        shortest: Names, shortest first, ties broken by distance to middle C.
     """
 
     def __init__(self, sharps: int, altered: int, lowest: int, highest: int) -> None:
@@ -72,12 +72,12 @@ class Names:
 
 
 class Lengths(NamedTuple):
-    """Lengths that an element may have. Falsy if there is none.
+    """The lengths that an element may have; falsy if there are none.
 
     Attributes:
-        ticks_of: Text -> ticks, the shortest first.
-        text_of: The same the other way round.
-        follow: Beginning of a text -> characters that may follow within it.
+        ticks_of: Text -> ticks, shortest first.
+        text_of: Ticks -> text.
+        follow: Prefix of a text -> characters that may follow within it.
     """
 
     ticks_of: dict[str, int]
@@ -90,13 +90,13 @@ class Lengths(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def plain_lengths(ticks: int) -> Lengths:
-    """Lengths outside tuplets that fit into these ticks."""
+    """Returns the lengths outside tuplets that fit into these ticks."""
     return lengths_of(tuple(range(SHORTEST_TICKS, ticks + 1, SHORTEST_TICKS)))
 
 
 @functools.lru_cache(maxsize=4096)
 def lengths_of(ticks: tuple[int, ...], in_tuplet: bool = False) -> Lengths:
-    """These lengths, shortest first; items of a tuplet are written by its own unit."""
+    """Returns these lengths, shortest first; tuplet items are written in the tuplet's unit."""
     unit = TICKS_PER_TUPLET_UNIT if in_tuplet else TICKS_PER_UNIT
     ticks_of = {length_text(t * TICKS_PER_UNIT // unit): t for t in ticks}
     text_of = {t: text for text, t in ticks_of.items()}

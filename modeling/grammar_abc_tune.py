@@ -1,7 +1,7 @@
-"""The ABC dialect as an automaton over characters: whole tunes, and a short way to their end.
+"""The ABC dialect as an automaton over characters: whole tunes, and a short path to their end.
 
-No state is a dead end: whatever stands there can be brought to an end (`closing`), and within how
-many characters is known.
+No state is a dead end: any text so far can be completed (`closing`), and the number of characters
+this takes is bounded.
 """
 
 import functools
@@ -21,20 +21,20 @@ from .grammar_abc_header import (
 from .grammar_abc_tune_rules import Stage, State, TuneRules, field_under_way, written_fields
 from .notation_abc import TICKS_PER_QUARTER, TICKS_PER_UNIT
 
-# upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests hold walks at random to
-# them
+# upper bounds, in characters, of parts of `TuneGrammar.closing`; the tests check them on random
+# walks
 LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
-# `closing` takes less time than so many of the longest bars, behind the bar under way
+# `closing` takes less time than this many of the longest bars after the current bar
 CLOSING_BARS = 4
 
 
 class TuneGrammar(TuneRules):
-    """The automaton of whole tunes; arguments as `TuneRules`."""
+    """The automaton of whole tunes; arguments as in `TuneRules`."""
 
     def closing(self, state: State) -> str:
-        """A short text that makes a whole tune of the text so far.
+        """Returns a short text that completes the text so far to a whole tune.
 
-        As it is gone, character by character, the way to the end stays the same.
+        Following it character by character does not change the rest of it.
         """
         out = []
         while not state.is_end:
@@ -43,7 +43,7 @@ class TuneGrammar(TuneRules):
         return "".join(out)
 
     def closing_piece(self, state: State) -> tuple[str, State]:
-        """The beginning of `closing`, and the state behind it.
+        """Returns the first piece of `closing`, and the state after it.
 
         It ends with the next bar line or newline, or in the header with the mark of the first bar.
         """
@@ -54,11 +54,11 @@ class TuneGrammar(TuneRules):
         return out, state
 
     def worst_case_bar_end(self, state: State) -> State | None:
-        """The state behind the bar under way if nothing that counts came in the rest of it.
+        """Returns the state after the current bar if nothing that counts came in the rest of it.
 
-        No way to the end is longer from where the bar ends in truth, so that one number serves
-        nearly all of its states, those of the same stage and notes. None where the end may be
-        worse: after a tie, in a pick-up or in silence.
+        From where the bar really ends, the path to the end is never longer, so one number serves
+        nearly all states of the bar: those with the same stage and notes. None if the real end may
+        be worse: after a tie, in a pickup or in silence.
         """
         key = state.node.key
         is_silent = key.is_silent or (key.may_be_silent and key.phase == "l" and not key.pitches)
@@ -68,14 +68,14 @@ class TuneGrammar(TuneRules):
         return self._bar_end(state, Key(0), ())
 
     def bar_end_bound(self, state: State) -> int:
-        """No way to the end of the bar under way is longer, in characters."""
+        """Returns an upper bound of the path to the end of the current bar, in characters."""
         key = state.node.key
         in_tuplet = key.tuplet is not None or key.phase == "("
         notes = TIED_NOTE * len(key.tied) + 2 * (self.limits.n_notes - state.n_notes)
         return (LONGEST_TUPLET_END if in_tuplet else LONGEST_BAR_END) + notes
 
     def is_late(self, state: State) -> bool:
-        """Whether a tune must end now, by `closing`, to keep within the longest time."""
+        """Returns whether the tune must end now, by `closing`, to stay within the maximum time."""
         stage = state.stage
         if not stage.n_bars:
             return False
@@ -84,7 +84,7 @@ class TuneGrammar(TuneRules):
         return stage.seconds + closing_seconds > self.limits.most_seconds
 
     def closing_bound(self, state: State) -> int:
-        """No `closing` of this state is longer; quick, and seldom near."""
+        """Returns an upper bound of the length of `closing`; fast, but rarely tight."""
         stage, limits = state.stage, self.limits
         seconds = limits.seconds - stage.seconds
         n_bars = 0
@@ -94,7 +94,7 @@ class TuneGrammar(TuneRules):
             quarters = seconds / 60 * (stage.quarters_per_minute or fastest)
             n_notes = limits.n_notes - state.n_notes + 2
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
-            n_bars = max(n_bars, 0) + 1  # one that sounds, where this one ends with a rest
+            n_bars = max(n_bars, 0) + 1  # one that sounds, if this one ends with a rest
         n_bars = self._n_voice_bars(stage, n_bars)
         ties = [*stage.tied_in[stage.voice :], *stage.tied_out]
         if state.node is not None:
@@ -105,7 +105,7 @@ class TuneGrammar(TuneRules):
         return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes + LONGEST_TUPLET_END
 
     def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
-        """Bars of single voices in so many bars to come and the rest of this one."""
+        """Returns how many bars of single voices are in `n_bars` more bars and the rest of this."""
         if self.limits.rest_share >= 1:
             return n_bars
         n_voices = max(1, len(stage.is_drums))
@@ -115,10 +115,10 @@ class TuneGrammar(TuneRules):
         return max(n_bars, n_left) + 1
 
     def _closing_part(self, state: State) -> tuple[str, State]:
-        """The next characters of it, and the state behind them."""
+        """Returns the next characters of `closing`, and the state after them."""
         if state.node is not None:
             text, end = self._bar_closing(state.node, state)
-            if self._wants_notes(state):  # each note may be the last one wanted
+            if self._wants_notes(state):  # each note may be the last one needed
                 return text[0], self.step(state, text[0])
             return text, self._bar_end(state, end, ())
         stage = state.stage
@@ -138,7 +138,7 @@ class TuneGrammar(TuneRules):
         return text, functools.reduce(self._step, text, state)
 
     def _bar_closing(self, node: Node, state: State) -> tuple[str, Key]:
-        """A short way to the end of a bar, with what the tune needs in it, and the bar there."""
+        """Returns a short path to a bar's end with what the tune needs, and the state there."""
         fill = NOTE if self._heard(state.stage) >= self.limits.seconds else SOUND
         return node.grammar.closing(node.key, NOTES if self._wants_notes(state) else fill)
 
@@ -154,7 +154,7 @@ class TuneGrammar(TuneRules):
         chord = self._bar_start(state.stage).step("[") if part == "[" else None
         if chord:
             return self._bar_closing(chord[0], state)[0][0]
-        # a change of tempo has its own short way, one of the metre another, which comes first
+        # tempo changes and meter changes have different short paths; the meter comes first
         is_meter = not part.startswith("[Q") and "[M:" not in written_fields(state.stage)
         limits, meter = self.limits, state.stage.meter
         return shortest_way(

@@ -1,8 +1,8 @@
 """What may follow in a tune of the ABC dialect, in the layout `bars`, character by character.
 
-Header line by line, then one line a bar, `[V:1]...|[V:2]...|`, a voice's bar by `grammar_abc_bar`;
-counters see to what no grammar can: bars that are exact, ties that find their note, a least number
-of notes.
+The header is read line by line, then one line per bar, `[V:1]...|[V:2]...|`, each voice's bar by
+`grammar_abc_bar`. Counters enforce what no grammar can: bars of exact length, ties that find their
+note, a minimum number of notes.
 """
 
 from typing import NamedTuple
@@ -23,29 +23,29 @@ from .notation_abc import TICKS_PER_QUARTER, read_tempo
 
 
 class Stage(NamedTuple):
-    """Where in the tune a text stands, the bar under way apart.
+    """The position of a text in the tune, excluding the current bar.
 
     Attributes:
-        phase: "line" of the header, "mark" of a voice, "start" of its bar, with the fields there,
-            "bar", "line end" behind the last bar, "end".
-        text: Of the line, mark or fields, so far.
-        line: Which line of the header it is; "head" may be one of another voice or the first bar.
-        key: Of the tune, once it is there.
-        meter: From here on.
+        phase: "line" of the header, "mark" of a voice, "start" of its bar with the fields there,
+            "bar", "line end" after the last bar, "end".
+        text: Text of the line, mark or fields so far.
+        line: The header line it is; "head" may be one of another voice or the first bar.
+        key: Key of the tune, once known.
+        meter: Meter from here on.
         quarters_per_minute: Tempo.
-        is_drums: For each voice.
-        voice: The last one of the bar's line, from 1; 0 at its beginning.
-        fields: Changes that the voices of the line begin with; None before the first has begun.
-        bar_ticks: Length of the bar of this line, 0 while it is open: a first bar may be short.
+        is_drums: For each voice, whether it is the drum kit.
+        voice: The latest voice in the bar's line, from 1; 0 at the start of the line.
+        fields: Changes that the voices of the line start with; None before the first has started.
+        bar_ticks: Length of this line's bar, 0 while still open: a first bar may be short.
         n_bars: Whole bars written.
-        tied_in: For each voice, the pitches that sound on into this bar, or ().
-        tied_out: For each voice, those that sound on out of it.
-        is_silent: Whether the line is a bar in which all rest.
-        n_silent: Such bars in a row, up to here.
-        n_rests: Bars that voices left out, those of this line included as far as it is written.
-        seconds: Length of the whole bars.
-        is_heard: Whether a voice sounds to the end of the bar of this line.
-        heard: Length of the whole bars up to the last one to whose end a voice sounds.
+        tied_in: For each voice, the pitches that continue into this bar, or ().
+        tied_out: For each voice, the pitches that continue beyond it, or ().
+        is_silent: Whether the line is a bar in which all voices rest.
+        n_silent: Number of consecutive such bars up to here.
+        n_rests: Number of bars that voices left out, including this line up to here.
+        seconds: Duration of the whole bars.
+        is_heard: Whether a voice sounds up to the end of this line's bar.
+        heard: Duration of the whole bars up to the last one in which a voice sounds to the end.
     """
 
     phase: str = "line"
@@ -70,13 +70,13 @@ class Stage(NamedTuple):
 
 
 class State(NamedTuple):
-    """A text so far: its stage, the bar under way, and what has sounded.
+    """The state of a text so far: its stage, the current bar, and what has sounded.
 
     Attributes:
-        stage: Where it stands.
-        node: Of the bar, if one is under way.
-        n_notes: Notes begun, counted up to what a tune needs.
-        pitches: Of them, up to two different ones.
+        stage: Its position in the tune.
+        node: State of the current bar, if there is one.
+        n_notes: Notes started, counted up to what a tune needs.
+        pitches: Their pitches, up to two different ones.
     """
 
     stage: Stage
@@ -94,7 +94,7 @@ class TuneRules:
     """What may follow in whole tunes.
 
     Args:
-        limits: What may be written; `DIALECT` takes all that the converter writes.
+        limits: What may be written; `DIALECT` accepts everything that the converter writes.
     """
 
     def __init__(self, limits: Limits = GENERATION) -> None:
@@ -102,14 +102,14 @@ class TuneRules:
         self._bars: dict[tuple[str, bool], BarGrammar] = {}
 
     def start(self) -> State:
-        """The state before the first character."""
+        """Returns the state before the first character."""
         return State(Stage())
 
     def read(self, text: str, state: State | None = None) -> State:
-        """The state after a text.
+        """Returns the state after a text.
 
         Raises:
-            ValueError: With line and column, and what was expected, where it leaves the dialect.
+            ValueError: If it leaves the dialect; names line, column and what was expected.
         """
         state = state or self.start()
         for place, character in enumerate(text):
@@ -125,7 +125,7 @@ class TuneRules:
         return state
 
     def step(self, state: State, character: str) -> State | None:
-        """The state after one more character; None if it is illegal."""
+        """Returns the state after one more character; None if it is illegal."""
         node = state.node
         if node is None:
             return self._step(state, character) if character in self.follow(state) else None
@@ -140,7 +140,7 @@ class TuneRules:
         return self._sounded(state._replace(node=following), new)
 
     def follow(self, state: State) -> frozenset[str]:
-        """Characters that may come next."""
+        """Returns the characters that may come next."""
         if state.node is not None:
             return state.node.follow
         stage = state.stage
@@ -162,7 +162,7 @@ class TuneRules:
         return State(state.stage, state.node, n_notes, pitches)
 
     def _step(self, state: State, character: str) -> State:
-        """A legal character outside a bar."""
+        """Returns the state after a legal character outside a bar."""
         stage = state.stage
         match stage.phase:
             case "line":
@@ -174,10 +174,10 @@ class TuneRules:
         return state._replace(stage=stage._replace(phase="end"))
 
     def continued(self, state: State) -> State:
-        """A state of another automaton as one of this: its limits hold from the next bar on.
+        """Turns a state of another automaton into one of this, whose limits hold from the next bar.
 
         Raises:
-            ValueError: If a line of the header, or a change, is under way that cannot be completed.
+            ValueError: If an unfinished header line or change cannot be completed.
         """
         stage = state.stage
         if field_under_way(stage) and not self.follow(state):
@@ -221,20 +221,20 @@ class TuneRules:
         return frozenset(found)
 
     def _may_end_line(self, stage: Stage) -> bool:
-        """Whether the voices that are not yet written may be left out."""
+        """Returns whether the voices not yet written may be left out."""
         if any(stage.tied_in[stage.voice :]):
             return False
         return stage.is_silent or len(stage.is_drums) - stage.voice <= self._n_rests_left(stage)
 
     def _n_rests_left(self, stage: Stage) -> int:
-        """How many voices more may be left out of this line."""
+        """Returns how many more voices may be left out of this line."""
         n_voices, share = len(stage.is_drums), self.limits.rest_share
         if share >= 1:
             return n_voices
         return max(0, int(share * n_voices * (stage.n_bars + 1)) - stage.n_rests)
 
     def _marks(self, stage: Stage) -> list[str]:
-        """Marks of the voices that may come next in the line."""
+        """Returns the marks of the voices that may come next in the line."""
         if stage.is_silent:
             return []
         marks = []
@@ -242,11 +242,11 @@ class TuneRules:
         for voice in range(stage.voice + 1, last + 1):
             marks.append(f"[V:{voice}]")
             if stage.tied_in[voice - 1]:
-                break  # its note sounds on: it cannot be left out
+                break  # its note continues, so it cannot be left out
         return marks
 
     def may_end(self, state: State) -> bool:
-        """Whether `]` may follow: behind the last voice of a line."""
+        """Returns whether `]` may follow, after the last voice of a line."""
         is_over = not any(state.stage.tied_out) and not self._wants_notes(state)
         return is_over and self._heard(state.stage) >= self.limits.seconds
 
@@ -254,7 +254,7 @@ class TuneRules:
         return state.n_notes < self.limits.n_notes or len(state.pitches) < self.limits.n_pitches
 
     def _heard(self, stage: Stage) -> float:
-        """Seconds to the end of the last bar that ends with a sound, that of this line included."""
+        """Returns the seconds to the end of the last bar ending in sound, this line included."""
         return stage.seconds + self._seconds(stage) if stage.is_heard else stage.heard
 
     def _seconds(self, stage: Stage) -> float:
@@ -285,7 +285,7 @@ class TuneRules:
             return stage._replace(phase="start", text="", voice=voice, n_rests=n_rests)
         return stage._replace(text=text)
 
-    # -- the beginning of a bar: changes, then its music ------------------------------------------
+    # -- the start of a bar: changes, then its music ------------------------------------------
 
     def _follow_start(self, stage: Stage) -> frozenset[str]:
         if stage.fields is not None and stage.text != stage.fields:
@@ -298,7 +298,7 @@ class TuneRules:
         return frozenset(fields).union(chord[0].follow if chord else ())
 
     def _fields_after(self, stage: Stage, part: str) -> str:
-        """Characters that may follow this beginning of a change; "" where none may stand."""
+        """Returns the characters that may follow this start of a change; "" if none is legal."""
         written = written_fields(stage)
         if stage.fields is not None or not stage.n_bars or "[Q:" in written:
             return ""
@@ -308,7 +308,7 @@ class TuneRules:
         return found
 
     def _bar_start(self, stage: Stage) -> Node:
-        """The bar of the voice, at its beginning."""
+        """Returns the initial state of the voice's bar."""
         may_be_silent = stage.voice == 1 and not any(stage.tied_in)
         may_be_silent &= self._n_rests_left(stage) >= len(stage.is_drums)
         kind = stage.key, stage.is_drums[stage.voice - 1]
@@ -325,7 +325,7 @@ class TuneRules:
         return self._bars[kind].node(key)
 
     def _start_step(self, state: State, character: str) -> State:
-        """A character before or at the beginning of a bar's music; `[` may be either."""
+        """Returns the state after a character before or at a bar's music; `[` may be either."""
         stage, change = state.stage, {}
         if stage.fields is None or stage.text == stage.fields:
             part = field_under_way(stage)
@@ -340,7 +340,7 @@ class TuneRules:
     def _begin_bar(self, state: State, music: str) -> State:
         stage = state.stage
         node = self._bar_start(stage)
-        if stage.fields is None:  # the other voices repeat the metre alone
+        if stage.fields is None:  # the other voices repeat only the meter
             meter, closed, _ = written_fields(stage).partition("]")
             fields = meter + closed if meter.startswith("[M:") else ""
             stage = stage._replace(fields=fields)
@@ -352,7 +352,7 @@ class TuneRules:
         return state
 
     def _bar_end(self, state: State, key: Key, new: Pitches) -> State:
-        """The state behind a bar that ended so, with these pitches."""
+        """Returns the state after a bar with this final state and these new pitches."""
         stage = state.stage
         ties = list(stage.tied_out)
         ties[stage.voice - 1] = key.tied
@@ -367,10 +367,10 @@ class TuneRules:
 
 
 def written_fields(stage: Stage) -> str:
-    """Whole fields at the beginning of the bar."""
+    """Returns the complete fields at the start of the bar."""
     return stage.text[: stage.text.rfind("]") + 1]
 
 
 def field_under_way(stage: Stage) -> str:
-    """The field under way."""
+    """Returns the unfinished field at the start of the bar."""
     return stage.text[stage.text.rfind("]") + 1 :]

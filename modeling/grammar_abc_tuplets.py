@@ -1,22 +1,22 @@
-"""A tuplet under way: which lengths its next item may have so that it can still end."""
+"""An unfinished tuplet: which lengths its next item may have so that it can still end."""
 
 from typing import NamedTuple
 
 from .grammar_abc_spelling import Lengths, lengths_of
 from .notation_abc import TICKS_PER_TUPLET_UNIT
 
-# of `(3:2:n`: how many items, which lengths in units, and what they come to
+# of `(3:2:n`: numbers of items, their lengths in units, and the allowed totals
 UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
 SHORTEST_TUPLET_TICKS = min(_TUPLET_UNITS) * TICKS_PER_TUPLET_UNIT
 _EQUAL_UNITS = (1, 2, 4)
 
 
 class Tuplet(NamedTuple):
-    """A tuplet under way.
+    """An unfinished tuplet.
 
     Attributes:
-        n_left: Items to come.
-        units: Length of each item, 0 before the first; of an unequal one, what there was so far.
+        n_left: Items still to come.
+        units: Length of each item, 0 before the first; in an unequal tuplet, the sum so far.
         is_unequal: Whether it is written `(3:2:n`.
         has_chords: Whether the items so far are chords.
     """
@@ -28,12 +28,12 @@ class Tuplet(NamedTuple):
 
 
 def unequal_fits(ticks: int, n_left: int, units: int) -> bool:
-    """Whether an unequal tuplet can end within the bar.
+    """Returns whether an unequal tuplet can end within the bar.
 
     Args:
-        ticks: To the end of the bar.
-        n_left: Items to come.
-        units: Of those that are written.
+        ticks: Ticks to the end of the bar.
+        n_left: Items still to come.
+        units: Sum of the items written.
     """
     return any(
         n_left * min(_ITEM_UNITS) <= total - units <= n_left * max(_ITEM_UNITS)
@@ -43,7 +43,7 @@ def unequal_fits(ticks: int, n_left: int, units: int) -> bool:
 
 
 def item_lengths(tuplet: Tuplet, ticks: int) -> Lengths:
-    """Lengths of the next item, with so many ticks to the end of the bar."""
+    """Returns the lengths that the next item may have, given the ticks to the end of the bar."""
     n_left, units, is_unequal, _ = tuplet
     if is_unequal:
         fitting = [

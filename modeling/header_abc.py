@@ -1,4 +1,4 @@
-"""Conditions for a tune -> the lines with which it must begin."""
+"""Conditions for a tune -> the lines that it must start with."""
 
 import difflib
 import math
@@ -14,9 +14,9 @@ from .notation_abc import (
     tempo_text,
 )
 
-FIRST_BAR = "[V:"  # how it begins
+FIRST_BAR = "[V:"  # how it starts
 _MELODIC_CHANNELS = tuple(channel for channel in range(1, 17) if channel != DRUM_CHANNEL)
-# Of General MIDI, by program.
+# General MIDI instruments, by program.
 INSTRUMENTS = tuple(
     """\
 Acoustic Grand Piano,Bright Acoustic Piano,Electric Grand Piano,Honky-tonk Piano,Electric Piano 1,
@@ -45,7 +45,7 @@ _PROGRAMS = {name.lower(): program for program, name in enumerate(INSTRUMENTS)} 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the tune: how it begins, and all of it if it is not the model's to choose."""
+    """A line of the tune: its start, and its full text unless the model chooses the rest."""
 
     start: str
     text: str | None = None
@@ -57,7 +57,7 @@ def header_lines(
     tempo: float | None = None,
     instruments: list[int | str] | None = None,
 ) -> list[Line]:
-    """Returns the lines of the header up to the last one that is asked for."""
+    """Returns the lines of the header up to the last one with a condition."""
     lines = [
         Line("X:", FIRST_LINE),
         Line("M:", None if meter is None else "M:{}/{}".format(*check_meter(str(meter)))),
@@ -79,8 +79,8 @@ def header_lines(
 def _key_line(key: str) -> str:
     if key not in KEYS:
         raise ValueError(
-            f"key {key!r}, expected the major key of the signature (for a minor key its relative "
-            f"major), one of {' '.join(KEYS)}"
+            f"key {key!r}, expected the major key of the signature (for a minor key, its "
+            f"relative major), one of {' '.join(KEYS)}"
         )
     return f"K:{key}"
 
@@ -88,13 +88,15 @@ def _key_line(key: str) -> str:
 def _tempo_line(tempo: float) -> str:
     is_number = isinstance(tempo, (int, float)) and math.isfinite(tempo)
     if not is_number or tempo * 4 % 1 or not 3.75 <= tempo <= 24_000:
-        raise ValueError(f"tempo {tempo!r}, expected quarters a minute in steps of 0.25, as 120")
+        raise ValueError(
+            f"tempo {tempo!r}, expected quarters per minute from 3.75 to 24,000 in steps of 0.25"
+        )
     return f"Q:{tempo_text(int(tempo * 4))}"
 
 
 def _voice_lines(instruments: list[int | str]) -> list[str]:
     if not isinstance(instruments, (list, tuple)) or not instruments:
-        raise ValueError(f"instruments {instruments!r}, expected a list of them, one a voice")
+        raise ValueError(f"instruments {instruments!r}, expected a list of them, one per voice")
     programs = [_program(instrument) for instrument in instruments]
     melodic = list(dict.fromkeys(program for program in programs if program is not None))
     n_melodic = sum(program is not None for program in programs)
@@ -104,7 +106,7 @@ def _voice_lines(instruments: list[int | str]) -> list[str]:
         if program is None:
             lines.append(f"%%MIDI channel {DRUM_CHANNEL}")
             continue
-        if n_melodic > len(_MELODIC_CHANNELS):  # readers run out of channels: one a program
+        if n_melodic > len(_MELODIC_CHANNELS):  # readers run out of channels: one per program
             channel = _MELODIC_CHANNELS[melodic.index(program) % len(_MELODIC_CHANNELS)]
             lines.append(f"%%MIDI channel {channel}")
         lines.append(f"%%MIDI program {program}")
@@ -112,7 +114,7 @@ def _voice_lines(instruments: list[int | str]) -> list[str]:
 
 
 def _program(instrument: int | str) -> int | None:
-    """Returns the General MIDI program of a number or name, None for drums."""
+    """Returns the General MIDI program for a number or name, None for drums."""
     if isinstance(instrument, str) and instrument.lower() in _PROGRAMS:
         return _PROGRAMS[instrument.lower()]
     if isinstance(instrument, int) and 0 <= instrument <= 127:

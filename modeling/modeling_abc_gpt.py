@@ -3,7 +3,7 @@
 Letters in shapes: B batch, T time (new tokens), S keys seen so far plus T, C width, H heads,
 D head width (C = H * D), V vocabulary.
 """
-# ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
+# ruff: noqa: RUF012 - the class attributes have the form that the library expects
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from .saving_abc import AbcPreTrainedModel
 
 
 class AbcGPTMLP(nn.Module):
-    """Two linear maps with a GELU between them."""
+    """Two linear layers with a GELU in between."""
 
     def __init__(self, config: AbcGPTConfig) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class AbcGPTAttention(nn.Module):
         qkv = self.qkv_proj(hidden_states).chunk(3, dim=-1)  # three (B, T, C)
         query, key, value = (part.view(heads).transpose(1, 2) for part in qkv)  # (B, H, T, D)
         if cache is not None:
-            # That of `generate_batch` reads and changes the arguments of the attention.
+            # The cache of `generate_batch` reads and changes the attention arguments.
             key, value = cache.update(key, value, self.layer_idx, kwargs=kwargs)  # (B, H, S, D)
 
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
@@ -86,7 +86,7 @@ class AbcGPTAttention(nn.Module):
 
 
 class AbcGPTBlock(GradientCheckpointingLayer):
-    """Attention and MLP, each behind a LayerNorm and beside a residual path."""
+    """Pre-norm block: attention and MLP, each after a LayerNorm, with residual connections."""
 
     def __init__(self, config: AbcGPTConfig, layer_idx: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class AbcGPTBlock(GradientCheckpointingLayer):
 
 
 class AbcGPTPreTrainedModel(AbcPreTrainedModel):
-    """Initialisation and the flags by which the library knows what the family can do."""
+    """Initialization, and the flags that tell the library what the family supports."""
 
     config_class = AbcGPTConfig
     base_class = "modeling_abc_gpt.AbcGPTModel"
@@ -120,10 +120,10 @@ class AbcGPTPreTrainedModel(AbcPreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """GPT-2's initialisation: normal weights, residual projections scaled down by depth."""
+        """Initialize as GPT-2: normal weights, residual projections scaled down with depth."""
         super()._init_weights(module)
-        # Marked at the Linear itself: for a class registered with an auto class the library skips
-        # every module without parameters of its own, so the parent's turn would never come.
+        # The mark is on the Linear itself: for a class registered with an auto class, the library
+        # skips modules without their own parameters, so it would never reach the parent.
         if getattr(module, "writes_residual", False):
             std = self.config.initializer_range / math.sqrt(2 * self.config.num_hidden_layers)
             initialization.normal_(module.weight, std=std)
@@ -159,20 +159,20 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
 
         Args:
             input_ids: (B, T) token ids; either these or `inputs_embeds`.
-            attention_mask: (B, S), 0 at padding; or a mask that is already (B, 1, T, S).
-            position_ids: (B, T); without them they follow the cache and skip the padding.
-            past_key_values: Keys and values of the S - T tokens before.
+            attention_mask: (B, S), 0 at padding; or a ready mask (B, 1, T, S).
+            position_ids: (B, T); by default they continue after the cache and skip padding.
+            past_key_values: Keys and values of the S - T previous tokens.
             inputs_embeds: (B, T, C) instead of `input_ids`.
             use_cache: Whether to return the cache for the next call.
-            cache: The same as `past_key_values`, which transformers calls so from 5.24 on.
+            cache: The name of `past_key_values` from transformers 5.24 on.
             **kwargs: Passed on to the attention implementation.
 
         Returns:
             `last_hidden_state` (B, T, C) after the final norm, and the cache.
 
         Raises:
-            ValueError: If a position is not below `max_position_embeddings`, or an argument is not
-                known here.
+            ValueError: If a position is not below `max_position_embeddings`, or an argument is
+                unknown.
         """
         cache, options = sort_arguments(type(self).__name__, past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
@@ -182,7 +182,7 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
         if use_cache and cache is None:
             cache = DynamicCache(config=self.config)
 
-        # Only positions that the caller gave can hold packed rows; our own need no search for them.
+        # Only positions given by the caller can describe packed rows; ours need no check for them.
         causal_mask = create_causal_mask(
             self.config, inputs_embeds, attention_mask, cache, position_ids=position_ids
         )
@@ -200,22 +200,22 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
         position_ids: torch.Tensor | None,
         cache: Cache | None,
     ) -> torch.Tensor:
-        """Positions of the new tokens, (B, T) or (1, T), checked against the position table."""
+        """Return positions of the new tokens, (B, T) or (1, T), checked against the table size."""
         n_new = inputs_embeds.shape[1]
-        # Given positions need no count; the cache of `generate_batch` could not give one.
+        # Given positions need no count, and the cache of `generate_batch` does not have one.
         n_past = 0 if cache is None or position_ids is not None else cache.get_seq_length()
-        n_seen = n_past + n_new  # a tensor with a static cache, whose masks are not looked at below
+        n_seen = n_past + n_new  # a tensor with a static cache, whose mask is not used below
         is_counted = position_ids is None and isinstance(n_seen, int)
         if position_ids is not None:
             positions = position_ids
         elif is_counted and attention_mask is not None and attention_mask.shape[1:] == (n_seen,):
-            # Padding on the left must not push a row's first token away from position 0.
+            # Left padding must not shift a row's first token away from position 0.
             positions = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -n_new:]  # (B, T)
         else:
             positions = torch.arange(n_new, device=inputs_embeds.device)[None] + n_past  # (1, T)
 
         limit = self.config.max_position_embeddings
-        # A look at the values makes an accelerator wait; training (counted, short) does without.
+        # Reading the values synchronizes an accelerator; training (counted, short) avoids it.
         is_short = is_counted and n_seen <= limit
         if not is_short and not is_tracing(positions) and not positions.is_meta:
             largest = int(positions.max())
@@ -230,11 +230,11 @@ class AbcGPTModel(AbcGPTPreTrainedModel):
 class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
     """The GPT with its head on top: token ids to logits of the next token.
 
-    `generate` goes on beyond the context from its last half, see `decoding_abc_gpt`; `forward` and
-    what only the library's loop can do (beams, scores wanted back) refuse to leave it.
+    Beyond the context, `generate` continues from its last half, see `decoding_abc_gpt`; `forward`,
+    and what only the library's loop can do (beam search, returned scores), raise an error there.
     """
 
-    goes_beyond_context = True  # when it generates; the pipeline asks
+    goes_beyond_context = True  # when it generates; read by the pipeline
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
 
     def __init__(self, config: AbcGPTConfig) -> None:
@@ -246,9 +246,9 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
     def _decoder(
         self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
     ) -> AbcGPTDecoder | None:
-        """What reads the weights, else, beyond the context, the modules; else None.
+        """Return the fast decoder; if it does not apply, beyond the context, `AbcGPTDecoder`.
 
-        The library's own loop ends at the context.
+        Else None, for the library's loop, which ends at the context.
         """
         cache = model_kwargs.get(CACHE)
         is_dynamic = type(cache) is DynamicCache and not cache.offloading
@@ -278,11 +278,11 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
         cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
-        """Predict the next token at each of T places.
+        """Predict the next token at each of T positions.
 
-        Beyond the arguments of `AbcGPTModel`: `labels` (B, T), not shifted, -100 where nothing is
-        to be predicted; `logits_to_keep`, how many last places to give logits for (0: all) or their
-        indices; `num_items_in_batch`, by which the summed loss is divided.
+        In addition to the arguments of `AbcGPTModel`: `labels` (B, T), not shifted, -100 where no
+        token is to be predicted; `logits_to_keep`, for how many last positions to return logits
+        (0: all), or their indices; `num_items_in_batch`, by which the summed loss is divided.
 
         Returns:
             `logits` (B, T, V); with `labels`, also the mean `loss` in nats per predicted token.

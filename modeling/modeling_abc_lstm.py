@@ -1,8 +1,8 @@
-"""LSTM for ABC notation: embedding as wide as the state, one nn.LSTM a layer, tied head.
+"""LSTM for ABC notation: embedding as wide as the state, one nn.LSTM per layer, tied head.
 
 Letters in shapes: B batch, T time (new tokens), S tokens seen so far plus T, C width, V vocabulary.
 """
-# ruff: noqa: RUF012 - the class attributes have the form in which the library reads them
+# ruff: noqa: RUF012 - the class attributes have the form that the library expects
 
 from typing import Any, NoReturn, Unpack
 
@@ -26,7 +26,7 @@ from .saving_abc import AbcPreTrainedModel
 class AbcLSTMCacheLayer(DynamicLayer):
     """State of one layer: `keys` is its output h, `values` its cell c, both (B, C).
 
-    Batch comes first, so the library's own code for beams and for repeated prompts applies.
+    Batch comes first, so the library's code for beams and repeated prompts works unchanged.
     """
 
     is_croppable = False
@@ -38,31 +38,31 @@ class AbcLSTMCacheLayer(DynamicLayer):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, n_new: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Replace the state by the one after `n_new` more tokens."""
+        """Replace the state with the one after `n_new` more tokens."""
         self.keys, self.values = key_states, value_states
         self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
         self.cumulative_length += n_new
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        """Tokens seen so far, padding included."""
+        """Return the number of tokens seen so far, including padding."""
         return self.cumulative_length
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Refuse (ValueError), unless it is 0: the state before the last tokens is gone."""
+        """Raise ValueError unless it is 0: the state before the last tokens is gone."""
         if tokens_to_remove:
             raise ValueError(f"crop({tokens_to_remove}) on a recurrent state; run the prompt again")
 
 
 class AbcLSTMCache(Cache):
-    """The recurrent state of all layers, in the form in which `generate` carries it."""
+    """The recurrent state of all layers, in the form that `generate` passes around."""
 
     def __init__(self, config: AbcLSTMConfig) -> None:
         super().__init__(layers=[AbcLSTMCacheLayer() for _ in range(config.num_hidden_layers)])
 
 
 class AbcLSTMLayer(nn.Module):
-    """One nn.LSTM that reads its state from the cache and leaves it there."""
+    """One nn.LSTM that reads its state from the cache and writes it back."""
 
     def __init__(self, config: AbcLSTMConfig, layer_idx: int) -> None:
         super().__init__()
@@ -79,8 +79,8 @@ class AbcLSTMLayer(nn.Module):
 
         Args:
             hidden_states: (B, T, C).
-            past_key_values: State before these T tokens; holds the state after them on return.
-            is_token: (B, T) bool, false at padding; `None` where nothing is padded.
+            past_key_values: State before these T tokens; updated in place to the state after them.
+            is_token: (B, T) bool, false at padding; `None` if nothing is padded.
 
         Returns:
             (B, T, C), zero at padding.
@@ -104,16 +104,16 @@ class AbcLSTMLayer(nn.Module):
         state: tuple[torch.Tensor, torch.Tensor] | None,
         is_token: torch.Tensor,
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Run each row as if its padding were not there, whichever side it is on.
+        """Run each row as if it had no padding, whichever side it is on.
 
-        Zeroing the padded inputs would not do: the biases move the state all the same.
+        Zeroing the padded inputs is not enough: the biases would still change the state.
         """
         lengths = is_token.sum(1)  # (B,)
         order = (~is_token).to(torch.uint8).argsort(dim=1, stable=True)  # (B, T), tokens first
         index = order[..., None].expand_as(hidden_states)  # (B, T, C)
         packed = pack_padded_sequence(
             hidden_states.gather(1, index),
-            lengths.clamp(min=1).cpu(),  # a row without a token must still take a step
+            lengths.clamp(min=1).cpu(),  # a row without tokens must still take a step
             batch_first=True,
             enforce_sorted=False,
         )
@@ -130,28 +130,28 @@ class AbcLSTMLayer(nn.Module):
 
 
 class AbcLSTMPreTrainedModel(AbcPreTrainedModel):
-    """Initialisation, and the flags by which the library knows what the family can do."""
+    """Initialization, and the flags that tell the library what the family supports."""
 
     config_class = AbcLSTMConfig
     base_class = "modeling_abc_lstm.AbcLSTMModel"
     _no_split_modules = ["AbcLSTMLayer"]
-    _is_stateful = True  # no assisted decoding: it takes tokens back, a recurrent state cannot
+    _is_stateful = True  # no assisted decoding: a recurrent state cannot roll tokens back
     _can_record_outputs = {"hidden_states": AbcLSTMLayer}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Xavier weights, wide embedding (and head), forget gates that start open."""
+        """Initialize with Xavier weights, a wide embedding (and head) and open forget gates."""
         super()._init_weights(module)
-        # A slice does not know whether its tensor was loaded, so the tensor is asked.
+        # A slice does not know whether its tensor was loaded, so check the tensor itself.
         if isinstance(module, nn.LSTM) and not hasattr(module.bias_ih_l0, "_is_hf_initialized"):
             width = self.config.hidden_size
             initialization.ones_(module.bias_ih_l0[width : 2 * width])  # gates: i, f, g, o
 
     def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Refuse (ValueError): one nn.LSTM call holds all time steps and cannot be cut."""
+        """Raise ValueError: one nn.LSTM call runs all time steps and cannot be split."""
         raise ValueError(
             f"gradient_checkpointing=True, but {type(self).__name__} cannot recompute parts of an "
-            "LSTM; set gradient_checkpointing=False and lower the batch size if memory is short"
+            "LSTM; set gradient_checkpointing=False, and lower the batch size if memory runs out"
         )
 
     gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
@@ -185,18 +185,18 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
         Args:
             input_ids: (B, T) token ids; either these or `inputs_embeds`.
             attention_mask: (B, S), 0 at padding on either side.
-            past_key_values: State after the S - T tokens before, written on in place.
+            past_key_values: State after the S - T previous tokens, updated in place.
             inputs_embeds: (B, T, C) instead of `input_ids`.
             use_cache: Whether to return the state for the next call.
-            cache: The same as `past_key_values`, which transformers calls so from 5.24 on.
-            **kwargs: The library's arguments of other models (`position_ids`), unused here.
+            cache: The name of `past_key_values` from transformers 5.24 on.
+            **kwargs: The library's arguments for other models (`position_ids`), unused here.
 
         Returns:
             `last_hidden_state` (B, T, C) of the last layer, and the state.
 
         Raises:
-            ValueError: If the cache or the mask is not of the kind that an LSTM takes, or an
-                argument is not known here.
+            ValueError: If the cache or the mask is not of the kind that an LSTM accepts, or an
+                argument is unknown.
         """
         cache, _ = sort_arguments(type(self).__name__, past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
@@ -220,7 +220,7 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
     def _is_token(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """The mask of the new tokens, (B, T) bool; `None` if none of them is padding."""
+        """Return the mask of the new tokens, (B, T) bool; `None` if none of them is padding."""
         if attention_mask is None:
             return None
         n_rows, n_new = hidden_states.shape[:2]
@@ -228,7 +228,7 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
         if len(shape) != 2 or shape[0] != n_rows or shape[1] < n_new:
             raise ValueError(
                 f"attention_mask of shape {shape}, expected ({n_rows}, {n_new} or more); "
-                "pass the tokenizer's mask, one 0 or 1 for every token so far"
+                "pass the tokenizer's mask, a 0 or 1 for every token so far"
             )
         is_token = attention_mask[:, -n_new:].bool()
         return None if bool(is_token.all()) else is_token
@@ -252,7 +252,7 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, AbcGenerationMixin):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Give `generate` a recurrent state where it would make a cache of keys and values."""
+        """Give `generate` a recurrent state where it would create a cache of keys and values."""
         kind = generation_config.cache_implementation
         if kind is not None and not kind.startswith("dynamic"):
             raise ValueError(
@@ -268,10 +268,10 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, AbcGenerationMixin):
     def _decoder(
         self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
     ) -> AbcLSTMDecoder | None:
-        """What reads the weights, where that is running the modules.
+        """Return the fast decoder where its tokens equal those of the modules; else None.
 
-        In half precision and on accelerators nn.LSTM rounds in ways of its own, by which a sample
-        would soon be another one; there it runs itself.
+        In half precision and on accelerators nn.LSTM rounds differently, so samples would soon
+        diverge; there the modules run.
         """
         own_modules = {AbcLSTMForCausalLM, AbcLSTMModel, AbcLSTMLayer}
         is_plain = is_plain_model(self, own_modules, input_ids.device)
@@ -291,11 +291,11 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, AbcGenerationMixin):
         cache: AbcLSTMCache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> CausalLMOutputWithPast:
-        """Predict the next token at each of T places.
+        """Predict the next token at each of T positions.
 
-        Beyond the arguments of `AbcLSTMModel`: `labels` (B, T), not shifted, -100 where nothing is
-        to be predicted; `logits_to_keep`, how many last places to give logits for (0: all) or their
-        indices; `num_items_in_batch`, by which the summed loss is divided.
+        In addition to the arguments of `AbcLSTMModel`: `labels` (B, T), not shifted, -100 where no
+        token is to be predicted; `logits_to_keep`, for how many last positions to return logits
+        (0: all), or their indices; `num_items_in_batch`, by which the summed loss is divided.
 
         Returns:
             `logits` (B, T, V); with `labels`, also the mean `loss` in nats per predicted token.

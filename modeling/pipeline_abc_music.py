@@ -1,10 +1,10 @@
-"""Conditions for a header, or the beginning of a tune -> tunes: the pipeline `abc-music`.
+"""Conditions for a header, or the start of a tune -> tunes: the pipeline `abc-music`.
 
     write = pipeline("abc-music", model="user/name", trust_remote_code=True)
     tunes = write(meter="3/4", key="G", instruments=["Violin", "drums"], seed=1)
 
-Conditions are set; unspecified fields are sampled, one by one in the order of the dialect. So a
-metre is chosen before the key is known, and a key where metre and tempo are.
+Given fields are fixed; unspecified fields are sampled one by one, in the order of the dialect. So a
+meter is chosen before the key is known, and a key once meter and tempo are.
 """
 
 import difflib
@@ -42,7 +42,7 @@ MAX_HEADER_LINE_TOKENS = 32
 
 @dataclass
 class _Row:
-    """A tune on its way: the lines it still must have, and its tokens, start token apart."""
+    """An unfinished tune: the lines it must still get, and its tokens without the start token."""
 
     lines: list[Line]
     ids: list[int]
@@ -51,7 +51,7 @@ class _Row:
 
 
 class AbcMusicPipeline(Pipeline):
-    """Tunes from a model of ABC text; task `abc-music`."""
+    """Generates tunes with a model of ABC text; task `abc-music`."""
 
     _load_tokenizer = True
     _load_processor = False
@@ -66,39 +66,40 @@ class AbcMusicPipeline(Pipeline):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> list:
-        """Write tunes.
+        """Generate tunes.
 
         Args:
             conditions: A dict of the conditions below, or a prompt; or a list of them.
-            batch_size: Tunes written side by side. Another size draws other tunes from a seed. A
-                model that ends at its context writes them one by one.
-            **kwargs: What holds for all tunes, here or where the pipeline is made:
+            batch_size: Tunes generated together; with the same seed, another size gives other
+                tunes. A model that stops at its context generates them one at a time.
+            **kwargs: Settings for all tunes, here or when the pipeline is created:
                 meter: Such as "3/4".
-                key: The major key of the signature, such as "G" or "Bb"; for a minor key its
+                key: The major key of the signature, such as "G" or "Bb"; for a minor key, its
                     relative major.
-                tempo: Quarters a minute, in steps of 0.25.
-                instruments: One a voice: General MIDI programs (0-127), their names, or "drums".
-                prompt: The beginning of a tune in the layout `bars`, in place of conditions.
-                num_return_sequences: Tunes for each condition.
-                seed: Repeats the same tunes on the same machine; leaves other random numbers be.
-                max_new_tokens: The most that the model writes of a tune; 1,500 if not given. Beyond
-                    its context a GPT goes on from its last half, see `generate` of its class; a
-                    class of another library, such as GPT-2, ends there.
-                grammar: Whether the model may write whole tunes of the dialect only; by default
-                    where its tokenizer has all characters of the dialect.
-                do_sample, temperature, top_k, ...: As `generate` has them (`GENERATION`). By
-                    default tunes are drawn from the model as it is.
+                tempo: Quarters per minute, in steps of 0.25.
+                instruments: One per voice: General MIDI programs (0-127), their names, or "drums".
+                prompt: The start of a tune in the layout `bars`, instead of conditions.
+                num_return_sequences: Number of tunes for each condition.
+                seed: Gives the same tunes on the same machine; leaves the global random state
+                    unchanged.
+                max_new_tokens: Maximum number of tokens generated per tune; default 1,500. Beyond
+                    its context a GPT continues from the last half, see `generate` of its class; a
+                    class of another library, such as GPT-2, stops there.
+                grammar: Whether to restrict the model to whole tunes of the dialect; by default yes
+                    if its tokenizer has all characters of the dialect.
+                do_sample, temperature, top_k, ...: As in `generate` (`GENERATION`). By default
+                    tunes are sampled from the model's unmodified distribution.
 
         Returns:
-            A list of tunes; of such lists if a list was given. A tune is a dict: `abc`, the text as
-            generated; `ended`, whether it has an end; `abc_voices`, the text that other programs
-            read, without a last bar that is not whole; `error`, why there is none; `midi`, the
-            bytes of a MIDI file, None where this project's data_prep is not installed; `n_tokens`
-            of the tune.
+            A list of tunes, or a list of such lists if a list was given. A tune is a dict: `abc`,
+            the text as generated; `ended`, whether it is complete; `abc_voices`, the text for other
+            programs, without an incomplete last bar; `error`, the reason if there is none; `midi`,
+            the bytes of a MIDI file, None if this project's data_prep is not installed; `n_tokens`,
+            the number of its tokens.
 
         Raises:
-            ValueError: If the dialect or this model cannot write a condition, or if within the
-                grammar `max_new_tokens`, or the context, are too few for a whole tune.
+            ValueError: If the dialect or this model cannot write a condition, or if with the
+                grammar `max_new_tokens` or the context is too small for a whole tune.
         """
         one = conditions is None or isinstance(conditions, (dict, str))
         inputs = {
@@ -109,7 +110,7 @@ class AbcMusicPipeline(Pipeline):
         return tunes[0] if one else tunes
 
     def _sanitize_parameters(self, **kwargs: Any) -> tuple[dict, dict, dict]:
-        """Sort the arguments: conditions; generation; nothing is left for the last step."""
+        """Split the arguments into conditions and generation; the last step has none."""
         _check_names(kwargs, (*CONDITIONS, *COUNTS, "seed", "grammar", *GENERATION))
         for name in COUNTS:
             if name in kwargs and kwargs[name] < 1:
@@ -142,7 +143,7 @@ class AbcMusicPipeline(Pipeline):
         grammar: bool | None = None,
         **generation: Any,
     ) -> dict[str, Any]:
-        """Write the rows, as many copies of each as are wanted."""
+        """Generate the rows, `num_return_sequences` copies of each."""
         tokens = self.grammar if grammar or (grammar is None and self.has_grammar) else None
         rows = [
             _Row(list(row.lines), list(row.ids), max_new_tokens)
@@ -153,14 +154,14 @@ class AbcMusicPipeline(Pipeline):
         with torch.random.fork_rng(devices, enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
-            # Side by side, the longest beginning would take the room of all others.
+            # In a batch, the longest prompt would use up the context of all others.
             n_rows = inputs["batch_size"] if self._context == math.inf else 1
             for start in range(0, len(rows), n_rows):
                 self._write(rows[start : start + n_rows], tokens, generation)
         return {"rows": rows, "n": num_return_sequences}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
-        """Turn rows into tunes, those of one condition together."""
+        """Turn rows into tunes, grouped by condition."""
         tunes = [self._tune(row) for row in outputs["rows"]]
         return [tunes[start : start + outputs["n"]] for start in range(0, len(tunes), outputs["n"])]
 
@@ -176,10 +177,10 @@ class AbcMusicPipeline(Pipeline):
             return tune | {"error": str(error)}
 
     def _writable(self, lines: list[Line]) -> list[Line]:
-        """Leaves out lines that the model's text never has; study A's has no X:, Q: or %%MIDI.
+        """Leave out lines that the model's text never has; study A's has no X:, Q: or %%MIDI.
 
         Raises:
-            ValueError: If such a line is asked for.
+            ValueError: If such a line is requested.
         """
         kept = []
         for line in lines:
@@ -187,8 +188,8 @@ class AbcMusicPipeline(Pipeline):
                 kept.append(line)
             elif line.text not in (None, FIRST_LINE, CHORD_ATTACK_LINE):
                 raise ValueError(
-                    f"{line.text!r} cannot be had from this model: its tokenizer cannot write it, "
-                    "since the music it was trained on had no such line"
+                    f"{line.text!r} is unavailable with this model: its tokenizer cannot write it, "
+                    "since the training music had no such line; leave the condition out"
                 )
         return kept
 
@@ -199,7 +200,7 @@ class AbcMusicPipeline(Pipeline):
         try:
             check_beginning(prompt)
         except ValueError as error:
-            message = f"the prompt is no beginning of a tune in the layout bars: {error}"
+            message = f"the prompt does not start a tune in the layout bars: {error}"
             raise ValueError(message) from None
         if cut_after_end(prompt)[1]:
             raise ValueError("the prompt is a whole tune; leave out its end, |]")
@@ -221,12 +222,12 @@ class AbcMusicPipeline(Pipeline):
 
     @property
     def has_grammar(self) -> bool:
-        """Whether the tokenizer has all characters of the dialect, which the grammar needs."""
+        """Whether the tokenizer has all characters of the dialect, as the grammar requires."""
         return set(self._token_texts) >= set(ALPHABET)
 
     @property
     def _context(self) -> float:
-        """Tokens of the longest text that the model reads; inf where it goes on beyond."""
+        """Length in tokens of the longest text the model can read; inf if it can go beyond."""
         goes_on = getattr(self.model, "goes_beyond_context", False)
         if goes_on or _sampler_of(self.model.config.model_type):
             return math.inf
@@ -234,13 +235,13 @@ class AbcMusicPipeline(Pipeline):
 
     @functools.cached_property
     def grammar(self) -> TokenGrammar:
-        """Of this tokenizer; kept, since it learns its states."""
+        """The grammar for this tokenizer; kept, since it caches its states."""
         return TokenGrammar.of(self.tokenizer)
 
     def _write(
         self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
     ) -> None:
-        """Write tunes side by side: their beginnings line by line, then all the rest."""
+        """Generate tunes in a batch: their headers line by line, then all the rest."""
         while any(row.lines for row in rows):
             for row in rows:
                 while row.lines and row.lines[0].text is not None:
@@ -255,7 +256,7 @@ class AbcMusicPipeline(Pipeline):
     def _write_line(
         self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
     ) -> None:
-        """Let the model write the next line of each row, beginning as that line must."""
+        """Let the model write the next line of each row, with the start that line must have."""
         starts = [row.lines.pop(0).start for row in rows]
         newlines = {token for token, text in enumerate(self._token_texts) if "\n" in text}
         generated = self._generate(rows, [*newlines], tokens, generation, starts)
@@ -270,7 +271,7 @@ class AbcMusicPipeline(Pipeline):
                 row.left = 0
             elif (
                 stop is None
-            ):  # no header line is so long: the model is lost, but not the conditions
+            ):  # no header line is this long: end it here, so that the other conditions still apply
                 row.ids += self._encode("\n")
 
     def _generate(
@@ -281,14 +282,14 @@ class AbcMusicPipeline(Pipeline):
         generation: dict[str, Any],
         starts: list[str] | None = None,
     ) -> list[list[int]]:
-        """Returns what the model writes after each row, to one of the tokens `stops` and beyond.
+        """Return what the model writes after each row, at least up to one of the tokens `stops`.
 
         Args:
-            rows: Side by side.
-            stops: Where all rows have one, writing ends.
-            tokens: Lets them write within the dialect only.
-            generation: What the caller set of `generate`.
-            starts: How the text of each row must begin, which then holds no special token.
+            rows: The batch.
+            stops: Generation ends once all rows have one of these.
+            tokens: Restricts the rows to the dialect; None does not.
+            generation: The caller's options for `generate`.
+            starts: The required start of each row's text, which then has no special tokens.
         """
         tokenizer = self.tokenizer
         prompts = [[tokenizer.bos_token_id, *row.ids] for row in rows]
@@ -296,8 +297,8 @@ class AbcMusicPipeline(Pipeline):
         left = [min(row.left, self._context - longest) for row in rows]
         if rows and longest >= self._context:
             raise ValueError(
-                f"a beginning of {longest:,} tokens, but this model reads {self._context:,} at "
-                "most; shorten the prompt, or ask for fewer instruments"
+                f"a prompt of {longest:,} tokens, but this model reads at most {self._context:,}; "
+                "shorten the prompt, or ask for fewer instruments"
             )
         room = min(
             max(left, default=0),
@@ -331,11 +332,11 @@ class AbcMusicPipeline(Pipeline):
 def _line_starts(
     token_texts: list[str], starts: list[str], n_prompt: int
 ) -> PrefixConstrainedLogitsProcessor:
-    """Lets lines begin only as they must, and holds no special token."""
+    """Return a processor that forces the start of each line and excludes special tokens."""
 
     @functools.cache
     def fitting(rest: str) -> torch.Tensor:
-        """The tokens that can stand where `rest` must follow."""
+        """Return the tokens that are possible where `rest` must follow."""
         return torch.tensor(
             [
                 token
@@ -352,7 +353,7 @@ def _line_starts(
 
 
 def _sampler_of(model_type: str) -> Callable[..., torch.Tensor] | None:
-    """What `generate` is given for a class that ships with transformers; None: its own loop."""
+    """Return `custom_generate` for a class that ships with transformers; None: its own loop."""
     if model_type != "llama":
         return None
     from .decoding_abc_llama import sample_llama  # needs more of transformers than this file does
@@ -368,7 +369,7 @@ def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
 
 
 def _midi(abc: str) -> bytes | None:
-    """Returns a tune as a MIDI file; None where data_prep is not installed, as on the Hub."""
+    """Return a tune as a MIDI file; None if data_prep is not installed, as on the Hub."""
     try:
         from data_prep.dialect.abc_to_midi import abc_to_midi
     except ImportError:
@@ -377,12 +378,12 @@ def _midi(abc: str) -> bytes | None:
 
 
 # A second copy of this file in one process, from another model's folder, leaves the task to the
-# first, but must know its name to be saved.
+# first copy, but must know the task's name to be saved.
 _is_taken = TASK in PIPELINE_REGISTRY.get_supported_tasks()
 _registry = PipelineRegistry({}, {}) if _is_taken else PIPELINE_REGISTRY
 _registry.register_pipeline(TASK, AbcMusicPipeline, pt_model=AutoModelForCausalLM, type="text")
-# Stands in config.json for who finds the task named there, but not its code: `save_pretrained` of a
+# Goes to config.json, for readers who find the task there but not its code: `save_pretrained` of a
 # class that ships with transformers copies none.
 AbcMusicPipeline._registered_impl[TASK]["note"] = (
-    "needs the .py files of the folder that the model was loaded from; copy them beside this file"
+    "needs the .py files of the folder that the model was loaded from; copy them next to this file"
 )

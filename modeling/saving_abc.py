@@ -1,4 +1,4 @@
-"""What lies beside the weights of a saved model: the code that its config.json promises."""
+"""Saving of models: puts the code that config.json names next to the weights."""
 
 import shutil
 from os import PathLike
@@ -10,10 +10,10 @@ from transformers.dynamic_module_utils import get_relative_import_files
 
 
 class AbcPreTrainedModel(PreTrainedModel):
-    """What the library must know of the models of both families, and how they are saved.
+    """What the library must know about the models of both families, and how they are saved.
 
     Attributes:
-        base_class: File and name of the base model's class, "modeling_abc_gpt.AbcGPTModel".
+        base_class: File and name of the base model's class, such as "modeling_abc_gpt.AbcGPTModel".
     """
 
     base_class: ClassVar[str]
@@ -27,19 +27,19 @@ class AbcPreTrainedModel(PreTrainedModel):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Save as the library does, with all code that config.json names."""
+        """Save as the library does, along with all code that config.json names."""
         if is_main_process:
             self._keep_promises(Path(save_directory))
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _keep_promises(self, folder: Path) -> None:
-        """Before it is saved: let config.json name the base model, and what pipelines there are.
+        """Make config.json name the base model, and copy the code of the pipelines it names.
 
-        The library lists only the class that is saved, so `AutoModel` would not find the base
-        model; and it copies the code of the model, but not that of the pipelines in
-        `custom_pipelines`. That is copied here, from beside this file or from where the model was
-        loaded. A pipeline whose code lies in neither place, and in no repository on the Hub, is no
-        longer named.
+        Runs before saving. The library lists only the saved class, so `AutoModel` would not find
+        the base model; and it copies the model's code, but not that of the pipelines in
+        `custom_pipelines`. That is copied here, from this file's folder or from where the model was
+        loaded. A pipeline whose code is in neither place, nor in a repository on the Hub, is
+        removed from config.json.
         """
         config = self.config
         auto_map = getattr(config, "auto_map", None) or {}

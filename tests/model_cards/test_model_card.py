@@ -155,11 +155,11 @@ def test_card_has_the_results_of_the_runs_files(tmp_path):
         ("sampled_free", "valid_rate", f"own_reader, {rate}"): 0.5,
         ("sampled_free", "valid_rate", f"midi_success_music21, {rate}"): 0.5,
     }
-    assert "GPT of 828,544 parameters" in card.text
+    assert "GPT with 828,544 parameters" in card.text
     assert "| `free` | 8 | `own_reader` | 50.0 % | 21.5 to 78.5 % |" in card.text
     assert 'pipeline("abc-music", model="someone/tiny", trust_remote_code=True)' in card.text
     assert "temperature 1, no top-k" in card.text
-    assert "tried with transformers 5.20 to 5.24" in " ".join(card.text.split())
+    assert "Tested with transformers 5.20 to 5.24" in " ".join(card.text.split())
     generation = json.loads((folder / "generation_config.json").read_text())
     assert (generation["temperature"], generation["top_k"]) == (1.0, 0)
 
@@ -174,7 +174,7 @@ def test_card_of_a_fine_tuned_run_names_its_start_but_no_folder(start, tmp_path)
     card = ModelCard.load(folder / "README.md")
     is_on_hub = start == "someone/gpt_base"
     assert card.data.get("base_model") == (start if is_on_hub else None)
-    assert f"Fine-tuned from `{start if is_on_hub else 'gpt_base'}`" in card.text
+    assert f"fine-tuned from `{start if is_on_hub else 'gpt_base'}`" in card.text
     assert "validation split was 1.2500 nats per token" in card.text
     assert "long/way" not in card.content
 
@@ -194,7 +194,7 @@ def test_metrics_of_other_weights_are_refused(tmp_path):
     (run / "metrics.json").write_text(json.dumps(metrics(run)))
     publish(run, "someone/tiny", False, False, True)
     (run / "metrics.json").write_text(json.dumps(metrics(run) | {"weights_sha256": "0" * 64}))
-    with pytest.raises(ValueError, match=r"of other weights .* make evaluate"):
+    with pytest.raises(ValueError, match=r"is for other weights .* make evaluate"):
         publish(run, "someone/tiny", False, False, True)
 
 
@@ -248,15 +248,16 @@ def test_run_without_whole_checkpoints_has_no_revisions(tmp_path, capsys):
     run = make_run(tmp_path)
     arguments = [str(run), "someone/tiny", "--dry-run", "--revisions"]
     assert main(arguments) == 2
-    assert "holds no checkpoint-<step>: training removes them" in capsys.readouterr().err
+    assert "has no checkpoint-<step>: training removes them" in capsys.readouterr().err
     checkpoint = add_checkpoint(run, 4)
     with (checkpoint / "model.safetensors").open("r+b") as file:
         file.truncate(5000)
     assert main(arguments) == 2
-    assert "checkpoint-4 is no whole model (damaged model.safetensors)" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "checkpoint-4 is not a complete model (damaged model.safetensors)" in error
     (checkpoint / "manifest.json").unlink()
     assert main(arguments) == 2
-    assert "checkpoint-4 is no whole model (no manifest.json)" in capsys.readouterr().err
+    assert "checkpoint-4 is not a complete model (no manifest.json)" in capsys.readouterr().err
     assert not (run / "publish").exists()
 
 

@@ -51,7 +51,7 @@ def test_stock_model_writes_the_same_with_padding_on_the_left(tmp_path):
 def test_stock_folder_needs_no_code_but_for_the_own_pipeline(tmp_path, capsys):
     run = make_run(tmp_path)
     assert main([str(run), "someone/tiny", "--dry-run", "--stock"]) == 0
-    assert "logits of the stock export differ by 0 at most" in capsys.readouterr().out
+    assert "logits of the stock export differ by at most 0" in capsys.readouterr().out
     folder = run / "publish"
     assert names(folder) == WEIGHTS_AND_TEXT | PIPELINE
     config = json.loads((folder / "config.json").read_text())
@@ -92,7 +92,7 @@ def test_lstm_is_refused_in_one_line(tmp_path, capsys):
     run = make_run(tmp_path, "abc_lstm")
     assert main([str(run), "someone/tiny", "--dry-run", "--stock"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "abc_lstm, expected abc_gpt, which alone has a stock export" in line
+    assert "abc_lstm, expected abc_gpt, the only type with a stock export" in line
     assert names(run) == {"checkpoint", "record.json"}
 
 
