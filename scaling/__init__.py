@@ -1,1 +1,1 @@
-"""From finished runs to scaling laws: N, D, C and L with intervals; no torch here."""
+"""From finished runs to scaling laws: N, D, C and L with intervals; does not import torch."""

@@ -1,20 +1,20 @@
-"""Parameters and FLOPs from a model's dimensions: every convention is named and decided here.
+"""Parameters and FLOPs from a model's dimensions: every convention is named and defined here.
 
 Letters: C width, L layers, T context length, V vocabulary size, I width of the MLP (4 C if not
 given).
 
-Parameters. Those of a layer stand with the family in `families`: GPT without any bias, LayerNorm
-included; LSTM as PyTorch's layer with its two bias vectors; a family without a formula brings what
+Parameters. Formulas for a layer are with the family in `families`: GPT has no bias, not even in
+LayerNorm; LSTM is PyTorch's layer with its two bias vectors; a family without a formula passes what
 was counted from the built model. Embeddings are as wide as the hidden state. A tied head has no
-bias and is counted once, as the token embedding. "Non-embedding" leaves out token embedding,
-positions and head, and keeps norms and biases.
+bias and is counted once, as the token embedding. "Non-embedding" excludes token embedding,
+positions and head, and includes norms and biases.
 
 FLOPs. One multiply-add is 2 FLOPs; the backward pass costs twice the forward pass. Only matrix
 products count: norms, softmax, activations and the LSTM's elementwise gates (about 30 C L) are
-left out. A tied head costs no parameters of its own, but its product with V does count. Attention
+left out. A tied head adds no parameters, but its product with V does count. Attention
 scores and their weighted sum follow one of two conventions: "full" counts all T keys for each
-query, as PaLM does and as a dense kernel computes; "causal_mean" counts T / 2, the mean that a
-causal mask leaves, as Kaplan et al. do. Source: Kaplan et al. 2020 table 1; Chowdhery et al. 2022
+query, as PaLM does and as a dense kernel computes; "causal_mean" counts T / 2, the mean under a
+causal mask, as Kaplan et al. do. Source: Kaplan et al. 2020 table 1; Chowdhery et al. 2022
 appendix B.
 """
 
@@ -24,9 +24,9 @@ from typing import Literal, get_args
 from .families import Family, family_of
 
 Attention = Literal["full", "causal_mean"]
-# Dense bf16 FLOPs a second; a board's own name before that of its chip. Source: NVIDIA's pages of
-# the A100, H100 and H200, whose bf16 TFLOP/s are with sparsity, twice the dense ones: 624 of the
-# A100, 1,979 of H100 and H200, 1,513 of the H100 PCIe, 1,671 of both NVL; rounded down.
+# Dense bf16 FLOP/s; a board's name comes before the name of its chip. Source: NVIDIA's pages on the
+# A100, H100 and H200, whose bf16 TFLOP/s are with sparsity, twice the dense ones: 624 for the A100,
+# 1,979 for H100 and H200, 1,513 for the H100 PCIe, 1,671 for both NVL; rounded down.
 PEAK_FLOPS = {
     **{"h100 pcie": 756e12, "h100 nvl": 835e12, "h200 nvl": 835e12},
     **{"a100": 312e12, "h100": 989e12, "h200": 989e12},
@@ -35,22 +35,22 @@ PEAK_FLOPS = {
 
 @dataclass(frozen=True)
 class ModelShape:
-    """The dimensions that decide N and C, under the names of the model configs.
+    """The dimensions that determine N and C, named as in the model configs.
 
     Attributes:
-        model_type: Of a registered family.
+        model_type: Model type of a registered family.
         hidden_size: C, also the width of the embeddings.
         num_hidden_layers: L.
         vocab_size: V.
-        max_position_embeddings: T, rows of a table of learned positions and context that attention
-            is counted at; a family that carries a state needs none.
+        max_position_embeddings: T, rows of a table of learned positions, and the context at which
+            attention is counted; not needed by a family that carries a state.
         intermediate_size: I of the MLP; None is 4 C.
-        layer_parameters: What `Family.layer_parameters` gives, counted from the built model, for a
-            family that has no formula.
+        layer_parameters: What `Family.layer_parameters` returns, counted from the built model, for
+            a family without a formula.
 
     Raises:
         ValueError: on an unknown model_type, a dimension below 1, attention without
-            max_position_embeddings, or a family without a formula that was not counted.
+            max_position_embeddings, or a family without a formula and without layer_parameters.
     """
 
     model_type: str
@@ -77,7 +77,7 @@ class ModelShape:
 
     @property
     def family(self) -> Family:
-        """Of its model type."""
+        """The family of its model type."""
         return family_of(self.model_type)
 
     @property
@@ -115,10 +115,10 @@ def count_parameters(shape: ModelShape) -> ParameterCounts:
 
 
 def forward_flops_per_token(shape: ModelShape, attention: Attention = "full") -> int:
-    """FLOPs of the forward pass, per predicted token, at the full context length.
+    """FLOPs of the forward pass per predicted token, at the full context length.
 
     Raises:
-        ValueError: if attention is not a named convention.
+        ValueError: if attention is not one of the conventions.
     """
     if attention not in get_args(Attention):
         raise ValueError(
@@ -128,13 +128,13 @@ def forward_flops_per_token(shape: ModelShape, attention: Attention = "full") ->
     matrices = 2 * (shape.weights[0] + head)
     if shape.family.context == "state":
         return matrices
-    # scores and weighted sum: two products of width C with every key that is counted
+    # scores and weighted sum: two products of width C with every counted key
     full = 4 * shape.num_hidden_layers * shape.hidden_size * shape.max_position_embeddings
     return matrices + (full if attention == "full" else full // 2)
 
 
 def train_flops_per_token(shape: ModelShape, attention: Attention = "full") -> int:
-    """FLOPs of forward and backward pass, per predicted token; times D it is the C of a run."""
+    """FLOPs of forward and backward pass per predicted token; times D, the C of a run."""
     return 3 * forward_flops_per_token(shape, attention)
 
 
@@ -144,10 +144,10 @@ def flops_6nd(n_params_non_embedding: int, n_tokens: int) -> int:
 
 
 def usual_share(model_type: str, width: int, context: int) -> float:
-    """Model-FLOPs utilisation of a GPU to expect in bf16, in (0, 1); an estimate, not measured.
+    """Expected model-FLOPs utilization (MFU) of a GPU in bf16, in (0, 1); estimated, not measured.
 
     Args:
-        model_type: Of the model.
+        model_type: Model type.
         width: C.
         context: Block length T.
     """
@@ -156,9 +156,9 @@ def usual_share(model_type: str, width: int, context: int) -> float:
 
 
 def peak_flops(device: str) -> float | None:
-    """Dense bf16 FLOPs a second of a device by its name, as "NVIDIA H100 80GB HBM3"; or None.
+    """Dense bf16 FLOP/s of a device by name, such as "NVIDIA H100 80GB HBM3"; else None.
 
-    A slice of a divided GPU has a share of them that its name does not say: None.
+    None also for a MIG slice, whose name does not state its share of the GPU.
     """
     device = device.lower()
     if " mig " in device:

@@ -1,8 +1,8 @@
-"""The model families: what the project knows of each stands here, and only here.
+"""The model families: everything the project knows about each one is defined here, and only here.
 
-Counts, colours, labels, checks of configs and records, the way context is read and LoRA's targets
-derive from `FAMILIES`. One other list exists, and a test holds it equal: `modeling/__init__.py`
-registers the classes of our own families with transformers. Standard library only, since packages
+Counts, colors, labels, checks of configs and records, the way context is read and LoRA's targets
+derive from `FAMILIES`. There is one other list, and a test keeps it in sync: `modeling/__init__.py`
+registers the classes of our own families with transformers. Standard library only, because packages
 that must not import each other read this file.
 
 A class that ships with transformers becomes a family by an entry here and a size file in configs/:
@@ -11,7 +11,7 @@ A class that ships with transformers becomes a family by an entry here and a siz
            dropout_keys=("hidden_dropout", "attention_dropout"),
            settings=lambda model: {"tie_word_embeddings": True})
 
-An own one needs its files in modeling/ besides. Letters: C width, L layers, I width of the MLP.
+One of our own also needs its files in modeling/. Letters: C width, L layers, I width of the MLP.
 """
 
 import math
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-OWN_PREFIX = "abc_"  # of the model types whose code is in modeling/
+OWN_PREFIX = "abc_"  # of model types whose code is in modeling/
 LSTM_GATES = 4
 LLAMA_ROUNDED_FROM = 96
 WAYS = {"attention": "stride", "state": "carried"}
@@ -27,7 +27,7 @@ WAYS = {"attention": "stride", "state": "carried"}
 
 @dataclass(frozen=True)
 class Look:
-    """How a family is drawn; light and dark are the ends of its colour map over the sizes."""
+    """How a family is drawn; light and dark are the ends of its color map over the sizes."""
 
     colour: str
     marker: str
@@ -42,23 +42,23 @@ class Family:
     """One model family.
 
     Attributes:
-        name: In tables and files: the column arch, the beginning of its size files.
+        name: In tables and files: the column arch, the prefix of its size files.
         label: In figures and prose.
         model_type: Of its config class in transformers.
-        context: What carries the past: "attention" over a window of max_position_embeddings, whose
-            cost grows with the window, or a "state" of fixed size.
+        context: How past tokens are used: "attention" over a window of max_position_embeddings,
+            whose cost grows with the window, or a "state" of fixed size.
         learns_positions: Whether each position has a row of trained parameters.
         layer_parameters: (C, L, I) -> weights in matrix products and weights in vectors, without
-            embeddings, positions and head; None where they are counted from the built model.
-        settings: Section model of a config -> what all sizes of the family have in common or
-            derive from it, as keywords of the config class; a key of the section goes before it.
-        dropout_keys: What the config class calls the `dropout` of the base config; empty where it
-            has none.
-        gpu_shares: (from this C on, from this context on, share of a GPU's bf16 peak that training
-            reaches), the last that fits holds; estimates, not measured.
-        look: None takes a further colour.
-        lora_modules: Linear layers of a block that LoRA adapts; empty takes all of them.
-        lora_parameters: Weights that it adapts in their place, with the layer's number as {layer}.
+            embeddings, positions and head; None if they are counted from the built model.
+        settings: Section model of a config -> what all sizes of the family share or derive from
+            it, as keywords of the config class; keys of the section override it.
+        dropout_keys: Names of the base config's `dropout` in the config class; empty if it has
+            none.
+        gpu_shares: (at least this C, at least this context, share of a GPU's bf16 peak that
+            training reaches); the last row that matches is used; estimates, not measured.
+        look: None uses the next free color.
+        lora_modules: Linear layers of a block that LoRA adapts; empty means all of them.
+        lora_parameters: Weights that it adapts instead, with the layer's number as {layer}.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Family:
 
     @property
     def way(self) -> str:
-        """How evaluation.loss.context_use reads a song from its start to its end."""
+        """How evaluation.loss.context_use reads a song from start to end."""
         return WAYS[self.context]
 
     @property
@@ -88,7 +88,7 @@ class Family:
         """The section model of a config as keywords of the family's config class.
 
         Raises:
-            ValueError: If it asks for dropout that the class has not.
+            ValueError: If it asks for dropout and the class has none.
         """
         keys = {**self.settings(model), **model}
         if "dropout" in keys:
@@ -100,7 +100,7 @@ class Family:
 
 
 def _gpt_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]:
-    """No bias anywhere; LayerNorm twice a block and once at the end."""
+    """No bias anywhere; two LayerNorms per block and one at the end."""
     return layers * (4 * width * width + 2 * width * mlp_width), (2 * layers + 1) * width
 
 
@@ -112,14 +112,14 @@ def _llama_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int
 def _llama_settings(model: Mapping[str, Any]) -> dict[str, Any]:
     """The stock class at the GPT's N: a gated MLP of three matrices is 2/3 as wide as one of two.
 
-    Widths of the MLP are multiples of 8, as kernels like them, where that moves N by little.
+    MLP widths are multiples of 8, which kernels prefer, where that changes N only slightly.
     """
     width = model["hidden_size"]
     step = 8 if width >= LLAMA_ROUNDED_FROM else 1
     return {
         "intermediate_size": step * round(8 * width / (3 * step)),
         "num_key_value_heads": model.get("num_attention_heads"),
-        "initializer_range": 0.5 / math.sqrt(width),  # 0.02 at width 625, where the default is
+        "initializer_range": 0.5 / math.sqrt(width),  # equals the default, 0.02, at width 625
         "rms_norm_eps": 1.0e-5,
         "tie_word_embeddings": True,
     }
@@ -130,21 +130,21 @@ def _lstm_parameters(width: int, layers: int, mlp_width: int) -> tuple[int, int]
     return layers * LSTM_GATES * width * (width + width), layers * 2 * LSTM_GATES * width
 
 
-FAMILIES: dict[str, Family] = {}  # by name, in the order of tables
+FAMILIES: dict[str, Family] = {}  # by name, in the order used by tables
 
 
 def register(family: Family) -> None:
     """Adds a family.
 
     Raises:
-        ValueError: If its name or its model type is taken.
+        ValueError: If its name or its model type is already used.
     """
     for known in FAMILIES.values():
         if family.name == known.name or family.model_type == known.model_type:
             raise ValueError(
                 f"family {family.name!r} of model type {family.model_type}: there is "
                 f"{known.name!r} of {known.model_type} already; choose another name, and one "
-                "family a model type"
+                "family per model type"
             )
     FAMILIES[family.name] = family
 
@@ -154,14 +154,14 @@ register(
         *("gpt", "GPT", "abc_gpt", "attention"),
         learns_positions=True,
         layer_parameters=_gpt_parameters,
-        # a wide GPT fills a GPU where its context is long enough for large products
+        # a wide GPT fills a GPU if its context is long enough for large matrix products
         gpu_shares=(
             *((1, 1, 0.08), (256, 1, 0.14), (384, 1, 0.20), (512, 1, 0.25)),
             (768, 1024, 0.40),
         ),
         look=Look("#0072B2", "o", "-", "#0072B2", "#8CC4E6", "#00263D"),
-        # The embedding is left out: it is the head as well, and what is added to the one would not
-        # be added to the other.
+        # The embedding is left out: it is also the head, and an adapter on one would not apply to
+        # the other.
         lora_modules=("qkv_proj", "o_proj", "up_proj", "down_proj"),
     )
 )
@@ -171,7 +171,7 @@ register(
         layer_parameters=_lstm_parameters,
         gpu_shares=((1, 1, 0.08), (512, 1, 0.12)),
         look=Look("#D55E00", "s", "--", "white", "#F5B78A", "#4D1F00"),
-        # nn.LSTM is no layer that peft knows, so its weights are named
+        # peft does not support nn.LSTM as a layer, so its weights are named
         lora_parameters=("layers.{layer}.lstm.weight_ih_l0", "layers.{layer}.lstm.weight_hh_l0"),
     )
 )
@@ -198,7 +198,7 @@ def family_of(model_type: object) -> Family:
     """The family of a model type.
 
     Raises:
-        ValueError: If there is none; names those that there are.
+        ValueError: If there is none; names the known ones.
     """
     for family in FAMILIES.values():
         if family.model_type == model_type:
@@ -208,17 +208,17 @@ def family_of(model_type: object) -> Family:
 
 
 def name_of(model_type: str) -> str:
-    """The name of a model type's family; files may hold others than ours, by their own names."""
+    """The name of a model type's family; one that is not ours keeps its own name."""
     names = {family.model_type: family.name for family in FAMILIES.values()}
     return names.get(model_type, model_type)
 
 
 def label_of(name: str) -> str:
-    """How a family is called in prose; one that is not ours by its own name."""
+    """The family's name in prose; one that is not ours keeps its own name."""
     return FAMILIES[name].label if name in FAMILIES else name
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names of families without repetition: ours in the order of the registry, then the others."""
+    """Unique names of families: ours in the order of the registry, then the others."""
     found = set(names)
     return [name for name in FAMILIES if name in found] + sorted(found - FAMILIES.keys())

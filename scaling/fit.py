@@ -3,10 +3,11 @@
     python -m scaling.fit runs/demo/runs.csv --out runs/demo/fits.json
 
 N parameters, D tokens, U unique tokens, L loss in nats per token. Each family (column arch) is
-fitted alone; rows with one name in the column trunk (else run) are branches of one training. A law
-that the runs cannot carry is refused with the reason; a parameter that they do not fix has no
-interval and a warning. What a study asks of its fit lies beside its table (scaling/fit_options.py);
-an option of the command line wins. python -m scaling.predict answers questions to the file.
+fitted separately; rows that share a value in the column trunk (else run) are branches of one
+training run. A law that the runs cannot support is refused with the reason; a parameter that they
+do not determine gets a warning and no interval. A study's fit options are in a file beside its
+table (scaling/fit_options.py); command-line options override them. python -m scaling.predict
+answers questions from fits.json.
 """
 
 import itertools
@@ -34,12 +35,12 @@ from .writing.wording import crossover, parameter
 
 MIN_BOOTSTRAP = 100
 SIGNIFICANT_DIGITS = 8
-# a list of numbers goes on one line: the draws are thousands
+# lists of numbers go on one line: there are thousands of draws
 NUMBERS_OF_A_LIST = re.compile(r"\[[\s\d.,eE+-]+\]")
 
 
 def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, object]:
-    """All that fits.json holds, ready for JSON."""
+    """The content of fits.json, ready for JSON."""
     laws: dict[str, object] = {}
     chosen: list[FittedLaw] = []
     for arch in sorted({run.arch for run in table.runs}):
@@ -73,7 +74,7 @@ def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, obj
 
 
 def _costs(law: FittedLaw) -> dict[str, object]:
-    """FLOPs and seconds a token at each size, as predictions need them; null where unknown."""
+    """FLOPs and seconds per token at each size, for predictions; null where unknown."""
     return {
         name: curve
         and {"n_params": np.exp(curve.log_n).tolist(), "cost": np.exp(curve.log_cost).tolist()}
@@ -82,13 +83,13 @@ def _costs(law: FittedLaw) -> dict[str, object]:
 
 
 def write_fits(fits: dict[str, object], path: Path) -> None:
-    """Writes fits.json whole or not at all, with the same bytes for the same fits."""
+    """Writes fits.json atomically, with the same bytes for the same fits."""
     text = json.dumps(_rounded(fits), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, NUMBERS_OF_A_LIST.sub(lambda found: " ".join(found[0].split()), text))
 
 
 def _rounded(value: object) -> object:
-    """Floats to 8 digits: the last digits of a minimiser differ from machine to machine."""
+    """Floats to 8 digits: the last digits of a minimizer differ between machines."""
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -99,7 +100,7 @@ def _rounded(value: object) -> object:
 
 
 def _summary(fits: dict) -> list[str]:
-    """One line a law and family for the terminal."""
+    """One line per law and family, for the terminal."""
     lines = [
         f"left out, row {row['row']} ({row['run'] or 'no name'}): {row['reason']}"
         for row in fits["input"]["dropped"]
@@ -125,7 +126,7 @@ def _summary(fits: dict) -> list[str]:
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> None:
-    """Reads, fits, writes and prints a line a law; 2 on an error that the user can mend."""
+    """Reads, fits, writes and prints one line per law; 2 on an error the user can fix."""
     parser = parser_of("scaling.fit", __doc__)
     parser.add_argument("runs", type=Path, help="CSV with n_params, n_tokens, loss and more")
     parser.add_argument("--out", type=Path, help="default: fits.json beside the table")
@@ -134,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--objective", choices=OBJECTIVES, help=objective)
     parser.add_argument("--bootstrap", type=int, default=1000, help="number of refits")
     parser.add_argument("--seed", type=int, default=0)
-    columns = "OUR_NAME=NAME_IN_THE_FILE,... in place of the study's"
+    columns = "OUR_NAME=NAME_IN_THE_FILE,... instead of the study's"
     parser.add_argument("--columns", default="", help=columns)
     arguments = parser.parse_args(argv)
     if arguments.bootstrap < MIN_BOOTSTRAP:

@@ -16,7 +16,7 @@ from .predictions.fitted import FittedLaw
 from .predictions.law_curves import lines_at_flops, lines_at_tokens
 from .runs_table import Run
 
-# below this the AICc difference is no evidence (Burnham & Anderson 2002, section 2.6)
+# a smaller AICc difference is no evidence (Burnham & Anderson 2002, section 2.6)
 AICC_DECIDES = 2.0
 # draws of the chosen law that fits.json keeps for predictions
 KEPT_DRAWS = 400
@@ -25,12 +25,12 @@ KEPT_DRAWS = 400
 def fit_family(
     arch: str, runs: Sequence[Run], settings: Settings
 ) -> tuple[dict[str, object], FittedLaw | None]:
-    """The family's entry of fits.json, and its chosen law for the crossovers if there is one.
+    """The family's entry of fits.json, and its chosen law, for the crossovers, if there is one.
 
     Args:
         arch: name of the family.
         runs: its usable runs, sorted.
-        settings: of the whole fit.
+        settings: options of the whole fit.
     """
     entry: dict[str, object] = {}
     fitted: dict[str, FittedLaw] = {}
@@ -42,7 +42,7 @@ def fit_family(
         if reason is not None:
             entry[name] = {"refused": reason, "n_sizes": len({run.n_params for run in runs})}
             continue
-        # a stream of draws for each family and law: adding a law does not change another's interval
+        # one random stream per family and law: adding a law does not change another's interval
         rng = np.random.default_rng([settings.seed, zlib.crc32(f"{arch} {name}".encode())])
         entry[name], theta, draws = fit_one_law(law, kept, settings, rng)
         if note is not None:
@@ -53,7 +53,7 @@ def fit_family(
     if chosen is not None:
         described = entry[chosen.law.name]
         described["draws"] = None
-        if chosen.draws is not None:  # in natural scale by name, as predictions need them
+        if chosen.draws is not None:  # on the natural scale by name, as predictions need them
             values = [chosen.law.values(theta) for theta in chosen.draws[:KEPT_DRAWS]]
             names = chosen.law.parameters
             described["draws"] = {name: [drawn[name] for drawn in values] for name in names}
@@ -64,29 +64,30 @@ def fit_family(
 
 
 def choose_law(entry: dict[str, dict]) -> tuple[str | None, str]:
-    """The law to quote and why: AICc where it decides, else the error on the largest size."""
+    """The law to quote and the reason: AICc if it decides, else the error on the largest size."""
     fitted = {name: law for name, law in entry.items() if "refused" not in law}
-    # AICc compares laws of the same runs only: those of all runs go before those of one D
+    # AICc compares only laws fitted to the same runs: laws of all runs go before laws of one D
     of_all_runs = {name: law for name, law in fitted.items() if not LAWS[name].is_at_one_budget}
     fitted = of_all_runs or fitted
     if not fitted:
-        return None, "every law is refused"
+        return None, "every law was refused"
     if len(fitted) == 1:
         to_what = "to all runs" if of_all_runs else "at one token count"
-        return next(iter(fitted)), f"the only law that is fitted {to_what}"
+        return next(iter(fitted)), f"it is the only law fitted {to_what}"
     by_aicc, by_holdout = (
         sorted((law[by], name) for name, law in fitted.items() if law[by] is not None)
         for by in ("aicc", "holdout_error")
     )
     if not by_holdout:
-        return by_aicc[0][1], "lowest AICc; no size could be held out"
+        return by_aicc[0][1], "its AICc is lowest; no size could be held out"
     predicts = by_holdout[0][1]
     if len(by_aicc) > 1 and (lower := by_aicc[1][0] - by_aicc[0][0]) >= AICC_DECIDES:
         name = by_aicc[0][1]
-        other = "also predicts" if predicts == name else f"though {predicts} better predicts"
-        return name, f"AICc is lower by {lower:.1f}; {other} the largest size from the rest"
+        other = "and it also" if predicts == name else f"although {predicts}"
+        better = f"{other} predicts the held-out largest size better"
+        return name, f"its AICc is lower by {lower:.1f}, {better}"
     errors = ", ".join(f"{name} {error:.2%}" for error, name in by_holdout)
     return predicts, (
         f"AICc does not decide (difference below {AICC_DECIDES:g}); "
-        f"smaller error on the held-out largest size: {errors}"
+        f"it has the lowest error on the held-out largest size: {errors}"
     )

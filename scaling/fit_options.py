@@ -1,8 +1,8 @@
-"""What a study asks of its fit: the section `fit` of its file, which it leaves beside runs.csv.
+"""A study's fit options: the section `fit` of its study file, copied beside runs.csv.
 
 fit:
   objective: squares                              # one of OBJECTIVES
-  columns: {train_seconds: train_cpu_seconds}     # our column -> the column of runs.csv
+  columns: {train_seconds: train_cpu_seconds}     # our column -> column in runs.csv
 """
 
 import difflib
@@ -21,7 +21,7 @@ FILE_NAME = "fit.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the user chose. laws: by name; bootstrap: number of refits; seed: of all draws."""
+    """The user's choices. laws: names; bootstrap: number of refits; seed: seed of all draws."""
 
     laws: tuple[str, ...]
     objective: str
@@ -31,10 +31,10 @@ class Settings:
 
 
 def check_fit(fit: Any, where: str) -> dict[str, Any]:
-    """The section, if it is one; {} for none.
+    """The section, checked; {} if there is none.
 
     Args:
-        fit: What stands in the file.
+        fit: Content of the section.
         where: Name of the file.
 
     Raises:
@@ -53,7 +53,7 @@ def check_fit(fit: Any, where: str) -> dict[str, Any]:
     columns = fit.get("columns", {})
     if not isinstance(columns, dict) or not all(isinstance(name, str) for name in columns.values()):
         raise TableError(
-            f"fit.columns is {columns!r} in {where}, expected our column: the one of runs.csv, "
+            f"fit.columns is {columns!r} in {where}, expected our column: column in runs.csv, "
             "e.g. {train_seconds: train_cpu_seconds}"
         )
     check_columns(columns, f"fit.columns in {where}")
@@ -61,10 +61,10 @@ def check_fit(fit: Any, where: str) -> dict[str, Any]:
 
 
 def read_fit(folder: Path) -> dict[str, Any]:
-    """What the study of a folder asks; {} where none was written.
+    """The fit options of the study in a folder; {} if there is no file.
 
     Raises:
-        TableError: If the file is damaged.
+        TableError: If the file is malformed.
     """
     path = folder / FILE_NAME
     if not path.is_file():
@@ -72,7 +72,7 @@ def read_fit(folder: Path) -> dict[str, Any]:
     try:
         return check_fit(read_json(path), str(path))
     except ValueError as err:
-        raise TableError(f"{path} is damaged ({err}); `make study` writes it again") from err
+        raise TableError(f"{path} is malformed ({err}); `make study` writes it again") from err
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

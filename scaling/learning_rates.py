@@ -1,13 +1,12 @@
-"""runs.csv of a sweep over learning rates -> the rule that gives each size its own, as JSON.
+"""runs.csv of a learning-rate sweep -> a rule for the learning rate of each size, as JSON.
 
     python -m scaling.learning_rates runs/cpu_sweep/runs.csv --out results/learning_rates.json
 
-N non-embedding parameters. The best rate of a size is the lowest point of the parabola through its
-lowest loss and the two beside it, over the logarithm of the rate; where the lowest is the first or
-the last of the sweep it is only a bound, is marked so, and does not enter the rule. The rule is
-learning_rate = exp(c) N^-g, by least squares on logs, one for each family. How far it can be
-trusted is shown by the largest size: what the rule of the smaller ones says there, and what that
-costs.
+N non-embedding parameters. The best rate of a size is the minimum of the parabola through its
+lowest loss and the two beside it, over the log of the rate. If the lowest loss is at the first or
+last rate of the sweep, that rate is only a bound: it is marked at_edge and not used for the rule.
+The rule is learning_rate = exp(c) N^-g, fitted by least squares on logs, one per family. The
+largest size shows how far to trust it: the rate predicted from the smaller ones, and its cost.
 """
 
 import sys
@@ -41,24 +40,24 @@ class SweptSize:
 
     @property
     def is_at_edge(self) -> bool:
-        """Whether the best is the first or the last: a better one may lie beyond."""
+        """Whether the best is the first or the last: a better one may be outside the sweep."""
         return int(np.argmin(self.losses)) in (0, len(self.losses) - 1)
 
     @property
     def best_rate(self) -> float:
-        """Where the parabola is lowest; at an edge, the edge."""
+        """The minimum of the parabola; at an edge, the edge."""
         if self.is_at_edge:
             return float(self.rates[np.argmin(self.losses)])
         _, slope, bend = self._parabola()
         return float(np.exp(-slope / (2 * bend)))
 
     def loss_above_best(self, rate: float) -> float:
-        """What a rate costs by the parabola in nats per token; rough away from the best rate."""
+        """What a rate costs by the parabola, in nats per token; rough far from the best rate."""
         at, best = polyval(np.log([rate, self.best_rate]), self._parabola()).tolist()
         return at - best
 
     def _parabola(self) -> np.ndarray:
-        """Coefficients, the constant first, of loss over ln rate around the lowest loss."""
+        """Coefficients, constant first, of loss over ln rate around the lowest loss."""
         middle = int(np.clip(np.argmin(self.losses), 1, len(self.losses) - 2))
         around = slice(middle - 1, middle + 2)
         x, y = np.log(self.rates[around]), self.losses[around]
@@ -66,7 +65,7 @@ class SweptSize:
 
 
 def read_sweep(path: Path) -> dict[str, list[SweptSize]]:
-    """Sizes by family, the smaller first.
+    """Sizes by family, smallest first.
 
     Raises:
         TableError: If columns are missing, or a size has fewer than three rates.
@@ -83,7 +82,7 @@ def read_sweep(path: Path) -> dict[str, list[SweptSize]]:
     except ValueError as err:
         raise TableError(f"{path}: {err}; expected numbers in {', '.join(COLUMNS[2:])}") from None
     if not points:
-        raise TableError(f"{path}: holds no run")
+        raise TableError(f"{path}: found no runs, expected runs.csv of a sweep")
     families: dict[str, list[SweptSize]] = {}
     for arch, name in sorted({point[:2] for point in points}):
         at = sorted((p[4], p[5], p[2], p[3]) for p in points if p[:2] == (arch, name))
@@ -91,7 +90,7 @@ def read_sweep(path: Path) -> dict[str, list[SweptSize]]:
         if len(np.unique(rates)) < max(LEAST_RATES, len(rates)) or len(set(n_tokens)) > 1:
             raise TableError(
                 f"{path}: {name} has {len(rates)} runs at rates {rates.tolist()}; expected "
-                f"{LEAST_RATES} or more rates, one run each, all of one length"
+                f"{LEAST_RATES} or more rates, one run each, all of the same length"
             )
         swept = SweptSize(name, int(n_params[0]), int(n_tokens[0]), rates, losses)
         families.setdefault(arch, []).append(swept)
@@ -108,7 +107,7 @@ def fit_rule(sizes: Sequence[SweptSize]) -> dict[str, float]:
     if len({size.n_params for size in inside}) < 2:
         at_edge = ", ".join(f"{s.name} (best {s.best_rate:g})" for s in sizes if s.is_at_edge)
         raise TableError(
-            "a rule needs two sizes whose best learning rate lies inside their sweep; at the edge: "
+            "a rule needs two sizes whose best learning rate is inside their sweep; at the edge: "
             f"{at_edge or 'none'}; sweep further there"
         )
     log_n = np.log([size.n_params for size in inside])
@@ -117,12 +116,12 @@ def fit_rule(sizes: Sequence[SweptSize]) -> dict[str, float]:
 
 
 def ruled_rate(rule: dict[str, float], n_params: float) -> float:
-    """The learning rate that a rule gives a size."""
+    """The learning rate of a size by a rule."""
     return float(np.exp(rule["c"]) * n_params ** -rule["g"])
 
 
 def describe_family(sizes: Sequence[SweptSize]) -> dict[str, object]:
-    """What the JSON file says of one family."""
+    """The entry of one family in the JSON file."""
     rule = fit_rule(sizes)
     by_rule = [ruled_rate(rule, size.n_params) for size in sizes]
     return {
@@ -147,7 +146,7 @@ def describe_family(sizes: Sequence[SweptSize]) -> dict[str, object]:
 
 
 def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
-    """What the rule of all but the largest says of the largest; None without two others."""
+    """What the rule fitted without the largest size predicts for it; None without two others."""
     *smaller, largest = sizes
     try:
         rate = ruled_rate(fit_rule(smaller), largest.n_params)
@@ -163,7 +162,7 @@ def _holdout(sizes: Sequence[SweptSize]) -> dict[str, float | str] | None:
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes the rules; 2 on an error that the user can mend."""
+    """Writes the rules; 2 on an error the user can fix."""
     parser = parser_of("scaling.learning_rates", __doc__)
     parser.add_argument("runs", type=Path, help="runs.csv of the sweep")
     parser.add_argument("--out", type=Path, required=True)

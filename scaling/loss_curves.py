@@ -2,9 +2,9 @@
 
     python -m scaling.loss_curves runs/demo [--out runs/demo/curves.csv]
 
-Columns: run; n_tokens; loss_nats_per_token, of training, the mean over one of at most 100 equal
-steps of log n_tokens; validation_loss_nats_per_token, each as it was logged; an empty cell where
-there is none. Branches are left out: up to their decay they are their trunk.
+Columns: run; n_tokens; loss_nats_per_token, the training loss averaged over each of at most 100
+equal steps of log n_tokens; validation_loss_nats_per_token, as logged; cells without a value are
+empty. Branches are left out: up to their decay they equal their trunk.
 """
 
 import json
@@ -28,7 +28,7 @@ def read_curves(folder: Path) -> tuple[list[dict[str, str | float]], list[str]]:
     """Rows of curves.csv for the trunks in runs.csv, and the names of those without a log.
 
     Raises:
-        TableError: if there is no runs.csv, no trunk has a log, or a log is broken.
+        TableError: if runs.csv is missing, no trunk has a log, or a log is malformed.
     """
     table = folder / "runs.csv"
     if not table.is_file():
@@ -42,10 +42,10 @@ def read_curves(folder: Path) -> tuple[list[dict[str, str | float]], list[str]]:
 
 
 def read_log(path: Path) -> list[dict]:
-    """Events of a run, in order; none if it has no log.
+    """Events of a run, in order; empty if it has no log.
 
     Raises:
-        TableError: if a line is no JSON object with n_tokens.
+        TableError: if a line is not a JSON object with n_tokens.
     """
     if not path.is_file():
         return []
@@ -54,7 +54,7 @@ def read_log(path: Path) -> list[dict]:
     for number, line in [(at, line) for at, line in enumerate(lines, start=1) if line.strip()]:
         try:
             event = json.loads(line)
-            event["n_tokens"]  # every event has it; one without is a broken log
+            event["n_tokens"]  # every event has it; without it the log is malformed
         except (json.JSONDecodeError, KeyError, TypeError) as err:
             raise TableError(
                 f"{path}, line {number}: expected a JSON object with n_tokens ({err}); "
@@ -89,7 +89,7 @@ def _bin_means(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> None:
-    """Reads the logs of a study and writes curves.csv; 2 on an error that the user can mend."""
+    """Reads the logs of a study and writes curves.csv; 2 on an error the user can fix."""
     parser = parser_of("scaling.loss_curves", __doc__)
     parser.add_argument("study", type=Path, help="folder of a study with runs.csv")
     parser.add_argument("--out", type=Path, help="default: curves.csv in the study's folder")

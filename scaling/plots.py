@@ -3,8 +3,8 @@
     python -m scaling.plots runs/demo
     python -m scaling.plots results
 
-Draws and fits nothing: every line, point and band stands in a CSV or JSON file of the folder. A
-figure whose file is not there is left out, in one line. The same inputs give the same bytes of SVG.
+Only draws, never fits: every line, point and band is in a CSV or JSON file of the folder. A figure
+whose file is missing is skipped with a one-line message. The same inputs give the same SVG bytes.
 """
 
 import json
@@ -34,11 +34,11 @@ FIT_AGAIN = "run python -m scaling.fit again"
 
 @dataclass(frozen=True)
 class FigureSource:
-    """Which file a figure is drawn from, who makes the file, and what draws it.
+    """Which file a figure is drawn from, which command makes the file, and what draws it.
 
     Attributes:
         file: in the study's folder.
-        made_by: command.
+        made_by: command that makes it.
         draw: folder -> figure.
     """
 
@@ -48,10 +48,10 @@ class FigureSource:
 
 
 def read_study(folder: Path) -> tuple[RunsTable, dict]:
-    """runs.csv and the fits.json that was made from it.
+    """runs.csv and the fits.json made from it.
 
     Raises:
-        TableError: if there is no fits.json, it is broken, or it was made from other runs.
+        TableError: if fits.json is missing, malformed, or was made from other runs.
     """
     path = folder / "fits.json"
     if not path.is_file():
@@ -63,16 +63,16 @@ def read_study(folder: Path) -> tuple[RunsTable, dict]:
         raise TableError(f"{path}: not a fits.json ({err}); {FIT_AGAIN}") from err
     table = read_runs(folder / "runs.csv", columns)
     if digest != table.digest:
-        raise TableError(f"{path}: made from other runs than runs.csv beside it; {FIT_AGAIN}")
+        raise TableError(f"{path}: made from other runs than the runs.csv beside it; {FIT_AGAIN}")
     return table, fits
 
 
 def _json_source(
     name: str, made_by: str, draw: Callable[[Any], Figure], holds: str | None = None
 ) -> FigureSource:
-    """Of a figure that is drawn from one JSON file, which somebody may have cut.
+    """Source of a figure drawn from one JSON file, which may have been edited by hand.
 
-    holds: what is drawn, "runs" or "families"; an empty one is an error that names the command.
+    holds: key of what is drawn, "runs" or "families"; empty is an error that names the command.
     """
 
     def read_and_draw(folder: Path) -> Figure:
@@ -84,7 +84,7 @@ def _json_source(
                 raise TableError(f"{path.name} has no {what}; run {made_by} again")
             return draw(content)
         except (json.JSONDecodeError, KeyError, TypeError, IndexError) as err:
-            raise TableError(f"{path}: not what is drawn from it ({err!r}); make it again") from err
+            raise TableError(f"{path}: malformed or incomplete ({err!r}); make it again") from err
 
     return FigureSource(f"{name}.json", made_by, read_and_draw)
 
@@ -109,17 +109,17 @@ FIGURES: dict[str, FigureSource] = {
         ("corpus", "make describe", draw_corpus),
     )
 }
-# That of the corpus is no study's: `--only corpus`.
+# The corpus figure does not belong to a study: `--only corpus`.
 STUDY_FIGURES = [name for name in FIGURES if name != "corpus"]
-# fits.json without a law in N and D has no such figure
+# not drawn if fits.json has no law in N and D
 MAY_BE_EMPTY = ("isoflop",)
 
 
 def draw_figure(name: str, folder: Path) -> Figure | str:
-    """A figure of FIGURES, or one line on why it is not there.
+    """A figure of FIGURES, or one line with the reason why it is missing.
 
     Raises:
-        TableError: if its files are there and cannot be used.
+        TableError: if its files exist and are unusable.
     """
     source = FIGURES[name]
     if not (folder / source.file).is_file():
@@ -134,7 +134,7 @@ def draw_figure(name: str, folder: Path) -> Figure | str:
 
 
 def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Figures of a folder. Returns the files written, and a line for each that is left out."""
+    """Draws figures of a folder. Returns the files written, and a line for each figure left out."""
     written, left_out = [], []
     for name in names:
         figure = draw_figure(name, folder)
@@ -144,7 +144,7 @@ def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[s
         (folder / "figures").mkdir(exist_ok=True)
         png, svg = (folder / "figures" / f"{name}.{kind}" for kind in ("png", "svg"))
         with matplotlib.rc_context(RC):
-            # without date or version: equal figures are equal files
+            # without date or version, so that equal figures are equal files
             figure.savefig(png, dpi=PNG_DPI, metadata={"Software": None})
             figure.savefig(svg, metadata={"Date": None, "Creator": None})
         written += [png, svg]
@@ -153,13 +153,13 @@ def draw_figures(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[s
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> None:
-    """Draws a study's figures; 2 on an error that the user can mend."""
+    """Draws a study's figures; 2 on an error the user can fix."""
     parser = parser_of("scaling.plots", __doc__)
     parser.add_argument("study", type=Path, help="folder with runs.csv, fits.json and more")
     parser.add_argument("--only", nargs="+", choices=list(FIGURES), metavar="FIGURE")
     arguments = parser.parse_args(argv)
     if not arguments.only:
-        read_study(arguments.study)  # without runs and fits it is no study
+        read_study(arguments.study)  # without runs and fits it is not a study
     written, left_out = draw_figures(arguments.study, arguments.only or STUDY_FIGURES)
     print("\n".join([*left_out, *(f"-> {path}" for path in written)]))
 

@@ -1,10 +1,10 @@
-"""Runs of a study in two precisions -> what bf16 costs in loss, beside what a seed does.
+"""Runs of a study in two precisions -> what bf16 costs in loss, compared with the seed noise.
 
     python -m scaling.precision runs/cpu_bf16 [--out results/precision.json]
 
-Sizes are paired by name, `<size>_fp32` with `<size>_bf16`, seed by seed. The noise of the seeds is
-pooled over all sizes: with s_i^2 the variance of size and precision i over its k_i seeds, it is
-sqrt(sum (k_i - 1) s_i^2 / sum (k_i - 1)), in nats a token.
+Sizes are paired by name, `<size>_fp32` with `<size>_bf16`, seed by seed. The seed noise is pooled
+over all sizes: with s_i^2 the variance of size and precision i over its k_i seeds, it is
+sqrt(sum (k_i - 1) s_i^2 / sum (k_i - 1)), in nats per token.
 """
 
 import math
@@ -22,13 +22,14 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean differences by size, and the pooled deviation of the seeds.
+    """Mean differences by size, and the pooled standard deviation over seeds.
 
     Args:
-        rows: Of runs.csv, with sizes named as above.
+        rows: Rows of runs.csv, with sizes named as above.
 
     Raises:
-        RecordError: If no size was trained in both, or each has a single seed.
+        RecordError: If a size's name does not end in its precision, no size was trained in both, or
+            each has a single seed.
     """
     losses: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -69,7 +70,7 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
             }
         )
     if not sizes:
-        raise RecordError("no size was trained in fp32 and in bf16 with one seed")
+        raise RecordError("no size was trained in fp32 and in bf16 with the same seed")
     return {"seed_deviation_nats_per_token": deviation, "sizes": sizes}
 
 
@@ -77,7 +78,7 @@ def compare(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = parser_of("scaling.precision", __doc__)
-    parser.add_argument("study", type=Path, help="as in runs/cpu_bf16")
+    parser.add_argument("study", type=Path, help="folder of a study, such as runs/cpu_bf16")
     parser.add_argument("--out", type=Path, help="default: precision.json in the study")
     options = parser.parse_args(arguments)
     found = compare(read_study(options.study)[0])
@@ -85,11 +86,11 @@ def main(arguments: list[str] | None = None) -> int:
     write_json(out, found)
     for of in found["sizes"]:
         print(
-            f"{of['size']:14} bf16 - fp32 {of['difference_nats_per_token']:+.4f} nats a token, "
-            f"{of['difference_in_deviations']:+.1f} deviations of the seeds; "
-            f"x{of['tokens_per_cpu_second_ratio']:.2f} tokens a CPU second"
+            f"{of['size']:14} bf16 - fp32 {of['difference_nats_per_token']:+.4f} nats per token, "
+            f"{of['difference_in_deviations']:+.1f} standard deviations over seeds; "
+            f"x{of['tokens_per_cpu_second_ratio']:.2f} tokens per CPU second"
         )
-    print(f"seeds: {found['seed_deviation_nats_per_token']:.4f}; -> {out}")
+    print(f"standard deviation over seeds: {found['seed_deviation_nats_per_token']:.4f}; -> {out}")
     return 0
 
 

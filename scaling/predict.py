@@ -1,13 +1,14 @@
-"""Questions to fits.json: what loss a budget buys, and which size and token count to choose.
+"""Predictions from fits.json: the loss at a budget, and the best size and token count.
 
     python -m scaling.predict runs/demo/fits.json --flops 1e15
     python -m scaling.predict runs/demo/fits.json --params 5e6 [--tokens 1e8]
     python -m scaling.predict runs/demo/fits.json --hours-on h100 [--hours 2]
 
-N parameters, D tokens, C FLOPs, L loss in nats per token. One of --flops, --params and --tokens:
-the others are chosen for the least loss at equal cost. Two of them: the third follows. --hours-on
-beside them says how long that takes; alone, the hours are the budget. Each family answers with its
-chosen law. Ends of intervals are percentiles of the law's draws, each draw choosing for itself.
+N parameters, D tokens, C FLOPs, L loss in nats per token. Given one of --flops, --params and
+--tokens, the others are chosen for the lowest loss at equal cost. Given two, the third follows.
+--hours-on along with them prints how long that takes; alone, the hours are the budget. Each family
+answers with its chosen law. Intervals are percentiles over the law's draws, where each draw makes
+its own choice.
 """
 
 import argparse
@@ -33,11 +34,11 @@ from .writing.commands import command, parser_of
 from .writing.files import read_json
 from .writing.wording import quantity
 
-# width and context of a middling model, whose estimated share of the peak stands for all of its
-# family; --mfu takes a measured one
+# width and context of a mid-sized model, whose estimated share of the peak is used for its whole
+# family; --mfu overrides it with a measured one
 MIDDLING = (512, 256)
-OTHER_SHARE = 0.25  # of families that are not ours
-# how far beyond the measured budgets a size or token count is looked for, and in how many steps
+OTHER_SHARE = 0.25  # for families that are not ours
+# how far beyond the measured budgets a size or token count is searched for, and in how many steps
 REACH = 1e8
 BUDGETS_SEARCHED = 161
 QUANTITIES = ("flops", "n_params", "n_tokens", "loss")
@@ -45,7 +46,7 @@ QUANTITIES = ("flops", "n_params", "n_tokens", "loss")
 
 @dataclass(frozen=True)
 class Question:
-    """Logarithms of what is given, or None; at least one is given."""
+    """Logarithms of the given values, else None; at least one is given."""
 
     log_c: float | None = None
     log_n: float | None = None
@@ -53,10 +54,10 @@ class Question:
 
 
 def read_fits(path: Path) -> dict[str, FittedLaw | str]:
-    """Each family's chosen law, or why it has none.
+    """Each family's chosen law, or the reason why it has none.
 
     Raises:
-        TableError: if the file is not a fits.json, or an old one.
+        TableError: if the file is not a fits.json, or is an outdated one.
     """
     again = "run python -m scaling.fit again"
     try:
@@ -107,7 +108,7 @@ def ask(fitted: FittedLaw, question: Question) -> dict[str, tuple[float, list[fl
     if min(n_params, n_tokens) < 1:
         raise TableError(
             f"{fitted.arch}: the answer is {n_params:.3g} parameters and {n_tokens:.3g} tokens, "
-            "expected 1 or more of each; ask nearer to the runs, which have "
+            "expected 1 or more of each; stay closer to the runs, which have "
             f"{fitted.sizes[0]:g} to {fitted.sizes[1]:g} parameters"
         )
     ends = fitted.ends(lambda theta: _answer(fitted, theta, question))  # (2, 4)
@@ -121,7 +122,7 @@ def _answer(fitted: FittedLaw, theta: np.ndarray, question: Question) -> np.ndar
     if fitted.n_tokens is not None:
         if log_n is None or log_c is not None or log_d not in (None, math.log(fitted.n_tokens)):
             raise TableError(
-                f"{fitted.arch}: the chosen law, {fitted.law.name}, is in N alone and holds at "
+                f"{fitted.arch}: the chosen law, {fitted.law.name}, is in N alone and valid at "
                 f"{fitted.n_tokens:g} tokens: give --params alone, or train sizes at three token "
                 "counts or more and fit again"
             )
@@ -137,7 +138,7 @@ def _answer(fitted: FittedLaw, theta: np.ndarray, question: Question) -> np.ndar
 
 
 def _best(fitted: FittedLaw, theta: np.ndarray, question: Question) -> tuple[float, float]:
-    """Log N and log D of least loss for their cost, where one of C, N and D is given."""
+    """Log N and log D of lowest loss at their cost, given one of C, N and D."""
     if question.log_c is not None:
         log_n, log_d, _ = best_use(fitted, theta, np.array([question.log_c]))
         return float(log_n[0]), float(log_d[0])
@@ -150,14 +151,14 @@ def _best(fitted: FittedLaw, theta: np.ndarray, question: Question) -> tuple[flo
 
 
 def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list[str]:
-    """The answer in words."""
+    """The answer as lines of text."""
     answers = ask(fitted, question)
 
     def text(name: str) -> str:
         return quantity(*answers[name], ".4g", missing="")
 
     lines = [
-        f"{fitted.arch} ({fitted.law.name}): loss {text('loss')} nats a token at "
+        f"{fitted.arch} ({fitted.law.name}): loss {text('loss')} nats per token at "
         f"{text('n_params')} parameters and {text('n_tokens')} tokens, {text('flops')} FLOPs"
     ]
     if hours is not None:
@@ -175,13 +176,13 @@ def _lines(fitted: FittedLaw, question: Question, hours: "Hours | None") -> list
     if outside:
         lines.append(f"  extrapolated: {', '.join(outside)}")
     if fitted.flops is None:
-        lines.append("  FLOPs by 6 N D: the table has none")
+        lines.append("  FLOPs computed as 6 N D: the table has none")
     return lines
 
 
 @dataclass(frozen=True)
 class Hours:
-    """A device and the share of its peak that training reaches; None is the usual one."""
+    """A device and the share of its peak FLOP/s that training reaches; None for the usual share."""
 
     device: str
     share: float | None
@@ -193,12 +194,16 @@ class Hours:
         return usual if self.share is None else self.share
 
     def flops(self, arch: str, hours: float = 1.0) -> float:
-        """FLOPs of that many hours."""
+        """FLOPs of this many hours."""
         return hours * 3600 * PEAK_FLOPS[self.device] * self.share_of(arch)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raises TableError on a question that has no answer."""
+    """Checks the options.
+
+    Raises:
+        TableError: on a question without an answer.
+    """
     for name in ("flops", "params", "tokens", "hours"):
         value = getattr(arguments, name)
         if value is not None and not (math.isfinite(value) and value > 0):
@@ -209,19 +214,19 @@ def _check(arguments: argparse.Namespace) -> None:
     if n_given == 3:
         raise TableError("--flops, --params and --tokens: two of them fix the third, give two")
     if n_given == 0 and arguments.hours_on is None:
-        raise TableError("nothing is asked: give --flops, --params, --tokens or --hours-on")
+        raise TableError("nothing to predict: give --flops, --params, --tokens or --hours-on")
 
 
 @command(TableError, OSError)
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints each family's answer; 2 if none has one or the question is wrong."""
+    """Prints each family's answer; 2 if no family has one or the options are invalid."""
     parser = parser_of("scaling.predict", __doc__)
     parser.add_argument("fits", type=Path, help="fits.json, as python -m scaling.fit writes it")
     parser.add_argument("--flops", type=float, help="budget C in FLOPs")
     parser.add_argument("--params", type=float, help="size N, counted as in the fitted table")
     parser.add_argument("--tokens", type=float, help="training tokens D")
-    parser.add_argument("--hours-on", choices=sorted(PEAK_FLOPS), help="device for the hours")
-    parser.add_argument("--hours", type=float, default=1.0, help="budget, where no other is given")
+    parser.add_argument("--hours-on", choices=sorted(PEAK_FLOPS), help="device of the hours")
+    parser.add_argument("--hours", type=float, default=1.0, help="budget, if no other is given")
     parser.add_argument("--mfu", type=float, help="share of the device's peak FLOPs, in (0, 1]")
     arguments = parser.parse_args(argv)
     _check(arguments)

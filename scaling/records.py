@@ -1,12 +1,13 @@
-"""runs/<study>/*/record.json -> runs.csv, one row a finished run: the one source of all laws.
+"""runs/<study>/*/record.json -> runs.csv, one row per finished run: the only source of all laws.
 
     python -m scaling.records runs/demo [--out runs/demo/runs.csv]
 
-A folder without record.json is a run that is not finished; it is named, not read. Branches of one
-training share the column trunk, which is what the fit's bootstrap draws. The bits columns
-compare across tokenizers: the validation loss in bits, end of song included, over a count that no
-tokenizer decides (characters of the text, note onsets, bars over all voices, seconds of the score).
-A BPE tokenizer scores one way of cutting the text, so for it they are upper bounds.
+A folder without record.json is an unfinished run; it is listed, not read. Branches of one training
+run share a value in the column trunk, the unit that the fit's bootstrap draws. The bits columns are
+comparable across tokenizers: the validation loss in bits, end of song included, divided by a count
+that does not depend on the tokenizer (characters of the text, note onsets, bars over all voices,
+seconds of the score). A BPE tokenizer scores only one segmentation of the text, so for it they are
+upper bounds.
 """
 
 import itertools
@@ -20,7 +21,7 @@ from .families import family_of
 from .writing.commands import command, parser_of
 from .writing.files import read_json, write_csv
 
-# column of runs.csv -> path of the field in record.json; of bits, of the count that they are over
+# column of runs.csv -> path of the field in record.json; for bits, of the count they are divided by
 COLUMNS = {
     "run": "name",
     "arch": "model_type",
@@ -51,24 +52,24 @@ NLL_FIELD = "validation.nll_nats"
 
 
 class RecordError(ValueError):
-    """A record or plan cannot be used; the message names the file and the field."""
+    """A record or plan is unusable; the message names the file and the field."""
 
 
 Row = dict[str, str | int | float]
 
 
 def read_study(folder: Path) -> tuple[list[Row], list[str]]:
-    """All finished runs of a study, or of its plan where plan.json names them.
+    """All finished runs of a study; if there is a plan.json, only those it names.
 
     Returns:
-        Rows of runs.csv, sorted by family, size, tokens, seed and name; and the names of runs that
-        have no record yet.
+        Rows of runs.csv, sorted by family, size, tokens, seed and name; and the names of runs
+        without a record.
 
     Raises:
         RecordError: if there is no finished run, or a record or the plan is broken.
     """
     if not folder.is_dir():
-        raise RecordError(f"{folder}: no such folder, expected a study, as in runs/demo")
+        raise RecordError(f"{folder}: no such folder, expected a study, such as runs/demo")
     plan = folder / "plan.json"
     if plan.is_file():
         names = _planned_names(plan)
@@ -82,8 +83,8 @@ def read_study(folder: Path) -> tuple[list[Row], list[str]]:
         raise RecordError(f"{folder}: no run with a record.json{waiting}; train a run first")
     rows = [read_record(folder / name / "record.json") for name in finished]
     for name, following in itertools.pairwise(sorted(row["run"] for row in rows)):
-        if name == following:  # a copied run folder would count one run twice
-            twice = f"two folders hold a record of the run {name!r}; remove the copy"
+        if name == following:  # a copied run folder would count twice
+            twice = f"two folders contain a record of the run {name!r}; remove the copy"
             raise RecordError(f"{folder}: {twice}")
     rows.sort(key=lambda r: (r["arch"], r["n_params"], r["n_tokens"], r["seed"], r["run"]))
     return rows, unfinished
@@ -95,10 +96,10 @@ def read_record(path: Path) -> Row:
     Raises:
         RecordError: if the file is not JSON, or a field is missing or of the wrong kind.
     """
-    record = {"precision": "fp32"} | _read_json(path)  # as all were, before it was said
+    record = {"precision": "fp32"} | _read_json(path)  # records from before the field existed
     if "finetuned_from" in record:
         raise RecordError(
-            f"{path}: a fine-tuned model, which no law holds for; give the folder of a study"
+            f"{path}: a fine-tuned model, to which no law applies; give the folder of a study"
         )
     row: Row = {}
     for column, field in COLUMNS.items():
@@ -116,9 +117,9 @@ def read_record(path: Path) -> Row:
 
 
 def _is_open(record: Mapping[str, object], column: str) -> bool:
-    """Whether a record may leave a column open, and does."""
+    """Whether a column is empty where a record may leave it empty."""
     if column == "train_cpu_seconds":
-        return column not in record  # older records have the wall clock alone
+        return column not in record  # older records only have wall-clock time
     errors = record.get("loss_standard_error_nats_per_token")
     is_single_song = isinstance(errors, dict) and errors.get("validation", 0) is None
     return column == "loss_se" and is_single_song
@@ -160,7 +161,7 @@ def _text(path: Path, record: Mapping[str, object], field: str) -> str:
 
 
 def _number(path: Path, record: Mapping[str, object], field: str) -> int | float:
-    """A number; NaN passes, for a run that diverged has to be seen and dropped by the fit."""
+    """A number; NaN passes, because the fit has to see a diverged run and drop it."""
     value = _field(path, record, field)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RecordError(f"{path}: {field} is {value!r}, expected a number")
@@ -169,9 +170,9 @@ def _number(path: Path, record: Mapping[str, object], field: str) -> int | float
 
 @command(RecordError, OSError)
 def main(argv: Sequence[str] | None = None) -> None:
-    """Reads a study's records and writes runs.csv; 2 on an error that the user can mend."""
+    """Reads a study's records and writes runs.csv; 2 on an error the user can fix."""
     parser = parser_of("scaling.records", __doc__)
-    parser.add_argument("study", type=Path, help="folder of a study, as in runs/demo")
+    parser.add_argument("study", type=Path, help="folder of a study, such as runs/demo")
     parser.add_argument("--out", type=Path, help="default: runs.csv in the study's folder")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.study / "runs.csv"

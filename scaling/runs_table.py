@@ -1,4 +1,4 @@
-"""A CSV of runs -> checked rows for the fits; a row that cannot be used is listed with its reason.
+"""A CSV of runs -> checked rows for the fits; an unusable row is listed with the reason.
 
 Rows are numbered as in an editor: the header is row 1, the first run is row 2.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 REQUIRED = ("n_params", "n_tokens", "loss")
 OPTIONAL = ("arch", "unique_tokens", "flops", "train_seconds", "seed", "run", "trunk")
-# what other people's tables call these columns; the error message proposes them
+# common names of these columns in other tables; error messages suggest them
 KNOWN_ALIASES = {
     "n_params": ("n", "params", "parameters", "n_parameters", "size"),
     "n_tokens": ("d", "tokens", "n_tokens_seen"),
@@ -24,15 +24,15 @@ KNOWN_ALIASES = {
 
 
 class TableError(ValueError):
-    """The table cannot be read as runs; the message says where and what to do."""
+    """The table cannot be read as runs; the message says where, and what to do."""
 
 
 @dataclass(frozen=True, order=True)
 class Run:
     """One trained model. loss in nats per token; n_params N, n_tokens D, unique_tokens U.
 
-    cluster: name of what was drawn at random, the unit of the bootstrap: the column trunk where
-    there is one, else run, which the branches of a trunk then share. name: the column run.
+    cluster: the unit that the bootstrap draws: the column trunk, shared by the branches of a trunk,
+    or the column run if there is no trunk. name: the column run.
     """
 
     arch: str
@@ -60,10 +60,10 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
 
     Args:
         path: UTF-8 file with a header row.
-        columns: our column name -> the file's name for it, where they differ.
+        columns: our column name -> its name in the file, where they differ.
 
     Raises:
-        TableError: on a missing column, an empty file, a ragged row or a cell that is no number.
+        TableError: on a missing column, an empty file, a ragged row or a cell that is not a number.
     """
     data = path.read_bytes()
     header, rows = _read_csv(path, data)
@@ -75,7 +75,7 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
         run = _parse_row(path, number, dict(zip(header, cells, strict=True)), names)
         seed = cells[header.index(names["seed"])] if "seed" in names else ""
         key = (run.arch, run.n_params, run.n_tokens, run.loss, run.name, seed)
-        reason = _drop_reason(run) or (f"repeats row {seen[key]}" if key in seen else None)
+        reason = _drop_reason(run) or (f"duplicate of row {seen[key]}" if key in seen else None)
         if reason:
             dropped.append({"row": number, "run": run.name, "reason": reason})
         else:
@@ -84,7 +84,7 @@ def read_runs(path: Path, columns: Mapping[str, str] | None = None) -> RunsTable
     if not runs:
         first = f"row {dropped[0]['row']}: {dropped[0]['reason']}"
         raise TableError(f"{path}: no usable run in {len(rows)} rows; {first}")
-    # a row without a run name is a cluster of its own, named alike in any order of the rows
+    # a row without a run name is its own cluster, with the same name in any order of the rows
     named = [
         replace(run, cluster=run.cluster or f"unnamed {position}")
         for position, run in enumerate(sorted(runs))
@@ -96,7 +96,7 @@ def parse_columns(text: str) -> dict[str, str]:
     """Reads "n_params=N,n_tokens=D" into {"n_params": "N", "n_tokens": "D"}.
 
     Raises:
-        TableError: on a pair without "=" or a left side that is none of our columns.
+        TableError: on a pair without "=" or a left side that is not one of our columns.
     """
     columns = {}
     for pair in filter(None, map(str.strip, text.split(","))):
@@ -109,16 +109,16 @@ def parse_columns(text: str) -> dict[str, str]:
 
 
 def check_columns(columns: Iterable[str], where: str) -> None:
-    """Hold names against our columns.
+    """Checks names against our columns.
 
     Raises:
-        TableError: If one is none of them.
+        TableError: If one is unknown.
     """
     known = REQUIRED + OPTIONAL
     for ours in columns:
         if ours not in known:
             near = f"nearest is {_nearest(str(ours), known)!r}"
-            raise TableError(f"{where}: {ours!r} is no column of ours ({', '.join(known)}); {near}")
+            raise TableError(f"{where}: unknown column {ours!r} ({', '.join(known)}); {near}")
 
 
 def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -131,15 +131,15 @@ def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[
         ) from err
     numbered = [(number, cells) for number, cells in enumerate(lines, start=1) if any(cells)]
     if not numbered:
-        raise TableError(f"{path}: the file is empty, expected a header row and one row a run")
+        raise TableError(f"{path}: the file is empty, expected a header row and one row per run")
     header = [name.strip() for name in numbered[0][1]]
     if len(header) == 1 and (other := re.search(r"[;\t|]", header[0])):
         raise TableError(
-            f"{path}: the columns are separated by {other[0]!r}, expected commas, with points in "
-            "the numbers; export it as CSV with commas"
+            f"{path}: the columns are separated by {other[0]!r}, expected commas, and decimal "
+            "points in numbers; export it as CSV with commas"
         )
     if len(numbered) == 1:
-        raise TableError(f"{path}: only a header row, expected one row a run below it")
+        raise TableError(f"{path}: only a header row, expected one row per run below it")
     for number, cells in numbered[1:]:
         if len(cells) != len(header):
             found = f"{len(cells)} cells, expected {len(header)} as in the header"
@@ -148,7 +148,7 @@ def _read_csv(path: Path, data: bytes) -> tuple[list[str], list[tuple[int, list[
 
 
 def _resolve_columns(path: Path, header: list[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Our column name -> the file's, for all columns that are there."""
+    """Our column name -> the file's, for all columns present."""
     names = {}
     for ours in REQUIRED + OPTIONAL:
         theirs = columns.get(ours, ours)
@@ -156,7 +156,7 @@ def _resolve_columns(path: Path, header: list[str], columns: Mapping[str, str]) 
             names[ours] = theirs
         elif ours in columns:
             raise TableError(
-                f"{path}: no column {theirs!r}, which the option columns names for {ours}; "
+                f"{path}: no column {theirs!r}, given by the option columns for {ours}; "
                 f"nearest is {_nearest(theirs, header)!r}"
             )
         elif ours in REQUIRED:

@@ -1,1 +1,1 @@
-"""One figure a file."""
+"""The figures, one per file."""

@@ -1,6 +1,6 @@
-"""The figures of context: loss by token position, and a context of 1,024 beside one of 256.
+"""The figures of context: loss by token position, and a context of 1,024 compared with 256.
 
-Both are drawn from files of evaluation.loss.context_use; its head says how positions are counted.
+Both are drawn from files of evaluation.loss.context_use; its docstring says how positions count.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from ..writing.wording import quantity, short_count
 from .figure_style import FamilyStyle, add_notes, handle, set_ticks, styles_of
 
 LOSS = "Loss $l(t)$ (nats per token)"
-# each run is read in one of these ways from the song's start to its end, as its family can
+# how a run of a family reads a song from start to end, one of these ways
 WHOLE_WAYS = {
-    "stride": "by windows of its own context moved by half of it",
-    "carried": "with its state carried on",
+    "stride": "in windows of its own context moved by half of it",
+    "carried": "with its state carried over",
 }
 WAY_NAMES = {
     "stride": "windows moved by half",
-    "carried": "state carried on",
-    "reset": "anew at each window",
+    "carried": "state carried over",
+    "reset": "reset at each window",
 }
-HEADER = 48  # positions up to here hold a song's header, whose loss is near 0; not drawn
+HEADER = 48  # positions up to here contain a song's header, with a loss near 0; not drawn
 
 
 def draw_context_use(content: dict) -> Figure:
-    """Four panels: the largest size of each family, cropped and from the start; all the others."""
+    """Four panels: each family's largest size, cropped and from the start; then all sizes."""
     ladders = _ladders(content["runs"])
     figure = Figure(figsize=(8.8, 7.4), layout="constrained")
     panels = figure.subplots(2, 2)
@@ -50,16 +50,16 @@ def draw_context_use(content: dict) -> Figure:
         figure,
         f"{settings['n_songs']} {settings['split']} songs of more than "
         f"{settings['positions']:,} tokens; bands: 95 % over songs. "
-        "T90: a tenth of the fall from the first to the last position is left. Ring: the first "
-        "position where the interval of the slope reaches 0, so that more context may be of no "
-        "use. Left and below: each crop is compared with the same tokens with all of the song "
-        "before them.",
+        "T90: where 90 % of the drop from first to last position is reached. Ring: the first "
+        "position where the interval of the slope reaches 0, so that more context may not help. "
+        "Left and below: each crop is compared with the same tokens after the whole song before "
+        "them.",
     )
     return figure
 
 
 def _ladders(runs: Sequence[dict]) -> list[tuple[FamilyStyle, list[dict]]]:
-    """Each family and its sizes, smallest first, the lowest seed of each."""
+    """Each family with the lowest-seed run of each size, smallest size first."""
     found: dict[str, dict[float, dict]] = {}
     for run in sorted(runs, key=lambda run: (run["arch"], run["n_params"], run["seed"])):
         found.setdefault(run["arch"], {}).setdefault(run["n_params"], run)
@@ -75,7 +75,7 @@ def _draw_largest(axes: Axes, largest: Sequence[tuple[FamilyStyle, dict]]) -> No
         stop = f"falls to {last:,}" if stop is None else f"flat from {stop:,}"
         label = f"{style.name}, {short_count(run['n_params'])}: {_t90(curve)}, {stop}"
         axes.add_line(handle(label, color=style.colour, ls=style.line, lw=1.6))
-    axes.set(title="Largest size, from any place of a song", xlabel="Tokens of context $t$")
+    axes.set(title="Largest size, from any position in a song", xlabel="Tokens of context $t$")
     axes.legend(loc="upper right", fontsize=8.5)
 
 
@@ -103,7 +103,7 @@ def _draw_sizes(axes: Axes, style: FamilyStyle, runs: Sequence[dict]) -> None:
         axes.plot(curve["t"][marked], curve["loss"][marked], **look | {"ls": "none"})
         _mark_stop(axes, curve, look["color"])
         axes.plot([], [], label=f"{short_count(run['n_params'])}: {_t90(curve, False)}", **look)
-    title = f"{style.name}, all sizes, from any place of a song"
+    title = f"{style.name}, all sizes, from any position in a song"
     axes.set(title=title, xlabel="Tokens of context $t$")
     axes.legend(title="Parameters $N$", alignment="left", fontsize=8.5)
 
@@ -143,16 +143,16 @@ def _set_axes(axes: Axes) -> None:
 
 
 def draw_context_length(content: dict) -> Figure:
-    """Left: loss by position of both training contexts; right: the longer one's loss less.
+    """Left: loss by position at both training contexts; right: longer minus shorter context.
 
     Raises:
-        TableError: if no two runs differ in their context only.
+        TableError: if no two runs differ only in their context.
     """
     differences = content["context_differences"]
     if not differences:
         raise TableError(
-            "context_length.json has no two runs that differ in their context only; give "
-            "evaluation.loss.context_use those of the studies cpu_context and cpu"
+            "context_length.json has no two runs that differ only in their context; give "
+            "evaluation.loss.context_use the runs of the studies cpu_context and cpu"
         )
     styles = styles_of(sorted({entry["arch"] for entry in differences}))
     seed = min(entry["seed"] for entry in differences)
@@ -183,10 +183,10 @@ def draw_context_length(content: dict) -> Figure:
     ]
     add_notes(
         figure,
-        f"{size_names}; {settings['n_songs']} {settings['split']} songs, all read in one way: "
-        f"{', '.join(readings)}. Right: 95 % over songs, paired; a mark a seed; below 0 "
-        "the longer context is better.",
-        f"The plain validation losses, in windows of each one's own context: {', '.join(losses)}.",
+        f"{size_names}; {settings['n_songs']} {settings['split']} songs, all read the same way: "
+        f"{', '.join(readings)}. Right: 95 % over songs, paired; one marker per seed; "
+        "below 0 the longer context is better.",
+        f"The plain validation losses, in windows of each run's own context: {', '.join(losses)}.",
     )
     return figure
 
@@ -215,5 +215,5 @@ def _draw_differences(
     axes.set_xticks(range(len(ranges)), [f"{low:,} to\n{high:,}" for low, high in ranges])
     axes.set_xlabel("Positions in the song")
     contexts = differences[0]["contexts"]
-    axes.set_ylabel(f"Loss at {contexts[1]:,} less at {contexts[0]:,} (nats/token)")
+    axes.set_ylabel(f"Loss at {contexts[1]:,} minus {contexts[0]:,} (nats/token)")
     axes.legend()

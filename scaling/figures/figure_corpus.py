@@ -1,4 +1,4 @@
-"""The figure of the corpus: gzip ratio and length of the tunes, frequency of the tokens."""
+"""The figure of the corpus: gzip ratio and length of tunes, frequency of tokens."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 
 from ..families import FAMILIES
 
-STUDY_A_GZIP_RATIO = 0.24  # files below are dropped there
+STUDY_A_GZIP_RATIO = 0.24  # study A drops files below it
 _COLOUR, _MARK = (FAMILIES[name].look.colour for name in ("gpt", "lstm"))
 _LABELLED = 8
 
 
 def draw_corpus(corpus: dict[str, Any]) -> Figure:
-    """Histograms of gzip ratio and length of the tunes, and the frequency of the tokens."""
+    """Histograms of gzip ratio and length of tunes, and the frequency of tokens."""
     histograms = corpus["histograms"]
     figure = Figure(figsize=(9.6, 3.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
@@ -32,14 +32,14 @@ def _draw_gzip_ratio(axes: Axes, edges: list[float], counts: list[int]) -> None:
     axes.annotate(text, (STUDY_A_GZIP_RATIO, axes.get_ylim()[1]), (6, -10), color=_MARK,
                   textcoords="offset points")  # fmt: skip
     last = max(i for i, count in enumerate(counts) if count) + 1
-    axes.set(xlabel="gzip ratio of a tune's text", ylabel="tunes", xlim=(0, edges[last]))
+    axes.set(xlabel="gzip ratio of the tune text", ylabel="tunes", xlim=(0, edges[last]))
 
 
 def _draw_lengths(axes: Axes, edges: list[float], counts: list[int]) -> None:
     axes.stairs(counts, edges, fill=True, color=_COLOUR)
     used = [i for i, count in enumerate(counts) if count]
     ends = edges[used[0]], edges[used[-1] + 1]
-    axes.set(xlabel="characters of a tune", ylabel="tunes", xscale="log", xlim=ends)
+    axes.set(xlabel="characters per tune", ylabel="tunes", xscale="log", xlim=ends)
 
 
 def _draw_token_frequency(axes: Axes, frequency: dict[str, Any]) -> None:
@@ -50,5 +50,5 @@ def _draw_token_frequency(axes: Axes, frequency: dict[str, Any]) -> None:
         text = {"\n": "↵", " ": "␣"}.get(token, token)
         axes.annotate(text, (rank, 100 * share), (0, 5), ha="center", fontsize=8,
                       textcoords="offset points")  # fmt: skip
-    axes.set(xlabel="rank of the token", ylabel="share of the train split, %")
+    axes.set(xlabel="token rank", ylabel="share of the train split, %")
     axes.set(xscale="log", yscale="log")

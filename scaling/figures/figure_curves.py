@@ -10,11 +10,11 @@ from ..runs_table import TableError
 from ..writing.wording import short_count
 from .figure_style import FamilyStyle, handle, row_of_panels, set_log_axes, styles_of
 
-MOST_RUNS = 12  # in all panels; of more, those of one seed are drawn
+MOST_RUNS = 12  # in all panels; if there are more, only those of one seed are drawn
 
 
 def draw_loss_curves(curves: Sequence[dict[str, str]], runs: Sequence[dict[str, str]]) -> Figure:
-    """Training and validation loss over tokens, a panel a family, darker for larger models.
+    """Training and validation loss over tokens, one panel per family, darker for larger models.
 
     Args:
         curves: rows of curves.csv.
@@ -26,7 +26,7 @@ def draw_loss_curves(curves: Sequence[dict[str, str]], runs: Sequence[dict[str, 
     named = {row["run"] for row in curves}
     shown = [row for row in runs if row["run"] in named]
     if not shown:
-        raise TableError("curves.csv has none of the runs of runs.csv; run scaling.loss_curves")
+        raise TableError("curves.csv has none of the runs in runs.csv; run scaling.loss_curves")
     seeds = sorted({row["seed"] for row in shown}, key=float)
     one_seed = len(seeds) > 1 and len(shown) > MOST_RUNS
     if one_seed:

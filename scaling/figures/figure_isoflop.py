@@ -12,10 +12,10 @@ MARGIN = 1.03
 
 
 def draw_isoflop(fits: dict) -> Figure:
-    """A panel a family; solid where D was measured at this C, dotted where the law goes beyond.
+    """One panel per family; solid where D was measured at this C, dotted where it was not.
 
     Raises:
-        TableError: if no family has a law in N and D with runs of like FLOPs.
+        TableError: if no family has a law in N and D with runs at equal FLOPs.
     """
     lines = {arch: chosen_law(laws).get("isoflop") for arch, laws in fits["laws"].items()}
     styles = styles_of(arch for arch, entries in lines.items() if entries)
@@ -41,8 +41,8 @@ def draw_isoflop(fits: dict) -> Figure:
     add_notes(
         figure,
         "Points: the loss of a size at $C$, interpolated between its own token counts, mean over "
-        "seeds. Solid lines: the token counts were measured; dotted: the law alone. "
-        "Star: the best $N$ by the law, where it lies among the sizes.",
+        "seeds. Solid lines: within the measured token counts; dotted: the law extrapolated. "
+        "Star: the best $N$ by the law, if it is within the range of sizes.",
         *(_exponent(style.name, fits["frontier"].get(arch, {})) for arch, style in styles.items()),
     )
     return figure
@@ -70,7 +70,7 @@ def _draw_entry(axes: Axes, entry: dict, look: dict) -> list[float]:
 
 
 def _exponent(name: str, frontier: dict) -> str:
-    """A sentence, or nothing where the law gives no exponent."""
+    """A sentence, or nothing if the law gives no exponent."""
     value = frontier.get("n_opt_exponent_6nd")
     if value is None:
         return ""

@@ -1,6 +1,6 @@
 """The figure of the laws: loss over N, every run, each family's chosen law with its band.
 
-Runs at one D share one panel; with several D each family has a panel of its own, and each D its
+Runs at one D share one panel. With several D, each family has its own panel, and each D its own
 shade, marker and line.
 """
 
@@ -17,16 +17,16 @@ from .figure_style import FamilyStyle, add_notes, handle, row_of_panels, set_log
 
 N_LABELS = {
     "n_params": "Non-embedding parameters $N$",
-    "n_params_total": "Parameters $N$, embeddings counted",
+    "n_params_total": "Parameters $N$, with embeddings",
 }
 LOSS_LABEL = "Validation loss $L$ (nats per token)"
 Y_MARGIN = 1.05
 Y_BAND = 1.1
-MOST_BUDGETS = 6  # told apart by shade and marker; runs at further D are grey dots
+MOST_BUDGETS = 6  # distinguished by shade and marker; runs at further D are gray dots
 
 
 def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
-    """Loss over parameters, log-log, with the laws; see the head of this file."""
+    """Loss over parameters, log-log, with the laws; see the docstring of this file."""
     styles = styles_of(fits["laws"])
     has_panels = any("curves" in chosen_law(laws) for laws in fits["laws"].values())
     if has_panels:
@@ -52,7 +52,7 @@ def draw_scaling_law(table: RunsTable, fits: dict) -> Figure:
 
 
 def size_label(fits: dict) -> str:
-    """What N is in these fits, for an axis."""
+    """Axis label of N in these fits."""
     column = fits["settings"]["columns"].get("n_params", "n_params")
     return N_LABELS.get(column, f"Parameters $N$ (column {column})")
 
@@ -67,7 +67,7 @@ def _curves(law: dict) -> list[dict]:
 
 
 def _loss_limits(runs: Sequence[Run], fits: dict) -> tuple[float, float]:
-    """The runs and the bands; a band a hundred times wider than the data is cut off."""
+    """Limits that include the runs and the bands; bands are cut off at Y_BAND beyond the runs."""
     losses = [run.loss for run in runs]
     low, high = min(losses) / Y_MARGIN, max(losses) * Y_MARGIN
     curves = [curve for laws in fits["laws"].values() for curve in _curves(chosen_law(laws))]
@@ -76,7 +76,7 @@ def _loss_limits(runs: Sequence[Run], fits: dict) -> tuple[float, float]:
 
 
 def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:
-    """All runs of a family and its law at one D; runs at other D are small and open."""
+    """Draws a family's runs and its law at one D; runs at other D are small and open."""
     law = chosen_law(laws)
     if law:
         _draw_curve(axes, law["curve"], style.colour, style.line)
@@ -90,7 +90,7 @@ def _draw_family(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict
 
 
 def _draw_ladder(axes: Axes, style: FamilyStyle, runs: Sequence[Run], laws: dict) -> None:
-    """All runs of a family, and its law at each D; a shade, marker and line a D."""
+    """Draws a family's runs, and its law at each D; one shade, marker and line per D."""
     law = chosen_law(laws)
     drawn = [curve.get("n_tokens", law.get("n_tokens")) for curve in _curves(law)]
     budgets = sorted({run.n_tokens for run in runs} | set(drawn))
@@ -133,7 +133,7 @@ def _title(style: FamilyStyle, laws: dict, separator: str) -> str:
 
 
 def _law_notes(fits: dict) -> list[str]:
-    """What a reader of the figure has to know: D, refused laws, the crossover."""
+    """What a reader of the figure needs to know: D, refused laws, the crossover."""
     notes: list[str] = []
     budgets: dict[tuple[float | None, bool], list[str]] = {}
     drawn_tokens: set[float] = set()
@@ -147,15 +147,15 @@ def _law_notes(fits: dict) -> list[str]:
             drawn_tokens.add(chosen["n_tokens"])
             p_value = chosen["curvature_p_value"]
             if p_value is not None and p_value < CURVATURE_P:
-                bend = f"the points bend (p = {p_value:.2g}), so no single power fits"
+                bend = f"the points bend (p = {p_value:.2g}), so no single power law fits"
                 notes.append(f"{name}: {bend}.")
         for law in fits["settings"]["laws"]:
-            # what a table of one token count refuses by its nature needs no note
+            # laws that any table of one token count refuses need no note
             if LAWS[law].is_at_one_budget and "refused" in laws[law]:
                 reason = f"{LAWS[law].label} not fitted: {laws[law]['refused'].split(':')[0]}"
                 refusals.setdefault(reason, []).append(name)
     for (tokens, at_one), names in budgets.items():
-        drawn = "one law for all runs, a line for each $D$"
+        drawn = "one law for all runs, one line per $D$"
         if tokens is not None:
             drawn = "fitted" if at_one else "fitted to all runs, drawn"
             drawn += f" at $D$ = {short_count(tokens)} tokens"
@@ -166,7 +166,7 @@ def _law_notes(fits: dict) -> list[str]:
 
 
 def _crossover_notes(crossovers: Sequence[dict], drawn_tokens: set[float]) -> list[str]:
-    """Where each two families meet, at the D that is drawn; comparisons without data left out."""
+    """Where two families cross, at the D that is drawn; comparisons without data are left out."""
     found: dict[str, list[str]] = {}
     any_drawn = any(entry["n_tokens"] in drawn_tokens for entry in crossovers)
     for entry in crossovers:

@@ -11,7 +11,7 @@ from .figure_style import FamilyStyle, handle, set_ticks, styles_of
 
 
 def draw_learning_rates(rates: dict) -> Figure:
-    """A panel a family, a line a size; the best rate is ringed, the rule's is a tick below it."""
+    """One panel per family, one line per size; a ring marks the best rate, an arrow the rule's."""
     families = rates["families"]
     figure = Figure(figsize=(3.9 * len(families) + 0.6, 4.2), layout="constrained")
     panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
@@ -26,10 +26,10 @@ def draw_learning_rates(rates: dict) -> Figure:
     tokens = " or ".join(short_count(count) for count in sorted(counts))
     look = {"color": "#444444", "ls": "none", "ms": 9}
     marks = [
-        handle("lowest, by a parabola", marker="o", mfc="none", mew=1.4, **look),
+        handle("best rate, by a parabola", marker="o", mfc="none", mew=1.4, **look),
         handle("rate by the rule", marker="$\\uparrow$", **look),
     ]
-    title = f"{tokens} tokens a run"
+    title = f"{tokens} tokens per run"
     figure.legend(handles=marks, loc="outside upper center", ncols=2, title=title)
     return figure
 

@@ -1,4 +1,4 @@
-"""The figures of two side studies: leakage between the splits, and tokenizers in bits a note."""
+"""The figures of two side studies: leakage between splits, and tokenizers in bits per note."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ..writing.wording import quantity, short_count
 from .figure_style import add_notes, family_style, handle, set_log_ticks, styles_of
 
-# of songs: the name, the marker, and whether it is the clean one, whose marks are filled
+# groups of songs: name, marker, and whether it is the clean one, whose markers are filled
 GROUPS = {"copied": ("a copy in train", "^", False), "clean": ("no copy in train", "o", True)}
 
 
@@ -20,7 +20,7 @@ def draw_leakage(content: dict) -> Figure:
     figure = Figure(figsize=(8.8, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for index, (arch, style) in enumerate(styles.items()):
-        shift = 1.14 ** (2 * index - len(styles) + 1)  # beside each other, not upon each other
+        shift = 1.14 ** (2 * index - len(styles) + 1)  # side by side, not on top of each other
         for run in (run for run in runs if run["arch"] == arch):
             size = run["n_params"] * shift * 1.06 ** seeds.index(run["seed"])
             for group, (_, marker, is_clean) in GROUPS.items():
@@ -35,7 +35,7 @@ def draw_leakage(content: dict) -> Figure:
         set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
     right.axhline(0, color="#555555", lw=0.9)
     left.set_ylabel("Validation loss (nats per token)")
-    right.set_ylabel("Loss: no copy, less all (nats per token)")
+    right.set_ylabel("Loss: no copy minus all (nats per token)")
     grey = {"color": "#444444", "ls": "none"}
     handles = [
         handle(name, marker=marker, mfc="#444444" if is_clean else "white", **grey)
@@ -47,19 +47,19 @@ def draw_leakage(content: dict) -> Figure:
     songs = runs[0]["n_songs"]
     add_notes(
         figure,
-        f"Files dealt out one by one: {songs['copied']} of {songs['all']} {content['split']} "
-        "songs have another arrangement in train. Bars: 95 % over duplicate clusters; right: "
-        "paired. The gap at the smallest size, which knows nothing by heart, is a difference "
-        "between the songs; what it grows by is leakage.",
+        f"Split by file: {songs['copied']} of {songs['all']} {content['split']} songs have another "
+        "arrangement in train. Bars: 95 % over duplicate clusters; right: paired. The gap at the "
+        "smallest size, which memorizes nothing, is a difference between the songs; its growth "
+        "with size is leakage.",
     )
     return figure
 
 
 def draw_tokenizers(content: dict) -> Figure:
-    """Bits a note of one model shape a family, trained on as much text in each tokenizer."""
+    """Bits per note of one model shape per family, trained on equal amounts of text."""
     runs = content["runs"]
     styles = styles_of(sorted({run["arch"] for run in runs}))
-    # in the order of their table, whose labels the file repeats; a name that it lacks is its label
+    # in the order of the tokenizer table, whose labels the file repeats; default label: the name
     given = content.get("labels", {})
     names = list(dict.fromkeys([*given, *(run["tokenizer"] for run in runs)]))
     labels = {name: given.get(name, name) for name in names}
@@ -83,8 +83,8 @@ def draw_tokenizers(content: dict) -> Figure:
     add_notes(
         figure,
         f"{content['n_songs']} {content['split']} songs, the same for all; each run read about "
-        f"{short_count(runs[0]['n_chars_seen'])} characters of text. Bars: 95 % over songs; a "
-        "mark a seed. Of byte pairs an upper bound: one way to cut the text is scored.",
+        f"{short_count(runs[0]['n_chars_seen'])} characters of text. Bars: 95 % over songs; one "
+        "marker per seed. Byte pairs give an upper bound: only one segmentation is scored.",
         _difference_note(content["differences"], labels),
     )
     return figure
@@ -98,7 +98,7 @@ def _tick(runs: Sequence[dict], name: str, label: str) -> str:
 
 
 def _difference_note(differences: Sequence[dict], labels: dict[str, str]) -> str:
-    """One sentence, if any: each tokenizer less characters, a value a seed."""
+    """One sentence, or none: each tokenizer minus characters, one value per seed."""
     found: dict[tuple[str, str], list[str]] = {}
     for entry in differences:
         text = quantity(entry["bits_per_note"], entry["interval_95"], "+.2f")
@@ -107,10 +107,14 @@ def _difference_note(differences: Sequence[dict], labels: dict[str, str]) -> str
         f"{family_style(arch, 0).name}, {labels[name]} {' and '.join(values)}"
         for (arch, name), values in sorted(found.items())
     ]
-    return f"Less characters, paired, a value a seed: {'; '.join(parts)}." if parts else ""
+    return (
+        f"Difference from characters, paired, one value per seed: {'; '.join(parts)}."
+        if parts
+        else ""
+    )
 
 
 def _mark(axes: Axes, x: float, y: float, ends: Sequence[float], look: dict[str, str]) -> None:
-    """A value and its interval. look: colour, marker and fill, as of `FamilyStyle.mark`."""
+    """Draws a value and its interval. look: color, marker and fill, as in `FamilyStyle.mark`."""
     axes.plot([x, x], ends, color=look["color"], lw=1.6)
     axes.plot(x, y, mew=1.4, ms=6.5, ls="none", **look)

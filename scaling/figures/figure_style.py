@@ -1,7 +1,7 @@
-"""Colours, markers and ticks of the figures.
+"""Colors, markers and ticks of the figures.
 
-Colours are those of Okabe and Ito, told apart by the colour-blind; marker and line style repeat
-what the colour says, for print in grey.
+Colors are from the color-blind-safe palette of Okabe and Ito; marker and line style repeat what the
+color says, for grayscale print.
 """
 
 import math
@@ -36,39 +36,39 @@ RC = {
     "grid.color": "#e2e2e2",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "svg.hashsalt": "scaling",  # else the ids inside an SVG are random
+    "svg.hashsalt": "scaling",  # otherwise the ids inside an SVG are random
 }
 MOST_TICKS = 8
 NOTE_WIDTH = 96  # characters of a note in 6.4 inches
-# a range smaller than this factor has its ticks at equal steps, a larger one at 1, 2, 5 times 10^k
+# a range smaller than this factor gets ticks at equal steps, a larger one at 1, 2, 5 times 10^k
 SMALL_RANGE = 4.0
 
 
 @dataclass(frozen=True)
 class FamilyStyle(Look):
-    """How a family is drawn, and what it is called in figures."""
+    """How a family is drawn, and its name in figures."""
 
     name: str
 
     def shade(self, share: float) -> str:
-        """Colour at a place in [0, 1] from the smallest size to the largest."""
+        """Color at a position in [0, 1] from the smallest size to the largest."""
         colours = (self.light, self.colour, self.dark)
         return to_hex(LinearSegmentedColormap.from_list(self.name, colours)(share))
 
     def of_rank(self, rank: int, n: int) -> dict[str, str]:
-        """Colour and marker of the rank-th of n sizes or token counts.
+        """Color and marker of the rank-th of n sizes or token counts.
 
-        Darker for more; the marker says in grey print what the shade says.
+        Larger is darker; the marker repeats the shade for grayscale print.
         """
         return {"color": self.shade(rank / max(n - 1, 1)), "marker": "os^DvP"[rank % 6]}
 
     @property
     def mark(self) -> dict[str, str]:
-        """Keywords of a line that has the family's colour and marker."""
+        """Keywords of a line with the family's color and marker."""
         return {"color": self.colour, "marker": self.marker, "mfc": self.fill}
 
 
-# for families that have no look of their own, and for tables with other families
+# for families without a look, and for tables with other families
 FURTHER = (
     Look("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
     Look("#CC79A7", "D", ":", "white", "#EBC6DB", "#5C2746"),
@@ -78,14 +78,14 @@ FURTHER = (
 
 
 def family_style(arch: str, index: int) -> FamilyStyle:
-    """The style of a family; one without a look of its own takes a further one by its index."""
+    """The style of a family; one without a look takes a look of FURTHER by its index."""
     look = FAMILIES[arch].look if arch in FAMILIES else None
     name = "all runs" if arch == "all" else label_of(arch)
     return FamilyStyle(**vars(look or FURTHER[index % len(FURTHER)]), name=name)
 
 
 def styles_of(archs: Iterable[str]) -> dict[str, FamilyStyle]:
-    """The style of each family, which takes a further one by its place."""
+    """The style of each family; those without a look take one of FURTHER by position."""
     return {arch: family_style(arch, index) for index, arch in enumerate(archs)}
 
 
@@ -110,7 +110,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def set_log_ticks(
     axis: Axis, limits: tuple[float, float], label: Callable[[float], str] | None = None
 ) -> None:
-    """Sets labelled ticks and no others: matplotlib leaves a range within one decade bare.
+    """Sets only labeled ticks: matplotlib leaves a range within one decade without labels.
 
     Without a label function, all ticks have as many decimals as the longest one needs.
     """
@@ -124,7 +124,7 @@ def set_log_ticks(
 
 
 def set_log_axes(axes: Axes) -> None:
-    """Both axes logarithmic, with ticks: counts below, losses at the side."""
+    """Makes both axes logarithmic, with ticks: counts on x, losses on y."""
     axes.set_xscale("log")
     axes.set_yscale("log")
     set_log_ticks(axes.xaxis, axes.get_xlim(), short_count)
@@ -132,7 +132,7 @@ def set_log_axes(axes: Axes) -> None:
 
 
 def set_ticks(axes: Axes, candidates: Sequence[float], form: str) -> None:
-    """Those of the ticks below that lie in the axis's range, and no others. form: as in `,`."""
+    """Sets only those x ticks that are in the axis's range. form: format of labels, e.g. `,`."""
     low, high = axes.get_xlim()
     ticks = [tick for tick in candidates if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:{form}}" for tick in ticks])
@@ -140,13 +140,13 @@ def set_ticks(axes: Axes, candidates: Sequence[float], form: str) -> None:
 
 
 def row_of_panels(n: int, size: tuple[float, float]) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of that size in inches, and its n panels side by side, on the same axes."""
+    """A figure of that size in inches, and its n panels side by side, with shared axes."""
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(1, n, sharex=True, sharey=True, squeeze=False)[0]
 
 
 def handle(label: str, **look: Any) -> Line2D:
-    """A line of a legend, drawn nowhere else."""
+    """A line that appears only in a legend."""
     return Line2D([], [], label=label, **look)
 
 

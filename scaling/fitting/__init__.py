@@ -1,1 +1,1 @@
-"""Fitting a law to runs, and what the fit does not say."""
+"""Fitting a law to runs, and the limits of the fit."""

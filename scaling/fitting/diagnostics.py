@@ -1,4 +1,4 @@
-"""What speaks for or against a fitted law: AICc, holdout error, doubts about the runs.
+"""Evidence for and against a fitted law: AICc, holdout error, warnings about the runs.
 
 Letters: n runs, S distinct sizes, k parameters.
 """
@@ -17,7 +17,7 @@ MIN_SIZES_FOR_HOLDOUT = 4
 MIN_TOKENS_PER_PARAMETER = 15
 MAX_REPETITIONS = 3
 CURVATURE_P = 0.05
-SMALLEST_MEAN_SQUARE = 1e-18  # of log residuals: below it is rounding
+SMALLEST_MEAN_SQUARE = 1e-18  # of log residuals: smaller values are rounding
 
 
 def aicc(law: Law, theta: np.ndarray, problem: Problem) -> float | None:
@@ -25,7 +25,7 @@ def aicc(law: Law, theta: np.ndarray, problem: Problem) -> float | None:
     n, k = len(problem.log_loss), len(law.parameters) + 1
     if n <= k + 1:
         return None
-    # without this least value an exact fit would score minus infinity
+    # without this lower bound an exact fit would score minus infinity
     mean_square = max(float(np.mean(problem.residuals(law, theta) ** 2)), SMALLEST_MEAN_SQUARE)
     return n * float(np.log(mean_square)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
@@ -43,7 +43,7 @@ def holdout_error(law: Law, problem: Problem) -> float | None:
 
 
 def r_squared_log(law: Law, theta: np.ndarray, problem: Problem) -> float | None:
-    """Share of the variance of log loss that the law explains; None if all losses are equal."""
+    """Share of the variance of log loss explained by the law; None if all losses are equal."""
     total = float(np.sum((problem.log_loss - problem.log_loss.mean()) ** 2))
     if total == 0:
         return None
@@ -51,11 +51,11 @@ def r_squared_log(law: Law, theta: np.ndarray, problem: Problem) -> float | None
 
 
 def power_curvature(law: Law, problem: Problem) -> float | None:
-    """Chance of a bend this strong if L were a pure power of N.
+    """Probability of a bend this strong if L were a pure power of N.
 
     Returns:
-        p of the two-sided t test on the quadratic term in log-log, one point a size; None for other
-        laws and with fewer than 4 sizes.
+        p of the two-sided t test on the quadratic term in log-log, one point per size; None for
+        other laws and with fewer than 4 sizes.
     """
     log_n, log_loss = problem.size_means()  # (S,) each
     freedom = len(log_n) - 3
@@ -66,7 +66,7 @@ def power_curvature(law: Law, problem: Problem) -> float | None:
     coefficients, _, _, _ = np.linalg.lstsq(columns, log_loss, rcond=None)
     residual = log_loss - columns @ coefficients
     mean_square = float(residual @ residual) / freedom
-    # a line through the points to rounding has no bend to test
+    # points on a line up to rounding have no bend to test
     if mean_square < SMALLEST_MEAN_SQUARE:
         return None
     deviation = np.sqrt(mean_square * np.linalg.inv(columns.T @ columns)[2, 2])
@@ -74,18 +74,18 @@ def power_curvature(law: Law, problem: Problem) -> float | None:
 
 
 def run_warnings(law: Law, runs: Sequence[Run], problem: Problem) -> list[str]:
-    """What in the runs themselves makes the law doubtful."""
+    """Properties of the runs that make the law doubtful."""
     warnings = []
     p_value = power_curvature(law, problem)
     if p_value is not None and p_value < CURVATURE_P:
         warnings.append(
-            f"the points bend in log-log (p = {p_value:.2g}): one power of N does not "
-            "describe them, so alpha depends on the range of sizes"
+            f"the points bend in log-log (p = {p_value:.2g}): a single power of N does "
+            "not describe them, so alpha depends on the range of sizes"
         )
     fewest = min(run.n_tokens / run.n_params for run in runs)
     if law.is_at_one_budget and fewest < MIN_TOKENS_PER_PARAMETER:
         warnings.append(
-            f"the largest size saw {fewest:.2g} tokens a parameter, below "
+            f"the largest size saw {fewest:.2g} tokens per parameter, below "
             f"{MIN_TOKENS_PER_PARAMETER}: alpha at one D mixes the effects of N and D"
         )
     repeated = [run for run in runs if run.n_tokens / run.unique_tokens - 1 > MAX_REPETITIONS]

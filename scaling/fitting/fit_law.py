@@ -35,9 +35,9 @@ def fit_one_law(
     """One law's entry of fits.json, its theta (k,), and draws of theta (B, k) if there are any.
 
     Args:
-        law: a form that refusal has nothing against.
-        runs: one family's, sorted by size; at one D if the law is in N alone.
-        settings: what a residual costs, and B.
+        law: a form that `refusal` does not refuse for these runs.
+        runs: one family's runs, sorted by size; at one D if the law is in N alone.
+        settings: gives the objective, and B.
         rng: source of the draws.
     """
     fields = ("n_params", "n_tokens", "loss", "unique_tokens")
@@ -90,7 +90,7 @@ def fit_one_law(
 
 
 def runs_at_one_budget(runs: Sequence[Run]) -> tuple[list[Run], str | None]:
-    """The runs at one D, for laws in N alone, and what is to be said about the others.
+    """The runs at one D, for laws in N alone, and a note about the others.
 
     Returns:
         All runs and None if they have one D; else the runs at the largest D that every size has,
@@ -115,7 +115,7 @@ def runs_at_one_budget(runs: Sequence[Run]) -> tuple[list[Run], str | None]:
 
 
 def _drawn_points(runs: Sequence[Run]) -> tuple[Points, float]:
-    """The line to be drawn: sizes of the runs at one D, of unique tokens; and that D."""
+    """The line to draw: sizes of the runs at one D of unique tokens; and that D."""
     shared, _ = runs_at_one_budget(runs)
     budgets = sorted(run.n_tokens for run in shared or runs)
     n_tokens = budgets[len(budgets) // 2]
@@ -125,9 +125,9 @@ def _drawn_points(runs: Sequence[Run]) -> tuple[Points, float]:
 
 @dataclass(frozen=True)
 class Spread:
-    """What the runs leave open.
+    """The uncertainty that the runs leave.
 
-    ends: (2, k) of theta; band: (2, x), log loss; draws of theta: (B, k); each None if not known.
+    ends: (2, k) of theta; band: (2, x), log loss; draws of theta: (B, k); each None if unknown.
     """
 
     method: str
@@ -146,7 +146,7 @@ def _spread(
     bootstrap: int,
     rng: np.random.Generator,
 ) -> Spread:
-    """The bootstrap where there are trunks enough, else Student's t."""
+    """The bootstrap if there are enough trunks, else Student's t."""
     clusters = np.array([run.cluster for run in runs])
     n_clusters = len(set(clusters))
     unit = "runs" if n_clusters == len(runs) else "trunks"
@@ -158,19 +158,19 @@ def _spread(
     else:
         if law.name == "power":
             student = LogLine.through(*problem.size_means())
-            around = " around the least-squares line in log-log, one point a size"
+            around = " around the least-squares line in log-log, one point per size"
             few = f"(the bootstrap needs {MIN_CLUSTERS} runs)"
             if abs(theta[1] - student.theta[1]) > OBJECTIVES_DIFFER * abs(student.theta[1]):
                 warnings = (
                     f"alpha depends on the objective: {theta[1]:.4f} here, {student.theta[1]:.4f} "
-                    "by least squares, which the interval is centred on",
+                    "by least squares, on which the interval is centered",
                 )
         elif n_clusters >= MIN_CLUSTERS_FOR_JACKKNIFE:
             student = jackknife_spread(law, problem, clusters, theta)
             around = f", jackknife over {n_clusters} {unit}"
             few = f"(the bootstrap needs {MIN_CLUSTERS})"
         if student is None:
-            few = f"the bootstrap needs {MIN_CLUSTERS} runs, these are {n_clusters}"
+            few = f"the bootstrap needs {MIN_CLUSTERS} runs, found {n_clusters}"
             return Spread("none", warnings=(f"no intervals: {few}",))
         draws, ends = student.draws(bootstrap, rng), student.interval()
         freedom = student.degrees_of_freedom

@@ -1,4 +1,4 @@
-"""Which parameters the runs fix: an interval for those, a warning for the others.
+"""Which parameters the runs determine: an interval for those, a warning for the others.
 
 Letters: n runs, k parameters.
 """
@@ -9,12 +9,12 @@ from ..laws.law import Kind, Law
 from .intervals import is_degenerate
 from .minimise import Problem
 
-# a floor that is known no better than this, relative to the smallest loss, is not identified
+# a floor with an interval wider than this, relative to the smallest loss, is not identified
 FLOOR_WIDTH = 0.20
-# likewise the others: upper end over lower end, or upper minus lower
+# limits for the other parameters: upper end over lower end, or upper minus lower
 WIDEST_RATIO: dict[Kind, float] = {"scale": 1e3, "decay": 1e2}
 WIDEST_DIFFERENCE: dict[Kind, float] = {"exponent": 1.0, "share": 0.8, "slope": 20.0}
-# of the columns of the Jacobian, scaled to length 1: below it a direction has no effect
+# of the Jacobian with columns scaled to length 1: a direction below it has no effect
 SMALLEST_SINGULAR_VALUE = 1e-6
 PART_OF_FLAT_DIRECTION = 0.1
 
@@ -22,18 +22,18 @@ PART_OF_FLAT_DIRECTION = 0.1
 def named_intervals(
     law: Law, ends: np.ndarray | None, problem: Problem, flat: tuple[str, ...]
 ) -> tuple[dict[str, list[float] | None], list[str]]:
-    """Intervals in natural scale by name; None and a warning where the runs fix no value.
+    """Intervals on the natural scale by name; None and a warning if the runs determine no value.
 
     Args:
         law: the form.
-        ends: lower and upper end of theta, (2, k); None if there are none at all.
+        ends: lower and upper end of theta, (2, k); None if there are none.
         problem: the fitted runs.
-        flat: names of parameters that can be traded for each other at no cost.
+        flat: names of parameters that can be traded off against each other at no cost.
     """
     warnings = []
     if flat:
         names = ", ".join(flat)
-        warnings = [f"{names} not identified: a change of one undoes a change of the others"]
+        warnings = [f"{names} not identified: a change in one can offset a change in the others"]
     if ends is None:
         return dict.fromkeys(law.parameters), warnings
     lower, upper = law.values(ends[0]), law.values(ends[1])
@@ -71,8 +71,8 @@ def identification(
     theta: (k,). Scales count as logarithms. The correlations are those of least squares.
 
     Returns:
-        The entry of fits.json, and the names of the parameters that the runs leave free to be
-        traded for each other.
+        The entry of fits.json, and the names of the parameters that can be traded off against
+        each other at no cost.
     """
     centred, centre = problem.centred()
     jacobian = law.surface(centred.points)(law.shifted(theta, *centre))[1]  # (n, k)

@@ -1,4 +1,4 @@
-"""What single runs and single sizes do to a fit: outliers, and the fit without each size.
+"""The influence of single runs and sizes on a fit: outliers, and the fit without each size.
 
 N parameters. Letters: n runs, k parameters.
 """
@@ -15,20 +15,20 @@ from .refusals import carries
 
 OUTLIER_DEVIATIONS = 6.0
 MAD_TO_DEVIATION = 1.4826  # for normal noise
-RUNS_PER_PARAMETER = 3  # with fewer, the law bends towards the very run that is wrong
-SMALLEST_DEVIATION = 1e-9  # of log residuals: below it is rounding
+RUNS_PER_PARAMETER = 3  # with fewer, the law bends toward the outlier itself
+SMALLEST_DEVIATION = 1e-9  # of log residuals: smaller values are rounding
 
 
 def outlier_report(
     law: Law, theta: np.ndarray, problem: Problem, runs: Sequence[Run]
 ) -> dict[str, object] | None:
-    """The runs that lie too far from the law for their neighbours' noise, and the fit without them.
+    """The runs too far from the law for the noise of the others, and the fit without them.
 
     Args:
         law: the form.
         theta: its fit to all runs, (k,).
         problem: the runs.
-        runs: the same, in the same order.
+        runs: the same runs, in the same order.
 
     Returns:
         None if there are none, or more than a few.
@@ -39,7 +39,7 @@ def outlier_report(
     deviation = MAD_TO_DEVIATION * float(np.median(np.abs(residual - np.median(residual))))
     far = np.abs(residual) > OUTLIER_DEVIATIONS * max(deviation, SMALLEST_DEVIATION)
     others = problem.subset(~far)
-    # a tenth of the runs is no longer a few bad ones: the law itself is wrong
+    # more than a tenth of the runs are not a few outliers: the law itself is wrong
     if not 0 < far.mean() <= 0.1 or not carries(law, others):
         return None
     listed = [
@@ -60,8 +60,10 @@ def jackknife_by_size(
 ) -> dict[str, dict[str, object]] | None:
     """Range of each parameter over fits that leave one size out, and the size that moves it most.
 
+    theta: (k,), the fit to all runs.
+
     Returns:
-        None if the sizes are too few to leave one out. theta: (k,), the fit to all runs.
+        None if there are too few sizes to leave one out.
     """
     sizes = np.unique(problem.points.log_n)
     rests = [problem.subset(problem.points.log_n != size) for size in sizes]

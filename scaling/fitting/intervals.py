@@ -1,8 +1,8 @@
-"""How sure a fitted law is: the cluster bootstrap for many runs, Student's t for few.
+"""Confidence intervals of a fitted law: the cluster bootstrap for many runs, Student's t for few.
 
 The bootstrap draws whole trunks (runs with all their branches) with replacement. With few trunks
-its percentiles are too narrow (see MIN_CLUSTERS): then the law in one power gets the exact interval
-of the straight line in log-log, any other law the jackknife over trunks with Student's t.
+its percentiles are too narrow (see MIN_CLUSTERS). Then the single power law gets the exact interval
+of the straight line in log-log, and any other law the jackknife over trunks with Student's t.
 Letters: S sizes, G trunks, k parameters, B draws, x points of a curve.
 """
 
@@ -20,7 +20,7 @@ PERCENTILES = (2.5, 97.5)
 # measured coverage of alpha at 5, 10, 5 x 2 and 5 x 3 runs: 0.88, 0.93, 0.96, .95; Student t 0.95
 MIN_CLUSTERS = 10
 MIN_CLUSTERS_FOR_JACKKNIFE = 5
-# an interval narrower than this, relative to its centre, is rounding and not knowledge
+# an interval narrower than this, relative to its center, only reflects rounding
 DEGENERATE_WIDTH = 1e-9
 
 
@@ -34,11 +34,11 @@ class Student:
 
     @property
     def quantile(self) -> float:
-        """Student's t at the level and degrees of freedom."""
+        """Quantile of Student's t at LEVEL and the degrees of freedom."""
         return float(stats.t.ppf(0.5 + LEVEL / 2, self.degrees_of_freedom))
 
     def interval(self) -> np.ndarray:
-        """Lower and upper end for each of theta, (2, k)."""
+        """Lower and upper end for each element of theta, (2, k)."""
         half = self.quantile * np.sqrt(np.diag(self.covariance))
         return np.stack([self.theta - half, self.theta + half])
 
@@ -55,7 +55,7 @@ class LogLine(Student):
 
     @classmethod
     def through(cls, log_n: np.ndarray, log_loss: np.ndarray) -> "LogLine":
-        """The line through S >= 3 points, one a size."""
+        """The line through S >= 3 points, one per size."""
         columns = np.column_stack([np.ones_like(log_n), -log_n])  # (S, 2)
         inverse = np.linalg.inv(columns.T @ columns)
         theta = inverse @ columns.T @ log_loss
@@ -81,12 +81,12 @@ def bootstrap_thetas(
 ) -> np.ndarray:
     """Refits on runs drawn with replacement, (B, k).
 
-    A draw that does not carry the law is drawn again.
+    A draw that does not support the law is replaced by a new draw.
 
     Args:
         law: the form.
         problem: the runs.
-        clusters: name of each run's cluster, (n,); a cluster is drawn whole.
+        clusters: name of each run's cluster, (n,); clusters are drawn whole.
         theta: fit on all runs, (k,).
         count: B.
         rng: source of the draws.
@@ -115,7 +115,7 @@ def jackknife_spread(
     0.99, where the bootstrap has 0.85 to 0.98.
 
     Returns:
-        None if the rest does not carry the law. Arguments as in bootstrap_thetas.
+        None if the remaining runs do not support the law. Arguments as in bootstrap_thetas.
     """
     rests = [problem.subset(clusters != name) for name in np.unique(clusters)]
     if not all(carries(law, rest) for rest in rests):
@@ -136,7 +136,7 @@ def interval_or_none(low: float, high: float) -> list[float] | None:
 
 
 def is_degenerate(low: float, high: float) -> bool:
-    """Whether an interval has no width beyond rounding, or is no pair of finite numbers."""
+    """Whether an interval has no width beyond rounding, or an end that is not finite."""
     if not (np.isfinite(low) and np.isfinite(high)):
         return True
     return high - low <= DEGENERATE_WIDTH * max(abs(low), abs(high))

@@ -1,9 +1,9 @@
-"""The fit of one law to runs: many starts, a trust region, and L-BFGS-B to polish.
+"""Fit of one law to runs: many starts, a trust-region method, and L-BFGS-B to polish.
 
 Objective: sum of Huber(1e-3) over log residuals. Source: Hoffmann et al. 2022, section 3.3;
-Besiroglu et al. 2024 for the sum, the scaling and the tight tolerances. The trust region knows that
-the objective is a sum of penalties of residuals: it needs a tenth of the steps of L-BFGS-B, and a
-hundredth where eleven parameters trade off. Array letters: n runs, k parameters.
+Besiroglu et al. 2024 for the sum, the scaling and the tight tolerances. The trust-region
+method uses that the objective is a sum of penalties of residuals: it needs a tenth of the steps of
+L-BFGS-B, and a hundredth where eleven parameters trade off. Array letters: n runs, k parameters.
 """
 
 from dataclasses import dataclass, replace
@@ -17,19 +17,19 @@ from ..laws.law import Law, Points, Surface
 # the first two are on log residuals; squares_of_loss is on the loss itself, as Gadre et al. fit
 Objective = Literal["huber_log", "squares", "squares_of_loss"]
 HUBER_DELTA = 1e-3
-# sums of Huber terms are about 1e-5, where the minimisers' own tolerances would stop too early
+# sums of Huber terms are about 1e-5, where the minimizers' own tolerances would stop too early
 OBJECTIVE_SCALE = 1e3
-# of all starts, these many go on to full precision
+# of all starts, this many are refined to full precision
 POLISHED_STARTS = 6
 ROUGH = {"ftol": 1e-5, "xtol": 1e-5, "gtol": 1e-8, "max_nfev": 25}
 TIGHT = {"ftol": 1e-11, "xtol": 1e-10, "gtol": 1e-14, "max_nfev": 300}
-# of a draw: where a parameter runs away to its bound, the last steps change nothing else
+# for a draw: if a parameter runs away to its bound, the last steps change nothing else
 REFIT = {"ftol": 1e-10, "xtol": 1e-9, "gtol": 1e-14, "max_nfev": 60}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Runs to be fitted: where they lie, log_loss and weights, each (n,), and a residual's cost."""
+    """Runs to fit: their points, log_loss and weights, each (n,), and the objective."""
 
     points: Points
     log_loss: np.ndarray
@@ -45,26 +45,26 @@ class Problem:
         unique_tokens: np.ndarray | float = np.nan,
         objective: Objective = "huber_log",
     ) -> "Problem":
-        """Runs of weight 1 from N, D, L and U, each (n,); U is D where it is not known, NaN."""
+        """Runs of weight 1 from N, D, L and U, each (n,); where U is NaN (unknown), D is used."""
         log_d = np.log(n_tokens)
         log_u = np.where(np.isnan(unique_tokens), log_d, np.log(unique_tokens))
         points = Points(np.log(n_params), log_d, log_u)
         return cls(points, np.log(loss), np.ones(len(log_d)), objective)
 
     def subset(self, keep: np.ndarray) -> "Problem":
-        """The runs where keep, (n,) of bool, holds."""
+        """The runs where keep, (n,) of bool, is true."""
         points = Points(*(log[keep] for log in self.points))
         return Problem(points, self.log_loss[keep], self.weights[keep], self.objective)
 
     def centred(self) -> tuple["Problem", tuple[float, float]]:
-        """The runs in units of their own middle, and the logarithms of N and D there."""
+        """The runs with log N and log D centered on their means, and those means."""
         centre = float(np.mean(self.points.log_n)), float(np.mean(self.points.log_d))
         return replace(self, points=self.points.minus(*centre)), centre
 
     def size_means(self) -> tuple[np.ndarray, np.ndarray]:
         """Distinct log N and the mean log loss at each, both (S,) and ascending in N.
 
-        Seeds of one size share what the law misses at that size, so for a line they are one point.
+        Seeds of one size share the law's error at that size, so for a line they are one point.
         """
         sizes, index = np.unique(self.points.log_n, return_inverse=True)
         return sizes, np.bincount(index, weights=self.log_loss) / np.bincount(index)
@@ -80,10 +80,10 @@ def fit_law(law: Law, problem: Problem, warm: np.ndarray | None = None) -> np.nd
     Args:
         law: the form.
         problem: the runs and their weights.
-        warm: theta of an earlier fit, (k,): a refit starts there instead of from all starts, and
-            from others beside it where a parameter sits at its bound, for it would stay there.
+        warm: theta of an earlier fit, (k,): a refit starts there instead of from all starts. If a
+            parameter is at its bound, where it would stay, extra starts are added.
     """
-    # centred logs: uncentred, scales and exponents correlate to 0.99 and the minimiser crawls
+    # centered logs: uncentered, scales and exponents correlate to 0.99 and the minimizer crawls
     centred, centre = problem.centred()
     surface = law.surface(centred.points)
     if warm is None:
@@ -103,12 +103,12 @@ def fit_law(law: Law, problem: Problem, warm: np.ndarray | None = None) -> np.nd
 
 
 def objective_value(law: Law, theta: np.ndarray, problem: Problem) -> float:
-    """The sum that fit_law minimises, without its internal scaling. theta: (k,)."""
+    """The sum that fit_law minimizes, without its internal scaling. theta: (k,)."""
     return float(problem.weights @ _penalty(law.log_loss(theta, problem.points), problem)[0])
 
 
 def _missed(log_loss: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Law less run, in loss or its logarithm, and the slope of that over log loss, (n,) each."""
+    """Law minus run, in loss or its logarithm, and its slope over log loss, (n,) each."""
     if problem.objective == "squares_of_loss":
         loss = np.exp(log_loss)
         return loss - np.exp(problem.log_loss), loss
@@ -116,7 +116,7 @@ def _missed(log_loss: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndar
 
 
 def _penalty(log_loss: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """What a law's log loss costs beside the measured one, and the slope of that, (n,) each."""
+    """Penalty of a law's log loss against the measured one, and its derivative, (n,) each."""
     residual, by_log_loss = _missed(log_loss, problem)
     if problem.objective != "huber_log":
         return 0.5 * residual**2, residual * by_log_loss
@@ -131,9 +131,9 @@ def _minimise(
     problem: Problem,
     options: dict[str, float],
 ) -> tuple[np.ndarray, float]:
-    """Best theta, (k,), in centred logs and within the law's bounds, and its objective."""
+    """Best theta, (k,), in centered logs and within the law's bounds, and its objective."""
     bounds = np.array(law.bounds).T  # (2, k)
-    # the region starts inside its bounds, for it can only come near them
+    # start strictly inside the bounds: the trust-region method never reaches them exactly
     start = np.clip(start, bounds[0] + 1e-6, bounds[1] - 1e-6)
 
     def residuals(theta: np.ndarray) -> np.ndarray:
@@ -163,7 +163,7 @@ def _penalty_of_squares(squares: np.ndarray, objective: Objective) -> np.ndarray
 
 
 def _polish(theta: np.ndarray, law: Law, surface: Surface, problem: Problem) -> np.ndarray:
-    """The last digits, by L-BFGS-B, which can also go on to a bound."""
+    """The last digits, by L-BFGS-B, which can also reach a bound exactly."""
 
     def scaled(theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Scaled objective and its gradient, (k,)."""

@@ -1,4 +1,4 @@
-"""What a table of runs cannot carry, law by law, in words.
+"""Which laws a table of runs cannot support, and the reason as text.
 
 N parameters, D tokens, U unique tokens.
 """
@@ -11,12 +11,12 @@ from ..laws.law import Law
 from ..runs_table import Run
 from .minimise import Problem
 
-# correlation of log N and log D above which a fit cannot tell their effects apart
+# correlation of log N and log D above which a fit cannot separate their effects
 LOCKSTEP = 0.99
 
 
 def refusal(law: Law, runs: Sequence[Run]) -> str | None:
-    """Why the law is not fitted to these runs; None if it can be."""
+    """Why the law cannot be fitted to these runs; None if it can."""
     needs = law.needs
     if len({run.loss for run in runs}) == 1:
         return f"all {len(runs)} runs have the loss {runs[0].loss:g}: there is nothing to fit"
@@ -27,10 +27,10 @@ def refusal(law: Law, runs: Sequence[Run]) -> str | None:
     ]
     if needs.repeated:
         if any(np.isnan(run.unique_tokens) for run in runs):
-            return "the table does not say for every run how many of its tokens are unique"
+            return "unique_tokens is missing for at least one run"
         repeated = sum(run.n_tokens > run.unique_tokens for run in runs)
         if repeated == 0:
-            return "no run repeats its data, so nothing tells what a repeated token is worth"
+            return "no run repeats its data, so the value of a repeated token cannot be estimated"
         counted.append((repeated, needs.repeated, "runs that repeat their data"))
         counted.append((len({run.unique_tokens for run in runs}), needs.unique, "amounts of data"))
     for found, needed, what in counted:
@@ -44,12 +44,12 @@ def refusal(law: Law, runs: Sequence[Run]) -> str | None:
         return None
     return (
         f"N and D change in lockstep (correlation {correlation:.3f} of their logarithms): "
-        "their effects cannot be told apart; train some sizes on more and on fewer tokens"
+        "their effects cannot be separated; train some sizes on more and on fewer tokens"
     )
 
 
 def carries(law: Law, problem: Problem) -> bool:
-    """Whether a part of the runs, left by a draw or a holdout, still fixes all parameters.
+    """Whether the runs left by a draw or a holdout still determine all parameters.
 
     A run that was drawn twice counts twice among those that repeat their data.
     """

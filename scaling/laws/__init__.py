@@ -1,1 +1,1 @@
-"""The laws, and the registry of them."""
+"""The laws and their registry."""

@@ -1,7 +1,7 @@
-"""What a law is: named parameters, a surface over N, D and U with its derivatives, and its needs.
+"""The interface of a law: named parameters, a surface over N, D and U with derivatives, and needs.
 
-N parameters, D tokens, U unique tokens, L loss in nats per token. theta, (k,), holds a law's
-parameters as the minimiser sees them. Array letters: n runs, k parameters.
+N parameters, D tokens, U unique tokens, L loss in nats per token. theta, (k,), contains a
+law's parameters as the minimizer sees them. Array letters: n runs, k parameters.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import expit, logit
 
-# scale: above 0, stored as logarithm; exponent and slope: stored as they are; decay: above 0, a
-# number of repetitions, stored as logarithm; share: in (0, 1), stored as logit
+# scale: above 0, stored as logarithm; exponent and slope: stored as is; decay: a number of
+# repetitions above 0, stored as logarithm; share: in (0, 1), stored as logit
 Kind = Literal["scale", "exponent", "decay", "share", "slope"]
-# of theta in centred logs; wide enough that a parameter at its bound is one the runs do not fix
+# of theta in centered logs; wide enough that the runs do not determine a parameter at its bound
 BOUNDS: dict[Kind, tuple[float, float]] = {
     "scale": (-16.0, 16.0),
     "exponent": (-2.0, 6.0),
@@ -27,9 +27,9 @@ Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Points(NamedTuple):
-    """Where a law is asked for its loss: log N, log D and log U, each (n,).
+    """Points at which a law is evaluated: log N, log D and log U, each (n,).
 
-    Where U is D or more, no token is seen twice.
+    If U is at least D, no token is seen twice.
     """
 
     log_n: np.ndarray
@@ -48,15 +48,15 @@ class Points(NamedTuple):
 
 @dataclass(frozen=True)
 class Needs:
-    """What a law asks of the runs; below it the law is refused.
+    """What a law needs from the runs; with less, the law is refused.
 
     Attributes:
-        sizes: distinct N.
-        why: the reason, in words for the refusal.
-        runs: trained models or branches.
-        budgets: distinct D; 1 is a law in N alone, fitted at one D.
-        repeated: runs that see their data more than once.
-        unique: distinct U among all runs.
+        sizes: number of distinct N.
+        why: the reason, as text for the refusal.
+        runs: number of trained models or branches.
+        budgets: number of distinct D; 1 for a law in N alone, fitted at one D.
+        repeated: number of runs that see their data more than once.
+        unique: number of distinct U among all runs.
     """
 
     sizes: int
@@ -72,10 +72,10 @@ class Law:
     """One form of L(N, D) or L(N, D, U).
 
     Attributes:
-        label: the formula as figures print it: TeX without spaces, at which notes are wrapped.
-        kinds: kind of each parameter by name, in the order of theta. An exponent that tables and
-            figures print is named by one letter or by TeX's name of a Greek one.
-        floor: name of the loss that no size or budget goes below, if the law has one.
+        label: the formula in figures: TeX without spaces, because notes are wrapped at spaces.
+        kinds: kind of each parameter by name, in the order of theta. An exponent printed in tables
+            and figures is named by one letter or by the TeX name of a Greek letter.
+        floor: name of the irreducible loss, which no size or budget goes below, if there is one.
     """
 
     name: str
@@ -92,13 +92,13 @@ class Law:
 
     @property
     def exponents(self) -> tuple[str, ...]:
-        """Names of the parameters that say how the loss falls."""
+        """Names of the parameters that determine how fast the loss falls."""
         return tuple(name for name, kind in self.kinds.items() if kind == "exponent")
 
     def not_falling(self, theta: np.ndarray, low: np.ndarray | None = None) -> str | None:
-        """Why a fit is no scaling law: an exponent, or its interval, reaches 0 or below; else None.
+        """Why a fit is no scaling law: an exponent or its interval reaches 0 or below; else None.
 
-        theta: (k,); low: lower ends of its intervals, (k,), where there are some.
+        theta: (k,); low: lower ends of its intervals, (k,), if there are any.
         """
         for what, at in (("", theta), ("the lower end of the interval of ", low)):
             values = {} if at is None else self.values(at)
@@ -107,22 +107,22 @@ class Law:
                 found = " and ".join(wrong)
                 return (
                     f"{what}{found}, expected above 0: the runs do not show that the loss falls "
-                    "with more parameters or tokens, so no size is best"
+                    "with more parameters or tokens, so there is no best size"
                 )
         return None
 
     @property
     def is_at_one_budget(self) -> bool:
-        """Whether D plays no part, so that all runs must share one."""
+        """Whether the law does not depend on D, so that all runs must have the same D."""
         return self.needs.budgets == 1
 
     @property
     def bounds(self) -> list[tuple[float, float]]:
-        """Lower and upper end of each of theta, for centred logs."""
+        """Lower and upper bound of each element of theta, for centered logs."""
         return [BOUNDS[kind] for kind in self.kinds.values()]
 
     def values(self, theta: np.ndarray) -> dict[str, float]:
-        """Parameters in their natural scale, by name. theta: (k,)."""
+        """Parameters on their natural scale, by name. theta: (k,)."""
         natural = {"scale": np.exp, "decay": np.exp, "share": expit}
         return {
             name: float(natural.get(kind, float)(number))
@@ -130,7 +130,7 @@ class Law:
         }
 
     def theta(self, values: dict[str, float]) -> np.ndarray:
-        """The way back from values, (k,)."""
+        """The inverse of `values`: theta, (k,)."""
         stored = {"scale": np.log, "decay": np.log, "share": logit}
         kinds = self.kinds.items()
         return np.array([float(stored.get(kind, float)(values[name])) for name, kind in kinds])
@@ -140,17 +140,17 @@ class Law:
         raise NotImplementedError
 
     def shifted(self, theta: np.ndarray, log_n: float, log_d: float) -> np.ndarray:
-        """Theta for logs from which log_n and log_d are subtracted; U shifts as D does."""
+        """Theta after log_n and log_d are subtracted from the logs; U is shifted like D."""
         raise NotImplementedError
 
     def starts(self, points: Points, log_loss: np.ndarray) -> list[np.ndarray]:
-        """Thetas, (k,) each, from which a fit in centred logs begins."""
+        """Starting thetas, (k,) each, for a fit in centered logs."""
         raise NotImplementedError
 
     def starts_beside(
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
-        """Further starts where a parameter of a fit, theta (k,), sits at its bound; often none."""
+        """Extra starts if a parameter of a fit, theta (k,), is at its bound; often none."""
         raise NotImplementedError
 
     def log_loss(self, theta: np.ndarray, points: Points) -> np.ndarray:

@@ -62,14 +62,14 @@ class PowerSum(Law):
         return shifted
 
     def starts(self, points: Points, log_loss: np.ndarray) -> list[np.ndarray]:
-        """As in Law: exponents from a grid, terms sharing the mean loss."""
+        """As in Law: exponents from a grid, the mean loss divided among the terms."""
         slopes = list(itertools.product(EXPONENT_STARTS, repeat=len(self.exponents)))
         return self._starts_from(slopes, float(np.mean(log_loss)))
 
     def starts_beside(
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
-        """As in Law: other floors, for a collapsed one would stay at 0 in every refit."""
+        """As in Law: other floors, because a collapsed floor would stay at 0 in every refit."""
         highest = np.log(COLLAPSED) + log_loss.min()
         if self.floor is None or theta[self.parameters.index(self.floor)] >= highest:
             return []
@@ -90,9 +90,9 @@ class PowerSum(Law):
 
 
 def log_sum(log_terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithm of the sum over terms, (n,), and each term's share in it, (m, n).
+    """Logarithm of the sum over terms, (n,), and each term's share of it, (m, n).
 
-    By hand: scipy's logsumexp and softmax take ten times as long on arrays this small.
+    Written by hand: scipy's logsumexp and softmax take ten times as long on arrays this small.
     """
     highest = log_terms.max(axis=0)  # (n,)
     shares = np.exp(log_terms - highest)  # (m, n)
@@ -101,8 +101,8 @@ def log_sum(log_terms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nothing_left(parameters: str) -> str:
-    """Why fewer sizes do not carry a law, in words for the refusal."""
-    return f"below that, {parameters} parameters have nothing left to be judged by"
+    """Why fewer sizes do not support a law, as text for the refusal."""
+    return f"with fewer, nothing is left to test {parameters} parameters with"
 
 
 POWER = PowerSum(
@@ -110,7 +110,7 @@ POWER = PowerSum(
     formula="L = C * N^-alpha",
     label=r"$L=C\,N^{-\alpha}$",
     kinds={"C": "scale", "alpha": "exponent"},
-    needs=Needs(3, "two sizes fix the line exactly and leave nothing to judge it by"),
+    needs=Needs(3, "two sizes fix the line exactly and leave nothing to test it with"),
     terms=(Term("C", n_exponent="alpha"),),
 )
 POWER_FLOOR = PowerSum(
@@ -121,7 +121,7 @@ POWER_FLOOR = PowerSum(
     needs=Needs(
         6,
         "alpha and the floor c trade off against each other, "
-        "and on 5 points the AICc of 3 parameters is not defined",
+        "and with 5 points the AICc of 3 parameters is undefined",
     ),
     floor="c",
     terms=(Term("a", n_exponent="alpha"), Term("c")),

@@ -1,4 +1,4 @@
-"""All laws by name: in N alone, in N and D, and of repeated data."""
+"""All laws by name: in N alone, in N and D, and for repeated data."""
 
 from .law import Law
 from .power_sums import CHINCHILLA, CHINCHILLA_TIED, POWER, POWER_FLOOR

@@ -1,4 +1,4 @@
-"""Laws of repeated data: what a token is worth when it is seen again.
+"""Laws for repeated data: how much a token is worth when it is seen again.
 
 N parameters, D tokens, U unique tokens (U = D where nothing repeats), L loss in nats per token.
 Both laws have exact gradients. Array letters: n runs, k parameters, m terms.
@@ -15,17 +15,17 @@ from .power_sums import CHINCHILLA, CHINCHILLA_TIED, log_sum, nothing_left
 
 DECAY_STARTS = (1.0, 5.0, 20.0)  # published: 15.4 for tokens, 5.3 for parameters
 KEPT_STARTS = (0.3, 0.7, 0.95)
-RAN_AWAY = np.log(50.0)  # of a decay, from 5 repetitions
-FARTHEST = 20.0  # log of N / U_N: beyond it no exponential is left
-SMALLEST_LOSS = 1e-3  # where the bend of a bad start takes the law below 0
+RAN_AWAY = np.log(50.0)  # log distance of a decay from 5 repetitions
+FARTHEST = 20.0  # log of N / U_N, beyond which the exponential vanishes
+SMALLEST_LOSS = 1e-3  # used where the bend of a bad start takes the law below 0
 
 
 @dataclass(frozen=True)
 class Muennighoff(Law):
-    """Tokens and parameters whose worth decays with repetition.
+    """Tokens and parameters whose value decays with repetition.
 
-    R_D = D / U - 1 repetitions are worth D' = U + U R_D* (1 - exp(-R_D / R_D*)) tokens, and
-    likewise N' with U_N = min(N, U (A/B)^(1/alpha)), the size that U tokens are best spent on.
+    R_D = D / U - 1 repetitions are worth D' = U + U R_D* (1 - exp(-R_D / R_D*)) tokens. N' is
+    defined the same way with U_N = min(N, U (A/B)^(1/alpha)), the best size for U tokens.
     Source: Muennighoff et al. 2023 (arXiv 2305.16264), section 5.
     """
 
@@ -71,7 +71,7 @@ class Muennighoff(Law):
     def starts_beside(
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
-        """As in Law: decays that ran away come back, and floors that collapsed."""
+        """As in Law: restarts decays that ran away and floors that collapsed."""
         plain = CHINCHILLA_TIED.starts_beside(theta[:4], points, log_loss)
         beside = [np.concatenate([start, theta[4:]]) for start in plain]
         if np.any(np.abs(theta[4:] - np.log(5.0)) > RAN_AWAY):
@@ -80,7 +80,7 @@ class Muennighoff(Law):
 
 
 def _gain(repeats: np.ndarray, decay: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log(1 + decay (1 - exp(-repeats / decay))), by repeats, and by the logarithm of decay."""
+    """log(1 + decay (1 - exp(-repeats / decay))), and its derivatives by repeats and log decay."""
     left = np.exp(-repeats / decay)
     worth = 1 - decay * np.expm1(-repeats / decay)
     by_log_decay = decay * (1 - left) - repeats * left
@@ -147,7 +147,7 @@ class Sms(Law):
     def starts_beside(
         self, theta: np.ndarray, points: Points, log_loss: np.ndarray
     ) -> list[np.ndarray]:
-        """As in Law: other amounts kept of a repeated token, where all or nothing is."""
+        """As in Law: other values of k, if k is close to 0 or 1."""
         if abs(theta[6]) < 6:
             return []
         return [np.concatenate([theta[:6], [np.log(k / (1 - k))], theta[7:]]) for k in KEPT_STARTS]

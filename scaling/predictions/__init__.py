@@ -1,1 +1,1 @@
-"""What fitted laws say: costs, frontier, crossover."""
+"""Predictions of fitted laws: costs, frontier, crossover."""

@@ -1,7 +1,7 @@
-"""What a token costs at each size of a family, in FLOPs or in seconds, as the runs say.
+"""Cost of a token at each size of a family, in FLOPs or in seconds, from the runs.
 
-N parameters, C FLOPs, S distinct sizes. Between sizes the cost is interpolated in log-log, beyond
-them it goes on with the slope of the nearest two sizes.
+N parameters, C FLOPs, S distinct sizes. Between sizes the cost is interpolated in log-log; beyond
+them it is extrapolated with the slope of the nearest two sizes.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..runs_table import Run
 
-LEAST_SLOPE = 1e-3  # a larger model that costs no more a token: keeps the way back unique
+LEAST_SLOPE = 1e-3  # for a larger model whose tokens cost no more: keeps the inverse unique
 FLOPS_PER_PARAMETER = 6.0
 
 
@@ -27,7 +27,7 @@ class CostCurve:
         """The median cost at each size; field is "flops" or "train_seconds".
 
         Returns:
-            None if fewer than two sizes have it.
+            None if fewer than two sizes have the field.
         """
         costs: dict[float, list[float]] = {}
         for run in runs:
@@ -39,13 +39,13 @@ class CostCurve:
         sizes = sorted(costs)
         log_n = np.log(np.array(sizes, dtype=float))
         log_cost = np.log([float(np.median(costs[size])) for size in sizes])
-        # no size cheaper than a smaller one, as noise in the seconds of small models has it
+        # no size is cheaper than a smaller one: undoes noise in the seconds of small models
         tilt = LEAST_SLOPE * log_n
         return cls(log_n, np.maximum.accumulate(log_cost - tilt) + tilt)
 
     @classmethod
     def kaplan(cls, low: float, high: float) -> "CostCurve":
-        """C = 6 N D between two sizes, where the runs name no FLOPs."""
+        """C = 6 N D between two sizes, for runs without FLOPs."""
         log_n = np.log([low, high])
         return cls(log_n, log_n + np.log(FLOPS_PER_PARAMETER))
 
@@ -54,7 +54,7 @@ class CostCurve:
         return _line_through(self.log_n, self.log_cost, log_n)
 
     def size_for(self, log_cost: np.ndarray) -> np.ndarray:
-        """The way back: log N at a log cost of a token, of any shape."""
+        """The inverse: log N at a log cost of a token, of any shape."""
         return _line_through(self.log_cost, self.log_n, log_cost)
 
 

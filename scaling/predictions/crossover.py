@@ -1,10 +1,11 @@
-"""Where two families' laws meet: the size with the same loss in both, with its interval.
+"""Where two families' laws cross: the size with the same loss in both, with its interval.
 
-Each family enters with its chosen law. Families are compared at equal parameters, at equal training
-FLOPs and at equal training seconds, at each D that both were trained at; and, where both laws know
-D, at equal FLOPs with each family at its own best N and D. Only a meeting inside what both families
-measured is quoted. Letters: N parameters; D tokens; B draws of a law's theta; G points of the
-search grid; x the logarithm of what the families share: N, or the cost of a token.
+Each family is represented by its chosen law. Families are compared at equal parameters, equal
+training FLOPs and equal training seconds, at each D that both were trained at; and, if both laws
+depend on D, at equal FLOPs with each family at its own best N and D. A crossing is quoted only if
+it is inside the range that both families measured. Letters: N parameters; D tokens; B draws of a
+law's theta; G points of the search grid; x the logarithm of the shared quantity: N, or the cost of
+a token.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +19,16 @@ from .fitted import FittedLaw, evenly
 from .frontier import best_use, budget_range
 
 MIN_CROSSING_SHARE = 0.95
-# how far outside the measured sizes an extrapolated meeting is looked for
+# how far outside the measured sizes an extrapolated crossing is searched for
 REACH = 100.0
 GRID_POINTS = 501
-GRID_POINTS_AT_BEST = 61  # whose search for the best is dear
-# token counts at which families are compared, where they share more
+GRID_POINTS_AT_BEST = 61  # fewer, because each point searches for the best size
+# at most this many shared token counts are compared
 MOST_BUDGETS = 6
 COSTS = {"equal_flops": "flops", "equal_time": "seconds"}
 NO_DATA = {
-    "equal_flops": "no data: a family's runs name no FLOPs (by 6 N D it is that at equal_params)",
-    "equal_time": "no data: a family's runs name no seconds",
+    "equal_flops": "no data: a family's runs have no FLOPs (with 6 N D, see equal_params)",
+    "equal_time": "no data: a family's runs have no seconds",
 }
 
 
@@ -37,9 +38,9 @@ class _Side:
 
     Attributes:
         fitted: its law.
-        ends: of the range that it measured, in x.
+        ends: of its measured range, in x.
         size: log N at x, (G,).
-        log_loss: over theta and x, (G,).
+        log_loss: function of theta and x, (G,).
     """
 
     fitted: FittedLaw
@@ -53,17 +54,17 @@ class _Side:
 
 
 def find_crossovers(first: FittedLaw, second: FittedLaw) -> list[dict[str, object]]:
-    """Every entry of fits.json for two families.
+    """All entries of fits.json for two families.
 
-    Each entry says n_params, the size in the first family, null if the laws do not meet inside the
-    measured range; a meeting outside it is in n_params_extrapolated, with extrapolated true.
-    found_fraction is the share of draws that meet inside the range; interval_95 is over all draws
-    that meet in the direction of the fit, within REACH times the range.
+    In each entry, n_params is the size in the first family, null if the laws do not cross inside
+    the measured range; a crossing outside it is in n_params_extrapolated, with extrapolated true.
+    found_fraction is the share of draws that cross inside the range; interval_95 is over all draws
+    that cross in the direction of the fit, within REACH times the range.
     """
     budgets, no_budgets = _shared_budgets(first, second)
     found: list[tuple[str, float | None, dict]] = []
     for at in ("equal_params", *COSTS):
-        # what turns a cost into a size; None where sizes are compared as such
+        # converts a cost into a size; None where sizes are compared directly
         curves = [getattr(law, COSTS[at]) if at in COSTS else None for law in (first, second)]
         note = NO_DATA[at] if at in COSTS and None in curves else no_budgets
         if note:
@@ -90,7 +91,7 @@ def find_crossovers(first: FittedLaw, second: FittedLaw) -> list[dict[str, objec
 
 
 def _shared_budgets(first: FittedLaw, second: FittedLaw) -> tuple[list[float], str]:
-    """Token counts to compare at, and why there are none."""
+    """Token counts to compare at, and the reason if there are none."""
     fixed = {law.n_tokens for law in (first, second) if law.n_tokens is not None}
     if len(fixed) == 2:
         tokens = f"{first.n_tokens:g} and {second.n_tokens:g}"
@@ -130,7 +131,7 @@ def _at_budget(
         what = "sizes" if at == "equal_params" else "costs of a token"
         return {"note": f"the families' {what} do not overlap"}
     cost_of_token = fields.pop("cost")
-    if at == "equal_params":  # whole numbers, as the runs have them
+    if at == "equal_params":  # whole numbers, as in the runs
         fields["measured_range"] = [*_overlap(first.sizes, second.sizes)]
         del fields["n_params_by_arch"]
     elif cost_of_token is not None:
@@ -139,7 +140,7 @@ def _at_budget(
 
 
 def _at_best(first: FittedLaw, second: FittedLaw) -> dict:
-    """The fields at equal FLOPs with each family at its own best size and token count."""
+    """The fields at equal FLOPs, with each family at its own best size and token count."""
     for fitted in (first, second):
         if reason := fitted.not_falling:
             return {"note": f"{fitted.arch}: {reason}"}
@@ -153,7 +154,7 @@ def _at_best(first: FittedLaw, second: FittedLaw) -> dict:
             log_loss=lambda theta, x: best_use(law, theta, x)[2],
         )
 
-    best = "each family at its own best size and token count for the FLOPs"
+    best = "each family at its own compute-optimal size and token count"
     fields = _meeting(side(first), side(second), GRID_POINTS_AT_BEST)
     if fields is None:
         return {"note": f"{best}: the families' FLOPs do not overlap"}
@@ -163,10 +164,12 @@ def _at_best(first: FittedLaw, second: FittedLaw) -> dict:
 
 
 def _meeting(first: _Side, second: _Side, points: int) -> dict | None:
-    """Where the laws meet, and where their draws do, as fields of an entry; cost is exp(x) there.
+    """Where the laws and their draws cross, as fields of an entry; cost is exp(x) there.
+
+    points: G.
 
     Returns:
-        None where what they measured does not overlap. points: G.
+        None if the measured ranges do not overlap.
     """
     low, high = _overlap(first.ends, second.ends)
     if low >= high:
@@ -198,7 +201,7 @@ def _meeting(first: _Side, second: _Side, points: int) -> dict | None:
     root, direction = quoted[0]
     interval, note = _interval(direction, drawn, (low, high))
     if len(quoted) > 1:
-        several = f"the laws meet {len(quoted)} times, the smallest size is quoted"
+        several = f"the laws cross {len(quoted)} times; the smallest size is quoted"
         note = f"{several}; {note}" if note else several
     return fields | {
         "n_params": first.n_params(root),
@@ -221,16 +224,16 @@ def _roots(grid: np.ndarray, difference: np.ndarray) -> list[tuple[float, float]
 def _interval(
     direction: float, drawn: list[list[tuple[float, float]]] | None, measured: tuple[float, float]
 ) -> tuple[tuple[float, float] | None, str]:
-    """The 95 % interval of the root in x, and what is to be said about it."""
+    """The 95 % interval of the root in x, and a note about it."""
     if drawn is None:
         return None, "no interval: the law of a family has none"
     same = [[root for root, sign in roots if sign == direction] for roots in drawn]
     x = [roots[0] for roots in same if roots]
     share = len(x) / len(drawn)
     if share < MIN_CROSSING_SHARE:
-        return None, f"no interval: only {share:.0%} of draws meet in the direction of the fit"
+        return None, f"no interval: only {share:.0%} of draws cross in the direction of the fit"
     low, high = (float(end) for end in np.percentile(x, PERCENTILES))
     if is_degenerate(np.exp(low), np.exp(high)):
         return None, "no interval: the laws pass through their runs exactly"
     outside = low < measured[0] or high > measured[1]
-    return (low, high), "the interval reaches outside the measured range" if outside else ""
+    return (low, high), "the interval extends beyond the measured range" if outside else ""

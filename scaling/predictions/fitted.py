@@ -1,4 +1,4 @@
-"""A family's chosen law with all that a question about it needs: draws, ranges, costs.
+"""A family's chosen law with everything that predictions need: draws, ranges, costs.
 
 N parameters, D tokens, L loss; B draws of theta, k parameters, G points.
 """
@@ -24,13 +24,13 @@ class FittedLaw:
         arch: name of the family.
         law: its form.
         theta: the fit, (k,).
-        draws: thetas that the data leave possible, (B, k); None if the law has no interval.
+        draws: thetas compatible with the data, (B, k); None if the law has no interval.
         n_tokens: D of the fitted runs if the law is in N alone, else None.
         sizes: smallest and largest N.
-        budgets: token counts at which three sizes or more were trained, ascending.
+        budgets: token counts at which at least three sizes were trained, ascending.
         tokens: smallest and largest D.
-        flops: FLOPs a token over N; None if the table has none.
-        seconds: likewise.
+        flops: FLOPs per token over N; None if the table has none.
+        seconds: seconds per token over N; None if the table has none.
     """
 
     arch: str
@@ -53,7 +53,7 @@ class FittedLaw:
         runs: Sequence[Run],
         family: Sequence[Run],
     ) -> "FittedLaw":
-        """From the runs, sorted by size, that the law was fitted to; costs of all the family's."""
+        """From the runs that the law was fitted to, sorted by size; costs from the whole family."""
         tokens = sorted({run.n_tokens for run in runs})
         sizes_at = {d: {run.n_params for run in runs if run.n_tokens == d} for d in tokens}
         flops, seconds = (CostCurve.through(family, name) for name in ("flops", "train_seconds"))
@@ -72,18 +72,18 @@ class FittedLaw:
 
     @property
     def not_falling(self) -> str | None:
-        """Why no size is best for a budget; None if the law falls, and its draws do."""
+        """Why a budget has no best size; None if the law and its draws fall."""
         low = None if self.draws is None else percentile_interval(self.draws)[0]
         return self.law.not_falling(self.theta, low)
 
     def ends(
         self, question: Callable[[np.ndarray], np.ndarray], most: int | None = None
     ) -> np.ndarray | None:
-        """Percentiles of a question's answers over the draws, (2, ...); None without draws.
+        """Percentiles over the draws of a function of theta, (2, ...); None without draws.
 
         Args:
             question: theta, (k,) -> an array.
-            most: so many draws are asked at most.
+            most: use at most this many draws.
         """
         if self.draws is None:
             return None
@@ -91,7 +91,7 @@ class FittedLaw:
 
     @property
     def cost(self) -> CostCurve:
-        """FLOPs a token as the runs say, else 6 N."""
+        """FLOPs per token from the runs, else 6 N."""
         return self.flops or CostCurve.kaplan(*self.sizes)
 
     def log_loss(self, theta: np.ndarray, log_n: np.ndarray, log_d: np.ndarray) -> np.ndarray:
@@ -100,7 +100,7 @@ class FittedLaw:
 
 
 def evenly(values: Sequence[float], most: int) -> list[float]:
-    """At most so many of the values, the first and the last among them."""
+    """At most `most` of the values, evenly spaced, including the first and the last."""
     if len(values) <= most:
         return list(values)
     return [values[i] for i in np.linspace(0, len(values) - 1, most).round().astype(int)]

@@ -1,9 +1,9 @@
-"""The best use of a training budget: N_opt(C), D_opt(C) and the loss they reach.
+"""The compute-optimal frontier: N_opt(C), D_opt(C) and the loss they reach.
 
 N parameters, D tokens, C FLOPs, L loss; B draws of theta, k parameters, G budgets. C is the cost of
-a token, as the family's runs say or 6 N, times D. With C = 6 N D and L = E + A/N^alpha + B/D^beta,
+a token, from the family's runs or 6 N, times D. With C = 6 N D and L = E + A/N^alpha + B/D^beta,
 N_opt = G (C/6)^q, q = beta / (alpha + beta); with other costs the minimum is searched. Source:
-Hoffmann et al. 2022, eq. 4. Every token is a new one.
+Hoffmann et al. 2022, eq. 4. No token is repeated.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from .fitted import FittedLaw
 
 BUDGETS_MEASURED = 5
 BUDGETS_BEYOND = (10.0, 100.0)  # times the largest measured C
-# how far outside the measured sizes the best one is looked for
+# how far outside the measured sizes the best one is searched for
 REACH = 1e4
 SIZES_SEARCHED = 241
 DRAWS_USED = 400
@@ -24,8 +24,8 @@ def describe_frontier(fitted: FittedLaw) -> dict[str, object]:
     """The family's entry of fits.json."""
     if fitted.n_tokens is not None:
         return {
-            "refused": f"the chosen law, {fitted.law.name}, is in N alone: how a budget is best "
-            "shared between N and D needs a law in both"
+            "refused": f"the chosen law, {fitted.law.name}, is in N alone: splitting a budget "
+            "between N and D needs a law in both"
         }
     if reason := fitted.not_falling:
         return {"refused": reason}
@@ -48,7 +48,7 @@ def describe_frontier(fitted: FittedLaw) -> dict[str, object]:
         rows.append(row)
     return {
         "law": fitted.law.name,
-        "flops_per_token": "6 N" if fitted.flops is None else "of the runs, log-log in N between",
+        "flops_per_token": "6 N" if fitted.flops is None else "from runs, log-log between sizes",
         **_exponent(fitted),
         "points": rows,
     }
@@ -64,14 +64,14 @@ def best_use(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.ndar
 
 
 def budget_range(fitted: FittedLaw) -> tuple[float, float]:
-    """Log C of the smallest size on fewest tokens, and of the largest on most."""
+    """Log C of the smallest size on the fewest tokens, and of the largest on the most."""
     cost = fitted.cost.at(np.log(np.array(fitted.sizes, dtype=float)))
     low, high = cost + np.log(np.array(fitted.tokens, dtype=float))
     return float(low), float(high)
 
 
 def _closed_form(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.ndarray | None:
-    """Log N_opt, (G,), for C = 6 N D and a law that has one; else None."""
+    """Log N_opt, (G,), for C = 6 N D and a law with a closed form; else None."""
     if fitted.flops is not None or fitted.law not in (CHINCHILLA, CHINCHILLA_TIED):
         return None
     log_a, log_b, alpha, beta = theta[1], theta[2], theta[3], theta[-1]
@@ -82,7 +82,7 @@ def _closed_form(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.
 
 
 def _searched(fitted: FittedLaw, theta: np.ndarray, log_c: np.ndarray) -> np.ndarray:
-    """Log N_opt, (G,): the least loss over a grid of sizes, a parabola through its neighbours."""
+    """Log N_opt, (G,): the lowest loss over a grid of sizes, refined by a parabola."""
     low, high = np.log(fitted.sizes)
     grid = np.linspace(low - np.log(REACH), high + np.log(REACH), SIZES_SEARCHED)
     log_n = np.broadcast_to(grid, (len(log_c), len(grid)))  # (G, sizes)
@@ -101,7 +101,7 @@ def _exponent(fitted: FittedLaw) -> dict[str, object]:
     name = "n_opt_exponent_6nd"
     fields: dict[str, object] = {name: None, f"{name}_interval_95": None}
     if fitted.law == CHINCHILLA_TIED:
-        return fields | {name: 0.5, "note": "1/2 by the tied exponents, not fitted"}
+        return fields | {name: 0.5, "note": "1/2 because the exponents are tied, not fitted"}
     if fitted.law != CHINCHILLA:
         return fields
 

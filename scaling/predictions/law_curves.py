@@ -1,8 +1,8 @@
-"""The chosen law as figures need it: loss over N at each D, and over N at equal C (IsoFLOP).
+"""The chosen law for figures: loss over N at each D, and over N at equal C (IsoFLOP).
 
 N parameters, D tokens, C FLOPs, L loss in nats per token. Letters: x points of a line, B draws.
-Source of the second view: Hoffmann et al. 2022, approach 2; here its lines are those of the law
-and its points are runs, not the other way round.
+Source of the second view: Hoffmann et al. 2022, approach 2; here the lines come from the law and
+the points from runs, not the other way around.
 """
 
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ def lines_at_tokens(fitted: FittedLaw) -> list[dict[str, object]]:
 def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, object]]:
     """Loss over N at several C: runs, the law's line, and the best N.
 
-    A size's loss at C is interpolated between its own token counts, in log-log, the mean over its
-    seeds; never extrapolated. A C with fewer than two sizes is left out, and all of them where the
-    law does not fall.
+    A size's loss at C is interpolated in log-log between its own token counts, as the mean over
+    its seeds, and never extrapolated. A C with fewer than two sizes is left out. If the law does
+    not fall, the list is empty.
 
     Args:
         fitted: a law in N and D.
-        runs: of its family.
+        runs: runs of its family.
     """
     if fitted.not_falling:
         return []
@@ -51,7 +51,7 @@ def lines_at_flops(fitted: FittedLaw, runs: Sequence[Run]) -> list[dict[str, obj
         if len(points) < MIN_SIZES_AT_FLOPS:
             continue
         log_n = np.linspace(*np.log(fitted.sizes), LINE_POINTS)
-        # sizes whose D at this C is the largest or the smallest of those measured
+        # sizes whose D at this C is the largest or the smallest D measured
         cost = log_c - np.log(np.array(fitted.tokens[::-1], dtype=float))
         low_n, high_n = np.exp(fitted.cost.size_for(cost)).tolist()
         best_n, _, best_loss = best_use(fitted, fitted.theta, np.array([log_c]))
@@ -93,7 +93,7 @@ def _ladders(runs: Sequence[Run]) -> dict[float, tuple[np.ndarray, np.ndarray]]:
 def _points(
     fitted: FittedLaw, ladders: dict[float, tuple[np.ndarray, np.ndarray]], log_c: float
 ) -> np.ndarray:
-    """Log N, D and loss of the sizes that were trained on less and on more than C, (n, 3)."""
+    """Log N, D and loss of the sizes trained both below and above C, (n, 3)."""
     rows = []
     for size in sorted(ladders):
         log_d, log_loss = ladders[size]

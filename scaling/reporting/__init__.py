@@ -1,1 +1,1 @@
-"""Tables and findings, written into README and results from their files."""
+"""Tables and findings, generated from the files in results/ into the pages."""

@@ -1,4 +1,4 @@
-"""What the benchmarks wrote to results/ -> the tables of the README, one a file."""
+"""Benchmark files in results/ -> tables of docs/benchmarks.md, one per file."""
 
 from typing import Any
 
@@ -7,28 +7,28 @@ from ..writing.wording import quantity
 
 CONVERSION_ROWS = {
     "uu_on16i": ("notes recovered (F1, onset within a sixteenth, right instrument)", "{:.4f}"),
-    "uu_on16i_share_at_least_0.98": ("files with 98 % of them or more", "{:.1%}"),
-    "raw_on16i": ("the same, doubled notes counted", "{:.4f}"),
+    "uu_on16i_share_at_least_0.98": ("files with at least 98 % of them", "{:.1%}"),
+    "raw_on16i": ("the same, counting doubled notes", "{:.4f}"),
     "uu_on64i": ("onset within a sixty-fourth", "{:.4f}"),
     "uu_on50i": ("onset within 50 ms", "{:.4f}"),
     "uu_off16i": ("onset and release", "{:.4f}"),
-    "present": ("notes present, whatever plays them", "{:.4f}"),
+    "present": ("notes present, on any instrument", "{:.4f}"),
     "present_least": ("the same, in the worst file", "{:.3f}"),
-    "instrument": ("of these, played by the right instrument", "{:.4f}"),
+    "instrument": ("of these, on the right instrument", "{:.4f}"),
     "drums": ("drums in the drum voice", "{:.4f}"),
-    "symusic_on16i": ("the first line, if symusic's reading of the file is the truth", "{:.4f}"),
+    "symusic_on16i": ("the first line, with symusic's reading of the file as reference", "{:.4f}"),
     "programs": ("instruments kept", "{:.4f}"),
     "tempo_ok": ("first tempo within 1 %", "{:.1%}"),
     "duration_error": ("error of the duration", "{:.2%}"),
     "files_with_abc_errors": ("files in which abc2midi finds errors", "{:.0f}"),
-    "bytes_per_note": ("bytes a note, median file", "{:.2f}"),
-    "files_per_cpu_second": ("files a second on one core", "{:.0f}"),
-    "notes_per_cpu_second": ("notes a second on one core", "{:,.0f}"),
+    "bytes_per_note": ("bytes per note, median file", "{:.2f}"),
+    "files_per_cpu_second": ("files per second on one core", "{:.0f}"),
+    "notes_per_cpu_second": ("notes per second on one core", "{:,.0f}"),
 }
 
 
 def conversion_table(about: dict[str, Any]) -> list[str]:
-    """conversion.json: one line a figure, one column a converter."""
+    """conversion.json: one row per measure, one column per converter."""
     converters = list(about["summary"])
     rows = []
     for column, (label, pattern) in CONVERSION_ROWS.items():
@@ -38,7 +38,7 @@ def conversion_table(about: dict[str, Any]) -> list[str]:
 
 
 def sampling_table(result: dict[str, Any]) -> list[str]:
-    """sampling.json: one line a case and family."""
+    """sampling.json: one row per case and family."""
     rows = []
     for case in result["cases"]:
         best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
@@ -47,14 +47,14 @@ def sampling_table(result: dict[str, Any]) -> list[str]:
             cells = (family, *(f"{value:.2f}" for value in times), f"{ratio['of_bests']:.1f}")
             rows.append((f"{case['context']:,}, {case['batch_size']}", *cells))
     header = (
-        *("tokens of context, batch", "family", "ours, CPU ms a step", "the library's loop"),
-        *("nanoGPT", "times as fast as nanoGPT"),
+        *("tokens of context, batch", "family", "ours, CPU ms per step", "the library's loop"),
+        *("nanoGPT", "speedup over nanoGPT"),
     )
     return markdown_table(header, rows, left=2)
 
 
 def training_speed_table(result: dict[str, Any]) -> list[str]:
-    """training_speed.json: one line a size, precision and number of threads."""
+    """training_speed.json: one row per size, precision and number of threads."""
     rows = []
     for case in result["cases"]:
         speed, against = case["tokens_per_second"], case["speed_ratio_to_nanogpt"]

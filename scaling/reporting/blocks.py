@@ -1,9 +1,9 @@
-"""results/ -> the generated blocks of the pages, between their marks.
+"""results/ -> the generated blocks of the pages, between their markers.
 
     python -m scaling.reporting.blocks results [--only corpus ...]
 
-The pages are those of the project that the folder lies in: README.md, results/README.md, docs/. No
-number of a block is typed by hand. A block whose file does not exist stays as it is.
+The pages belong to the project that contains the folder: README.md, results/README.md, docs/. No
+number in a block is typed by hand. A block whose file is missing stays as it is.
 """
 
 import sys
@@ -23,12 +23,12 @@ from .tables import laws_table
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a page that a command writes.
+    """A generated part of a page.
 
     Attributes:
         source: The file or folder in results/ that it is made from.
-        lines: Folder results/ -> its Markdown.
-        page: Where it stands, relative to the project.
+        lines: Folder results/ -> Markdown lines.
+        page: The page that contains it, relative to the project.
     """
 
     source: str
@@ -63,16 +63,16 @@ BLOCKS = {
 def fill_blocks(
     results: Path, names: Sequence[str] | None = None, blocks: Mapping[str, Block] = BLOCKS
 ) -> list[str]:
-    """Write the blocks whose source exists; return their names.
+    """Writes the blocks whose source exists; returns their names.
 
     Args:
         results: Folder with their sources, in the project whose pages are filled.
-        names: Of the blocks; all by default.
-        blocks: What there is, by name.
+        names: Names of the blocks to write; all by default.
+        blocks: Available blocks by name.
 
     Raises:
-        ValueError: If a page has not the two marks of a block, or a file is not what it should be.
-        FileNotFoundError: If there is no such page.
+        ValueError: If a page lacks the two markers of a block, or a file is malformed.
+        FileNotFoundError: If the page does not exist.
     """
     filled = [name for name in names or blocks if (results / blocks[name].source).exists()]
     for name in filled:
@@ -87,13 +87,13 @@ def fill_blocks(
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = parser_of("scaling.reporting.blocks", __doc__)
-    parser.add_argument("results", type=Path, help="folder with fits.json and more")
+    parser.add_argument("results", type=Path, help="folder with fits.json and other results")
     parser.add_argument("--only", nargs="+", choices=list(BLOCKS))
     arguments = parser.parse_args(argv)
     filled = fill_blocks(arguments.results, arguments.only)
     if not filled:
         raise ValueError(
-            f"{arguments.results}: no file of a block; run make fit, make update-results"
+            f"{arguments.results}: no source file of any block; run make fit, make update-results"
         )
     print(f"filled: {', '.join(filled)}")
 

@@ -1,6 +1,6 @@
-"""results/corpus.json and its neighbours -> the tables of the corpus.
+"""results/corpus.json and related files -> the tables of the corpus.
 
-Beside corpus.json (`data_prep.describe`) there may be what the benchmarks wrote: duplicates.json,
+The benchmark files beside corpus.json (`data_prep.describe`) are optional: duplicates.json,
 selection.json, tokens.json.
 """
 
@@ -10,7 +10,7 @@ from ..writing.markdown import markdown_table
 
 
 def corpus_table(corpus: dict[str, Any], others: dict[str, Any]) -> list[str]:
-    """Lines of Markdown: what went in and came out, and what it took."""
+    """Lines of Markdown: what went in, what came out, and at what cost."""
     whole, splits = corpus["whole"], corpus["4_split"]["splits"]
     stages = [corpus[name] for name in ("1_abc", "2_clean", "3_filtered")]
     reasons = [f"{why} {n:,}" for stage in stages for why, n in stage["dropped"].items()]
@@ -23,11 +23,11 @@ def corpus_table(corpus: dict[str, Any], others: dict[str, Any]) -> list[str]:
         ("notes", f"{last['n_notes']:,}"),
         ("hours", f"{last['n_seconds'] / 3600:,.0f}"),
         ("duplicate clusters", f"{last['n_clusters']:,}, the largest of {last['largest_cluster']}"),
-        ("songs that have a near duplicate", f"{last['n_songs_with_near_duplicates']:,}"),
+        ("songs with a near duplicate", f"{last['n_songs_with_near_duplicates']:,}"),
         *((f"{name}, songs", f"{split['n_songs']:,}") for name, split in splits.items()),
-        ("tokens to train on", f"{corpus['5_tokens']['splits']['train']['n_tokens']:,}"),
-        ("files a second, conversion alone", f"{whole['files_per_second_conversion']:,.0f}"),
-        ("files a second, all stages", f"{whole['files_per_second']:,.1f}"),
+        ("training tokens", f"{corpus['5_tokens']['splits']['train']['n_tokens']:,}"),
+        ("files per second, conversion only", f"{whole['files_per_second_conversion']:,.0f}"),
+        ("files per second, all stages", f"{whole['files_per_second']:,.1f}"),
         ("peak memory, all processes", f"{whole['peak_memory_mb'] / 1000:.2f} GB"),
         (
             f"minutes for the {whole['n_files_lakh']:,} files of Lakh MIDI, extrapolated",
@@ -42,33 +42,33 @@ def corpus_table(corpus: dict[str, Any], others: dict[str, Any]) -> list[str]:
 
 
 def _duplicates(found: dict[str, Any]) -> list[str]:
-    """What `benchmarks/duplicates.py` found: recall, precision, and what leaks over a split."""
+    """What `benchmarks/duplicates.py` found: recall, precision, and leakage across a split."""
     agreement, leakage = found["agreement"], found["leakage"]
-    header = ["validation songs that have in train, split by", *leakage]
+    header = ["validation songs with this in train, split by", *leakage]
     rows = []
     for key, what in _LEAKS.items():
         shares = {way: 100 * of[key] / of["validation_songs"] for way, of in leakage.items()}
         rows.append((what, *(f"{leakage[way][key]:,} ({shares[way]:.1f} %)" for way in leakage)))
     return [
         "",
-        f"Near duplicates: {100 * agreement['recall']:.1f} % of the marked pairs lie in one "
+        f"Near duplicates: {100 * agreement['recall']:.1f} % of the marked pairs share a "
         f"cluster; {100 * agreement['precision']:.1f} % of the pairs in clusters are marked.",
         *("", *markdown_table(header, rows)),
     ]
 
 
 _LEAKS = {
-    "exact": "an exact copy (transposed ones included)",
-    "near": "a song of their cluster",
-    "marked": "a song of their marked group",
+    "exact": "an exact copy (including transposed ones)",
+    "near": "a song in their cluster",
+    "marked": "a song in their marked group",
 }
 
 
 def _selection(found: dict[str, Any]) -> list[str]:
-    """What `benchmarks/selection.py` found: whole files dropped, or tracks."""
+    """What `benchmarks/selection.py` found when dropping whole files, or single tracks."""
     header = (
-        *(f"dropped below a gzip ratio, of {found['n_files']:,} files", "bound", "files kept"),
-        *("notes kept", "voices kept", "median ratio of what is kept"),
+        *(f"dropped below a gzip ratio, of {found['n_files']:,} files", "threshold", "files kept"),
+        *("notes kept", "voices kept", "median ratio of kept items"),
     )
     rows = []
     for row in found["selections"]:
@@ -81,10 +81,10 @@ def _selection(found: dict[str, Any]) -> list[str]:
 
 
 def _tokens(found: dict[str, Any]) -> list[str]:
-    """What `benchmarks/tokens.py` found, tokenizer by tokenizer."""
+    """What `benchmarks/tokens.py` found, by tokenizer."""
     header = (
-        *("tokenizer", "vocabulary", "characters a token, held out", "tokens a note", "unknown"),
-        *("round-trip rate", "MB encoded a CPU second"),
+        *("tokenizer", "vocabulary", "characters per token, held out", "tokens per note"),
+        *("unknown", "round-trip rate", "MB encoded per CPU second"),
     )
     rows = []
     for peer, of in (("", found["tokenizers"]), ("peer: ", found["peers"])):

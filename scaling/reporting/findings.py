@@ -1,7 +1,7 @@
-"""results/ -> what was found, in plain words: the block of results/README.md.
+"""results/ -> the findings in plain words: the generated block of results/README.md.
 
-Every number comes from a file of the folder: fits.json and runs.csv, learning_rates.json, the
-published losses in published/ as our fitter fits them, and the side studies where they are there.
+Every number comes from a file in the folder: fits.json and runs.csv, learning_rates.json, our fits
+of the published losses in published/, and the side studies whose files exist.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ def study_lines(rows: Sequence[dict[str, str]]) -> list[str]:
         lines.append(
             f"- {label_of(arch)}: {len(sizes)} sizes from {sizes[0]:,.0f} to {sizes[-1]:,.0f} "
             f"non-embedding parameters, {len(tokens)} token counts from {short_count(tokens[0])} "
-            f"to {short_count(tokens[-1])}, seeds a size: {', '.join(map(str, seeds.values()))}; "
-            f"{len(of_family)} runs of {len({row['trunk'] for row in of_family})} trunks."
+            f"to {short_count(tokens[-1])}, seeds per size: {', '.join(map(str, seeds.values()))}; "
+            f"{len(of_family)} runs from {len({row['trunk'] for row in of_family})} trunks."
         )
     return lines
 
 
 def law_lines(fits: dict[str, Any]) -> list[str]:
-    """The chosen laws, what they say, and what they leave open."""
+    """The chosen laws, what they predict, and what they leave open."""
     lines = []
     for arch, laws in fits["laws"].items():
         law = laws.get(laws["chosen"])
@@ -43,10 +43,10 @@ def law_lines(fits: dict[str, Any]) -> list[str]:
             continue
         values = ", ".join(parameter(law, each, ".3g") for each in law["params"])
         error = law["holdout_error"]
-        missed = "an unknown share" if error is None else f"{100 * error:.1f} %"
+        missed = "an unknown amount" if error is None else f"{100 * error:.1f} %"
         lines.append(
-            f"- {name}: {law['formula']} with {values}. Chosen since {laws['chosen_reason']}. "
-            f"Fitted without its largest size, it misses that size's loss by {missed}."
+            f"- {name}: {law['formula']} with {values}. Chosen because {laws['chosen_reason']}. "
+            f"Fitted without the largest size, it misses that size's loss by {missed}."
         )
         lines += [f"  - {warning}." for warning in law["warnings"]]
         frontier = fits["frontier"].get(arch, {})
@@ -59,7 +59,7 @@ def law_lines(fits: dict[str, Any]) -> list[str]:
 
 
 def one_budget_lines(fits: dict[str, Any]) -> list[str]:
-    """The laws in N alone, which other studies quote, and how far apart they are."""
+    """The laws in N alone, which other studies quote, at one token count."""
     lines = []
     for arch, laws in fits["laws"].items():
         parts = []
@@ -75,7 +75,7 @@ def one_budget_lines(fits: dict[str, Any]) -> list[str]:
 
 
 def seed_lines(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Spread over seeds, largest first."""
+    """Spread over seeds: the upper median and the largest."""
     losses: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         losses.setdefault((row["size"], row["n_tokens"]), []).append(float(row["loss"]))
@@ -85,8 +85,9 @@ def seed_lines(rows: Sequence[dict[str, str]]) -> list[str]:
     middle = sorted(spread.values())[len(spread) // 2]
     (size, tokens), largest = max(spread.items(), key=lambda item: item[1])
     return [
-        f"- Seeds of one size and token count differ by {middle:.4f} nats a token in the middle, "
-        f"by {largest:.4f} at most ({size}, {short_count(float(tokens))} tokens)."
+        f"- Seeds of one size and token count differ by {middle:.4f} nats per token "
+        "(upper median), "
+        f"at most {largest:.4f} ({size}, {short_count(float(tokens))} tokens)."
     ]
 
 
@@ -96,15 +97,16 @@ def rate_lines(rates: dict[str, Any]) -> list[str]:
     for name, family in rates["families"].items():
         rule, held = family["rule"], family["largest_size_from_smaller"]
         worst = max(family["sizes"], key=lambda size: size["loss_by_rule_above_best"])
-        costs = f"{worst['loss_by_rule_above_best']:.4f} nats at most against the best rate"
+        cost = f"at most {worst['loss_by_rule_above_best']:.4f} nats ({worst['size']})"
         line = (
             f"- {label_of(name_of(name))}: learning rate = exp({rule['c']:.3f}) "
-            f"N^-{rule['g']:.3f}; at the swept sizes it costs {costs} ({worst['size']})"
+            f"N^-{rule['g']:.3f}; it costs the swept sizes {cost} "
+            "compared with their best rates"
         )
         if held:
             line += (
-                f"; the rule of the smaller sizes alone gives {held['size']} a rate "
-                f"{held['rate_over_best']:.2f} times its best and costs it "
+                f"; the rule fitted to the smaller sizes gives {held['size']} "
+                f"{held['rate_over_best']:.2f} times its best rate, which costs "
                 f"{held['loss_above_best']:.4f} nats"
             )
         lines.append(line + ".")
@@ -112,20 +114,21 @@ def rate_lines(rates: dict[str, Any]) -> list[str]:
 
 
 def published_lines(stated: dict[str, Any], fits: dict[str, Any]) -> list[str]:
-    """What the two studies state, and what their losses say when our fitter fits them."""
+    """What the two studies report, and what our fitter finds from their losses."""
     lines = []
     for name, claim in stated.items():
         error = f" ± {claim['standard_error']}" if "standard_error" in claim else ""
-        line = f"- {name} states alpha {claim['alpha']}{error} ({claim['law']}; {claim['source']})"
+        line = f"- {name} reports alpha {claim['alpha']}{error} ({claim['law']}; {claim['source']})"
         laws = fits["laws"].get(name)
         if laws:
-            line += f". Its losses give {parameter(laws['power'], 'alpha', '.3g')} for a power law"
+            alpha = parameter(laws["power"], "alpha", ".3g")
+            line += f". A power law fitted to its losses has {alpha}"
             if "refused" in laws["power_floor"]:
-                line += f"; with a floor: refused, {laws['power_floor']['refused']}"
+                line += f"; with a floor, the fit is refused ({laws['power_floor']['refused']})"
         lines.append(line + ".")
     for name in [name for name in fits["laws"] if name not in stated]:
         power = fits["laws"][name]["power"]
-        line = f"- {name}: its losses give {parameter(power, 'alpha', '.3g')} for a power law"
+        line = f"- {name}: a power law fitted to its losses has {parameter(power, 'alpha', '.3g')}"
         lines.append("; ".join([line, *power["warnings"]]) + ".")
     for entry in fits["crossovers"]:
         if entry["at"] == "equal_params" and entry["n_tokens"] is not None:
@@ -146,37 +149,39 @@ def context_lines(use: dict[str, Any]) -> list[str]:
             if at["value"] is not None
         )
         lines.append(
-            f"- {label_of(arch)}: tokens of context after which a tenth of the fall of its loss is "
-            f"left, by parameters: {used}."
+            f"- {label_of(arch)}: tokens of context after which 90 % of the drop in loss is "
+            f"reached, by parameters: {used}."
         )
         largest = curves[short_count(runs[-1]["n_params"])]
-        stop = f"the loss falls as far as it was measured, {largest['to'][-1]:,} tokens"
+        stop = f"the loss falls up to the longest context measured, {largest['to'][-1]:,} tokens"
         if largest["stops_at"] is not None:
-            stop = f"more than {largest['stops_at']:,} tokens may be of no use"
+            stop = f"more than {largest['stops_at']:,} tokens may not help"
         lines.append(f"  - At its largest size {stop}.")
     return lines
 
 
 def context_length_lines(length: dict[str, Any]) -> list[str]:
-    """What a longer context changes at one size, all positions of the songs together."""
+    """What a longer context changes at one size, over all positions of the songs."""
     most = length["settings"]["positions"]
     lines = [
-        f"- {item['size']}, seed {item['seed']}: {item['difference']:+.4f} nats a token with a "
-        f"context of {item['contexts'][1]:,} in place of {item['contexts'][0]:,} "
+        f"- {item['size']}, seed {item['seed']}: {item['difference']:+.4f} nats per token with a "
+        f"context of {item['contexts'][1]:,} instead of {item['contexts'][0]:,} "
         f"{bracket(item['interval_95'], '.4f')}, positions 1 to {most:,}."
         for item in length["context_differences"]
         if (item["from"], item["to"]) == (1, most) and item["way"] in WHOLE_WAYS
     ]
     archs = in_order(item["arch"] for item in length["context_differences"])
-    both = "- Both with as many tokens, and the rate that was swept at the shorter context."
+    both = "- Both with the same token count, and the learning rate swept at the shorter context."
     return [*lines, f"{both} The {'; the '.join(map(_positions, archs))}."]
 
 
 def _positions(arch: str) -> str:
-    """What a family's positions have to do with a longer context."""
+    """How a longer context affects what a family learns about positions."""
     family = FAMILIES[arch]
     if family.learns_positions:
-        return f"{family.label} learns each position, which a longer context shows it less often"
+        return (
+            f"{family.label} learns a vector per position, which a longer context trains less often"
+        )
     return f"{family.label} {'has' if family.context == 'state' else 'learns'} none"
 
 
@@ -184,33 +189,33 @@ def leakage_lines(leakage: dict[str, Any]) -> list[str]:
     """What a split by file hides, by run."""
     gaps = {run["run"]: run["gap_nats_per_token"]["clean_less_all"] for run in leakage["runs"]}
     return [
-        f"- {run}: validation songs without a copy in train cost {gap['gap']:+.4f} nats a token "
-        f"more than all {bracket(gap['interval_95'], '.4f')}."
+        f"- {run}: validation songs without a copy in train: {gap['gap']:+.4f} nats per token "
+        f"compared with all {bracket(gap['interval_95'], '.4f')}."
         for run, gap in gaps.items()
     ]
 
 
 def tokenizer_lines(tokenizers: dict[str, Any]) -> list[str]:
-    """Bits a note by tokenizer."""
+    """Bits per note by tokenizer."""
     return [
-        f"- {run['run']} ({run['tokenizer']}): {run['bits_per_note']['value']:.3f} bits a note "
+        f"- {run['run']} ({run['tokenizer']}): {run['bits_per_note']['value']:.3f} bits per note "
         f"{bracket(run['bits_per_note']['interval_95'], '.3f')}."
         for run in tokenizers["runs"]
     ] + [
-        f"- {item['run']} less {item['less']}: {item['bits_per_note']:+.3f} bits a note "
+        f"- {item['run']} minus {item['less']}: {item['bits_per_note']:+.3f} bits per note "
         f"{bracket(item['interval_95'], '.3f')}."
         for item in tokenizers["differences"]
     ]
 
 
 def findings(folder: Path) -> list[str]:
-    """All sections, as lines of Markdown; a side study that is not there is said not to be."""
+    """All sections, as lines of Markdown; a side study without a file is left out."""
     fits, rows = read_json(folder / "fits.json"), read_csv(folder / "runs.csv")
     sections = {
         "What was trained": [*study_lines(rows), *seed_lines(rows), "", *sizes_table(rows)],
         "The laws": law_lines(fits),
-        "At one token count, as others quote it": one_budget_lines(fits),
-        "All laws, and where the families meet": [
+        "At one token count, as other studies quote it": one_budget_lines(fits),
+        "All laws, and where the families cross": [
             *laws_table(fits),
             "",
             *[line for line in notes_list(fits) if "crossover" in line or "not fitted" in line],

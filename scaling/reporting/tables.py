@@ -1,4 +1,4 @@
-"""runs.csv and fits.json -> tables of the sizes and the laws, and a list of what is to be said."""
+"""runs.csv and fits.json -> tables of the sizes and the laws, and a list of notes."""
 
 import statistics
 from collections import defaultdict
@@ -13,7 +13,7 @@ Row = dict[str, str]
 
 
 def sizes_table(rows: Sequence[Row]) -> list[str]:
-    """One line of Markdown a size, at its largest token count: the mean over seeds."""
+    """One row of Markdown per size, at its largest token count: the mean over seeds."""
     sizes: dict[tuple[str, float, str], list[Row]] = defaultdict(list)
     for row in rows:
         sizes[row["arch"], float(row["n_params"]), row["size"]].append(row)
@@ -37,7 +37,7 @@ def sizes_table(rows: Sequence[Row]) -> list[str]:
 
 
 def laws_table(fits: dict[str, Any], only_chosen: bool = False) -> list[str]:
-    """One line a family and law that was fitted; the chosen one is bold, or the only one."""
+    """One row per family and fitted law, or only the chosen laws; the chosen law is bold."""
     lines = []
     for family, laws in fits["laws"].items():
         for name in fits["settings"]["laws"]:
@@ -52,13 +52,13 @@ def laws_table(fits: dict[str, Any], only_chosen: bool = False) -> list[str]:
             lines.append((family, f"{mark}{name}{mark}", exponents, floor or "", held_out))
     header = (
         *("family", "law", "exponents [95 % interval]", "floor [95 % interval]"),
-        "error on the largest size, held out",
+        "error on the held-out largest size",
     )
     return markdown_table(header, lines, left=4)
 
 
 def notes_list(fits: dict[str, Any]) -> list[str]:
-    """Refused laws, crossovers, and what the fitter has against the chosen laws: Markdown lines."""
+    """Refused laws, crossovers, and warnings about the chosen laws: Markdown lines."""
     refused: dict[tuple[str, str], list[str]] = defaultdict(list)
     for family, laws in fits["laws"].items():
         for name in fits["settings"]["laws"]:

@@ -1,1 +1,1 @@
-"""What all writers share: files that appear whole, command lines, tables, numbers in words."""
+"""Shared by all writers: atomic files, command lines, tables, numbers as text."""

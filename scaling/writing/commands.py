@@ -1,4 +1,4 @@
-"""What all command lines share: an error that the user can mend is one line, and exit code 2."""
+"""Shared by all command lines: an error the user can fix prints one line and exits with code 2."""
 
 import argparse
 import functools
@@ -9,7 +9,7 @@ Main = Callable[[Sequence[str] | None], int | None]
 
 
 def parser_of(module: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is the head of the module as it is written there."""
+    """A parser whose help is the module's docstring, unformatted."""
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,
@@ -22,14 +22,14 @@ def command(
     say: Callable[[BaseException], str] = str,
     interrupted: str | None = None,
 ) -> Callable[[Main], Main]:
-    """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2.
+    """Decorator of a `main(arguments) -> exit code`: these errors print one line and return 2.
 
-    A main that returns nothing has done its work: 0.
+    A main that returns None succeeded: 0.
 
     Args:
-        *errors: Those that the user can mend.
-        say: An error in one line.
-        interrupted: What is said on Ctrl-C, which then ends it with 130; None: it is raised.
+        *errors: Errors that the user can fix.
+        say: Formats an error as one line.
+        interrupted: Message on Ctrl-C, which then returns 130; None: the interrupt is raised.
     """
 
     def decorate(main: Main) -> Main:
@@ -52,5 +52,5 @@ def command(
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or the name of its class."""
+    """The first line of an error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""Files that appear whole: what is read is the old content or the new one, never a part."""
+"""Atomic file writes: a reader sees the old content or the new content, never a part."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, also if the process dies in between."""
+    """Writes a file whole or not at all, even if the process dies in between."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -24,17 +24,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
-    """Likewise, as JSON with a line's end."""
+    """Writes JSON atomically, with a final newline."""
     write_atomically(path, json.dumps(content, indent=indent) + "\n")
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as JSON, one a line."""
+    """Rows as JSON, one per line."""
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Likewise, as a table with a header, with the same bytes for the same rows."""
+    """Writes a CSV with a header atomically; the same rows give the same bytes."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -43,7 +43,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""Tables of Markdown, and the blocks of a page that they fill."""
+"""Markdown tables, and the blocks of a page that they fill."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,9 +9,9 @@ def markdown_table(
     """Lines of a table.
 
     Args:
-        header: titles of the columns; of a table of two columns, the second may be empty.
+        header: titles of the columns; in a table of two columns, the second may be empty.
         rows: cells, as many as titles.
-        left: so many columns are text; the others are numbers, set to the right.
+        left: number of text columns; the others are numbers, aligned right.
     """
     cells = [" | ".join(row) for row in rows]
     marks = "---|" * left + "---:|" * (len(header) - left)
@@ -19,13 +19,13 @@ def markdown_table(
 
 
 def fill(page: str, lines: Sequence[str], name: str) -> str:
-    """The page with the lines between the marks of that name.
+    """The page with the lines between the markers of that name.
 
     Raises:
-        ValueError: If the marks are not there, once each.
+        ValueError: If each marker is not there exactly once.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if page.count(begin) != 1 or page.count(end) != 1:
-        raise ValueError(f"the page needs the lines {begin} and {end}, once each")
+        raise ValueError(f"the page needs the lines {begin} and {end}, exactly once each")
     before, rest = page.split(begin)
     return before + "\n".join([begin, *lines, end]) + rest.split(end)[1]

@@ -1,4 +1,4 @@
-"""Numbers, intervals and crossovers in words: of tables, findings, figures and terminals."""
+"""Numbers, intervals and crossovers as text, for tables, findings, figures and terminals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ COMPARED_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time
 
 
 def short_count(number: float) -> str:
-    """A count as in 950, 3.1k, 16M, to three digits."""
+    """A count to three digits, such as 950, 3.1k, 16M."""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if float(f"{number:.3g}") >= unit:
             return f"{float(f'{number / unit:.3g}'):g}{name}"
@@ -15,7 +15,7 @@ def short_count(number: float) -> str:
 
 
 def bracket(ends: Sequence[float] | None, form: str, missing: str = "") -> str:
-    """`[0.32, 0.38]`; missing where there is no interval. form: of each end, as in `.2f`."""
+    """`[0.32, 0.38]`; `missing` if there is no interval. form: format of each end, e.g. `.2f`."""
     return missing if ends is None else f"[{ends[0]:{form}}, {ends[1]:{form}}]"
 
 
@@ -32,7 +32,7 @@ def parameter(law: dict[str, Any], name: str, form: str, missing: str = "[not id
 
 
 def crossover(entry: dict[str, Any]) -> str:
-    """An entry of the crossovers of fits.json, without a full stop."""
+    """An entry of the crossovers of fits.json, without a period."""
     tokens = "" if entry["n_tokens"] is None else f", {entry['n_tokens'] / 1e6:.3g} M tokens"
     place = f"none: {entry['note'] or 'not in the measured range'}"
     if entry["n_params"] is not None:
@@ -43,7 +43,7 @@ def crossover(entry: dict[str, Any]) -> str:
 
 
 def crossover_in_figure(entry: dict[str, Any]) -> str:
-    """The same in the notes of a figure, which names the families itself."""
+    """The same for the notes of a figure, which name the families themselves."""
     place = "none in the measured range"
     if entry["n_params"] is not None:
         place = f"at $N$ = {short_count(entry['n_params'])}"

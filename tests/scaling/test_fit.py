@@ -203,7 +203,7 @@ def test_doubts_about_the_runs_are_warned_of(tmp_path):
     rows = [row | {"unique_tokens": 100_000} for row in rows]
     warnings = " ".join(fitted(tmp_path, rows)["laws"]["gpt"]["power"]["warnings"])
     assert "the points bend in log-log" in warnings
-    assert "saw 3 tokens a parameter" in warnings
+    assert "saw 3 tokens per parameter" in warnings
     assert "5 of 5 runs repeat their data" in warnings
 
 
@@ -253,7 +253,7 @@ def test_order_and_repeated_rows_change_nothing(tmp_path):
     assert shuffled["crossovers"] == plain["crossovers"]
     reasons = [drop["reason"] for drop in shuffled["input"]["dropped"]]
     assert len(reasons) == 4
-    assert all(reason.startswith("repeats row") for reason in reasons)
+    assert all(reason.startswith("duplicate of row") for reason in reasons)
 
 
 def test_order_changes_nothing_without_run_names(tmp_path):

@@ -196,7 +196,7 @@ def test_laws_in_n_and_d_are_refused_below_their_needs(tmp_path):
         if row["n_tokens"] == 20 * row["n_params"]
     ]
     assert "change in lockstep" in refused(diagonal)
-    assert "does not say for every run how many" in refused(ladder(), "muennighoff")
+    assert "unique_tokens is missing" in refused(ladder(), "muennighoff")
     once = [row | {"unique_tokens": row["n_tokens"]} for row in ladder()]
     assert "no run repeats" in refused(once, "sms")
 
@@ -322,7 +322,7 @@ def test_equal_flops_and_equal_time_move_the_crossover(tmp_path):
                 assert entry["interval_95"][0] < entry["n_params"] < entry["interval_95"][1]
     best = entries(fits, "equal_flops")[-1]
     assert best["n_tokens"] is None
-    assert "own best size" in best["note"]
+    assert "own compute-optimal size" in best["note"]
 
 
 def test_without_seconds_equal_time_has_no_data(tmp_path):
@@ -390,7 +390,7 @@ def test_questions_without_an_answer_are_one_clear_line(tmp_path, capsys, synthe
         assert predict.main([str(path), *arguments]) == 2
         return capsys.readouterr().err
 
-    assert "nothing is asked" in error(synthetic)
+    assert "nothing to predict" in error(synthetic)
     assert "--flops is -1" in error(synthetic, "--flops", "-1")
     assert "two of them fix the third" in error(
         synthetic, "--flops", "1", "--params", "1", "--tokens", "1"

@@ -115,7 +115,7 @@ def test_finetuned_model_belongs_to_no_study(tmp_path):
     folder.mkdir()
     record = record_of("mine") | {"finetuned_from": {"model": "gpt_tiny"}}
     (folder / "record.json").write_text(json.dumps(record))
-    with pytest.raises(records.RecordError, match="a fine-tuned model, which no law holds for"):
+    with pytest.raises(records.RecordError, match="a fine-tuned model, to which no law applies"):
         records.read_study(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_a_missing_field_is_named_with_its_file(study, capsys):
         ({"seed": None}, "seed is None, expected a number"),
         ({"model_type": "gpt2"}, "model_type is 'gpt2', expected one of abc_gpt, abc_lstm"),
         ({"size": ""}, "size is '', expected text"),
-        ({"name": "gpt_1"}, "two folders hold a record of the run 'gpt_1'"),
+        ({"name": "gpt_1"}, "two folders contain a record of the run 'gpt_1'"),
     ],
 )
 def test_wrong_fields_are_one_clear_line(study, capsys, change, message):

@@ -194,7 +194,7 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         ({"fit": {"objectiv": "squares"}}, "unknown key fit.objectiv .*did you mean objective"),
         ({"fit": {"objective": "square"}}, "fit.objective is 'square' .*did you mean squares"),
         ({"fit": {"columns": {"train_second": "x"}}}, "fit.columns .*nearest is 'train_seconds'"),
-        ({"fit": {"columns": ["x"]}}, "expected our column: the one of runs.csv"),
+        ({"fit": {"columns": ["x"]}}, "expected our column: column in runs.csv"),
         ({"fit": "squares"}, "fit is 'squares' .*expected a mapping"),
         ({"seeds": [-1]}, "seeds .* hold -1, expected .* 0 or more"),
         ({"seeds": [True]}, "seeds .* hold True, expected whole numbers"),
