@@ -31,6 +31,7 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 from scaling.writing.commands import command
 from scaling.writing.files import write_json
 
+from .judging.judge_table import VALID
 from .judging.kept_verdicts import judge_sets
 from .loading.finished_run import FinishedRun, split_column
 from .loading.models import find_model, load_writer, weights_digest
@@ -164,20 +165,16 @@ def test_loss(run: FinishedRun) -> dict[str, float | None]:
     return {name: in_all_units[name] for name in TEST_LOSSES}
 
 
-def table(metrics: dict[str, Any]) -> str:
-    """Returns the metrics as lines of text."""
-    sets = metrics["sets"]
-    rows = {"": list(sets), "tunes": [f"{own['n']:,}" for own in sets.values()]}
-    for name in dict.fromkeys(name for own in sets.values() for name in own["validity"]):
-        rates = (own["validity"].get(name) for own in sets.values())
-        rows[name] = ["-" if rate is None else f"{rate['rate']:.1%}" for rate in rates]
-    lines = [metrics["model"]]
-    for name, cells in rows.items():
-        lines.append(" ".join([f"{name:28}", *(f"{cell:>14}" for cell in cells)]))
-    for name, value in (metrics["test"] or {}).items():
-        shown = "-" if value is None else f"{value:,.4g}"  # no standard error of a single song
-        lines.append(f"test {name:40} {shown}")
-    return "\n".join(lines)
+def in_short(metrics: dict[str, Any], file: Path) -> list[str]:
+    """How many samples of each set are valid, for the terminal."""
+    found = {kind: own["validity"].get(VALID) for kind, own in metrics["sets"].items()}
+    valid = [
+        f"{kind.replace('_', ' ')} {rate['successes']:,} of {rate['n']:,}"
+        for kind, rate in found.items()
+        if rate
+    ]
+    lines = [f"valid samples: {', '.join(valid)}"] if valid else []
+    return [*lines, f"all verdicts and statistics of {metrics['model']} -> {file}"]
 
 
 @command(ValueError, OSError, say=explain, interrupted=INTERRUPTED)
@@ -190,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     metrics = evaluate(find_model(options.model), options.n, options.seed, Path(options.model))
-    print(table(metrics))
+    print(*in_short(metrics, Path(options.model) / "metrics.json"), sep="\n")
     return 0
 
 

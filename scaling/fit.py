@@ -99,23 +99,36 @@ def _rounded(value: object) -> object:
     return value
 
 
-def _summary(fits: dict) -> list[str]:
-    """One line per law and family, for the terminal."""
+def _summary(fits: dict, every_law: bool) -> list[str]:
+    """For the terminal: the quoted law of each family, or every law."""
     lines = [
         f"left out, row {row['row']} ({row['run'] or 'no name'}): {row['reason']}"
         for row in fits["input"]["dropped"]
     ]
+    refused: dict[tuple[str, ...], list[str]] = {}
     for arch, laws in fits["laws"].items():
-        for name in fits["settings"]["laws"]:
-            law = laws[name]
-            if "refused" in law:
-                lines.append(f"{arch} {name}: refused: {law['refused']}")
+        names = fits["settings"]["laws"]
+        not_fitted = tuple(name for name in names if "refused" in laws[name])
+        refused.setdefault(not_fitted, []).append(arch)
+        for name in names if every_law else filter(None, [laws["chosen"]]):
+            if name in not_fitted:
+                lines.append(f"{arch} {name}: refused: {laws[name]['refused']}")
                 continue
-            parts = [parameter(law, each, ".4g", "no interval") for each in law["params"]]
+            parts = [
+                parameter(laws[name], each, ".4g", "no interval") for each in laws[name]["params"]
+            ]
             lines.append(f"{arch} {name}: " + ", ".join(parts))
-            lines += [f"  warning: {warning}" for warning in law["warnings"]]
-        lines.append(f"{arch}: chosen {laws['chosen']}: {laws['chosen_reason']}")
-    lines += [crossover(entry) for entry in fits["crossovers"]]
+            lines += [f"  warning: {warning}" for warning in laws[name]["warnings"]]
+        if every_law or not laws["chosen"] or len(names) - len(not_fitted) > 1:
+            lines.append(f"{arch}: quoted law {laws['chosen']}: {laws['chosen_reason']}")
+    for not_fitted, archs in refused.items():
+        if not_fitted and not every_law:
+            which = f"{', '.join(not_fitted)} ({', '.join(archs)})"
+            lines.append(f"not fitted: {which}; --all prints the reasons, fits.json has them")
+    found = [entry for entry in fits["crossovers"] if every_law or entry["n_params"] is not None]
+    lines += [crossover(entry) for entry in found]
+    if fits["crossovers"] and not found:
+        lines.append("crossovers of families: none in the measured range")
     for arch, frontier in fits["frontier"].items():
         if "refused" not in frontier:
             exponent = frontier["n_opt_exponent_6nd"]
@@ -137,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     columns = "OUR_NAME=NAME_IN_THE_FILE,... instead of the study's"
     parser.add_argument("--columns", default="", help=columns)
+    parser.add_argument("--all", action="store_true", help="print every law, also those refused")
     arguments = parser.parse_args(argv)
     if arguments.bootstrap < MIN_BOOTSTRAP:
         raise TableError(
@@ -156,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     fits = fit_table(read_runs(arguments.runs, settings.columns), settings, arguments.runs)
     out = arguments.out or arguments.runs.parent / "fits.json"
     write_fits(fits, out)
-    print("\n".join([*_summary(fits), f"-> {out}"]))
+    print("\n".join([*_summary(fits, arguments.all), f"-> {out}"]))
 
 
 if __name__ == "__main__":

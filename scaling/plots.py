@@ -8,6 +8,7 @@ whose file is missing is skipped with a one-line message. The same inputs give t
 """
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -160,8 +161,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if not arguments.only:
         read_study(arguments.study)  # without runs and fits it is not a study
+    # a font of a fallback list that is not installed changes nothing
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     written, left_out = draw_figures(arguments.study, arguments.only or STUDY_FIGURES)
-    print("\n".join([*left_out, *(f"-> {path}" for path in written)]))
+    if arguments.only:
+        print("\n".join([*left_out, *(f"-> {path}" for path in written)]))
+        return
+    names = sorted({path.stem for path in written})
+    print(f"figures {', '.join(names)} -> {written[0].parent}" if written else "no figure drawn")
+    if left_out:
+        others = ", ".join(line.partition(":")[0] for line in left_out)
+        print(f"  not drawn: {others}; --only <figure> says what is missing")
 
 
 if __name__ == "__main__":

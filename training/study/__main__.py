@@ -52,7 +52,7 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
         for planned in study.runs:
             if is_finished(*planned) and not records.hold(*planned):
                 records.add(*planned)
-    expected = _print_estimate(missing, jobs, gpus) if with_estimate and missing else None
+    expected = _estimate(missing, jobs, gpus) if with_estimate and missing else None
     plan = write_plan(study, expected and expected.for_plan)
     done = sum(cell.n_tokens_trained for cell, run in study.runs if is_finished(cell, run))
     begin, failures = time.monotonic(), []
@@ -104,11 +104,15 @@ def _check_cells(planned: Sequence[Planned], missing: Sequence[Planned]) -> None
         load_config(Path(cell.config), cell.overrides)
 
 
-def _print_estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Estimate:
+def _estimate(
+    missing: Sequence[Planned], jobs: int, gpus: Sequence[str], by_size: bool = False
+) -> Estimate:
     sizes = counted(len({run.config["size"] for _, run in missing}), "size")
-    print(f"measuring the speed of {sizes} (--no-estimate leaves it out)", flush=True)
+    print(f"measuring the speed of {sizes} (--no-estimate skips this)", flush=True)
     expected = estimate(missing, jobs, gpus)
-    print("\n".join([*expected.lines, expected.words]), flush=True)
+    unmeasured = [line for line in expected.lines if "not measured" in line]
+    lines = expected.lines if by_size else unmeasured
+    print("\n".join([*lines, expected.words]), flush=True)
     return expected
 
 
@@ -165,7 +169,7 @@ def _do(arguments: argparse.Namespace) -> list[str]:
     if arguments.dry_run:
         print("\n".join(plan_lines(study)))
         if arguments.estimate and (missing := study.missing()):
-            _print_estimate(missing, jobs, gpus)
+            _estimate(missing, jobs, gpus, by_size=True)
         return []
     if arguments.index is not None:
         return run_one_cell(study, arguments.index, gpus)
