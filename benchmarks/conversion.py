@@ -1,27 +1,27 @@
-"""Round trip MIDI -> ABC -> MIDI: how much of the music comes back, beside midi2abc.
+"""Round trip MIDI -> ABC -> MIDI: how much of the music survives, compared with midi2abc.
 
     python benchmarks/conversion.py FOLDER_OR_ZIP [...] [--files 500] [--seed 0] [--workers 2]
 
-A note is (group, pitch, onset, offset); its group is `drum` or its General MIDI program. Notes
-match one to one inside each (group, pitch), onsets within a tolerance, as many as can be; F1 is
-2 matched / (notes of the original + notes that came back), per file, then the mean over files.
+A note is (group, pitch, onset, offset); its group is `drum` or its General MIDI program. Notes are
+matched one to one within each (group, pitch), with onsets within a tolerance, as many as possible.
+F1 is 2 matched / (notes of the original + notes that came back), per file, averaged over files.
 
     on16   onset within a sixteenth (0.25 quarter), groups ignored    on16i  the same, by group
     on64i  within 0.0625 quarter: the grid    on50i  within 50 ms: the tempo map too
     off16i and off50i: the offset as well, within the tolerance or 20 % of the note's length
-    present     notes that came back, whatever plays them (on16), of those of the original
-    instrument  those of them that the right instrument plays; drums: the same of drums alone
+    present     share of the original's notes that came back with any instrument (on16)
+    instrument  share of these with the right instrument; drums: the same for drums alone
 
-What a file plays is read event by event with mido (`midi_truth.py`), which shares nothing with
-the converter; `symusic_on16i` is what the parser says that the converter once stood on: its
-tracks keep no channel's program for another track, and no note without a note-off.
+A file's notes are read event by event with mido (`midi_truth.py`), which shares nothing with the
+converter. `symusic_on16i` is measured against symusic, on which the converter was once based: it
+does not carry a channel's program over to other tracks, and drops notes without a note-off.
 
 Our text is measured in the layout `bars`, read by our own reader, and in `voices`, read by
-abc2midi; so are the texts of midi2abc and, where it is installed, of lytk. Speeds are of CPU time
-on one core, by file; midi2abc's is that of its process.
+abc2midi, which also reads the texts of midi2abc and, if it is installed, lytk. Speeds are in CPU
+time on one core, per file; for midi2abc, CPU time of its process.
 
-`raw` counts all notes; `u` removes doubled notes (same group, pitch, onset to 1/24 quarter) from
-the original; `uu` from both sides, which favours nobody and is what converters are judged by.
+`raw` counts all notes; `u` removes duplicate notes (same group, pitch, onset to 1/24 quarter) from
+the original; `uu` removes them from both sides, which is fair to all and decides the comparison.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ GATE = 0.98
 
 @dataclass
 class Notes:
-    """Notes of a file: (n,) arrays; times are (n, 2) onset and offset."""
+    """Notes of a file: (n,) arrays; the times are (n, 2), onset and offset."""
 
     group: np.ndarray
     pitch: np.ndarray
@@ -81,7 +81,7 @@ class Notes:
         return len(self.pitch)
 
     def unique(self) -> Notes:
-        """Without notes that stand twice in one group, at one pitch and onset (1/24 quarter)."""
+        """Returns the notes without duplicates of group, pitch and onset (to 1/24 quarter)."""
         slots = np.round(self.quarters[:, 0] * 24).astype(np.int64)
         _, first = np.unique(np.stack([self.group, self.pitch, slots]), axis=1, return_index=True)
         return self.of(np.sort(first))
@@ -91,14 +91,14 @@ class Notes:
         return Notes(*(part[chosen] for part in vars(self).values()))
 
 
-Tempos = list[tuple[int, int]]  # (tick, microseconds a quarter note)
+Tempos = list[tuple[int, int]]  # (tick, microseconds per quarter note)
 
 
 def read_notes(midi: bytes) -> tuple[Notes, Tempos]:
     """Reads a MIDI file's notes and tempos.
 
     Raises:
-        TruthError: If mido does not read it.
+        TruthError: If mido cannot read it.
     """
     truth = read_truth(midi)
     rows = [(note.group, note.pitch, note.onset, note.offset) for note in truth.notes]
@@ -109,13 +109,13 @@ def read_notes(midi: bytes) -> tuple[Notes, Tempos]:
 
 
 def first_tempo(tempos: Tempos) -> int:
-    """Returns the tempo that the music starts in: of several at time 0, the last one holds."""
+    """Returns the tempo at the start of the music: of several at time 0, the last one applies."""
     at_start = [mspq for tick, mspq in tempos if tick == 0]
     return at_start[-1] if at_start else 500_000
 
 
 def read_by_symusic(midi: bytes) -> Notes | None:
-    """Reads the same as symusic has it, without seconds; None if it does not read the file."""
+    """Reads the notes with symusic, without seconds; None if it cannot read the file."""
     try:
         score = Score.from_midi(midi, sanitize_data=True)
     except RuntimeError:
@@ -134,7 +134,7 @@ def read_by_symusic(midi: bytes) -> Notes | None:
 
 
 def matched(ours: Notes, theirs: Notes, unit: str, tolerance: float, by_group: bool) -> np.ndarray:
-    """Returns matched notes, and those of them whose offsets agree too: (2,)."""
+    """Returns the number of matched notes, and of those whose offsets match too: (2,)."""
     lists: dict[tuple[int, int], tuple[list[tuple], list[tuple]]] = defaultdict(lambda: ([], []))
     for side, notes in enumerate((ours, theirs)):
         groups = notes.group if by_group else np.zeros_like(notes.group)
@@ -193,9 +193,9 @@ def compare(midi: bytes, back: bytes) -> dict[str, float]:
 
 
 def _shares(notes: Notes, back: Notes) -> dict[str, float]:
-    """Returns how many notes are present, have the right instrument, and are drums where they are.
+    """Returns the shares of notes present, with the right instrument, and of drums kept as drums.
 
-    Instruments and drums are shares of what is present; 1 where there is nothing to compare.
+    Instruments and drums are shares of the notes present; drums is 1 if there are none to compare.
     """
     present, right = (
         int(matched(notes, back, *TOLERANCES["16"], by_group)[0]) for by_group in (False, True)
@@ -208,8 +208,8 @@ def _shares(notes: Notes, back: Notes) -> dict[str, float]:
 
 
 def run_tool(tool: str, *arguments: str | Path) -> str:
-    """Runs a program of abcmidi and returns all that it says."""
-    binary = shutil.which(tool) or BINARIES / tool  # Debian's where there is one
+    """Runs a program of abcmidi and returns all of its output."""
+    binary = shutil.which(tool) or BINARIES / tool  # Debian's, if installed
     done = subprocess.run(
         [binary, *arguments], capture_output=True, timeout=30, check=False, errors="replace"
     )
@@ -217,7 +217,7 @@ def run_tool(tool: str, *arguments: str | Path) -> str:
 
 
 def by_abc2midi(abc: str) -> tuple[bytes | None, list[str]]:
-    """Returns abc2midi's MIDI of a text, if it writes one, and its messages."""
+    """Returns the MIDI that abc2midi writes for a text, or None, and its messages."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "tune.abc"), Path(folder, "tune.mid")
         source.write_text(abc, "utf-8")
@@ -236,7 +236,7 @@ def by_midi2abc(midi: bytes, flags: list[str]) -> tuple[str, float]:
 
 
 def by_lytk(midi: bytes) -> tuple[str, float]:
-    """Returns lytk's text, and the CPU seconds that it takes."""
+    """Returns lytk's text, and the CPU seconds it took."""
     import lytk
 
     start = time.process_time()
@@ -255,7 +255,7 @@ if importlib.util.find_spec("lytk"):
 
 
 def measure_file(name: str, midi: bytes) -> dict[str, Any] | None:
-    """Returns converter -> figures of one file; None where mido finds no note to compare."""
+    """Returns converter -> figures of one file; None if mido finds no notes to compare."""
     try:
         notes, _ = read_notes(midi)
     except TruthError:
@@ -304,7 +304,7 @@ def _figures(
 
 
 def summary(rows: list[dict[str, Any]], converter: str) -> dict[str, Any]:
-    """Returns means over all files (a failed file counts 0), and shares of files >= .98."""
+    """Returns means over all files (a failed file counts as 0), and shares of files >= .98."""
     files = [row[converter] for row in rows if converter in row]
     found = {name: None for file in files for name in file}
     names = [name for name in found if name not in ("ok", "error", "cpu_seconds")]
@@ -341,7 +341,7 @@ COLUMNS = (
 
 
 def sample(sources: list[str], count: int, seed: int) -> list[tuple[Source, Any]]:
-    """Draws files over all sources, the same for one seed."""
+    """Draws files across all sources, the same ones for the same seed."""
     found = [open_source(source, Path("data")) for source in sources]
     files = [(source, member) for source in found for member in source.members()]
     random.Random(seed).shuffle(files)
@@ -356,7 +356,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_conversion.json"))
-    parser.add_argument("--results", type=Path, help="fill conversion.json and the README's table")
+    parser.add_argument("--results", type=Path, help="write conversion.json and update the tables")
     options = parser.parse_args(arguments)
     rows, lost = [], []
     with worker_pool(options.workers) as pool:

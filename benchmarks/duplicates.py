@@ -1,20 +1,20 @@
-"""Near-duplicate clusters beside marked groups, and what leaks over a split without them.
+"""Near-duplicate clusters compared with labeled groups, and leakage of splits without them.
 
     python benchmarks/duplicates.py FOLDER_OR_ZIP [...] --index index.csv [--files 500] [--sweep]
 
-The index names, for each file (`archive`, `member`), its `near_duplicate_group` (empty: none) and
-its `original_path`. Pairs are those of songs in one cluster, exact copies apart.
+The index gives, for each file (`archive`, `member`), its `near_duplicate_group` (empty: none) and
+its `original_path`. Pairs are pairs of songs in one cluster, except exact copies.
 
-    recall        marked pairs that lie in one cluster     songs   marked songs with a marked mate
-    precision     pairs of the clusters that are marked            in their cluster
-    same title    unmarked pairs whose file names, without what is in brackets, share a word of
-                  four letters or more that stands in at most 2 % of the names
+    recall        marked pairs that are in one cluster     songs   marked songs with a song of
+    precision     pairs in clusters that are marked                their group in their cluster
+    same title    unmarked pairs whose file names, ignoring text in brackets, share a word of
+                  at least four letters that occurs in at most 2 % of the names
 
-Leakage: of the validation songs, those with an exact copy, a song of their cluster, or one of their
-marked group in train. Files are split three ways: each by itself at random; by fingerprint, as
-exact copies demand; by cluster.
+Leakage: the validation songs with an exact copy, a song of their cluster, or a song of their marked
+group in train. Files are split three ways: individually at random; by fingerprint, which keeps
+exact copies together; by cluster.
 
-Converted music is kept in runs/duplicates/, so that a second run only clusters.
+Converted music is cached in runs/duplicates/, so that a second run only clusters.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Song:
 
     Attributes:
         name: Archive and member, as in the index.
-        fingerprint: What exact copies share.
+        fingerprint: Equal for exact copies.
         lines: Its top lines; see `duplicates.top_lines`.
-        group: Marked near duplicates; "" if there is none.
+        group: Its marked group of near duplicates; "" if there is none.
         title: Its original path.
     """
 
@@ -91,7 +91,7 @@ def convert(midi: bytes) -> tuple[str, list[np.ndarray]] | None:
 
 
 def read_songs(source: Source, workers: int) -> list[Song]:
-    """Returns the songs of a source, from the cache if it holds them."""
+    """Returns the songs of a source, from the cache if they are in it."""
     code = code_digest(midi_to_abc, clean_abc, parse_tune, perform, fingerprint, top_lines)
     path = CACHE / f"{source.name}-{code}.npz"
     if not path.exists():
@@ -122,7 +122,7 @@ def _convert_all(source: Source, workers: int) -> Iterator[Song]:
 
 
 def write_songs(path: Path, songs: Sequence[Song]) -> None:
-    """Keeps songs as plain arrays."""
+    """Writes songs as plain arrays."""
     lines = [line for song in songs for line in song.lines]
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
@@ -151,7 +151,7 @@ def with_index(songs: Sequence[Song], index: Path) -> list[Song]:
 
 
 def members(labels: Sequence[str]) -> list[list[int]]:
-    """Returns the places of each label that stands more than once; "" is no label."""
+    """Returns the positions of each label that occurs more than once; "" is not a label."""
     places = defaultdict(list)
     for place, label in enumerate(labels):
         if label:
@@ -160,7 +160,7 @@ def members(labels: Sequence[str]) -> list[list[int]]:
 
 
 def agreement(songs: Sequence[Song], cluster_ids: Sequence[str]) -> dict[str, float]:
-    """Compares clusters with the marked groups; see the head of this file."""
+    """Compares clusters with the marked groups; see the module docstring."""
     pairs = near_pairs(songs, cluster_ids)
     marked = [pair for pair in pairs if same_group(songs, pair)]
     total = found = in_groups = with_mate = 0
@@ -184,18 +184,18 @@ def agreement(songs: Sequence[Song], cluster_ids: Sequence[str]) -> dict[str, fl
 
 
 def near_pairs(songs: Sequence[Song], cluster_ids: Sequence[str]) -> list[tuple[int, int]]:
-    """Returns the pairs of songs in one cluster that are no exact copies."""
+    """Returns the pairs of songs in one cluster that are not exact copies."""
     pairs = (pair for places in members(cluster_ids) for pair in combinations(places, 2))
     return [(a, b) for a, b in pairs if songs[a].fingerprint != songs[b].fingerprint]
 
 
 def same_group(songs: Sequence[Song], pair: tuple[int, int]) -> bool:
-    """Tells whether both songs are marked as one."""
+    """Whether both songs are in the same marked group."""
     return songs[pair[0]].group != "" and songs[pair[0]].group == songs[pair[1]].group
 
 
 def audit(songs: Sequence[Song], cluster_ids: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """Returns the unmarked pairs of the clusters in random order, with what to judge them by."""
+    """Returns the unmarked pairs of the clusters in random order, with evidence to judge them."""
     words = [_words(song.title) for song in songs]
     often = Counter(word for found in words for word in found)
     allowed = max(2, 0.02 * len(songs))
@@ -214,13 +214,13 @@ def audit(songs: Sequence[Song], cluster_ids: Sequence[str], seed: int) -> list[
 
 
 def _words(path: str) -> set[str]:
-    stem = re.sub(r"\(.*?\)", "", Path(path).stem)  # often the game or film that it is from
+    stem = re.sub(r"\(.*?\)", "", Path(path).stem)  # brackets often name the game or film
     stem = re.sub(r"([a-z])([A-Z])", r"\1 \2", stem)
     return set(re.findall(r"[^\W\d_]{4,}", stem.lower()))
 
 
 def figure_share(left: Song, right: Song, settings: DuplicateSettings) -> float:
-    """Returns the share of the figures of one song's voices in the other, the larger one."""
+    """Returns the larger of the shares of each song's figures that are in the other song."""
     one, other = sketch(left.lines, settings), sketch(right.lines, settings)
     shares = [
         np.isin(mine[mine % 2 == 0] >> 1, theirs >> 1).mean()
@@ -231,7 +231,7 @@ def figure_share(left: Song, right: Song, settings: DuplicateSettings) -> float:
 
 
 def leakage(songs: Sequence[Song], cluster_ids: Sequence[str], seed: int) -> dict[str, Any]:
-    """Returns, for each way to split, the validation songs that have a double in train."""
+    """Returns, for each way to split, the number of validation songs with a duplicate in train."""
     shares = SplitSettings()
     draw = random.Random(seed)
     random_keys = [str(draw.random()) for _ in songs]
@@ -260,7 +260,7 @@ def leakage(songs: Sequence[Song], cluster_ids: Sequence[str], seed: int) -> dic
 
 
 def cluster(songs: Sequence[Song], settings: DuplicateSettings) -> tuple[list[str], dict]:
-    """Returns the clusters, and the seconds that sketches and clusters took."""
+    """Returns the clusters, the seconds for sketches and clusters, and the figures per song."""
     start = time.perf_counter()
     sketches = [sketch(song.lines, settings) for song in songs]
     sketched = time.perf_counter()
@@ -271,7 +271,7 @@ def cluster(songs: Sequence[Song], settings: DuplicateSettings) -> tuple[list[st
 
 
 def sweep(songs: Sequence[Song]) -> list[dict[str, Any]]:
-    """Returns the agreement for lengths of figures and thresholds."""
+    """Returns the agreement for several figure lengths and thresholds."""
     rows = []
     for notes in SWEEP_NOTES:
         for threshold in SWEEP_THRESHOLDS:
@@ -292,11 +292,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+", metavar="FOLDER_OR_ZIP")
     parser.add_argument("--index", type=Path, required=True)
-    parser.add_argument("--files", type=int, default=0, help="draw so many; 0 for all")
+    parser.add_argument("--files", type=int, default=0, help="number to draw; 0 for all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--sweep", action="store_true", help="other figures and thresholds too")
-    parser.add_argument("--show", type=int, default=60, help="unmarked pairs to print")
+    parser.add_argument("--sweep", action="store_true", help="try other figures, thresholds")
+    parser.add_argument("--show", type=int, default=60, help="number of unmarked pairs to print")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_duplicates.json"))
     options = parser.parse_args()
     sources = [open_source(source, Path("data")) for source in options.sources]

@@ -1,16 +1,16 @@
-"""Fuzz campaign of the converter: odd MIDI files and texts, and what must hold for each of them.
+"""Fuzz campaign for the converter: odd MIDI files and texts, and invariants for each of them.
 
     python benchmarks/fuzz_conversion.py [--midi 50000] [--abc 20000] [--seed 0] [--workers 2]
         [--sources FOLDER_OR_ZIP ...] [--only midi:123]
 
 Inputs and checks are those of tests/helpers/fuzzing. Files to mutate come from the bundled
-collection where `make demo` or `make data MIDI=music21` has collected it, else from tests/data,
-and from --sources.
+collection if `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and
+from --sources.
 
-Input i of a seed depends on the seed, on i and on the files to mutate only, so that `--only
-midi:123` makes it again; for texts, also on the converter, whose output is mutated. One input of
-each kind of finding is therefore kept under runs/fuzz/, as found and cut down as far as half a
-minute allows: `--only <file>` checks such a file again.
+Input i of a seed depends only on the seed, on i and on the files to mutate, so `--only midi:123`
+reproduces it; texts also depend on the converter, whose output is mutated. One input of each kind
+of finding is therefore saved in runs/fuzz/, as found and minimized for up to half a minute:
+`--only <file>` checks such a file again.
 
 A check that takes too long or too much memory is a finding, and so is a worker that hangs or dies.
 Exit status 1 if there are findings.
@@ -51,12 +51,12 @@ TUNES = ROOT / "tests" / "data"
 OUT = ROOT / "runs" / "fuzz"
 SUFFIXES = {"midi": ".mid", "abc": ".abc"}
 
-BATCH = 32  # inputs a task: scheduling one takes as long as a check
-SINGLE_SECONDS = 30.0  # checks stop themselves; this is for what does not let them
-BATCH_SECONDS = BATCH * MAX_SECONDS + 60  # reading the files to mutate included
+BATCH = 32  # inputs per task: scheduling one takes as long as a check
+SINGLE_SECONDS = 30.0  # checks stop themselves; this is for code that cannot be interrupted
+BATCH_SECONDS = BATCH * MAX_SECONDS + 60  # includes reading the files to mutate
 SHRINK_SECONDS = 30.0
 SEEDS_A_SOURCE = 200
-MAX_SEED_BYTES = 65_536  # a check of a larger one takes too long to be repeated often
+MAX_SEED_BYTES = 65_536  # checks of larger files take too long to repeat often
 DETAIL_CHARS = 150
 
 Input = bytes | str
@@ -64,7 +64,7 @@ Input = bytes | str
 
 @dataclass(frozen=True)
 class Campaign:
-    """What decides the inputs: the seed of chance, and the sources of files to mutate."""
+    """What determines the inputs: the random seed, and the sources of files to mutate."""
 
     seed: int
     sources: tuple[str, ...]
@@ -83,9 +83,9 @@ class Finding:
 
     Attributes:
         kind: midi or abc.
-        number: Of the input.
-        size: Of the input, in bytes or characters.
-        description: What the check said.
+        number: Number of the input.
+        size: Size of the input, in bytes or characters.
+        description: What the check reported.
     """
 
     kind: str
@@ -101,7 +101,7 @@ class Finding:
 
 @lru_cache(maxsize=1)
 def midi_seeds(sources: tuple[str, ...]) -> list[bytes]:
-    """Reads files to mutate: small ones, from all over each source."""
+    """Reads files to mutate: small ones, spread over each source."""
     seeds: list[bytes] = []
     for name in sources:
         source = open_source(name, ROOT / "data")
@@ -114,16 +114,16 @@ def midi_seeds(sources: tuple[str, ...]) -> list[bytes]:
 
 @lru_cache(maxsize=1)
 def abc_seeds(sources: tuple[str, ...]) -> list[str]:
-    """Converts the files to mutate, every other one to the layout that other programs read."""
+    """Converts the files to mutate, alternating with the layout that other programs read."""
     texts = []
     for place, midi in enumerate(midi_seeds(sources)):
-        with contextlib.suppress(Exception):  # what it makes of bad files, midi inputs tell
+        with contextlib.suppress(Exception):  # bad files are covered by the midi inputs
             texts.append(midi_to_abc(midi, layout=("bars", "voices")[place % 2]))
     return [text for text in texts if len(text) <= MAX_SEED_BYTES]
 
 
 def check(data: Input) -> str | None:
-    """Returns what the check that fits the input says."""
+    """Returns the result of the check for this type of input."""
     return check_midi(data) if isinstance(data, bytes) else check_abc(data)
 
 
@@ -138,7 +138,7 @@ def run_batch(campaign: Campaign, kind: str, start: int, stop: int) -> list[Find
 
 
 def run_campaign(campaign: Campaign, counts: dict[str, int], pool: ProcessPool) -> list[Finding]:
-    """Checks all inputs: `counts` says how many of which kind."""
+    """Checks all inputs: `counts` gives the number of each kind."""
     batches = [
         (kind, start, min(start + BATCH, count))
         for kind, count in counts.items()
@@ -163,7 +163,7 @@ def run_campaign(campaign: Campaign, counts: dict[str, int], pool: ProcessPool) 
 def _one_by_one(
     campaign: Campaign, kind: str, numbers: range, pool: ProcessPool
 ) -> Iterator[Finding]:
-    """Repeats a batch on which a worker hung or died, to find the input that did it."""
+    """Repeats a batch on which a worker hung or died, to find the responsible input."""
     for number in numbers:
         size = len(campaign.make(kind, number))
         arguments = [campaign, kind, number, number + 1]
@@ -183,11 +183,11 @@ def grouped(findings: list[Finding]) -> dict[str, list[Finding]]:
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
-# ---------------------------------------------------------------- cutting inputs down
+# ---------------------------------------------------------------- minimizing inputs
 
 
 def shrink(data: Input) -> Input:
-    """Leaves out stretches, ever shorter ones, as long as the check says the same kind of thing."""
+    """Removes ever shorter stretches, as long as the check reports the same kind of failure."""
     deadline = time.monotonic() + SHRINK_SECONDS
     kind = kind_of(check(data) or "")
 
@@ -206,7 +206,7 @@ def shrink(data: Input) -> Input:
 def _remove_stretches(
     data: Input, size: int, fails: Callable[[Input], bool], deadline: float
 ) -> tuple[Input, bool]:
-    """Tries all stretches of one size; returns what is left, and whether that is shorter."""
+    """Tries all stretches of one size; returns the rest, and whether it is shorter."""
     length, start = len(data), 0
     while start < len(data) and time.monotonic() <= deadline:
         shorter = next(filter(fails, _without(data, start, start + size)), None)
@@ -215,7 +215,7 @@ def _remove_stretches(
 
 
 def _without(data: Input, start: int, stop: int) -> Iterator[Input]:
-    """Yields an input without a stretch, first with the length of the track set right."""
+    """Yields an input without a stretch, first with a corrected track length."""
     rest = data[stop:]
     if isinstance(data, bytes):
         head = data.rfind(b"MTrk", 0, start)
@@ -229,14 +229,14 @@ def _without(data: Input, start: int, stop: int) -> Iterator[Input]:
 
 
 def encoded(data: Input) -> bytes:
-    """Returns an input as a file holds it; texts may hold what is no legal UTF-8."""
+    """Returns an input as file content; texts may contain illegal UTF-8."""
     return data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
 
 
 def save_examples(
     campaign: Campaign, groups: dict[str, list[Finding]], pool: ProcessPool
 ) -> dict[str, Path]:
-    """Writes one input of each group, as found and cut down; returns the latter's files."""
+    """Writes one input of each group, as found and minimized; returns the minimized files."""
     OUT.mkdir(parents=True, exist_ok=True)
     jobs = []
     for group, (finding, *_) in groups.items():
@@ -246,8 +246,8 @@ def save_examples(
         future = pool.schedule(shrink, [data], timeout=SHRINK_SECONDS + BATCH_SECONDS)
         jobs.append((group, path, future))
     files = {}
-    for group, path, future in tqdm(jobs, desc="cut down", unit="finding"):
-        with contextlib.suppress(FutureTimeoutError, ProcessExpired):  # then as it was found
+    for group, path, future in tqdm(jobs, desc="minimize", unit="finding"):
+        with contextlib.suppress(FutureTimeoutError, ProcessExpired):  # then keep it as found
             small = path.with_stem(path.stem + "_small")
             small.write_bytes(encoded(future.result()))
             path = small
@@ -276,7 +276,7 @@ def report(campaign: Campaign, groups: dict[str, list[Finding]], files: dict[str
 
 
 def replay(campaign: Campaign, only: str) -> Finding | None:
-    """Checks one input again: midi:123, abc:123, or a file that a campaign kept."""
+    """Checks one input again: midi:123, abc:123, or a file that a campaign saved."""
     path = Path(only)
     kind, _, number = only.partition(":")
     if path.is_file():
@@ -294,15 +294,15 @@ def replay(campaign: Campaign, only: str) -> Finding | None:
 
 
 def default_sources() -> list[str]:
-    """Returns where real tunes lie on this machine."""
+    """Returns where real tunes are on this machine."""
     return [str(BUNDLED if BUNDLED.is_dir() else TUNES)]
 
 
 def parse_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--midi", type=int, default=50_000, help="how many MIDI files")
-    parser.add_argument("--abc", type=int, default=20_000, help="how many texts")
+    parser.add_argument("--midi", type=int, default=50_000, help="number of MIDI files")
+    parser.add_argument("--abc", type=int, default=20_000, help="number of texts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sources", nargs="+", default=[], help="more files to mutate")
@@ -311,7 +311,7 @@ def parse_options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run the campaign, or one input of it; print a table and keep what failed."""
+    """Run the campaign, or one input of it; print a table and save what failed."""
     options = parse_options()
     campaign = Campaign(options.seed, (*default_sources(), *options.sources))
     if options.only:

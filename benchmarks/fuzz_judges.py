@@ -1,19 +1,19 @@
-"""Fuzz campaign of the judges: odd and hostile texts, and what must hold for each of them.
+"""Fuzz campaign for the judges: odd and hostile texts, and invariants for each of them.
 
     python benchmarks/fuzz_judges.py [--texts 2500] [--seeds 0 1 2 3] [--workers 2]
         [--out runs/fuzz/judges.json]
 
-Texts are those of tests/helpers/fuzzing: from the grammar of the dialect nearly, mutated tunes of
-tests/data, and every hostile text (`hostile_abc.py`) alone and inside a tune. Each goes through
-the filter and the judges; the hostile ones, and every tenth of the others, also past the filter
-straight to each reader, so that the sandbox has to hold alone. What must hold:
+Texts are those of tests/helpers/fuzzing: texts close to the grammar of the dialect, mutated tunes
+of tests/data, and every hostile text (`hostile_abc.py`) alone and inside a tune. Each goes through
+the filter and the judges. The hostile ones, and about a tenth of the others, also bypass the filter
+and go directly to each reader, so that the sandbox alone must contain them. The invariants:
 
 - each text gets a verdict with the same fields, in bounded time, and never raises;
-- no answer holds a word of a file that some texts include, nor more notes for it;
-- what was started ends, and nothing is left of it.
+- no answer contains a word of a file that some texts include, or additional notes from it;
+- every process started ends, and nothing is left behind.
 
-Each seed is a campaign of its own, written when it ends. Exit status 1 if something did not hold.
-Failures of readers (crashes, time-outs) are no findings but are counted: they are verdicts.
+Each seed is a separate campaign, written when it ends. Exit status 1 if an invariant was violated.
+Failures of readers (crashes, timeouts) are counted but are not findings: they are verdicts.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ from evaluation.judging.judge_table import JUDGES, VALID
 from evaluation.judging.judges import Jury
 
 ROOT = Path(__file__).resolve().parent.parent
-# Words of a file that must never come back; the letters are notes, should it be read as music.
+# Content of a file that must never leak; the letters are notes, in case it is read as music.
 SECRET = "Hunterword GGGG|AAAA|\nW:secretpassword\n"
 SECRET_WORDS = ("hunterword", "secretpassword", "gggg|aaaa")
 UNFILTERED_SHARE = 0.1
-# All readers of a text and once more past the filter, and their starts.
+# All readers of a text, with and without the filter, and their startup.
 TEXT_SECONDS = 3 * sum(judge.timeout_seconds for judge in JUDGES.values()) + 60
 SHOWN_CHARS = 200
 
-Text = tuple[str, str, bool]  # name, text, and whether it also goes past the filter
+Text = tuple[str, str, bool]  # name, text, and whether it also bypasses the filter
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Tally:
 
 
 def hostile_texts(secret: Path, seeds: list[str]) -> list[Text]:
-    """Returns each hostile text, also inside a tune, and texts that include the secret file."""
+    """Returns each hostile text, alone and inside a tune, and texts that include the secret."""
     rng, texts = random.Random(0), []
     for name, text in HOSTILE.items():
         tune = rng.choice(seeds)
@@ -109,7 +109,7 @@ def all_texts(n_odd: int, seed: int, secret: Path) -> list[Text]:
 
 
 def run_worker(jobs: SimpleQueue[Text], progress: tqdm) -> Tally:
-    """Judges texts until there are no more."""
+    """Judges texts until none are left."""
     tally = Tally()
     with Jury() as jury:
         tally.about = jury.about()
@@ -121,7 +121,7 @@ def run_worker(jobs: SimpleQueue[Text], progress: tqdm) -> Tally:
             start = time.monotonic()
             try:
                 check(jury, name, text, unfiltered, tally)
-            except Exception as error:  # nothing may raise: that is what is looked for
+            except Exception as error:  # nothing may raise: that would be a finding
                 told(tally, name, f"{type(error).__name__}: {error}")
             tally.seconds.append(time.monotonic() - start)
             if tally.seconds[-1] > TEXT_SECONDS:
@@ -132,7 +132,7 @@ def run_worker(jobs: SimpleQueue[Text], progress: tqdm) -> Tally:
 
 
 def check(jury: Jury, name: str, text: str, unfiltered: bool, tally: Tally) -> None:
-    """Judges one text and looks at all that comes back."""
+    """Judges one text and checks everything that comes back."""
     verdict = jury.judge(text)
     tally.fields.add(tuple(verdict))
     if verdict["rejected"]:
@@ -157,14 +157,14 @@ def check(jury: Jury, name: str, text: str, unfiltered: bool, tally: Tally) -> N
         if name.startswith("secret_") and any(word in shown for word in SECRET_WORDS):
             told(tally, name, f"{who} quotes the file")
         if name.startswith("secret_") and who == "abc2midi":
-            # With the file it would hold four G and four A more, or messages about its letters.
+            # With the file it would have four more G and A each, or messages about its letters.
             quoted = [text for text in answer["messages"] if "reserved character h" in text.lower()]
             if quoted or answer["errors"] > 20:
                 told(tally, name, "abc2midi seems to have read the file")
 
 
 def told(tally: Tally, name: str, what: str) -> None:
-    """Keeps a finding."""
+    """Records a finding."""
     tally.findings.append({"text": name, "what": what[:SHOWN_CHARS]})
 
 
@@ -175,7 +175,7 @@ def run(n_odd: int, seed: int, n_workers: int) -> dict[str, Any]:
         secret.write_text(SECRET, "utf-8")
         work = Path(folder, "work")
         work.mkdir()
-        tempfile.tempdir = str(work)  # what the readers leave behind would lie here
+        tempfile.tempdir = str(work)  # anything that the readers leave behind would be here
         texts, jobs = all_texts(n_odd, seed, secret), SimpleQueue()
         for text in texts:
             jobs.put(text)
@@ -225,7 +225,7 @@ def merged(tallies: list[Tally]) -> dict[str, Any]:
 def parse_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=int, default=2500, help="odd ones, besides the hostile")
+    parser.add_argument("--texts", type=int, default=2500, help="odd texts, besides the hostile")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz" / "judges.json")

@@ -1,12 +1,12 @@
-"""What the grammar costs in sampling: the same model with and without it, in one run.
+"""Sampling overhead of the grammar: the same model with and without it, in one run.
 
     python benchmarks/grammar.py runs/single/gpt_tiny ... [--batch-sizes 1 8] [--out FILE]
 
 Each round draws, from the same seed, free texts and whole tunes of at most `--tokens` tokens, at
-temperature 1 and without a cut, one thread; rounds are interleaved, and the first pair warms up the
-automaton's states. Time is CPU time of this process a step (one token for each row). The cost is
-the share of the time of a constrained step that the free one does not take. Beside it stand the
-tokens that the grammar replaced, a share that estimates the probability mass that is illegal.
+temperature 1 without top-k, on one thread; rounds are interleaved, and the first pair warms up the
+automaton's states. Time is CPU time of this process per step (one token for each row). The cost is
+the share of a constrained step's time that a free step does not need. The table also gives the
+share of tokens that the grammar replaced, an estimate of the illegal probability mass.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from evaluation.samples.grammar_overhead import speed
 
 
 def measure(name: str, batch_sizes: list[int], rounds: int, n_new: int) -> dict[str, Any]:
-    """Milliseconds a step, free and constrained, and what the grammar did."""
+    """Milliseconds per step, free and constrained, and the effect of the grammar."""
     write = load_writer(find_model(name))
     batches = [speed(write, n_new, seed=0, rows=rows, rounds=rounds) for rows in batch_sizes]
     return {"model": name, "vocab_size": len(write.tokenizer), "batches": batches}

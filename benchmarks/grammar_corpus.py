@@ -1,10 +1,10 @@
-"""Does the automaton take every tune of a corpus? All that the converter wrote.
+"""Does the automaton accept every tune of a corpus? Checks everything the converter wrote.
 
     python benchmarks/grammar_corpus.py data/dev/char [--out FILE]
 
-Read are the tunes of 1_abc, as they came from the converter, before cleaning and filters, with the
-limits of the dialect. Beside it stands how many are within the limits of generation. Exit status 1
-if a tune of the dialect is refused, 2 if there are no tunes.
+It reads the tunes of 1_abc, as they came from the converter, before cleaning and filtering, with
+the limits of the dialect. It also counts those within the limits of generation. Exit status 1 if a
+tune of the dialect is rejected, 2 if there are no tunes.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SHOWN = 20
 
 
 def refused(grammar: TuneGrammar, text: str) -> str | None:
-    """Why a grammar does not take a whole tune; None if it does."""
+    """Why a grammar rejects a whole tune; None if it accepts it."""
     try:
         return None if grammar.read(text).is_end else "no end of a tune"
     except ValueError as error:
@@ -68,8 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     content = measure(options.folder)
     if not content.get("tunes"):
         print(
-            f"error: no tunes in {options.folder / '1_abc'}; expected a data set, "
-            f"data/<dataset>/<preset>; {options.out} is left as it is",
+            f"error: no tunes in {options.folder / '1_abc'}; expected a dataset, "
+            f"data/<dataset>/<preset>; {options.out} is unchanged",
             file=sys.stderr,
         )
         return 2

@@ -1,14 +1,14 @@
-"""Kill campaign of training: `kill -9` at any time, repeat the command, and get the same weights.
+"""Kill campaign for training: `kill -9` at any time, repeat the command, get the same weights.
 
     python benchmarks/kill_training.py [--kills 20] [--seed 1] [--families gpt lstm llama gpt_bf16]
         [--out runs/kill_training.json]
 
-A trunk with two branches is trained on a small data set, once undisturbed and then killed again and
-again, each time in a new process. Every other kill comes a random time after the session began to
-train; the rest come inside a save: the process stops before, half way through or after a random
-one of the operations that write, move or remove files, says so, and sleeps until it is killed. When
-a session comes to the end before its kill, the runs are compared with the undisturbed ones, and the
-next round starts from nothing.
+A trunk with two branches is trained on a small dataset, once undisturbed and then with repeated
+kills, each time in a new process. Every other kill comes at a random time after the process began
+to train. The rest come inside a save: the process stops before, halfway through or after a random
+operation that writes, moves or removes files, reports it, and sleeps until it is killed. If a
+process finishes before its kill, the runs are compared with the undisturbed ones, and the next
+round starts from scratch.
 
 Exit status 1 if a weight, a validation loss or a step of the log differs.
 """
@@ -42,10 +42,10 @@ class Kill:
 
     Attributes:
         family: gpt, lstm, llama, or gpt_bf16.
-        number: From 1.
+        number: Number of the kill, from 1.
         in_save: Whether it came inside a save.
-        where: The operation, or the seconds after the session began to train.
-        log_end: Run and step of the last line that any log had then.
+        where: The operation, or the seconds after the process began to train.
+        log_end: Run and step of the last line in any log at that time.
     """
 
     family: str
@@ -57,14 +57,14 @@ class Kill:
 
 @dataclass
 class Outcome:
-    """What came of one family.
+    """The results for one family.
 
     Attributes:
         clean: Run -> SHA-256 of the weights, validation loss and log, undisturbed.
-        kills: In order.
-        n_rounds: How often the end was reached and compared.
-        differences: One line each; empty if all is well.
-        leftovers: Files of finished runs that an undisturbed run does not leave.
+        kills: All kills, in order.
+        n_rounds: How often the runs finished and were compared.
+        differences: One line each; empty if there are none.
+        leftovers: Files of finished runs that an undisturbed run does not leave behind.
     """
 
     clean: dict[str, Result]
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def log_end(place: Path) -> str:
-    """Run and step of the line that was written last."""
+    """Run and step of the most recently written log line."""
     times = log_times(place)
     if not times:
         return "nothing logged"
@@ -86,7 +86,7 @@ def log_end(place: Path) -> str:
 
 
 def results(place: Path) -> dict[str, Result]:
-    """What each finished run came to."""
+    """The result of each finished run."""
     found = {}
     for record in sorted(place.glob("runs/single/*/record.json")):
         run = record.parent
@@ -94,14 +94,14 @@ def results(place: Path) -> dict[str, Result]:
         loss = json.loads(record.read_text(encoding="utf-8"))["loss_nats_per_token"]["validation"]
         lines = map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines())
         log = [(line["step"], line.get("validation_loss_nats_per_token")) for line in lines]
-        # killed after its last step a run validates once more, and logs that twice
+        # a run killed after its last step validates again, and logs that twice
         log = list(dict.fromkeys(log))
         found[run.name] = (hashlib.sha256(weights).hexdigest(), loss, log)
     return found
 
 
 def file_names(place: Path) -> set[str]:
-    """All that the runs hold."""
+    """The names of all files of the runs."""
     runs = place / "runs" / "single"
     return {path.relative_to(runs).as_posix() for path in runs.rglob("*")}
 
@@ -113,12 +113,12 @@ def run_campaign(
     context: BaseContext,
     tell: Callable[[Kill], None] = lambda kill: None,
 ) -> Outcome:
-    """Kill one family so often; the last round is let come to its end.
+    """Kill one family `n_kills` times; the last round is allowed to finish.
 
     Args:
         task: What to train.
-        n_kills: How often; every other one inside a save.
-        seed: Of chance.
+        n_kills: Number of kills; every other one inside a save.
+        seed: Random seed.
         context: See `Session`.
         tell: Called with each kill.
     """
@@ -131,7 +131,7 @@ def run_campaign(
     while len(outcome.kills) < n_kills:
         in_save = len(outcome.kills) % 2 == 1
         if in_save:
-            # as a session begins anew each time, half of a whole run is as far as it shall come
+            # counted from the start of each process, which gets through at most half of a run
             stop_at = chance.randint(1, max(2, n_operations // 2)), chance.choice(MODES)
             where = Session(task.arguments(), place, context, stop_at).kill_in_save()
         else:
@@ -150,7 +150,7 @@ def run_campaign(
 
 
 def _run_undisturbed(task: Task, place: Path, context: BaseContext) -> tuple[int, float]:
-    """Returns how many save operations there are, and the seconds after the first sign of it."""
+    """Returns the number of save operations, and the seconds from the first sign to the end."""
     session = Session(task.arguments(), place, context)
     session.wait_for_first_sign()
     started = time.monotonic()
@@ -158,7 +158,7 @@ def _run_undisturbed(task: Task, place: Path, context: BaseContext) -> tuple[int
 
 
 def _compare(outcome: Outcome, place: Path, clean_files: set[str]) -> None:
-    """Hold a finished round against the undisturbed runs, and clear it away."""
+    """Compare a finished round with the undisturbed runs, and delete it."""
     outcome.n_rounds += 1
     found = results(place)
     for name in sorted(outcome.clean.keys() | found.keys()):
@@ -174,23 +174,23 @@ def _compare(outcome: Outcome, place: Path, clean_files: set[str]) -> None:
 def parse_options() -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=20, help="a family")
+    parser.add_argument("--kills", type=int, default=20, help="per family")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--families", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--steps", type=int, default=480, help="of the trunk; a multiple of 24")
+    parser.add_argument("--steps", type=int, default=480, help="of the trunk: a multiple of 24")
     parser.add_argument("--out", type=Path, default=Path("runs/kill_training.json"))
     return parser.parse_args()
 
 
 def tell(kill: Kill) -> None:
-    """A line about a kill."""
+    """Print a line about a kill."""
     print(
         f"{kill.family:5} kill {kill.number:3}  {kill.where:55} log at {kill.log_end}", flush=True
     )
 
 
 def main() -> None:
-    """Run the campaign; print a line a kill and a summary."""
+    """Run the campaign; print a line per kill and a summary."""
     options = parse_options()
     outcomes: dict[str, Outcome] = {}
     started = time.monotonic()

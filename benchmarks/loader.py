@@ -1,16 +1,16 @@
-"""Speed of our data loader beside nanoGPT's `get_batch`: same tokens, same batch size, one thread.
+"""Speed of our data loader vs. nanoGPT's `get_batch`: same tokens, same batch size, one thread.
 
     python benchmarks/loader.py --nanogpt <checkout> [--rounds 7] [--out runs/benchmark_loader.json]
 
 Ours is the path of a training run: the loader that `BudgetTrainer` gives to its loop, opened and
-read through one epoch, so that drawing the order counts. Theirs is the function `get_batch` of the
-checkout's train.py, which runs as it stands there, for as many batches.
+read through one epoch, so the time to shuffle counts. Theirs is the unmodified function `get_batch`
+of the checkout's train.py, for as many batches.
 
-Conventions. A speed is targets (tokens that a loss is taken on) delivered per CPU second of this
-process, all threads. A block of T tokens gives T - 1 targets in ours, since the model shifts the
-labels, and T in theirs, which reads one token more. The tokens are random ids: neither loader looks
-at them. Rounds are interleaved, so that a machine that changes its speed does so for both. The
-ratio of a case is that of the medians; lowest and highest are over the rounds.
+Conventions. Speed is targets (tokens with a loss) delivered per CPU second of this process, all
+threads. A block of T tokens yields T - 1 targets in ours, since the model shifts the labels, and T
+in theirs, which reads one extra token. The tokens are random ids: neither loader looks at them.
+Rounds are interleaved, so that changes in machine speed affect both. The ratio of a case is that of
+the medians; lowest and highest are over the rounds.
 
 B batch, T block length.
 """
@@ -45,16 +45,16 @@ from training.run.spikes import SpikeRule
 from training.trainer import BudgetTrainer
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "gpt_tiny.yaml"
-N_TOKENS = 2**23  # 17 MB: more than a core's own caches hold, as a training set is
+N_TOKENS = 2**23  # 17 MB: larger than a core's own caches, like a training set
 VOCAB_SIZE = 64
 ON_CPU = ("training.use_cpu=true", "training.dataloader_pin_memory=false")
-# what get_batch needs beside its settings
+# what get_batch needs besides its settings
 NANOGPT_IMPORTS = "import os\nimport numpy as np\nimport torch\n\n"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One shape of batch.
+    """One batch shape.
 
     Attributes:
         block_length: T.
@@ -82,7 +82,7 @@ def write_tokens(folder: Path) -> None:
 
 
 def make_trainer(folder: Path, case: Case) -> BudgetTrainer:
-    """The Trainer of a run of one epoch in this shape; its model is never called."""
+    """The Trainer of a one-epoch run in this shape; its model is never called."""
     settings = [*ON_CPU, f"training.per_device_train_batch_size={case.batch_size}"]
     config = load_config(CONFIG, settings)
     plan = RunPlan(case.n_batches, case.batch_size, case.block_length)
@@ -108,7 +108,7 @@ def our_speed(folder: Path, case: Case) -> float:
     for batch in trainer.get_train_dataloader():
         n_labels += batch["labels"].numel()
     seconds = time.process_time() - start
-    n_firsts = n_labels // case.block_length  # the first token of a block is no target
+    n_firsts = n_labels // case.block_length  # the first token of a block is not a target
     return (n_labels - n_firsts) / seconds
 
 
@@ -121,7 +121,7 @@ def nanogpt_speed(get_batch: Callable[[str], tuple[torch.Tensor, torch.Tensor]],
 
 
 def load_get_batch(checkout: Path, folder: Path, case: Case) -> Callable[[str], Any]:
-    """The function get_batch of a checkout, with the globals that its train.py would give it.
+    """The function get_batch of a checkout, with the globals it would have in its train.py.
 
     Raises:
         FileNotFoundError: If the checkout has no train.py.
@@ -129,14 +129,14 @@ def load_get_batch(checkout: Path, folder: Path, case: Case) -> Callable[[str], 
     """
     script = checkout / "train.py"
     if not script.is_file():
-        raise FileNotFoundError(f"{script} not found; --nanogpt names a checkout of nanoGPT")
+        raise FileNotFoundError(f"{script} not found; set --nanogpt to a checkout of nanoGPT")
     text = script.read_text(encoding="utf-8")
     functions = [n for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
     source = [ast.get_source_segment(text, f) for f in functions if f.name == "get_batch"]
     if not source:
         raise ValueError(
             f"{script} has the functions {[f.name for f in functions]}, expected get_batch among "
-            "them; --nanogpt names a checkout of nanoGPT"
+            "them; set --nanogpt to a checkout of nanoGPT"
         )
     path = folder / "nanogpt_get_batch.py"
     path.write_text(NANOGPT_IMPORTS + source[0] + "\n", encoding="utf-8")
@@ -149,7 +149,7 @@ def load_get_batch(checkout: Path, folder: Path, case: Case) -> Callable[[str], 
 
 
 def measure(case: Case, checkout: Path, folder: Path, rounds: int) -> dict[str, Any]:
-    """Speeds of one case over interleaved rounds, after one round that is not counted."""
+    """Speeds of one case over interleaved rounds, after one uncounted warm-up round."""
     get_batch = load_get_batch(checkout, folder, case)
     pairs = [
         (our_speed(folder, case), nanogpt_speed(get_batch, case.n_batches))
@@ -175,7 +175,7 @@ def measure(case: Case, checkout: Path, folder: Path, rounds: int) -> dict[str, 
 
 
 def print_table(cases: list[dict[str, Any]]) -> None:
-    """One line a case; speeds in millions of targets per CPU second."""
+    """Print one line per case; speeds in millions of targets per CPU second."""
     print(f"{'':12} {'ours, M/s':>16} {'nanoGPT, M/s':>16} {'ratio':>16} {'over the rounds':>16}")
     print(f"{'':12} " + " ".join(f"{'median (best)':>16}" for _ in range(3)))
     for case in cases:

@@ -1,16 +1,16 @@
-"""What a MIDI file plays, read event by event with mido: the truth that converters are held to.
+"""What a MIDI file plays, read event by event with mido: the ground truth for converters.
 
-It shares no code with the converter, and nothing of its way: one pass over all messages in the
-order of time, as a synthesiser takes them, with the state of each channel of each port.
+It shares neither code nor method with the converter: one pass over all messages in time order, as
+in a synthesizer, with the state of each channel of each port.
 
-- A program holds for its channel and port, whatever track sets it; where a track sets one at the
-  tick of an attack in another track, before that attack.
-- A channel is drums if it is the tenth; if a part mode of GS or XG, or the bank of a program (120
-  of General MIDI 2; 126 and 127 of XG, unless the file speaks GS), says so; and not if they say so.
-- A note ends at the first note-off of its track that no earlier attack of its pitch has taken; if
-  there is none, at the next of its pitch on its channel in any track; at controllers 120 and 123
-  of its channel; at the latest with its track. A drum without a note-off has no length of its own:
-  a sixteenth is taken.
+- A program applies to its channel and port, whichever track sets it; if a track sets it at the tick
+  of an attack in another track, it applies before that attack.
+- A channel is drums if it is the tenth, or if a part mode of GS or XG or the bank of a program (120
+  of General MIDI 2; 126 and 127 of XG, unless the file uses GS) says so. They can also unset it.
+- A note ends at the first note-off in its track that no earlier attack of its pitch has used; if
+  there is none, at the next note-off of its pitch on its channel in any track; at controllers 120
+  and 123 of its channel; at the latest with its track. A drum without a note-off has no length:
+  a sixteenth is used.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _DRUM_CHANNEL = 9
 
 
 class TruthError(ValueError):
-    """A file that mido does not read, or that counts frames and not beats."""
+    """A file that mido cannot read, or that counts time in frames instead of beats."""
 
 
 @dataclass
 class Note:
-    """A note as it sounds; times in ticks of the file, `group` a program or `DRUMS`."""
+    """A note as it sounds; times are in ticks of the file, `group` is a program or `DRUMS`."""
 
     group: int
     pitch: int
@@ -50,9 +50,9 @@ class Truth:
     """All notes of a file, and its clock.
 
     Attributes:
-        ticks_per_quarter: Of all times.
-        notes: In no order.
-        tempos: (tick, microseconds a quarter note), rising.
+        ticks_per_quarter: Resolution of all times.
+        notes: In no particular order.
+        tempos: (tick, microseconds per quarter note), in rising order.
     """
 
     ticks_per_quarter: int
@@ -60,7 +60,7 @@ class Truth:
     tempos: list[tuple[int, int]]
 
     def seconds(self, ticks: list[int]) -> list[float]:
-        """Returns the seconds at which ticks come; ticks in any order."""
+        """Returns the times of ticks in seconds; ticks in any order."""
         out, clock, since, mspq, left = {}, 0.0, 0, 500_000, deque(self.tempos)
         for tick in sorted(set(ticks)):
             while left and left[0][0] <= tick:
@@ -75,7 +75,7 @@ def read_truth(midi: bytes) -> Truth:
     """Reads a file.
 
     Raises:
-        TruthError: If it can't be.
+        TruthError: If it cannot be read.
     """
     tracks, ticks_per_quarter = _tracks(midi)
     events = [*_events(tracks)]
@@ -96,12 +96,12 @@ def _tracks(midi: bytes) -> tuple[list[mido.MidiTrack], int]:
         length = int.from_bytes(midi[place + 4 : place + 8], "big")
         n_tracks += midi[place : place + 4] == b"MTrk" and place + 8 + length <= len(midi)
         place += 8 + length
-    counted = max(n_tracks, int.from_bytes(midi[10:12], "big"))  # headers may name too few
+    counted = max(n_tracks, int.from_bytes(midi[10:12], "big"))  # headers may state too few
     midi = midi[:10] + counted.to_bytes(2, "big") + midi[12:]
-    midi = _KEY_SIGNATURE.sub(rb"\1\0\0", midi)  # mido reads no file with a wrong one
+    midi = _KEY_SIGNATURE.sub(rb"\1\0\0", midi)  # mido rejects files with an invalid one
     try:
         file = mido.MidiFile(file=io.BytesIO(midi), clip=True)
-    except Exception as error:  # mido raises what its parser meets: EOFError, IndexError, KeyError
+    except Exception as error:  # mido's parser raises anything: EOFError, IndexError, KeyError
         raise TruthError(f"mido: {type(error).__name__}: {error}") from error
     if not 0 < file.ticks_per_beat < 0x8000 or file.type == 2:
         raise TruthError("time in frames, or format 2")
@@ -110,7 +110,7 @@ def _tracks(midi: bytes) -> tuple[list[mido.MidiTrack], int]:
 
 @dataclass
 class _Event:
-    """A message of a track at a tick; `port` is the track's at that place."""
+    """A message of a track at a tick; `port` is the track's port at that point."""
 
     tick: int
     track: int
@@ -141,7 +141,7 @@ class _Releases:
     """When notes end.
 
     Args:
-        events: Of all tracks, track by track.
+        events: Events of all tracks, track by track.
     """
 
     def __init__(self, events: list[_Event]) -> None:
@@ -177,7 +177,7 @@ class _Releases:
 
 
 def _after(tick: int, ticks: list[int]) -> float:
-    """Returns the first of rising ticks that is later, infinity if none is."""
+    """Returns the first of the rising ticks that is later, infinity if none is."""
     place = bisect.bisect_right(ticks, tick)
     return ticks[place] if place < len(ticks) else math.inf
 
@@ -197,7 +197,7 @@ class _Synthesiser:
         self._releases = _Releases(events)
 
     def play(self, events: list[_Event]) -> None:
-        """Takes the events of one tick."""
+        """Processes the events of one tick."""
         attacked: set[tuple[int, int, int]] = set()  # track, port, channel
         late = []
         attacks = []

@@ -1,22 +1,21 @@
-"""How the independent readers take the converter's text: abc2midi, abcjs and music21.
+"""How the independent readers handle the converter's text: abc2midi, abcjs and music21.
 
     python benchmarks/readers.py FOLDER_OR_ZIP [...] [--files 50] [--seed 0] [--max-voices 15]
         [--out runs/benchmark_readers.json]
 
-Each sampled file is converted to the layout `voices`; every reader makes a MIDI file of that text,
-and its notes are compared with those of our own reader (one-to-one matching and F1 as in
+Each sampled file is converted to the layout `voices`; every reader turns that text into a MIDI
+file, and its notes are compared with those of our own reader (one-to-one matching and F1 as in
 conversion.py). `on16` is by onset within a sixteenth, `on50` within 50 ms, `..i` by instrument too,
-the others by pitch only. What the table calls agreement is
+the others by pitch only. Agreement in the table is
 
-    abc2midi   on16i; original_on16i is the same against the original file, without doubled notes
-    abcjs      on16; where the tempo changes, played_on16: abcjs writes no tempo changes but
-               stretches lengths, and its file has each distance between two events rounded, which
-               adds up, so the notes are taken as its player gets them, in quarters of the first
-               tempo
+    abc2midi   on16i; original_on16i is the same against the original file, without duplicate notes
+    abcjs      on16; if the tempo changes, played_on16: abcjs writes no tempo changes but stretches
+               lengths, and its file rounds each distance between two events, which accumulates, so
+               the notes are used as its player gets them, in quarters of the first tempo
     music21    on16: it ignores programs and %%MIDI
 
 The readers are the judges of evaluation/judging/judge_table.py, in their sandbox and within their
-limits; one that is not installed gets one line that says so.
+limits; a reader that is not installed is reported in one line.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ WITH_INSTRUMENTS = "abc2midi"
 
 
 def read(reader: Reader, abc: str) -> Answer:
-    """Returns a reader's answer, `file` with it; `failure` where it gave none."""
+    """Returns a reader's answer, including `file`; `failure` if it gave none."""
     try:
         return reader.ask({"text": abc, "file": True})
     except ReaderFailedError as error:
@@ -74,9 +73,9 @@ def judge(name: str, answer: Answer, own_midi: bytes, original: Notes) -> dict[s
     """Returns a reader's answer for the table: how well its MIDI agrees.
 
     Returns:
-        `parses`; `writes_midi`: a MIDI file that can be read; with it the figures that the module's
-        docstring names, `agreement` among them (0 without). `errors` and `warnings`: the first few
-        that it names, and how many there are. `timed_out`: then the text may be good or bad.
+        `parses`; `writes_midi`: whether it wrote a readable MIDI file; if so, the figures named in
+        the module docstring, including `agreement` (otherwise 0). `errors` and `warnings`: the
+        first few messages, and their number. `timed_out`: if so, the text may be good or bad.
     """
     failure, n_errors = answer.get("failure", ""), answer.get("errors", 0)
     messages = answer.get("messages", [])
@@ -129,7 +128,7 @@ def _played_on16(played: list[list[float]], own: Notes, own_tempos: Tempos) -> f
 def measure_file(
     name: str, midi: bytes, readers: dict[str, Reader], max_voices: int
 ) -> dict[str, Any]:
-    """Returns one file's row: reader -> verdict and figures, or why it was `skipped`."""
+    """Returns one file's row: reader -> verdict and figures, or the reason it was `skipped`."""
     row: dict[str, Any] = {"name": name}
     try:
         abc = midi_to_abc(midi, layout="voices")
@@ -157,9 +156,9 @@ def measure_file(
 
 
 def summary(verdicts: list[dict[str, Any]]) -> dict[str, float]:
-    """Returns counts, and shares and means over the files on which the reader was not stopped.
+    """Returns counts, and shares and means over the files on which the reader did not time out.
 
-    A file of which it wrote no MIDI agrees 0.
+    A file for which it wrote no MIDI has agreement 0.
     """
     n_timed_out = sum(verdict["timed_out"] for verdict in verdicts)
     verdicts = [verdict for verdict in verdicts if not verdict["timed_out"]]
@@ -186,8 +185,8 @@ def summary(verdicts: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def message_group(message: str) -> str:
-    """Returns a message without what differs from text to text: numbers and elements of music."""
-    if message.startswith("Music Line"):  # place: what is wrong: with which element
+    """Returns a message without the parts that vary by text: numbers and music elements."""
+    if message.startswith("Music Line"):  # place: problem: element
         message = ": ".join(message.split(": ")[:2])
     return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", message)[:140]
 
@@ -203,12 +202,12 @@ def grouped(rows: list[dict[str, Any]], reader: str, kind: str) -> list[dict[str
 
 
 def print_tables(result: dict[str, Any]) -> None:
-    """Prints the table of readers, and their complaints by kind."""
+    """Prints the table of readers, and their messages by kind."""
     print(
         f"seed {result['seed']}: {result['drawn']} files drawn, {result['read']} given to readers"
     )
     for reason, count in result["skipped"].items():
-        print(f"  {count} left out: {reason}")
+        print(f"  {count} skipped: {reason}")
     readers = result["summary"]
     columns = list(dict.fromkeys(name for figures in readers.values() for name in figures))
     print(f"{'':34}" + "".join(f"{reader:>12}" for reader in readers))
@@ -230,7 +229,7 @@ def print_tables(result: dict[str, Any]) -> None:
 def collect(
     options: argparse.Namespace, readers: dict[str, Reader], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Returns what is written and printed."""
+    """Returns the result that is written and printed."""
     read = [row for row in rows if "skipped" not in row]
     there = {name: reader for name, reader in readers.items() if not reader.missing}
     shown = there if read else {}

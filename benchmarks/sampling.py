@@ -1,19 +1,19 @@
-"""Speed of `model.generate` beside nanoGPT's generate: same shapes, same sampling, one thread.
+"""Speed of `model.generate` vs. nanoGPT's generate: same shapes, same sampling, one thread.
 
     python benchmarks/sampling.py --nanogpt <checkout> [--rounds 5] [--results results]
 
 Ours is the public path with its defaults, `model.generate(prompt, do_sample=True, top_k=20,
 temperature=0.8, max_new_tokens=...)`, for the shapes of gpt_tiny.yaml, lstm_tiny.yaml and
-llama_tiny.yaml in configs/, the stock Llama with `custom_generate=sample_llama`; beside it the
-library's own loop over the same model, and `generate` of the checkout's model.py, a GPT of the same
-shape without biases, with the same top_k and temperature. LSTM and Llama stand beside that GPT too:
-nanoGPT has neither.
+llama_tiny.yaml in configs/, the stock Llama with `custom_generate=sample_llama`. It is compared
+with the library's own loop over the same model, and with `generate` of the checkout's model.py, a
+GPT of the same shape without biases, with the same top_k and temperature. LSTM and Llama are
+compared with that GPT too: nanoGPT has neither.
 
-Conventions. Weights are random: no sampler looks at them. A prompt is one token a row, no row ends
-early, and the context is never left. A time is milliseconds of CPU time of this process (one
-thread) a step, where a step gives one token to each row; the call itself is part of it. Rounds are
-interleaved, so that a machine that changes its speed does so for all. A ratio is that of the best
-rounds; lowest and highest are over the rounds.
+Conventions. Weights are random: samplers do not depend on them. A prompt is one token per row, no
+row ends early, and the context is never exceeded. A time is milliseconds of CPU time of this
+process (one thread) per step, where a step generates one token for each row; it includes the call
+itself. Rounds are interleaved, so that changes in machine speed affect all. A ratio is that of the
+best rounds; lowest and highest are over the rounds.
 """
 
 import argparse
@@ -51,9 +51,9 @@ class Case:
     """What is generated.
 
     Attributes:
-        context: Longest sequence of the GPTs, in tokens.
-        batch_size: Rows side by side.
-        n_new: Tokens a row.
+        context: Maximum sequence length of the GPTs, in tokens.
+        batch_size: Rows per batch.
+        n_new: New tokens per row.
         families: Which of ours are measured.
     """
 
@@ -85,7 +85,7 @@ def our_model(family: str, context: int) -> PreTrainedModel:
 
 
 def nanogpt_model(nanogpt: ModuleType, context: int) -> torch.nn.Module:
-    """The model of nanoGPT in the shape of our Tiny GPT."""
+    """The nanoGPT model in the shape of our Tiny GPT."""
     shape = tiny_shape("gpt")
     config = nanogpt.GPTConfig(
         block_size=context,
@@ -117,7 +117,7 @@ def samplers(nanogpt: ModuleType, case: Case) -> dict[str, Callable[[], torch.Te
 
 
 def measure(nanogpt: ModuleType, case: Case, rounds: int) -> dict[str, Any]:
-    """Times and ratios of one case, after one short call of each that is not counted."""
+    """Times and ratios of one case, after one short uncounted call of each."""
     calls = samplers(nanogpt, case)
     for call in samplers(nanogpt, Case(8, 1, 4, case.families)).values():
         call()
@@ -142,7 +142,7 @@ def measure(nanogpt: ModuleType, case: Case, rounds: int) -> dict[str, Any]:
 
 
 def print_case(case: dict[str, Any]) -> None:
-    """One line for each family of ours."""
+    """Print one line for each of our families."""
     best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
     for family, ratio in case["speed_ratio_to_nanogpt"].items():
         name = f"{family} ctx {case['context']} B{case['batch_size']}"
@@ -158,11 +158,11 @@ def main() -> None:
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_sampling.json"))
-    parser.add_argument("--results", type=Path, help="fill sampling.json there, and the README")
+    parser.add_argument("--results", type=Path, help="write sampling.json there; update tables")
     options = parser.parse_args()
     torch.set_num_threads(1)
     nanogpt = load_nanogpt(options.nanogpt)
-    print("CPU ms a step, best round; ratio: nanoGPT over ours")
+    print("CPU ms per step, best round; ratio: nanoGPT over ours")
     titles = " ".join(f"{title:>12}" for title in ("ours", "library loop", "nanoGPT"))
     print(f"{'':20} {titles} {'ratio':>8} {'rounds':>12}")
     cases = []

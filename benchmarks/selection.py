@@ -1,23 +1,23 @@
-"""What a bound on the gzip ratio keeps: whole files, as study A drops them, or single tracks.
+"""What a gzip-ratio threshold keeps if it drops whole files, as in study A, or single tracks.
 
     python benchmarks/selection.py data/<dataset>/<preset> [--songs 2000] [--workers 2]
 
-Study A drops a file whose text compresses to less than 0.24 of its size. The preset `tracks` holds
-each voice against that bound instead. Both do here what stage 3 does, at several bounds, on the
-songs of the lowest digests of stage 2: a sample at random, the same each time. Bound 0 drops only
-tunes of fewer than 16 notes, as all rows do. Duplicates stay.
+Study A drops a file whose text compresses to less than 0.24 of its size. The preset `tracks`
+applies that threshold to each voice instead. Both are applied here as in stage 3, at several
+thresholds, to the songs with the lowest digests of stage 2: a random but reproducible sample.
+Threshold 0 drops only tunes of fewer than 16 notes, as all rows do. Duplicates are kept.
 
 The columns, and the keys of a row in the JSON:
 
-    filter             `file` or `track`: what is dropped as a whole
-    min_gzip_ratio     the bound
+    filter             `file` or `track`: the unit that is dropped
+    min_gzip_ratio     the threshold
     files_share        files of which something is kept, over all files
     notes_share        notes kept, over all notes; each note of a chord counts
     voices_share       voices kept, over all voices
-    median_gzip_ratio  over the files of which something is kept, of their kept text without white
-                       space (see `clean.gzip_ratio`)
+    median_gzip_ratio  over the files of which something is kept, of their kept text without
+                       whitespace (see `clean.gzip_ratio`)
 
-The JSON holds `dataset`, `n_files`, `n_notes`, `n_voices` (all that went in), `selections` (the
+The JSON contains `dataset`, `n_files`, `n_notes`, `n_voices` (of the input), `selections` (the
 rows) and `seconds`.
 """
 
@@ -50,15 +50,15 @@ SELECTIONS = [("file", 0.0), *((name, bound) for name in FILTERS for bound in BO
 
 
 def read_tunes(dataset: Path, n_songs: int) -> pa.Table:
-    """Returns the tunes of the lowest digests of stage 2, as many as asked for; 0 for all.
+    """Returns the `n_songs` tunes of stage 2 with the lowest digests; 0 for all.
 
     Raises:
-        FileNotFoundError: If the folder is no dataset.
+        FileNotFoundError: If the folder is not a dataset.
     """
     files = sorted((dataset / "2_clean").glob("part-*.parquet"))
     if not files:
         raise FileNotFoundError(
-            f"{dataset / '2_clean'} has no part-*.parquet; expected a folder that make data filled"
+            f"{dataset / '2_clean'} has no part-*.parquet; expected a folder from make data"
         )
     table = pa.concat_tables(pq.read_table(file, columns=["digest", *COLUMNS]) for file in files)
     return table.sort_by("digest").slice(0, n_songs or None)
@@ -84,11 +84,11 @@ def keep(row: dict[str, Any], name: str, bound: float) -> dict[str, Any] | None:
     Args:
         row: A row of stage 2.
         name: One of `FILTERS`.
-        bound: The least gzip ratio.
+        bound: The minimum gzip ratio.
     """
     settings = FilterSettings(**{FILTERS[name]: bound})
     if settings.min_voice_gzip_ratio:
-        # As stage 3 does: where voices went, silence at both ends may go as well.
+        # As in stage 3: where voices were dropped, silence at both ends may go as well.
         tracks = keep_informative_voices(row["abc"], settings.min_voice_gzip_ratio)
         abc = clean_abc(tracks) if tracks else ""
         if not abc:
@@ -100,7 +100,7 @@ def keep(row: dict[str, Any], name: str, bound: float) -> dict[str, Any] | None:
 
 
 def select(tunes: pa.Table, name: str, bound: float) -> dict[str, Any]:
-    """Returns a row of the table; see the head of this file."""
+    """Returns a row of the table; see the module docstring."""
     rows = tunes.select(COLUMNS).to_pylist()
     kept = [new for row in rows if (new := keep(row, name, bound))]
     before, after = totals(rows), totals(kept)
@@ -110,14 +110,14 @@ def select(tunes: pa.Table, name: str, bound: float) -> dict[str, Any]:
 
 
 def run(tunes: pa.Table, workers: int) -> list[dict[str, Any]]:
-    """Makes all selections, one a task."""
+    """Makes all selections, one per task."""
     with worker_pool(workers) as pool:
         tasks = [pool.schedule(select, (tunes, *each)) for each in SELECTIONS]
         return [task.result() for task in tasks]
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    """Prints one line a selection."""
+    """Prints one line per selection."""
     print(" ".join(f"{key:>17}" for key in rows[0]))
     for row in rows:
         cells = [f"{value:.3f}" if isinstance(value, float) else value for value in row.values()]
@@ -128,7 +128,7 @@ def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--songs", type=int, default=2000, help="draw so many; 0 for all")
+    parser.add_argument("--songs", type=int, default=2000, help="number to draw; 0 for all")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_selection.json"))
     options = parser.parse_args()

@@ -1,37 +1,37 @@
-"""The tokenizers on held-out music: how short, how lossless, how fast, beside two common ones.
+"""The tokenizers on held-out music: how short, lossless and fast, compared with two common ones.
 
     python benchmarks/tokens.py data/<dataset>/<preset> [--train-chars 0] [--only note bpe_4096]
 
-The folder is a dataset of `make data`. Each tokenizer learns from its train split alone, in a
-process of its own, and is measured on its validation split. Peers are byte-level byte-pair
-tokenizers of 4096 tokens, 256 of them the bytes, that learn from the same songs:
+The folder is a dataset from `make data`. Each tokenizer is trained only on its train split, in a
+separate process, and measured on its validation split. Peers are byte-level byte-pair tokenizers
+of 4096 tokens, 256 of them the bytes, trained on the same songs:
 
-    bytes_gpt2_4096   text cut by GPT-2's pattern into words, numbers and what is between
-    bytes_lines_4096  text cut at line ends only, so that a token may hold several voices of a bar
+    bytes_gpt2_4096   text split by GPT-2's pattern into words, numbers and what is between
+    bytes_lines_4096  text split only at line ends, so that a token may span several voices of a bar
 
 The columns, and the keys of the JSON:
 
     vocab_size         tokens of the vocabulary, special ones included: rows of the embedding
-    vocab_used         of these, the tokens that stand in the validation split
+    vocab_used         of these, the tokens that occur in the validation split
     chars_per_token    characters of the validation split over its tokens
     tokens_per_note    its tokens over its notes, each note of a chord counted
     unknown_share      tokens that are <unk>, over its tokens
-    round_trip_share   songs of ALL splits that decode(encode(song)) gives back unchanged, over
-                       songs; of ours only
-    encode_mb_per_second               10^6 characters of the validation split a CPU second, one
-                       thread, by the way of stage 5: encode_batch_fast, 32 songs at once; the
-                       median of the rounds
-    encode_mb_per_second_transformers  the same by the call of AutoTokenizer; rounds interleaved
-    train_seconds      CPU time of the training, one thread, reading the songs included
-    train_peak_memory_mb   most memory of the process until the training ended, in 10^6 bytes; of
-                       it about 500 are the libraries and the reading
-    chars_per_token_ratio  of a peer: chars_per_token of bpe_4096 over the peer's, where both ran
+    round_trip_share   songs of ALL splits for which decode(encode(song)) is unchanged, over all
+                       songs; for our tokenizers only
+    encode_mb_per_second               10^6 characters of the validation split per CPU second, one
+                       thread, as in stage 5: encode_batch_fast with 32 songs per batch; the median
+                       of the rounds
+    encode_mb_per_second_transformers  the same by calling AutoTokenizer; rounds interleaved
+    train_seconds      CPU time of training, one thread, including reading the songs
+    train_peak_memory_mb   peak memory of the process until the end of training, in 10^6 bytes;
+                       about 500 of it are libraries and reading
+    chars_per_token_ratio  of a peer: chars_per_token of bpe_4096 over the peer's, if both ran
 
-The JSON holds `dataset`, `train_chars` (characters learned from), `tokenizers` and `peers` (name ->
-keys above), and `versions`.
+The JSON contains `dataset`, `train_chars` (characters trained on), `tokenizers` and `peers` (name
+-> keys above), and `versions`.
 
-bytes_lines_4096 needs about 5 GB of memory for 100 million characters: hardly a line is there
-twice. --train-chars takes the songs of the lowest digests up to so many characters, for all alike.
+bytes_lines_4096 needs about 5 GB of memory for 100 million characters: lines hardly ever repeat.
+--train-chars uses the songs with the lowest digests up to that many characters, for all tokenizers.
 """
 
 from __future__ import annotations
@@ -100,25 +100,29 @@ COLUMNS = {
 
 
 def split_file(dataset: Path, split: str) -> Path:
-    """Returns the table of a split.
+    """Returns the path of a split's table.
 
     Raises:
-        FileNotFoundError: If the folder is no dataset.
+        FileNotFoundError: If the folder is not a dataset.
     """
     file = dataset / "4_split" / f"{split}.parquet"
     if not file.is_file():
-        raise FileNotFoundError(f"{file} not found; expected a folder that make data has filled")
+        raise FileNotFoundError(f"{file} not found; expected a folder from make data")
     return file
 
 
 def read_texts(dataset: Path, split: str) -> Iterator[str]:
-    """Yields the songs of a split, a part of the table in memory at a time."""
+    """Yields the songs of a split, with one part of the table in memory at a time."""
     for part in parts_of_file(split_file(dataset, split)):
         yield from part.read(["abc"])["abc"].to_pylist()
 
 
 def last_digest(dataset: Path, train_chars: int) -> str:
-    """Returns the digest up to which the songs of the train split hold so many characters."""
+    """Returns the last digest of the train songs that fit in `train_chars` (0: of all songs).
+
+    Raises:
+        ValueError: If not even one song fits.
+    """
     parts = parts_of_file(split_file(dataset, "train"))
     rows = [row for part in parts for row in part.read(["digest", "n_chars"]).to_pylist()]
     rows.sort(key=lambda row: row["digest"])
@@ -126,14 +130,14 @@ def last_digest(dataset: Path, train_chars: int) -> str:
     n_songs = np.searchsorted(ends, train_chars, side="right") if train_chars else len(rows)
     if not n_songs:
         raise ValueError(
-            f"{train_chars} train characters hold no song; expected at least {ends[0]:,}, or 0 for "
-            "all"
+            f"{train_chars} train characters are less than one song; expected at least "
+            f"{ends[0]:,}, or 0 for all"
         )
     return rows[n_songs - 1]["digest"]
 
 
 def learned_texts(dataset: Path, train_chars: int) -> Iterator[str]:
-    """Yields the songs of the train split up to so many characters (0: all), by digest."""
+    """Yields the train songs with the lowest digests, up to `train_chars` characters (0: all)."""
     last = last_digest(dataset, train_chars)
     for part in parts_of_file(split_file(dataset, "train")):
         rows = part.read(["digest", "abc"])
@@ -146,7 +150,7 @@ def learned_texts(dataset: Path, train_chars: int) -> Iterator[str]:
 def train_peer(
     texts: Iterator[str], pre_tokenizer: pre_tokenizers.PreTokenizer
 ) -> PreTrainedTokenizerFast:
-    """Makes a byte-level byte-pair tokenizer of `PEER_SIZE` tokens."""
+    """Trains a byte-level byte-pair tokenizer of `PEER_SIZE` tokens."""
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizer
     backend.decoder = decoders.ByteLevel()
@@ -161,7 +165,7 @@ def train_peer(
 
 
 def train(name: str, dataset: Path, train_chars: int) -> tuple[PreTrainedTokenizerFast, dict]:
-    """Makes a tokenizer of `OURS` or `PEERS`, and tells what it took."""
+    """Trains a tokenizer of `OURS` or `PEERS`; returns it with its time and peak memory."""
     texts = learned_texts(dataset, train_chars)
     start = time.process_time()
     if name in OURS:
@@ -179,13 +183,13 @@ Encode = Callable[[list[str]], list[list[int]]]
 
 
 def in_batches(encode: Encode, texts: list[str]) -> list[list[int]]:
-    """Encodes songs, `SONGS_AT_ONCE` at once."""
+    """Encodes songs in batches of `SONGS_AT_ONCE`."""
     starts = range(0, len(texts), SONGS_AT_ONCE)
     return [ids for start in starts for ids in encode(texts[start : start + SONGS_AT_ONCE])]
 
 
 def speeds(ways: dict[str, Encode], texts: list[str]) -> dict[str, float]:
-    """Returns the median speed of each way to encode, in 10^6 characters a CPU second."""
+    """Returns the median speed of each way to encode, in 10^6 characters per CPU second."""
     n_chars = sum(map(len, texts))
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(ROUNDS):
@@ -197,7 +201,7 @@ def speeds(ways: dict[str, Encode], texts: list[str]) -> dict[str, float]:
 
 
 def held_out(encode: Encode, unknown: int | None, dataset: Path, texts: list[str]) -> dict:
-    """Returns the figures of the validation split, but for speeds."""
+    """Returns the figures of the validation split, except speeds."""
     parts = parts_of_file(split_file(dataset, "validation"))
     n_notes = sum(pc.sum(part.read(["n_notes"])["n_notes"]).as_py() for part in parts)
     ids = np.concatenate(in_batches(encode, texts))
@@ -221,11 +225,11 @@ def round_trip_share(encode: Encode, tokenizer: PreTrainedTokenizerFast, dataset
 
 
 def measure(name: str, dataset: Path, train_chars: int) -> dict[str, Any]:
-    """Trains one tokenizer and returns its figures; see the head of this file."""
+    """Trains one tokenizer and returns its figures; see the module docstring."""
     transformers.logging.set_verbosity_error()  # songs are longer than the context, by design
     trained, cost = train(name, dataset, train_chars)
     with tempfile.TemporaryDirectory() as folder:
-        # Measured is what a user has: the saved file, opened as stage 5 and as AutoTokenizer do.
+        # Measure what a user has: the saved file, opened as in stage 5 and by AutoTokenizer.
         trained.save_pretrained(folder)
         backend = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -253,7 +257,7 @@ def run(names: list[str], dataset: Path, train_chars: int) -> dict[str, dict[str
     os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     found = {}
     for name in names:
-        with worker_pool(1) as pool:  # of its own, since a process's peak memory is of its life
+        with worker_pool(1) as pool:  # a new process each, since peak memory never decreases
             found[name] = pool.schedule(measure, [name, dataset, train_chars]).result()
         print_row(name, found[name])
     if COMPARED in found:
@@ -264,7 +268,7 @@ def run(names: list[str], dataset: Path, train_chars: int) -> dict[str, dict[str
 
 
 def print_row(name: str, row: dict[str, Any]) -> None:
-    """Prints one line of the table; what a row lacks stays empty."""
+    """Prints one line of the table; missing values stay empty."""
     cells = [form.format(row[key]) if key in row else "" for key, (_, form) in COLUMNS.items()]
     print(f"{name:17}" + "".join(f"{cell:>12}" for cell in cells), flush=True)
 
@@ -273,7 +277,7 @@ def main() -> None:
     """Print the table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("--train-chars", type=int, default=0, help="learn from so many; 0 for all")
+    parser.add_argument("--train-chars", type=int, default=0, help="characters to train on; 0: all")
     parser.add_argument("--only", nargs="+", choices=[*OURS, *PEERS], default=[*OURS, *PEERS])
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_tokens.json"))
     options = parser.parse_args()

@@ -1,26 +1,26 @@
-"""Speed of a training run beside nanoGPT's loop: same shape, batch and precision, turn by turn.
+"""Speed of a training run vs. nanoGPT's loop: same shape, batch and precision, in alternation.
 
     python benchmarks/training.py --nanogpt <checkout> [--sizes gpt_tiny ...] [--pairs 12]
 
 Ours is the whole path of a run, `training.trainer.train`: the library's Trainer with our loader,
-callbacks, rule for spikes, clipping, optimiser, schedule and log. Theirs is the loop of nanoGPT's
+callbacks, spike rule, clipping, optimizer, schedule and log. Theirs is the loop of nanoGPT's
 train.py on a CPU, uncompiled: GPT and `configure_optimizers` of the checkout's model.py and
 `get_batch` of its train.py, clipping at 1.0, a cosine schedule, the loss read at each step; in bf16
-under the autocast that the Trainer has. Beside a Llama stands nanoGPT's GPT of its layers, width
-and heads, which has about its N.
+with the same autocast as the Trainer. A Llama is compared with nanoGPT's GPT of the same layers,
+width and heads, which has about the same N.
 
-Conventions. A turn is one step of the optimiser with the size's own global and per-device batch. In
-a pair, our turn and theirs, some matrix products before each, follow each other in one process, so
-that a machine that changes its speed does so for all; the first pairs are not counted. Our turn
-lasts from one end of a step to the next. A token is a position computed, T a block in both (ours
-has T - 1 targets, since the model shifts the labels). Speeds are by the clock; the ratio in CPU
-seconds, of all threads, stands beside. A ratio is the median over the pairs, with a 95 % bootstrap
-interval of it.
+Conventions. A turn is one optimizer step with the size's own global and per-device batch. In a
+pair, our turn and theirs, each after some matrix products, follow each other in one process, so
+that changes in machine speed affect both; the first pairs are not counted. Our turn lasts from the
+end of one step to the end of the next. A token is a computed position, T per block in both (ours
+has T - 1 targets, since the model shifts the labels). Speeds are in wall-clock time; the ratio in
+CPU seconds of all threads is also given. A ratio is the median over the pairs, with its 95 %
+bootstrap interval.
 
-The share of the peak is FLOPs a second over those of the fastest square torch.mm of the same pair,
-in the same precision. FLOPs are scaling.counts' "full", which is what the attention kernel computes
-at this length; "causal_mean" stands beside. The tokens are random ids. B batch, T block length, V
-vocabulary.
+The share of the peak is FLOPs per second over those of the fastest square torch.mm of the same
+pair, in the same precision. FLOPs are "full" in scaling.counts, which is what the attention kernel
+computes at this length; "causal_mean" is also given. The tokens are random ids. B batch, T block
+length, V vocabulary.
 """
 
 import argparse
@@ -82,12 +82,12 @@ N_RESAMPLES = 10_000
 
 @dataclass
 class Turns:
-    """What the turns of one loop took, in seconds.
+    """Durations of the turns of one loop, in seconds.
 
     Attributes:
-        wall: By the clock.
-        cpu: Of all threads.
-        loading: The part of `wall` that waited for the batches.
+        wall: Wall-clock time.
+        cpu: CPU time of all threads.
+        loading: The part of `wall` spent waiting for batches.
     """
 
     wall: list[float] = field(default_factory=list)
@@ -95,11 +95,11 @@ class Turns:
     loading: list[float] = field(default_factory=list)
 
     def begin(self) -> None:
-        """The turn starts here."""
+        """Start the clocks of a turn."""
         self._wall, self._cpu, self._loading = time.perf_counter(), time.process_time(), 0.0
 
     def end(self) -> None:
-        """The turn ends here."""
+        """Stop the clocks of a turn and record them."""
         self.wall.append(time.perf_counter() - self._wall)
         self.cpu.append(time.process_time() - self._cpu)
         self.loading.append(self._loading)
@@ -112,17 +112,17 @@ class Turns:
         self._loading += time.perf_counter() - start
 
     def counted(self) -> "Turns":
-        """Those after warming up."""
+        """The turns after warm-up."""
         return Turns(*(times[N_WARMUP_PAIRS:] for times in (self.wall, self.cpu, self.loading)))
 
 
 class NanoGPTLoop:
-    """nanoGPT's model, optimiser and loader in a loop as its train.py has one.
+    """nanoGPT's model, optimizer and loader in a loop like that of its train.py.
 
     Args:
         nanogpt: The checkout's model.py.
-        get_batch: Of the checkout's train.py.
-        config: Of our run.
+        get_batch: The function of the checkout's train.py.
+        config: Config of our run.
         block_length: T.
     """
 
@@ -159,7 +159,7 @@ class NanoGPTLoop:
         self.get_batch, self.batch, self.n_steps = get_batch, get_batch("train"), 0
 
     def step(self, turns: Turns) -> None:
-        """One step of the optimiser, timed."""
+        """One optimizer step, timed."""
         turns.begin()
         share = 0.55 + 0.45 * math.cos(math.pi * self.n_steps / self.max_steps)  # down to a tenth
         for group in self.optimizer.param_groups:
@@ -179,10 +179,10 @@ class NanoGPTLoop:
 
 
 class Alternation(TrainerCallback):
-    """Gives the other loop and the matrix products their turns at the end of each of our steps.
+    """Runs the other loop and the matrix products at the end of each of our steps.
 
     Attributes:
-        peak: FLOPs a second of the fastest matrix product, a pair.
+        peak: FLOPs per second of the fastest matrix product, for each pair.
     """
 
     def __init__(self, peer: NanoGPTLoop, matrices: list[torch.Tensor]) -> None:
@@ -193,15 +193,15 @@ class Alternation(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Our first turn."""
+        """Start our first turn."""
         self.ours.begin()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """The end of our turn, and the others'."""
+        """End our turn, run the others', and start our next one."""
         self.ours.end()
-        # before each turn, for whoever comes after them finds the caches full of them
+        # before each turn, since they leave the caches full of their data
         peaks = [self._peak()]
         self.peer.step(self.theirs)
         peaks.append(self._peak())
@@ -213,7 +213,7 @@ class Alternation(TrainerCallback):
 
 
 class AlternatingTrainer(BudgetTrainer):
-    """The Trainer of a run, with an alternation, and a clock at its loader."""
+    """The Trainer of a run, with an alternation and a timer around its loader."""
 
     def __init__(self, alternation: Alternation, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -227,7 +227,7 @@ class AlternatingTrainer(BudgetTrainer):
 
 
 def matmul_flops_per_second(matrix: torch.Tensor, repeats: int = 2) -> float:
-    """Of a square matrix by itself."""
+    """FLOPs per second of multiplying a square matrix by itself."""
     start = time.perf_counter()
     for _ in range(repeats):
         torch.mm(matrix, matrix)
@@ -241,7 +241,7 @@ def measure(
     block_length: int = 256,
     matrix_sizes: tuple[int, ...] = (1024, 1536, 2048),
 ) -> dict[str, Any]:
-    """Speeds of one size with the threads that torch has now; a pair a step of the config."""
+    """Speeds of one size with torch's current threads; one pair per step of the config."""
     if not (folder / "train.bin").is_file():
         loader.write_tokens(folder)
     n_blocks = loader.N_TOKENS // block_length
@@ -268,7 +268,7 @@ def measure(
 
 
 def plan_tokens(config: dict[str, Any], block_length: int) -> RunPlan:
-    """The plan of a run whose length is in tokens, whatever the blocks there are."""
+    """The plan of a run whose length is in tokens, regardless of the number of blocks."""
     return plan_run(config, block_length, n_blocks=0)
 
 
@@ -313,7 +313,7 @@ def summary(config: dict[str, Any], block_length: int, pairs: Alternation) -> di
 
 
 def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Median of theirs over ours by pair, with a 95 % bootstrap interval over the pairs."""
+    """Median over pairs of theirs / ours, with a 95 % bootstrap interval over the pairs."""
     ratios = np.array(theirs) / np.array(ours)
     draws = np.random.default_rng(0).choice(ratios, (N_RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(draws, axis=1), (0.025, 0.975))
@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=sizes)
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark_training.json"))
-    parser.add_argument("--results", type=Path, help="fill training_speed.json there, and README")
+    parser.add_argument("--results", type=Path, help="write training_speed.json; update tables")
     options = parser.parse_args()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     steps = f"training.max_steps={options.pairs + N_WARMUP_PAIRS}"

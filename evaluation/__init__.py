@@ -1,1 +1,1 @@
-"""What the models are worth: samples, judges, metrics, reports."""
+"""Evaluation of the models: samples, judges, metrics, reports."""

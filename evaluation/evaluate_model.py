@@ -1,21 +1,21 @@
-"""One model -> metrics.json: what it writes, what others say of that, and its test loss.
+"""One model -> metrics.json: its samples, how they are judged, and its test loss.
 
     python -m evaluation.evaluate_model runs/single/gpt_tiny --n 500
 
-Samples are judged by three readers, compared with real music in their statistics, and searched for
-passages of the training music. The sets:
+Samples are judged by three readers, their statistics are compared with those of real music, and
+they are searched for passages of the training music. The sets:
 
-    constrained    within the grammar, from nothing but the start token
-    free           of the same length and the same random numbers, without the grammar
-    study_a        by study A's protocol: free, 256 tokens
-    real           beside these three: held-out pieces cut as long
+    constrained    within the grammar, from the start token alone
+    free           without the grammar, same length limit and random numbers
+    study_a        study A's protocol: free, 256 tokens
+    real           compared with these three: held-out pieces, cut to the same length
     prompted       within the grammar, from the first bars of held-out pieces that are within it
     prompted_free  the same prompts without the grammar
-    reference     beside these two: the pieces that begin so, cut as long
+    reference      compared with these two: the pieces the prompts come from, cut to the same length
 
-Judged is the export (study A judged what the model wrote: fields `raw_...`). Statistics are of
-samples that can be read: all that the grammar lets through, and of free ones a selection. What was
-sampled and judged before is not done again.
+The judges read the export (study A judged the raw model output: fields `raw_...`). Statistics cover
+only readable samples: all constrained ones, but only a selection of the free ones. Samples and
+verdicts that exist already are reused.
 """
 
 import argparse
@@ -56,7 +56,7 @@ from .samples.sampling import INTERRUPTED
 logger = logging.getLogger(__name__)
 
 MOST_MEASURED = 64  # samples
-SIDE_BY_SIDE = (1, 8)  # tunes, where the overhead in time is measured
+SIDE_BY_SIDE = (1, 8)  # batch sizes (tunes) at which the time overhead is measured
 VERSIONS = ("torch", "transformers", "tokenizers", "symusic", "numpy", "scipy")
 TEST_LOSSES = (
     *("n_songs", "loss_nats_per_token", "loss_standard_error_nats_per_token"),
@@ -69,16 +69,16 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
 
     Args:
         name: As `models.find_model` returns it.
-        n: Constrained samples.
-        seed: Of the samples.
-        folder: Gets metrics.json, and samples/<set>/ with samples.jsonl and verdicts.jsonl.
+        n: Number of constrained samples.
+        seed: Seed of the samples.
+        folder: Where metrics.json and samples/<set>/{samples,verdicts}.jsonl are written.
 
     Returns:
         The content of metrics.json.
     """
     write = load_writer(name)
     if not write.has_grammar:
-        logger.warning("%s: its tokenizer cannot write all of the dialect; no grammar", name)
+        logger.warning("%s: the tokenizer does not cover the dialect; no grammar", name)
     run = _run_of(name)
     files = run.files if run else None
     begun = begun_pieces(write, files, n)
@@ -115,7 +115,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def _described(rows: Rows, verdicts: Rows, statistics: Rows) -> dict[str, Any]:
-    """What is said of a set by itself."""
+    """The metrics of a set by itself."""
     return {
         "n": len(rows),
         "n_readable": len(statistics),
@@ -129,7 +129,7 @@ def _described(rows: Rows, verdicts: Rows, statistics: Rows) -> dict[str, Any]:
 def _beside_real(
     rows: Rows, real: Rows, own: Rows, theirs: Rows, index: TrainingIndex, seed: int
 ) -> dict[str, Any]:
-    """What is said of samples beside real pieces; `own` and `theirs` are their statistics."""
+    """The metrics of samples against real pieces; `own` and `theirs` are their statistics."""
     enough = len(own) >= MIN_PIECES and len(theirs) >= 2 * MIN_PIECES
     texts, control = ([row["abc"] for row in side] for side in (rows, real))
     return {
@@ -140,10 +140,10 @@ def _beside_real(
 
 
 def _run_of(name: str) -> FinishedRun | None:
-    """The run whose checkpoint a model is, which knows its data; None where there is none."""
+    """The run that a model is the checkpoint of (it knows its data); None if there is none."""
     folder = Path(name).parent
     if not (folder / "record.json").is_file():
-        logger.warning("%s is no checkpoint of a run: nothing to compare with is known", name)
+        logger.warning("%s is not the checkpoint of a run: no real music to compare with", name)
         return None
     return FinishedRun.open(folder)
 
@@ -151,7 +151,7 @@ def _run_of(name: str) -> FinishedRun | None:
 def _overhead(
     write: AbcMusicPipeline, statistics: dict[str, Rows], n: int, seed: int
 ) -> dict[str, Any]:
-    """What the grammar costs, see `grammar_overhead`."""
+    """The overhead of the grammar, see `grammar_overhead`."""
     return {
         "mass": masked_mass(write, min(n, MOST_MEASURED), MAX_NEW_TOKENS, seed),
         "speed": [speed(write, MAX_NEW_TOKENS, seed, rows) for rows in SIDE_BY_SIDE],
@@ -160,7 +160,7 @@ def _overhead(
 
 
 def test_loss(run: FinishedRun) -> dict[str, float | None]:
-    """Returns the loss on the test split, song by song, each token predicted once."""
+    """Returns the loss on the test split, computed per song, each token predicted once."""
     in_all_units = likelihood(*run.song_nll_nats("test"), song_denominators(run, "test"))
     return {name: in_all_units[name] for name in TEST_LOSSES}
 
@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.evaluate_model", description=__doc__)
     parser.add_argument("model", help="a study (its best run), a finished run, or a model folder")
-    parser.add_argument("--n", type=int, default=500, help="constrained samples")
+    parser.add_argument("--n", type=int, default=500, help="number of constrained samples")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -1,9 +1,9 @@
 """Samples and verdicts -> numbers with intervals.
 
-Conventions: a rate is a share of all samples that were measured, in [0, 1]; a crash or a time-out
-counts as a failure. None, or a name that is missing, means not measured (a judge that is not
-installed) or undefined (a statistic of a tune without notes): such samples are counted apart and
-enter no rate and no mean.
+Conventions: a rate is a share of all measured samples, in [0, 1]; a crash or a timeout counts as a
+failure. None or a missing name means not measured (a judge that is not installed) or undefined (a
+statistic of a tune without notes): such samples are counted separately and excluded from all rates
+and means.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ SEED = 1
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """Returns the Wilson score interval of a rate, at 95 %.
+    """Returns the 95 % Wilson score interval of a rate.
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001, eq. 4.
 
@@ -33,8 +33,8 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 def rate(outcomes: Sequence[bool]) -> dict[str, Any]:
     """Returns a rate with its 95 % Wilson interval and its counts.
 
-    Where no sample failed, `failure_rate_bound_95` is 3/n, else None: with 95 % confidence the
-    rate of failure is below it. Source: Hanley and Lippman-Hand 1983, the rule of three.
+    If no sample failed, `failure_rate_bound_95` is 3/n, else None: with 95 % confidence the
+    failure rate is below it. Source: Hanley and Lippman-Hand 1983, the rule of three.
     """
     n, successes = len(outcomes), sum(outcomes)
     low, high = wilson_interval(successes, n)
@@ -48,15 +48,15 @@ def rate(outcomes: Sequence[bool]) -> dict[str, Any]:
 
 
 def validity(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns the rate of each judge's yes or no, under the judge's own name for it.
+    """Returns the rate of each boolean verdict, under its name in the verdicts.
 
     Args:
-        verdicts: One a sample, as `judges.judge` returns them: booleans under such names as
+        verdicts: One per sample, as `judges.Jury.judge` returns them: booleans under names such as
             `validity_music21` and `midi_success_music21` (the two rates of study A), `valid3`.
 
     Returns:
         Name -> `rate` of the samples with a verdict, and `n_not_measured`. Names without a single
-        verdict are left out; no samples give {}.
+        verdict are left out; no samples yield {}.
     """
     found: dict[str, list[bool]] = {}
     for verdict in verdicts:
@@ -68,11 +68,11 @@ def validity(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]
 
 
 def judged_scores(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Returns the mean of each number that judges give, as `mean_interval`.
+    """Returns the mean of each number in the verdicts, as `mean_interval`.
 
     Args:
-        verdicts: As of `validity`. Numbers in a dict have its name before theirs:
-            `{"agreement": {"abc2midi_abcjs": 1.0}}` gives `agreement_abc2midi_abcjs`.
+        verdicts: As for `validity`. Numbers in a dict are prefixed with its name:
+            `{"agreement": {"abc2midi_abcjs": 1.0}}` yields `agreement_abc2midi_abcjs`.
     """
     return summarise([_numbers(verdict) for verdict in verdicts])
 
@@ -88,15 +88,15 @@ def _numbers(verdict: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def mean_interval(values: Sequence[float | None] | np.ndarray, seed: int = SEED) -> dict[str, Any]:
-    """Returns a mean with its 95 % interval: percentiles over samples drawn with replacement.
+    """Returns a mean with its 95 % bootstrap interval (percentiles, samples with replacement).
 
     Args:
-        values: One a sample; None where it is undefined.
-        seed: Of the draws; the same for all means of one table, so that they can be paired.
+        values: One per sample; None where it is undefined.
+        seed: Seed of the draws; the same for all means of one table, so that they can be paired.
 
     Returns:
-        `mean`, `interval_95`, `n` and `n_undefined`; None for the first two if n is 0, and for
-        the interval if n is 1.
+        `mean`, `interval_95`, `n` and `n_undefined`. The first two are None if n is 0, and the
+        interval is None if n is 1.
     """
     known = np.array([value for value in values if value is not None], dtype=float)
     counts = {"n": len(known), "n_undefined": len(values) - len(known)}
@@ -111,9 +111,9 @@ def mean_interval(values: Sequence[float | None] | np.ndarray, seed: int = SEED)
 
 
 def summarise(rows: Sequence[Mapping[str, float | None]]) -> dict[str, dict[str, Any]]:
-    """Returns `mean_interval` of each name in the rows, one row a sample.
+    """Returns `mean_interval` of each name in the rows, one row per sample.
 
-    A name that a row lacks is undefined there.
+    A name missing from a row is undefined there.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {name: mean_interval([row.get(name) for row in rows]) for name in names}
@@ -124,16 +124,16 @@ def differences(
     right: Sequence[Mapping[str, float | None]],
     seed: int,
 ) -> dict[str, dict[str, Any]]:
-    """Mean of each statistic on the left less that on the right, with a 95 % interval.
+    """Mean of each statistic on the left minus that on the right, with a 95 % interval.
 
     Args:
         left: Rows of `music_statistics.describe_tunes`.
-        right: Likewise, of other tunes: both sides are drawn anew with replacement.
-        seed: Of the draws.
+        right: Rows of other tunes: the sides are resampled independently, with replacement.
+        seed: Seed of the draws.
 
     Returns:
-        By statistic `difference` and `interval_95`, and `in_deviations`, the difference in standard
-        deviations of the right side; None where a side does not define the statistic.
+        For each statistic `difference`, `interval_95` and `in_deviations`, the difference in
+        standard deviations of the right side; None if the statistic is undefined on one side.
     """
     rng = np.random.default_rng(seed)
     out = {}

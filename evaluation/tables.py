@@ -1,8 +1,8 @@
-"""Evaluated models -> results/evaluation/<run>.json, an example page, and the tables of the docs.
+"""Evaluated models -> results/evaluation/<run>.json, an example page, and the docs' tables.
 
     python -m evaluation.tables runs/tiny/* --results results
 
-No number of a table is typed by hand: all come from the runs' metrics.json.
+No table entry is typed by hand: all numbers come from the runs' metrics.json.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Metrics = dict[str, Any]
 
 
 def validity_table(models: dict[str, Metrics]) -> list[str]:
-    """Markdown: one line a model and set of samples; shares in %, valid with its interval."""
+    """Markdown, one line per model and sample set: shares in %, valid with its interval."""
     verdicts = {VALID: field_label(VALID)} | shown_fields()
     rows = []
     for name, metrics in models.items():
@@ -46,7 +46,7 @@ def validity_table(models: dict[str, Metrics]) -> list[str]:
 
 
 def overhead_table(models: dict[str, Metrics]) -> list[str]:
-    """Markdown: one line a model, what the grammar takes away and changes."""
+    """Markdown, one line per model: what the grammar masks and changes."""
     header = (
         *("model", "probability mass masked a step, mean (p95)", "resampled", "deterministic"),
         *("overhead, 1 tune (8)", "distance to real: constrained / free / real to real"),
@@ -89,12 +89,12 @@ def _share(value: float) -> str:
 
 def _evaluation(folder: Path) -> list[str]:
     models = {file.stem: read_json(file) for file in (folder / "evaluation").glob("*.json")}
-    # study by study, as their runs lie in runs/
+    # study by study, in the order of their folders in runs/
     models = dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
     return [*validity_table(models), "", *overhead_table(models)]
 
 
-# Beside those of scaling.reporting.blocks, since the judges are this package's.
+# Not in scaling.reporting.blocks, since the judges belong to this package.
 BLOCKS = {"evaluation": Block("evaluation", _evaluation, "docs/results/samples.md")}
 
 
@@ -102,7 +102,7 @@ BLOCKS = {"evaluation": Block("evaluation", _evaluation, "docs/results/samples.m
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.tables", description=__doc__)
-    parser.add_argument("runs", nargs="+", type=Path, help="evaluated runs; the first is shown")
+    parser.add_argument("runs", nargs="+", type=Path, help="evaluated runs; the first gets a page")
     parser.add_argument("--results", type=Path, default=Path("results"))
     options = parser.parse_args(arguments)
     models = {

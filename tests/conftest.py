@@ -1,4 +1,4 @@
-"""Real tiny music, and the data pipeline's output on it, shared by all tests."""
+"""Small real music files, results and runs, shared by all tests."""
 
 import gc
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 from warm_processes import DATA as DATA_MODULES
 from warm_processes import forkserver
 
-# Imports leave a million objects and no cycles: looked for less often, they cost a tenth less.
+# Imports leave a million objects and no cycles: collecting less often makes them a tenth cheaper.
 gc.set_threshold(50_000, 20, 20)
 
 DATA = Path(__file__).parent / "data"
 STRANGERS = "where_this_project_is_absent"  # in the names of their tests
-# Their tests share something that takes long to make, such as a trained model, a process that has
-# imported torch, or one that has imported transformers alone; of several workers one makes it and
-# runs them all.
+# The tests of a group share something slow to create, such as a trained model, a process that has
+# imported torch, or one that has imported only transformers. A single worker creates it and runs
+# the whole group.
 KEPT_TOGETHER = {
     name: name
     for name in (
@@ -31,7 +31,7 @@ KEPT_TOGETHER = {
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Test by test to whichever worker is free, but for the modules above."""
+    """Assign each test to whichever worker is free, except for the modules above."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
@@ -48,9 +48,9 @@ def pytest_collection_finish():
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_workers():
-    """Workers of the pipeline that have imported what they need: a new pool a stage takes seconds.
+    """Pipeline workers with preloaded imports: a new pool per stage would take seconds.
 
-    That new interpreters do as well is seen where commands run as processes of their own.
+    Tests that run commands as separate processes check that new interpreters work as well.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("data_prep.storage.stages.get_context", lambda _: forkserver(DATA_MODULES))
@@ -71,7 +71,7 @@ def chorale() -> bytes:
 
 @pytest.fixture(scope="session")
 def made_results(tmp_path_factory) -> Path:
-    """A folder of results of a known law; see tests/helpers/study_results.py. Not to be changed."""
+    """A folder of results from a known law; see tests/helpers/study_results.py. Read-only."""
     from study_results import make_results
 
     return make_results(tmp_path_factory.mktemp("results"))
@@ -80,7 +80,7 @@ def made_results(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def scored_runs(tmp_path_factory) -> Path:
     """The folder of tiny trained runs and their data; see tests/helpers/scored_runs.py."""
-    from scored_runs import train_runs  # imports what most tests do without
+    from scored_runs import train_runs  # its imports are not needed by most tests
 
     folder = tmp_path_factory.mktemp("scored")
     train_runs(folder)

@@ -1,17 +1,17 @@
-"""The metrics of this project for the `evaluate` library, by path and offline.
+"""The metrics of this project for the `evaluate` library, loaded by path and offline.
 
     metric = evaluate.load("evaluation/evaluate_modules", "music_distance")
     metric.compute(predictions=tunes, real_tunes=held_out)
 
-`predictions` are ABC texts, one tune each. The second argument says what is measured:
+`predictions` are ABC texts, one tune each. The config name selects the metric:
 
-    abc_validity     what independent readers say of them, best with one block a voice; see `judges`
-    abc_playability  those verdicts that are of the music: length, notes, whole bars, ties
+    abc_validity     verdicts of independent readers, best with one block per voice; see `judges`
+    abc_playability  the verdicts about the music itself: length, notes, whole bars, ties
     music_stats      pitches, textures, repetition, form; see `music_statistics`
-    music_distance   how far their statistics lie from those of `real_tunes`, as many held-out ones
-                     as there are, and real ones from real; see `distance`
-    memorization     how much of them stands in `train_tunes`, as it is or in another key, beside
-                     the same of `control_tunes`, held-out ones; see `memorisation`
+    music_distance   distance of their statistics to those of `real_tunes`, as many held-out ones
+                     as available, along with the distance of real to real; see `distance`
+    memorization     how much of them is found in `train_tunes`, in the same or another key,
+                     compared with held-out `control_tunes`; see `memorisation`
 """
 
 from typing import Any
@@ -29,19 +29,19 @@ OF_THE_MUSIC = ("playable", "bar_perfect", "bar_accuracy", "tie_ok", "own_reader
 
 
 def abc_validity(tunes: list[str]) -> dict[str, Any]:
-    """Rates of all verdicts of the judges, and means of their numbers, each with an interval."""
+    """Rates of all boolean verdicts and means of all numeric ones, each with an interval."""
     verdicts = judge_all(tunes)
     return {"rates": validity(verdicts), "means": judged_scores(verdicts)}
 
 
 def abc_playability(tunes: list[str]) -> dict[str, Any]:
-    """The same of the verdicts that are of the music, not of a reader's messages."""
+    """The same for the verdicts about the music itself, not a reader's messages."""
     verdicts = [{name: verdict[name] for name in OF_THE_MUSIC} for verdict in judge_all(tunes)]
     return {"rates": validity(verdicts), "means": judged_scores(verdicts)}
 
 
 def music_stats(tunes: list[str]) -> dict[str, Any]:
-    """Mean and 95 % interval of each statistic over the tunes that can be read."""
+    """Mean and 95 % interval of each statistic over the readable tunes."""
     rows, n_unreadable = describe_tunes(tunes)
     return {"n_unreadable": n_unreadable, "statistics": summarise(rows)}
 
@@ -56,7 +56,7 @@ def music_distance(tunes: list[str], real_tunes: list[str]) -> dict[str, Any]:
 def memorization(
     tunes: list[str], train_tunes: list[str], control_tunes: list[str]
 ) -> dict[str, Any]:
-    """Shares of windows and longest matches, beside those of held-out tunes."""
+    """Shares of windows and longest matches, compared with those of held-out tunes."""
     return memorisation(tunes, control_tunes, TrainingIndex(train_tunes))
 
 

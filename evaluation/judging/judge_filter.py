@@ -1,11 +1,11 @@
-"""Which texts are not given to the readers at all, and why.
+"""Which texts are rejected before any reader sees them, and why.
 
-Three kinds of text are refused: what makes a reader open files or obey (directives, and the fields
-I: P: m: U:), what makes one run for minutes or crash (huge lengths, texts and lines), and what is
-no text. The sandbox stands behind this; neither relies on the other.
+Three kinds of text are rejected: those that make a reader open files or run instructions
+(directives, and the fields I: P: m: U:), those that make it run for minutes or crash (huge lengths,
+texts and lines), and data that is not text. The sandbox is a second, independent layer.
 
 Measured on abc2midi 4.84 and abcjs 6.7.2: `%%abc-include FILE` opens any file,
-`P:((((((A9)9)9)9)9)9)` ends abc2midi by a segmentation fault, `C99999999` ends node.
+`P:((((((A9)9)9)9)9)9)` crashes abc2midi with a segmentation fault, `C99999999` crashes node.
 """
 
 import re
@@ -13,7 +13,7 @@ import re
 MAX_TEXT_BYTES = 64 * 1024
 MAX_LINE_CHARS = 8192
 MAX_LENGTH = 64  # in units
-TEMPOS = (20, 300)  # quarters a minute
+TEMPOS = (20, 300)  # quarters per minute
 
 _DIRECTIVE = re.compile(r"\s*%%")
 _ALLOWED = re.compile(r"%%MIDI (program|channel|chordattack)( [0-9]{1,4}){1,2}\s*")
@@ -27,7 +27,7 @@ _PLAIN_TEMPO = re.compile(r"(?:C[0-9]?\s*=)?\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)")
 
 
 def refused(text: str) -> str | None:
-    """Returns why a text is not judged, in a few words that quote nothing of it; else None."""
+    """Returns why a text is rejected, in a few words that quote none of it; None if it is not."""
     try:
         n_bytes = len(text.encode())
     except UnicodeEncodeError:
@@ -62,7 +62,7 @@ def _refused_line(line: str) -> str | None:
 
 
 def _is_too_long(number: str, slashes: str, divisor: str) -> bool:
-    """Of `87/4`; a divisor or the number of a tuplet that is as large is as odd."""
+    """Whether a length such as `87/4` is too long; divisors and tuplet numbers count as well."""
     if max(len(number), len(divisor)) > 4 or int(divisor or 0) > MAX_LENGTH:
         return True
     return int(number or 1) > MAX_LENGTH * max(1, int(divisor or 2 * bool(slashes)))
@@ -71,7 +71,7 @@ def _is_too_long(number: str, slashes: str, divisor: str) -> bool:
 def _tempo_is_sane(value: str) -> bool:
     value = re.sub(r'"[^"]*"', "", value).partition("%")[0].strip()
     if not any(char.isdigit() for char in value):
-        return True  # a word, or nothing
+        return True  # text only, or empty
     if match := _TEMPO.fullmatch(value):
         numerator, denominator, beats = int(match[1]), int(match[2]), float(match[3])
         quarters = 4 * beats * numerator / denominator if denominator else 0.0

@@ -1,4 +1,4 @@
-"""Numbers that no reader decides: bars and ties by our own reader, length, agreement of notes.
+"""Measures beyond the readers' own verdicts: bars and ties (our reader), length, note agreement.
 
 Conventions: an onset is in quarter notes from the start; shares and F1 are in [0, 1].
 """
@@ -16,7 +16,7 @@ from data_prep.dialect.tune_parser import parse_tune
 
 MIN_NOTES, MIN_PITCHES = 16, 2
 SECONDS = (4.0, 600.0)
-ONSET_TOLERANCE = 0.13  # quarters: abc2midi delays the notes of chords a little
+ONSET_TOLERANCE = 0.13  # quarters: abc2midi delays chord notes slightly
 SECONDS_TOLERANCE = 0.05
 
 Note = tuple[float, int]  # onset in quarters, or in seconds, and MIDI pitch
@@ -24,19 +24,19 @@ Note = tuple[float, int]  # onset in quarters, or in seconds, and MIDI pitch
 
 @dataclass
 class OwnVerdict:
-    """What our own reader says of a text.
+    """Our own reader's verdict on a text.
 
     Attributes:
-        reads: It takes it.
-        bar_accuracy: Share of bars with notes that are as long as their metre says; a first bar
-            that is shorter in all voices alike is a pick-up, and right. One that cannot be read
-            is wrong; 0 where the text cannot be.
-        bar_perfect: It takes it, all bars are right, and all voices have as many.
-        tie_ok: It takes it, and each tie leads to the same pitches at once.
+        reads: Whether it accepts the text.
+        bar_accuracy: Share of bars with notes whose length matches the meter. A first bar that is
+            equally short in all voices is a pickup and counts as right. A bar that cannot be read
+            is wrong; 0 if the text cannot be read.
+        bar_perfect: It accepts the text, all bars are right, and all voices have equally many.
+        tie_ok: It accepts the text, and each tie leads directly to the same pitches.
         only_drums: All voices are drums.
-        chord_ties: Onset and pitch of notes in a chord that a tie continues.
+        chord_ties: Onset and pitch of the chord notes that a tie continues.
         timed: Onset in seconds and pitch of all notes.
-        message: What it complains of.
+        message: Its complaint, if any.
     """
 
     reads: bool = False
@@ -50,7 +50,7 @@ class OwnVerdict:
 
 
 def read_by_us(text: str) -> OwnVerdict:
-    """Reads a text by the strict reader of this project."""
+    """Reads a text with the strict reader of this project."""
     try:
         tune = parse_tune(text)
     except AbcError as error:
@@ -63,7 +63,7 @@ def read_by_us(text: str) -> OwnVerdict:
     n_bars = sum(bool(text) for voice in tune.voices for text in voice.bars)
     accuracy = (n_bars - len(errors)) / n_bars if n_bars else 0.0
     verdict = OwnVerdict(reads=True, bar_accuracy=accuracy)
-    # of each voice, the bars that stand in the text; the others were added as rests
+    # per voice, the bars that are in the text; the others were added as rests
     n_written = Counter(number for number, _ in tune.origins)
     equal = "\n[V:" in text or len({n_written[v] for v in range(len(tune.voices))}) <= 1
     verdict.bar_perfect = tune.n_bars > 0 and not errors and equal
@@ -78,7 +78,7 @@ def read_by_us(text: str) -> OwnVerdict:
 
 
 def _bar_accuracy(tune: Tune) -> float:
-    """Returns the share of right bars of a tune in which some cannot be read; see `OwnVerdict`."""
+    """Returns the share of right bars if some bars cannot be read; see `OwnVerdict`."""
     reader, expected = bar_reader(tune.key), tune.bar_ticks()
     bars = [(bar, text) for voice in tune.voices for bar, text in enumerate(voice.bars) if text]
     right = 0
@@ -89,7 +89,7 @@ def _bar_accuracy(tune: Tune) -> float:
 
 
 def _ties(voices: list[list[list[Segment]]], starts: list[int]) -> tuple[bool, list[Note]]:
-    """Returns whether all ties lead on, and what they continue in chords."""
+    """Returns whether all ties continue a note, and the chord notes that they continue."""
     all_lead_on, continued = True, []
     for bars in voices:
         flat = [
@@ -109,9 +109,10 @@ def _ties(voices: list[list[list[Segment]]], starts: list[int]) -> tuple[bool, l
 
 
 def is_playable(answer: dict[str, Any], only_drums: bool) -> bool:
-    """Whether a reader's MIDI file is music that one would listen to.
+    """Whether a reader's MIDI file is worth listening to.
 
-    It has 16 notes of 2 pitches (drums: of any), all of them in 0-127, and lasts 4 s to 10 min.
+    It has at least 16 notes and 2 pitches (drums: any number), all in 0-127, and lasts 4 s to
+    10 min.
     """
     if not answer.get("midi"):
         return False
@@ -125,9 +126,9 @@ def is_playable(answer: dict[str, Any], only_drums: bool) -> bool:
 
 
 def agreement(left: list[Note], right: list[Note], tolerance: float = ONSET_TOLERANCE) -> float:
-    """Returns F1 of the notes, matched one to one by pitch and onset within a tolerance.
+    """Returns F1 of the notes, matched one to one by pitch and by onset within a tolerance.
 
-    Two readers that hear nothing agree on no note: 0.
+    If neither reader has any notes, the agreement is 0.
     """
     sides: dict[int, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
     for side, notes in enumerate((left, right)):
@@ -150,10 +151,10 @@ def agreement(left: list[Note], right: list[Note], tolerance: float = ONSET_TOLE
 
 
 def without_continued(notes: list[list[float]], continued: list[Note]) -> list[list[float]]:
-    """Returns the notes of music21 without those that it strikes again inside a tied chord.
+    """Returns the notes of music21 without those that it repeats inside a tied chord.
 
-    It joins no ties of chords. Which notes these are, our own reader says: one note is taken off
-    for each. Where our reader does not take the text, none are.
+    music21 does not join tied chords. Our own reader tells which notes these are: one note is
+    removed for each. If our reader rejects the text, none are removed.
     """
     spots = Counter((round(onset * TICKS_PER_QUARTER), pitch) for onset, pitch in continued)
     out = []

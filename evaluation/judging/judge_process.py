@@ -1,4 +1,4 @@
-"""One reader in one sandboxed process, which is started again after a text that ended it."""
+"""One reader in one sandboxed process, which is restarted if a text killed it."""
 
 import contextlib
 import json
@@ -17,15 +17,15 @@ from .sandbox import SYSTEM_PATHS
 
 FOLDER = Path(__file__).resolve().parent
 MAX_ANSWER_BYTES = 32 << 20
-START_SECONDS = 120.0  # a loaded machine imports slowly
+START_SECONDS = 120.0  # imports are slow on a loaded machine
 
 
 class ReaderFailedError(Exception):
-    """A reader gave no answer; says why in a few words."""
+    """A reader gave no answer; the message gives the reason in a few words."""
 
 
 def _checked(line: bytes) -> Answer:
-    """Returns an answer of the form that is expected: a reader may have gone mad in its sandbox."""
+    """Returns an answer in the expected form: a reader may misbehave in its sandbox."""
     try:
         answer = json.loads(line)
         answer["notes"] = [
@@ -47,11 +47,11 @@ class Reader:
 
     Attributes:
         name: Its name.
-        timeout: Longest time for a text, in seconds.
-        version: What it says of itself; None where it is missing.
-        missing: Why it is missing; None where it is not.
-        sandbox: What is shut off: `files`, `network`.
-        n_restarts: How often a text ended the process.
+        timeout: Timeout per text, in seconds.
+        version: Its version, as it reports it; None if it is missing.
+        missing: Why it is missing; None if it is not.
+        sandbox: Whether `files` and `network` are blocked.
+        n_restarts: How often the process was restarted after a text.
     """
 
     def __init__(self, judge: Judge) -> None:
@@ -75,7 +75,7 @@ class Reader:
         """Returns the answer to a text or a MIDI file.
 
         Raises:
-            ReaderFailedError: If there is none in time, or too much, or the process ended.
+            ReaderFailedError: If the reader times out, answers too much, or its process ended.
         """
         if self._process is None:
             self.n_restarts += 1
@@ -87,7 +87,7 @@ class Reader:
             raise
 
     def kill(self) -> None:
-        """Ends the process with all that it started; another thread may be waiting for it."""
+        """Kills the process and its children; another thread may be waiting for it."""
         process = self._process
         if process and process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -112,7 +112,7 @@ class Reader:
             "leave_network": True,
         } | self._program.limits
         launcher = [sys.executable, "-I", "-S", str(FOLDER / "sandbox.py"), json.dumps(rules)]
-        # Nothing of the surroundings goes along: no tokens, no settings of libraries.
+        # The environment is not inherited: no access tokens, no library settings.
         environment = dict.fromkeys(("HOME", "TMPDIR", "MPLCONFIGDIR"), self._folder)
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment |= {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
@@ -138,7 +138,7 @@ class Reader:
         self.sandbox = greeting["sandbox"]
 
     def _exchange(self, request: bytes, seconds: float) -> Answer:
-        """Writes a request and reads the line that answers it."""
+        """Writes a request and reads the one-line answer."""
         stdin, stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
         answer, deadline = bytearray(), time.monotonic() + seconds
         while not answer.endswith(b"\n"):

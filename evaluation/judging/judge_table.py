@@ -1,18 +1,18 @@
 """The judges: independent readers of ABC, one entry each in `JUDGES`.
 
-A judge is a program that runs in a process of its own (`judge_process`). On stdin it gets lines of
-JSON, {"text": ...}; on stdout it writes a first line {"sandbox": ..., "version": ...}, or with
-"missing" in place of the version, and then one line for each text:
+A judge is a program that runs in its own process (`judge_process`). It reads JSON lines,
+{"text": ...}, from stdin. To stdout it writes a first line {"sandbox": ..., "version": ...}, with
+"missing" in place of the version if it is missing, and then one line per text:
 
-    midi      whether it wrote MIDI that can be read
-    notes     [onset in quarters, onset in quarters of the first tempo, MIDI pitch] of that
+    midi      whether it wrote a readable MIDI file
+    notes     its notes: [onset in quarters, onset in quarters of the first tempo, MIDI pitch]
     seconds   end of the last note
-    file      in place of these three: the MIDI file in base64, which is then read in the sandbox
+    file      instead of these three: the MIDI file in base64, which is then read in the sandbox
     played    [onset in quarters of the first tempo, pitch]: see `Judge.follows_tempo`
-    messages  what it complains of; `error`, `failure`: why there is no MIDI
+    messages  its complaints; `error`, `failure`: why there is no MIDI
 
-and whatever else its fields are made of. A new judge is an entry here and its program; verdicts,
-rates, tables and pages take it from there.
+and anything else that its fields are computed from. To add a judge, add an entry here and its
+program; verdicts, rates, tables and pages pick it up from this table.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ from .sandbox import SYSTEM_PATHS
 
 FOLDER = Path(__file__).resolve().parent
 ROOT = FOLDER.parents[1]
-# The verdict of all judges together. Published files hold this name, of when there were three.
+# The joint verdict of all judges. Published files contain this name, from when there were three.
 VALID = "valid3"
-RAW = "raw_"  # before the fields of judges that also read the text as the model wrote it
+RAW = "raw_"  # prefix for fields of judges that also read the raw model output
 
 Answer = dict[str, Any]
 
@@ -46,9 +46,9 @@ class Program:
 
     Attributes:
         command: The program and its arguments.
-        read: Paths that it may read, beside those of the system and of Python.
+        read: Paths that it may read, besides those of the system and of Python.
         limits: `memory_bytes` of address space; none for node, which reserves more than it uses.
-        variables: Of its environment.
+        variables: Environment variables.
     """
 
     command: list[str]
@@ -59,25 +59,25 @@ class Program:
 
 @dataclass(frozen=True)
 class Judge:
-    """An independent reader, and all that is particular to it.
+    """An independent reader, and everything specific to it.
 
     Attributes:
-        name: In the fields of verdicts, in messages and in files.
-        origin: How it is installed; said where it is missing.
-        find: Returns where it is installed, None where it is not.
-        program: Returns how to start it, of what `find` returned; None if it cannot be.
-        fields: What its verdict holds: name -> value of an answer, which is {} where a text was not
-            given to it. Counts are ints; all are None where the judge is missing.
-        columns: Those fields that tables show -> their heading.
-        needed: Those fields that must be true for a text to be valid.
-        agreement: Least F1 of its notes with those of any other judge for a text to be valid; of
-            two judges, the lower one holds.
-        timeout_seconds: Longest time for a text.
-        reads_raw: Whether it also reads the text as the model wrote it, for fields `raw_...`.
-        follows_tempo: Whether its MIDI file has changes of tempo. If not, lengths after them are
-            stretched, and its notes are those of `played`.
-        joins_chord_ties: Whether it plays chords that a tie joins as one.
-        keeps_time: Whether its notes come when the tempo says, changes of it included.
+        name: Its name in verdict fields, messages and files.
+        origin: How to install it; reported if it is missing.
+        find: Returns where it is installed, None if it is not.
+        program: Returns how to start it, given the result of `find`; None if it cannot be started.
+        fields: Its verdict fields: name -> function of the answer, which is {} if the reader did
+            not get the text. Counts are ints; all fields are None if the judge is missing.
+        columns: The fields that tables show -> their heading.
+        needed: The fields that must be true for a text to be valid.
+        agreement: Lowest F1 of its notes with any other judge's for a text to be valid; for a pair
+            of judges, the lower threshold applies.
+        timeout_seconds: Timeout per text.
+        reads_raw: Whether it also reads the raw model output, for fields `raw_...`.
+        follows_tempo: Whether its MIDI file contains tempo changes. If not, lengths after them are
+            stretched, and its notes are taken from `played`.
+        joins_chord_ties: Whether it plays tied chords as one.
+        keeps_time: Whether its notes are at the right times, across tempo changes too.
     """
 
     name: str
@@ -95,27 +95,27 @@ class Judge:
     keeps_time: bool = True
 
 
-# ---------------------------------------------------------------- where they are
+# ---------------------------------------------------------------- where they are installed
 
 
 def find_abc2midi() -> str | None:
-    """Returns Debian's abc2midi (package abcmidi), or the one that symusic brings along."""
+    """Returns Debian's abc2midi (package abcmidi), or the one bundled with symusic."""
     bundled = Path(symusic.__file__).parent / "bin" / "abc2midi"
     found = shutil.which("abc2midi") or (str(bundled) if bundled.is_file() else None)
     return os.path.realpath(found) if found else None
 
 
 def node_modules() -> list[Path]:
-    """Returns the folders of NODE_PATH, and that of this project."""
+    """Returns the folders of NODE_PATH, and this project's node_modules."""
     named = os.environ.get("NODE_PATH", "").split(os.pathsep)
     return [*(Path(place) for place in named if place), ROOT / "node_modules"]
 
 
 def find_abcjs() -> str | None:
-    """Returns the node_modules folder that holds abcjs.
+    """Returns the node_modules folder that contains abcjs.
 
-    It is looked for in NODE_PATH, in this project's folder, where `npm install abcjs` puts it, and
-    where `npm install --global` does.
+    It is searched for in NODE_PATH, in this project's folder (where `npm install abcjs` puts it),
+    and where `npm install --global` puts it.
     """
     global_ones = ("/usr/local/lib/node_modules", "/usr/lib/node_modules", "/usr/share/nodejs")
     places = [*node_modules(), *map(Path, global_ones)]
@@ -127,7 +127,7 @@ def find_abcjs() -> str | None:
 
 
 def _start_abc2midi(program: str | None) -> Program:
-    """Also without abc2midi: its process reads the MIDI files of other judges."""
+    """Starts the process without abc2midi too: it reads the MIDI files of other judges."""
     if program is None:
         return _worker("abc2midi")
     sandbox = str(FOLDER / "sandbox.py")
@@ -150,7 +150,7 @@ def _worker(*arguments: str, read: Sequence[str] = ()) -> Program:
 
 
 def _libraries(program: str) -> list[str]:
-    """Returns the files that a program loads, so that nothing else need be open to it."""
+    """Returns the files that a program loads, so that the sandbox can block everything else."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         told = subprocess.run(
             ["ldd", program], capture_output=True, text=True, timeout=10, check=False
@@ -160,7 +160,7 @@ def _libraries(program: str) -> list[str]:
     return list(SYSTEM_PATHS)
 
 
-# ---------------------------------------------------------------- what they say
+# ---------------------------------------------------------------- what they report
 
 
 def _abc2midi_ok(answer: Answer) -> bool:
@@ -190,7 +190,7 @@ JUDGES = {
                 "raw_midi_success_music21": "and to MIDI",
             },
             needed=("validity_music21", "midi_success_music21"),
-            agreement=0.85,  # it takes accidentals differently
+            agreement=0.85,  # it interprets accidentals differently
             timeout_seconds=20.0,
             reads_raw=True,
             joins_chord_ties=False,
@@ -201,7 +201,7 @@ JUDGES = {
             origin="apt install abcmidi, or the one inside symusic",
             find=find_abc2midi,
             program=_start_abc2midi,
-            fields={  # ok: a MIDI file and no Error; clean: and no Warning
+            fields={  # ok: a MIDI file and no Error; clean: also no Warning
                 "abc2midi_ok": _abc2midi_ok,
                 "abc2midi_clean": lambda answer: (
                     _abc2midi_ok(answer) and not answer.get("warnings")
@@ -219,7 +219,7 @@ JUDGES = {
             origin="npm install abcjs, with node",
             find=find_abcjs,
             program=_start_abcjs,
-            fields={  # ok: one tune, no exception, a MIDI file; clean: and no warning
+            fields={  # ok: one tune, no exception, a MIDI file; clean: also no warning
                 "abcjs_ok": _abcjs_ok,
                 "abcjs_clean": lambda answer: _abcjs_ok(answer) and not answer.get("warnings"),
                 "abcjs_warnings": lambda answer: answer.get("warnings", 0),
@@ -232,15 +232,15 @@ JUDGES = {
         ),
     )
 }
-# Its process reads MIDI files, those of other judges too.
+# Its process reads MIDI files, including those of other judges.
 MIDI_READER = "abc2midi"
 
 
 def field_label(name: str) -> str:
-    """Returns what pages call a field of a verdict."""
+    """Returns the label of a verdict field on pages."""
     return "valid" if name == VALID else name.replace("_", " ")
 
 
 def shown_fields() -> dict[str, str]:
-    """Field of a verdict -> its heading, of all judges."""
+    """Verdict field -> its heading, for all judges."""
     return {name: title for judge in JUDGES.values() for name, title in judge.columns.items()}

@@ -1,4 +1,4 @@
-"""The readers' answers to a text -> one verdict; what its fields mean stands in `judges`."""
+"""The readers' answers to a text -> one verdict; its fields are documented in `judges`."""
 
 from itertools import combinations
 from typing import Any
@@ -20,8 +20,8 @@ def verdict_of(own: OwnVerdict, answers: dict[str, Answer | None]) -> Verdict:
     """Returns the fields of a verdict.
 
     Args:
-        own: Our own reader's part.
-        answers: Of each reader; None where it is missing, and so are then its fields, and {} where
+        own: Our own reader's verdict.
+        answers: Answer of each reader; None if it is missing (then its fields are None too), {} if
             it was not asked.
     """
     there = {name: answer for name, answer in answers.items() if answer is not None}
@@ -42,7 +42,7 @@ def verdict_of(own: OwnVerdict, answers: dict[str, Answer | None]) -> Verdict:
 
 
 def fields_of(judge: Judge, answer: Answer | None, prefix: str = "") -> Verdict:
-    """Returns what a judge's answer says; all None where it is missing."""
+    """Returns the verdict fields of a judge's answer; all None if the judge is missing."""
     return {
         prefix + name: None if answer is None else value(answer)
         for name, value in judge.fields.items()
@@ -50,10 +50,10 @@ def fields_of(judge: Judge, answer: Answer | None, prefix: str = "") -> Verdict:
 
 
 def agreements(answers: dict[str, Answer | None], own: OwnVerdict) -> dict[str, float | None]:
-    """Returns F1 of each two readers, None where one is missing.
+    """Returns F1 of each pair of readers, None if one is missing.
 
-    Where one of two does not follow changes of tempo, all onsets are taken in quarters of the first
-    tempo. Chords that a reader strikes again in spite of a tie are merged, see `without_continued`.
+    If one of them does not follow tempo changes, all onsets are in quarters of the first tempo.
+    Chords that a reader repeats despite a tie are merged, see `without_continued`.
     """
     out: dict[str, float | None] = {}
     for pair in combinations(JUDGES.values(), 2):
@@ -70,7 +70,7 @@ def agreements(answers: dict[str, Answer | None], own: OwnVerdict) -> dict[str, 
 def agreements_in_seconds(
     answers: dict[str, Answer | None], own: OwnVerdict
 ) -> dict[str, float | None]:
-    """Returns F1 of each reader that keeps the tempo and our own, None where it is missing."""
+    """Returns F1 between each reader that keeps time and our own, None if it is missing."""
     return {
         name: None if answers[name] is None
         else agreement(own.timed, _timed(judge, answers[name]), SECONDS_TOLERANCE)
@@ -80,7 +80,7 @@ def agreements_in_seconds(
 
 
 def _timed(judge: Judge, answer: Answer) -> list[Note]:
-    """Returns the notes that a judge plays, with their onsets in seconds by its MIDI file."""
+    """Returns the notes that a judge plays, with onsets in seconds according to its MIDI file."""
     quarter = answer.get("quarter", 0.0)
     if not judge.follows_tempo:
         return [(onset * quarter, pitch) for onset, pitch in answer.get("played", [])]
@@ -88,7 +88,7 @@ def _timed(judge: Judge, answer: Answer) -> list[Note]:
 
 
 def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) -> list[Note]:
-    """Returns the notes that a judge plays, with the onsets that are compared."""
+    """Returns the notes that a judge plays, with the onsets used for comparison."""
     if not judge.follows_tempo:
         return [(onset, pitch) for onset, pitch in answer.get("played", [])]
     notes = answer.get("notes", [])
@@ -98,7 +98,7 @@ def _heard(judge: Judge, answer: Answer, own: OwnVerdict, in_first_tempo: bool) 
 
 
 def _is_valid(verdict: Verdict) -> bool | None:
-    """Whether all conditions hold; None where a reader is missing."""
+    """Whether all conditions hold; None if a reader is missing."""
     needed = [verdict[name] for judge in JUDGES.values() for name in judge.needed]
     agreed = verdict["agreement"].values()
     if None in (*needed, *agreed):

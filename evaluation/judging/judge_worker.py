@@ -1,11 +1,11 @@
-"""What runs in the sandbox: `python -I judge_worker.py music21`, or `abc2midi`.
+"""The program in the sandbox: `python -I judge_worker.py music21`, or `abc2midi`.
 
-JSON lines on stdin -> one JSON line each on stdout, after a first line that says the version.
-{"text"} is read by the reader that the process was started for; {"midi"}, a file in base64, is
-read by symusic, and only here: whatever other programs make of bad text stays in the sandbox. With
-{"file": true} the answer holds the MIDI file too, for those who trust their text.
+JSON lines on stdin -> one JSON line each on stdout, after a first line with the version. {"text"}
+is read by the reader that the process was started for. {"midi"}, a file in base64, is read by
+symusic, and only here, so that whatever other programs make of bad text stays in the sandbox. With
+{"file": true} the answer contains the MIDI file too, for callers that trust their text.
 
-Nothing of this project is imported: the sandbox does not let this process see it.
+Nothing from this project is imported: the sandbox hides it from this process.
 """
 
 import base64
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CPU_SECONDS = 25  # a text
+CPU_SECONDS = 25  # per text
 ABC2MIDI_SECONDS = 10.0
 MAX_NOTES = 100_000
 MAX_MIDI_BYTES = 4 << 20
@@ -35,9 +35,9 @@ def read_midi(midi: bytes) -> Answer:
     """Reads the notes of a MIDI file.
 
     Returns:
-        `midi`: whether symusic takes it; `notes`: [onset in quarters, onset in quarters of the
-        first tempo, pitch]; `quarter`: seconds of a quarter in the first tempo; `seconds`: end of
-        the last; `error`: why not.
+        `midi`: whether symusic can read it; `notes`: [onset in quarters, onset in quarters of the
+        first tempo, pitch]; `quarter`: seconds per quarter at the first tempo; `seconds`: end of
+        the last note; `error`: why it cannot be read.
     """
     from symusic import Score
 
@@ -48,7 +48,7 @@ def read_midi(midi: bytes) -> Answer:
         timed = score.to("second")
         at_start = [tempo.mspq for tempo in score.tempos if tempo.time == 0]
         quarters_a_second = 1e6 / (at_start[-1] if at_start else 500_000)
-    except Exception as error:  # a damaged file; symusic's messages hold paths of its build
+    except Exception as error:  # a damaged file; symusic's messages contain paths of its build
         return {"midi": False, "error": f"its MIDI file is damaged: {type(error).__name__}"}
     if score.note_num() > MAX_NOTES:
         return {"midi": False, "error": f"more than {MAX_NOTES} notes"}
@@ -68,19 +68,19 @@ def read_by_music21(text: str) -> Answer:
 
     answer: Answer = {"parse": False, "midi": False}
     try:
-        # never `converter.parse`: it takes a text for a path first
+        # never `converter.parse`: it first tries the text as a path
         score = converter.parseData(text, format="abc")
         answer["parse"] = True
         midi = music21ObjectToMidiFile(score).writestr()
     except MemoryError:
         return answer | {"error": "MemoryError", "last": True}
-    except Exception as error:  # its parsers raise whatever they meet; each is a verdict
+    except Exception as error:  # its parsers raise anything; each is a verdict
         return answer | {"error": f"{type(error).__name__}: {error}"[:MESSAGE_CHARS]}
     return answer | ({"written": midi} if midi else {"error": "no MIDI written"})
 
 
 class Abc2midi:
-    """abc2midi, a process for each text, in a sandbox inside this one that is narrower still."""
+    """abc2midi, one process per text, in a stricter sandbox inside this one."""
 
     def __init__(self, program: str, sandbox: str, libraries: list[str]) -> None:
         rules = {
@@ -96,15 +96,15 @@ class Abc2midi:
         self._words = {word.decode() for word in words}
 
     def version(self) -> str:
-        """Returns what abc2midi says of its version."""
+        """Returns the version that abc2midi reports."""
         self._run("-ver")
         said = Path("said").read_text("utf-8", "replace").split()
         return said[0] if said else "unknown"
 
     def __call__(self, text: str) -> Answer:
-        """Reads a text; counts the lines that begin with Error and Warning, `written` is the MIDI.
+        """Reads a text; counts lines that begin with Error or Warning; `written` is the MIDI.
 
-        The exit code says nothing: it is 0 for any text.
+        The exit code is useless: it is 0 for any text.
         """
         source, target = Path("tune.abc"), Path("tune.mid")
         target.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ class Abc2midi:
             return answer | {"written": file.read(MAX_MIDI_BYTES + 1)}
 
     def _run(self, *arguments: str) -> int:
-        with Path("said").open("wb") as said:  # a file, since the sandbox bounds its size
+        with Path("said").open("wb") as said:  # a file, since the sandbox limits its size
             return subprocess.run(
                 [*self._command, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -140,9 +140,9 @@ class Abc2midi:
             ).returncode
 
     def _own_words(self, message: str) -> str:
-        """Returns a message without what it quotes, which might come from a file.
+        """Returns a message without anything it quotes, which might come from a file.
 
-        Its place and the words that stand in the program itself are kept.
+        The position and the words that occur in the program itself are kept.
         """
         match = re.match(r"(\w+) in line-char (\d+)-(\d+) : ", message)
         place = f"line {match[2]}, character {match[3]}: " if match else ""
@@ -153,7 +153,7 @@ class Abc2midi:
 
 
 def _allow_cpu_seconds(seconds: int) -> None:
-    """Moves the limit of CPU time, which counts from the start of the process."""
+    """Moves the limit on CPU time, which counts from the start of the process."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(usage.ru_utime + usage.ru_stime) + seconds
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
@@ -164,9 +164,9 @@ def start(arguments: list[str]) -> tuple[Callable[[str], Answer], Answer]:
     greeting = {"sandbox": json.loads(os.environ["SANDBOX"])}
     if arguments[0] == "music21":
         import music21
-        from music21 import converter  # noqa: F401  before the first text's time begins
+        from music21 import converter  # noqa: F401  before the clock of the first text starts
 
-        with contextlib.suppress(ValueError, OSError):  # from here on it needs no other process
+        with contextlib.suppress(ValueError, OSError):  # it needs no child processes from here on
             resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         return read_by_music21, greeting | {"version": music21.__version__}
     if len(arguments) < 3:  # it still reads MIDI files
@@ -177,9 +177,9 @@ def start(arguments: list[str]) -> tuple[Callable[[str], Answer], Answer]:
 
 
 def main() -> None:
-    """Answers until stdin ends."""
+    """Answers requests until stdin ends."""
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # library output must not mix with answers
     reader, greeting = start(sys.argv[1:])
     answers.write(json.dumps(greeting).encode() + b"\n")
     answers.flush()
@@ -197,7 +197,7 @@ def main() -> None:
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
         if answer.get("last"):
-            return  # after a lack of memory it is started anew
+            return  # restarted after it ran out of memory
 
 
 if __name__ == "__main__":

@@ -1,26 +1,27 @@
-"""Independent readers judge texts: is it music that other programs take, and alike?
+"""Independent readers judge texts: do other programs accept the music, and do they agree on it?
 
     python -m evaluation.judging.judges runs/demo/samples/samples.jsonl --out verdicts.jsonl
 
-Each reader of `judge_table.JUDGES` reads a text in a sandboxed process of its own. One that hangs,
-crashes or floods us with output is a verdict on the text, not the end of the evaluation; one that
-is not installed is named, and its verdicts are null. Denominators are all texts. A verdict holds
-the fields of each reader, such as `validity_music21` (it parses the text without an exception) and
-`abc2midi_clean` (it writes MIDI, with no Error and no Warning), and beside them:
+Each reader of `judge_table.JUDGES` reads a text in its own sandboxed process. If it hangs, crashes
+or floods its output, that is a verdict on the text and does not stop the evaluation. A reader that
+is not installed is reported, and its verdicts are null. Denominators are all texts. A verdict
+contains the fields of each reader, such as `validity_music21` (it parses the text without an
+exception) and `abc2midi_clean` (it writes MIDI without an Error or a Warning), and also:
 
-    rejected              why the text was given to no reader (`judge_filter`), or null; else no
-                          verdict but those of our own reader is true
-    own_reader            our strict reader takes it; bar_accuracy, bar_perfect and tie_ok are by it
+    rejected              why no reader was given the text (`judge_filter`), or null; if rejected,
+                          only verdicts of our own reader can be true
+    own_reader            our strict reader accepts it; it also decides bar_accuracy, bar_perfect
+                          and tie_ok
     playable              every reader's MIDI is music of 4 s to 10 min, see `judge_measures`
-    agreement             F1 of the notes of each two readers, onsets in quarters
-    agreement_seconds     F1 of the notes of each reader that keeps the tempo and of our own, onsets
-                          in seconds
-    valid3                valid: what each reader is asked for holds, playable, bar_perfect, and
-                          each two agree as far as they are asked to, in quarters and seconds
-    raw_...               fields again, of the text as the model wrote it
+    agreement             F1 of the notes of each pair of readers, onsets in quarters
+    agreement_seconds     F1 of the notes of each reader that keeps time with our own reader's,
+                          onsets in seconds
+    valid3                valid: all fields needed of each reader hold, playable, bar_perfect, and
+                          agreement reaches the readers' thresholds, in quarters and in seconds
+    raw_...               the same fields for the raw model output
 
-Judged is the voices export, since music21 plays interleaved voices one after the other and still
-calls the text valid.
+The judges read the voices export, since music21 plays interleaved voices one after the other and
+still calls the text valid.
 """
 
 import argparse
@@ -50,11 +51,11 @@ from .judge_verdict import Verdict, fields_of, verdict_of
 
 logger = logging.getLogger(__name__)
 
-MAX_WORKERS = 8  # a process for each reader
+MAX_WORKERS = 8  # each with one process per reader
 
 
 class Jury(AbstractContextManager):
-    """The readers, side by side. Use as a context manager."""
+    """All readers together. Use as a context manager."""
 
     def __init__(self) -> None:
         self.readers = {name: Reader(judge) for name, judge in JUDGES.items()}
@@ -64,7 +65,7 @@ class Jury(AbstractContextManager):
             reader.close()
 
     def about(self) -> dict[str, Any]:
-        """Returns `versions`, `missing` (reader -> why) and `sandbox` (what is shut off)."""
+        """Returns `versions`, `missing` (reader -> reason) and `sandbox` (what is blocked)."""
         readers = self.readers.values()
         return {
             "versions": {r.name: r.version for r in readers if not r.missing},
@@ -73,11 +74,11 @@ class Jury(AbstractContextManager):
         }
 
     def judge(self, text: str, raw: str | None = None) -> Verdict:
-        """Judges a text; see the module for the fields.
+        """Judges a text; see the module docstring for the fields.
 
         Args:
-            text: Best in the voices layout, which all readers take.
-            raw: The text as a model wrote it, for the fields `raw_...`.
+            text: Preferably in the voices layout, which all readers accept.
+            raw: The raw model output, for the fields `raw_...`.
         """
         reason = refused(text)
         is_too_long = (reason or "").startswith(("more than", "a line", "not UTF-8"))
@@ -93,14 +94,14 @@ class Jury(AbstractContextManager):
         return verdict
 
     def _answer(self, name: str, text: str, reason: str | None) -> Answer | None:
-        """Returns a reader's answer; None where it is missing, {} where the filter refused."""
+        """Returns a reader's answer; None if it is missing, {} if the filter rejected the text."""
         return None if self.readers[name].missing else {} if reason else self.read(name, text)
 
     def read(self, name: str, text: str) -> Answer:
-        """Returns what a reader makes of a text, which is not filtered here.
+        """Returns a reader's answer to a text, which is not filtered here.
 
         Returns:
-            As `judge_table` says, `file` read. `failure`: why there is no answer.
+            As documented in `judge_table`, with `file` read. `failure`: why there is no answer.
         """
         try:
             answer = self.readers[name].ask({"text": text})
@@ -116,22 +117,25 @@ class Jury(AbstractContextManager):
 def judge_texts(
     texts: Sequence[str], raw: Sequence[str] | None = None, workers: int | None = None
 ) -> tuple[list[Verdict], dict[str, Any]]:
-    """Judges texts by several juries at once.
+    """Judges texts with several juries in parallel.
 
     Args:
         texts: As `Jury.judge` takes them.
-        raw: Likewise; one for each text, or none at all.
-        workers: Juries; as many as there are cores, at most 8, if None.
+        raw: As `Jury.judge` takes them; one per text, or None.
+        workers: Number of juries; None for one per core, at most 8.
 
     Returns:
-        A verdict for each text, and `Jury.about` with `n_restarts` by reader.
+        A verdict for each text, and `Jury.about` with `n_restarts` per reader.
+
+    Raises:
+        RuntimeError: If a reader started in one jury and not in another.
     """
     jobs = iter(range(len(texts)))  # shared by the threads: each takes the next one
     done: queue.SimpleQueue[tuple[int, Verdict] | BaseException] = queue.SimpleQueue()
     juries: list[Jury] = []
 
     def work() -> None:
-        # Started and ended by one thread: when that ends, the kernel ends its processes.
+        # Started and stopped by one thread: when it ends, the kernel kills its processes.
         try:
             with Jury() as jury:
                 juries.append(jury)
@@ -152,7 +156,7 @@ def judge_texts(
                 raise result
             verdicts[result[0]] = result[1]
     finally:
-        list(jobs)  # what is left is not begun
+        list(jobs)  # drop the jobs that have not started
         for reader in (reader for jury in juries for reader in jury.readers.values()):
             reader.kill()
         for thread in threads:
@@ -167,7 +171,7 @@ def judge_texts(
 
 
 def judge_all(texts: Sequence[str], workers: int | None = None) -> list[Verdict]:
-    """Judges texts; tells in the log which readers are missing."""
+    """Judges texts; logs which readers are missing."""
     verdicts, about = judge_texts(texts, workers=workers)
     for name, reason in about["missing"].items():
         logger.warning("%s does not judge: %s", name, reason)
@@ -175,7 +179,7 @@ def judge_all(texts: Sequence[str], workers: int | None = None) -> list[Verdict]
 
 
 def summary(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:
-    """Returns rates with intervals, means, why texts were rejected, and who judged."""
+    """Returns rates with intervals, means, reasons for rejection, and the readers used."""
     agreements = {
         name: [v["agreement"][name] for v in verdicts]
         for name, value in verdicts[0]["agreement"].items()
@@ -197,8 +201,8 @@ def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
     """Reads .abc files (one tune each) and samples.jsonl files.
 
     Returns:
-        Rows of `name`, `text`, the voices export where a sample has one, else its raw text, and
-        `raw`, which for a file is its text. Bytes that are no UTF-8 are kept for the filter.
+        Rows with `name`, `text` (the voices export if a sample has one, else its raw text) and
+        `raw` (for a file, its text). Bytes that are not UTF-8 are kept for the filter.
     """
     rows = []
     for file in files:
@@ -218,7 +222,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.judging.judges", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help=".abc or samples.jsonl")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--workers", type=int, help="a process for each reader; default: cores")
+    parser.add_argument("--workers", type=int, help="each runs all readers; default: cores, max. 8")
     options = parser.parse_args(arguments)
     rows = read_texts(options.files)
     if not rows:
@@ -239,7 +243,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{result['n']} texts, judged by {who}"]
     lines += [f"  judge unavailable: {name}: {why}" for name, why in result["missing"].items()]
     if not all(state["files"] for state in result["sandbox"].values()):
-        lines.append("  files are not shut off from the readers: this kernel has no Landlock")
+        lines.append("  the readers' file access is not restricted: this kernel has no Landlock")
     lines += [f"  rejected, {reason}: {count}" for reason, count in result["rejected"].items()]
     for name, rate in result["rates"].items():
         low, high = rate["interval_95"]

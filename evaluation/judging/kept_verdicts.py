@@ -1,4 +1,4 @@
-"""Judges sets of samples, and keeps the verdicts beside them."""
+"""Judges sets of samples, and stores the verdicts next to them."""
 
 import hashlib
 import json
@@ -21,14 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 def judge_sets(sets: dict[str, Rows], folder: Path) -> tuple[dict[str, Rows], dict[str, Any]]:
-    """Judges the export of each sample, or its raw text where there is none; kept on disk.
+    """Judges the export of each sample, or its raw text if there is none; cached on disk.
 
     Args:
         sets: Rows by the name of their set.
-        folder: With a folder for each set, which gets verdicts.jsonl.
+        folder: Contains a folder for each set, where verdicts.jsonl is written.
 
     Returns:
-        Verdicts by set; and of the readers `versions` and which are `missing`.
+        Verdicts by set, and the readers' `versions` and which are `missing`.
     """
     keys = {kind: {"key": _judging_key(rows)} for kind, rows in sets.items()}
     verdict_files = {kind: folder / kind / "verdicts.jsonl" for kind in sets}
@@ -55,7 +55,7 @@ def judge_sets(sets: dict[str, Rows], folder: Path) -> tuple[dict[str, Rows], di
 
 
 def _judging_key(rows: Rows) -> str:
-    """What verdicts depend on: texts, code, and which readers are there."""
+    """Digest of what verdicts depend on: texts, code, and which readers are installed."""
     script = sha256_of(Path(__file__).with_name("abcjs_judge.js"))
     code = [code_digest(judge_sets, judge_worker, sandbox), script]
     found = [bool(judge.find()) for judge in JUDGES.values()]

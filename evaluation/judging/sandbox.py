@@ -1,11 +1,12 @@
 """Locks a process in, and runs a program in it: `python -I -S sandbox.py RULES PROGRAM [...]`.
 
 RULES is JSON: the paths that may be read, the one folder that may be written, and limits. The
-program then has no other file (Landlock, Linux 5.13 and later), no network (a namespace of its
-own), no core dumps, and dies with its parent. Nothing here needs to be root.
+program then cannot access other files (Landlock, Linux 5.13 and later) or the network (its own
+namespace), writes no core dumps, and dies with its parent. None of this needs root.
 
-What the kernel does not offer is left out, and said: the program finds in the variable SANDBOX
-which of `files` and `network` are shut off. The limits hold on every system that has them.
+Restrictions that the kernel does not support are skipped and reported: the variable SANDBOX tells
+the program which of `files` and `network` are blocked. The limits apply on every system that
+supports them.
 
 Source: Linux Documentation/userspace-api/landlock.rst.
 """
@@ -45,10 +46,10 @@ class _PathBeneath(ctypes.Structure):
 
 
 def lock_files(read: list[str], write: str) -> bool:
-    """Shuts off all files but those to read and the folder to write, for good.
+    """Blocks all files except those to read and the folder to write, irrevocably.
 
     Returns:
-        Whether it was done: False on a kernel without Landlock.
+        Whether it worked: False on a kernel without Landlock.
     """
     if sys.platform != "linux":
         return False
@@ -56,7 +57,7 @@ def lock_files(read: list[str], write: str) -> bool:
     if version < 1:
         return False
     every = (1 << _N_FILE_RIGHTS.get(version, 16)) - 1
-    sizes = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}  # older kernels refuse fields that they do not know
+    sizes = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16}  # older kernels reject unknown fields
     rules = _Ruleset(every, _ALL_TCP, _SIGNALS_AND_SOCKETS)
     size = ctypes.c_size_t(sizes.get(version, 24))
     ruleset = _libc.syscall(_CREATE_RULESET, ctypes.byref(rules), size, 0)
@@ -71,7 +72,7 @@ def lock_files(read: list[str], write: str) -> bool:
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
-    """Allows what is beneath a path; a path that is not there needs no rule."""
+    """Allows everything beneath a path; a missing path needs no rule."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -85,11 +86,11 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 def leave_network() -> bool:
-    """Moves into a network of its own, in which there is nothing; False where that is forbidden."""
+    """Moves into a new, empty network namespace; returns False if that is not permitted."""
     user, group = os.geteuid(), os.getegid()
     if sys.platform != "linux" or _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
         return False
-    # Not as user 0 of the new namespace: the program that is run then has no privileges in it.
+    # Not as user 0 of the new namespace, so that the program has no privileges in it.
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"65534 {user} 1")
     Path("/proc/self/gid_map").write_text(f"65534 {group} 1")
@@ -97,7 +98,7 @@ def leave_network() -> bool:
 
 
 def set_limits(rules: dict[str, Any]) -> None:
-    """Sets the limits named in the rules, as `_LIMITS` has them."""
+    """Sets the limits of `_LIMITS` that the rules name."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 256}
     limits |= {limit: rules[name] for name, limit in _LIMITS.items() if name in rules}
     for limit, value in limits.items():

@@ -1,1 +1,1 @@
-"""Finished runs and models."""
+"""Loads finished runs and models."""

@@ -1,7 +1,7 @@
-"""A finished run, opened to be scored: its facts, its model, the songs of its data.
+"""A finished run, opened for scoring: its facts, its model, the songs of its data.
 
-Songs are the independent draws, so intervals are percentiles over songs drawn with replacement, the
-same draws for all runs on the same songs: differences are paired.
+Songs are the independent units, so intervals are percentiles over songs drawn with replacement. All
+runs on the same songs use the same draws, so differences are paired.
 """
 
 import json
@@ -36,8 +36,8 @@ class FinishedRun:
 
     Attributes:
         folder: `runs/<study>/<run>`.
-        facts: What result files say of a run: run, arch, size, seed, n_params, n_tokens, ...
-        files: Its data.
+        facts: What result files state about a run: run, arch, size, seed, n_params, n_tokens, ...
+        files: Its data files.
     """
 
     folder: Path
@@ -46,24 +46,25 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Reads record and config of a run.
+        """Reads the record and config of a run.
 
         Raises:
-            FileNotFoundError: If the folder holds no finished run, or its data are not there.
-            ValueError: If the data have changed since.
+            FileNotFoundError: If the folder contains no finished run, or its data is missing.
+            ValueError: If the data has changed since.
         """
         record_file = folder / "record.json"
         if not record_file.is_file():
             raise FileNotFoundError(
-                f"{record_file} not found; expected a finished run, as runs/demo/gpt_l1_d16_t2M_s1"
+                f"{record_file} not found; expected a finished run, e.g. "
+                "runs/demo/gpt_l1_d16_t2M_s1"
             )
         record = json.loads(record_file.read_text("utf-8"))
         config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
         files = locate_data(config)
         if config["data"]["digest"] not in files.digests:
             raise ValueError(
-                f"{files.folder} has changed since {folder} was trained: its songs may be others; "
-                "make the data as they were, or train again"
+                f"{files.folder} has changed since {folder} was trained: the songs may differ; "
+                "recreate the original data, or train again"
             )
         facts = {
             "run": record["name"],
@@ -81,16 +82,16 @@ class FinishedRun:
         return cls(folder, facts, files)
 
     def load(self) -> tuple[PreTrainedModel, int]:
-        """The model and the id of the token that opens and ends a song."""
+        """The model and the id of the token that starts and ends a song."""
         model, tokenizer = load_model(find_model(str(self.folder)))
         return model, tokenizer.eos_token_id
 
     def eos_id(self) -> int:
-        """The id of the token that opens and ends a song, without the model."""
+        """The id of the token that starts and ends a song, without loading the model."""
         return load_tokenizer(find_model(str(self.folder))).eos_token_id
 
     def column(self, split: str, name: str) -> list[Any]:
-        """One column of 5_tokens, in the order of the songs."""
+        """One column of 5_tokens, in song order."""
         path = self.files.tokens / f"{split}.parquet"
         return pq.read_table(path, columns=[name])[name].to_pylist()
 
@@ -99,9 +100,10 @@ class FinishedRun:
         return load_songs(self.files, split)
 
     def song_nll_nats(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Negative log-likelihood and targets of each song, as validation counts them: (n,) each.
+        """Negative log-likelihood in nats and targets of each song, as in validation: (n,) each.
 
-        Windows of the run's own context, which begins anew at each.
+        Songs are split into windows of the run's own context length, each starting with an empty
+        context.
         """
         model, eos_id = self.load()
         evaluator = SongEvaluator(self.songs(split), eos_id, self.files.block_length, BATCH_TOKENS)
@@ -111,12 +113,15 @@ class FinishedRun:
 
 
 def split_column(folder: Path, split: str, name: str = "abc") -> list[str]:
-    """The tunes of a split of a data set, `data/<dataset>/<preset>`, before augmentation.
+    """The tunes, or another column, of a split of a dataset, before augmentation.
 
-    Or another column of it, tune by tune.
+    Args:
+        folder: `data/<dataset>/<preset>`.
+        split: Name of the split.
+        name: Name of the column, with one value per tune.
 
     Raises:
-        FileNotFoundError: If they are not there.
+        FileNotFoundError: If the split is missing.
     """
     path = folder / "4_split" / f"{split}.parquet"
     if not path.is_file():
@@ -136,18 +141,18 @@ def open_runs(folders: Sequence[Path]) -> list[FinishedRun]:
 
 
 def song_draws(n: int, seed: int, draws: int = N_DRAWS) -> np.ndarray:
-    """How often each of n songs is drawn, (draws, n) float64, each row of sum n."""
+    """How often each of n songs is drawn, (draws, n) float64; each row sums to n."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws).astype(float)
 
 
 def interval(values: np.ndarray | list[float]) -> list[Any]:
-    """Percentiles over the first axis: two ends, each of the shape of one draw."""
+    """Percentiles over the first axis: the two ends, each shaped like one draw."""
     return np.percentile(values, PERCENTILES, axis=0).tolist()
 
 
 @torch.inference_mode()
 def window_nll(model: PreTrainedModel, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Loss of each target in nats, (n, T) float32; inputs, targets: (n, T) ids, each row anew."""
+    """Loss per target in nats, (n, T) float32; inputs, targets: (n, T) ids, independent rows."""
     rows = max(1, LOGITS_AT_ONCE // (inputs.shape[1] * model.config.vocab_size))
     parts = []
     for start in range(0, len(inputs), rows):

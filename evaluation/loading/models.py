@@ -1,4 +1,4 @@
-"""Trained models: where they are, and loaded as those need them who score, sample or publish."""
+"""Finds trained models, and loads them for scoring, sampling or publishing."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ from scaling.writing.files import read_csv
 
 
 def find_model(model: str) -> str:
-    """Returns what `from_pretrained` takes.
+    """Returns a model name or path for `from_pretrained`.
 
     Args:
-        model: A study's folder (then its run of lowest validation loss), a run's folder, a model
-            folder, or the name of a model on the Hub.
+        model: A study's folder (then its run with the lowest validation loss), a run's folder, a
+            model folder, or the name of a model on the Hub.
 
     Raises:
-        FileNotFoundError: If a local path holds no finished model.
+        FileNotFoundError: If a local path contains no finished model.
     """
     folder = Path(model)
     if (folder / "runs.csv").is_file():
@@ -44,7 +44,7 @@ def find_model(model: str) -> str:
 
 
 def load_model(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Loads model and tokenizer; no code that came with them is run."""
+    """Loads model and tokenizer without running any code that came with them."""
     model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=False)
     if torch.accelerator.is_available():
         model = model.to(torch.accelerator.current_accelerator())
@@ -63,6 +63,6 @@ def load_writer(name: str) -> AbcMusicPipeline:
 
 
 def weights_digest(name: str) -> str | None:
-    """SHA-256 of a local model's weights; None of one on the Hub."""
+    """SHA-256 of a local model's weights; None for a model on the Hub."""
     weights = Path(name) / "model.safetensors"
     return sha256_of(weights) if weights.exists() else None

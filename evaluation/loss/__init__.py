@@ -1,1 +1,1 @@
-"""Loss of held-out music, by context, position and unit."""
+"""Loss on held-out music, by context, position and unit."""

@@ -1,11 +1,11 @@
-"""The same music in characters, byte pairs and note tokens: bits a note, on the same songs.
+"""The same music in characters, byte pairs and note tokens: bits per note, on the same songs.
 
     python -m evaluation.loss.compare_tokenizers runs/cpu/gpt_l2_d64_t12M_s1 runs/cpu_bpe/*_t*/
 
-Bits a note: the validation loss in bits, end of song included, over the note onsets of the MIDI
-files, which no tokenizer decides. It scores one way of cutting the text, so it is an upper bound
-for a tokenizer that knows several. Intervals: percentiles over songs drawn with replacement, the
-same draws on both sides of a difference.
+Bits per note: the validation loss in bits, end of song included, over the note onsets of the MIDI
+files, which do not depend on the tokenizer. It scores a single segmentation of the text, so it is
+an upper bound for a tokenizer with several. Intervals: percentiles over songs drawn with
+replacement, the same draws on both sides of a difference.
 """
 
 import json
@@ -31,7 +31,7 @@ REFERENCE = "char"
 
 
 def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """Bits a note and a character of each run, and each run less the one in characters.
+    """Bits per note and per character of each run, and differences to the character-level run.
 
     Raises:
         ValueError: If the runs were not validated on the same songs.
@@ -43,8 +43,8 @@ def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
         songs = run.column(SPLIT, "digest")
         if sorted(songs) != digests:
             raise ValueError(
-                f"{run.folder} has other validation songs than {runs[0].folder}; compare runs on "
-                "presets that differ in their tokens only"
+                f"{run.folder} has different validation songs from {runs[0].folder}; compare runs "
+                "on presets that differ only in their tokens"
             )
         order = np.argsort(songs)
         bits = run.song_nll_nats(SPLIT)[0][order] / math.log(2)
@@ -55,7 +55,7 @@ def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
             row[f"bits_per_{unit}"] = {"value": value, "interval_95": interval(values)}
             if unit == "note":
                 drawn[id(row)] = values
-        logger.info("%s: %.4f bits a note", row["run"], row["bits_per_note"]["value"])
+        logger.info("%s: %.4f bits per note", row["run"], row["bits_per_note"]["value"])
         rows.append(row)
     used = {row["tokenizer"] for row in rows}
     return {
@@ -69,7 +69,7 @@ def compare(runs: Sequence[FinishedRun]) -> dict[str, Any]:
 
 
 def _token_facts(run: FinishedRun) -> dict[str, Any]:
-    """Tokenizer, vocabulary, and characters of text that the run and its context saw."""
+    """Tokenizer, vocabulary size, and the characters of text in the whole run and one context."""
     stage = json.loads((run.files.tokens / "stage.json").read_text("utf-8"))
     train = stage["splits"]["train"]
     chars_per_token = train["n_chars"] / train["n_tokens"]
@@ -84,7 +84,7 @@ def _token_facts(run: FinishedRun) -> dict[str, Any]:
 def _differences(
     rows: Sequence[dict[str, Any]], drawn: dict[int, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Bits a note of each run less those of the runs of its size and seed in characters."""
+    """Bits per note of each run minus those of character runs of the same family, size and seed."""
     found = []
     for row, other in permutations(rows, 2):
         same = all(row[key] == other[key] for key in ("arch", "size", "seed"))

@@ -5,19 +5,18 @@
 l(t) = mean of -ln p(x_t | x_<t) in nats, t = 1, 2, ... positions, over songs of more than P tokens,
 so that every t has the same songs. Ways to read a song:
 
-`crops`    from random places behind the first eighth, state or window empty: t counts the tokens
-           of context, and the place in the song does not matter. This is what T90 and the stop are
-           quoted of. To compare like with like, the loss of each target has its loss with the
-           whole song before it (`carried`, `stride`) taken off, and the song's mean of that is put
-           on again.
-`reset`    from its start in windows of the training context, which begin anew: as validation.
-`carried`  Families with a state, as the LSTM: from its start, the state carried on to P.
-`stride`   Families of attention, as the GPT: from its start, windows of the training context T
-           moved by T/2, each giving the loss of its second half (the first one of both): T/2 to T
-           tokens of context beyond T.
+`crops`    from random places after the first eighth, with an empty state or window: t counts the
+           tokens of context, independent of the place in the song. T90 and the stop are quoted
+           for this way. To compare like with like, each target's loss with the whole song before
+           it (`carried`, `stride`) is subtracted, and the song's mean of that is added back.
+`reset`    from its start, in independent windows of the training context: as in validation.
+`carried`  Families with a state, such as the LSTM: from its start, with the state carried to P.
+`stride`   Attention families, such as the GPT: from its start, with windows of the training
+           context T moved by T/2. Each gives the loss of its second half (the first window of
+           both): T/2 to T tokens of context beyond T.
 
-T90 is the least t with l(t) - l_end <= 0.1 (l(1) - l_end), interpolated in ln t. The context is no
-longer used from the first bin where the interval of the slope dl/dln t is not below 0; null if
+T90 is the smallest t with l(t) - l_end <= 0.1 (l(1) - l_end), interpolated in ln t. The context is
+no longer used from the first bin where the interval of the slope dl/dln t is not below 0; null if
 there is none. Bins are half octaves; intervals are percentiles over songs drawn with replacement.
 Source: Kaplan et al. 2020, figure 7.
 """
@@ -41,7 +40,7 @@ from .runs_command import runs_command
 logger = logging.getLogger(__name__)
 
 MIN_SONGS = 10
-BEGINNING = 8  # crops leave out this part of the positions: the first eighth
+BEGINNING = 8  # crops skip the first 1/8 of the positions
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,10 @@ class ContextSettings:
     """What is scored.
 
     Attributes:
-        songs: Most songs, chosen by their digests and the seed.
+        songs: Maximum number of songs, chosen by their digests and the seed.
         positions: P.
-        crops: Random places a song.
-        seed: Of songs, places and draws.
+        crops: Random places per song.
+        seed: Seed for songs, places and draws.
     """
 
     songs: int = 200
@@ -69,7 +68,7 @@ class ContextSettings:
 
 
 def choose_songs(run: FinishedRun, settings: ContextSettings) -> tuple[list[str], list[np.ndarray]]:
-    """Digests and ids of the songs that are scored: the same for all runs on the same songs.
+    """Digests and ids of the songs to score: the same for all runs on the same songs.
 
     Raises:
         ValueError: If fewer than MIN_SONGS are long enough.
@@ -88,7 +87,7 @@ def choose_songs(run: FinishedRun, settings: ContextSettings) -> tuple[list[str]
 
 
 def score(run: FinishedRun, ids: list[np.ndarray], settings: ContextSettings) -> dict[str, Any]:
-    """Way to read -> (songs, positions) float64, loss in nats; of crops, the mean over places."""
+    """Way to read -> (songs, positions) float64, loss in nats; for crops, the mean over places."""
     model, eos_id = run.load()
     n_positions, context = settings.positions, run.facts["context_length"]
     sequence = np.array([[eos_id, *song[:n_positions]] for song in ids])  # (n, P + 1)
@@ -107,11 +106,11 @@ def score(run: FinishedRun, ids: list[np.ndarray], settings: ContextSettings) ->
 def _crops_nll(
     model: Any, sequence: np.ndarray, full: np.ndarray, length: int, settings: ContextSettings
 ) -> np.ndarray:
-    """(n, length): mean over crops, level with `full`, (n, P); sequence: (n, P + 1)."""
+    """(n, length): mean over crops, at the level of `full`, (n, P); sequence: (n, P + 1)."""
     n, n_positions = full.shape
     rng = np.random.default_rng(settings.seed)
-    # drawn for the longest crop, so that runs of any context are cut at the same places
-    # and not in the header or the first bars, which are unlike the rest of a song
+    # drawn for the longest crop, so that runs of any context are cropped at the same places,
+    # and not in the header or the first bars, which differ from the rest of a song
     first, last = n_positions // BEGINNING, n_positions // 2
     starts = rng.integers(first, last + 1, (n, settings.crops))  # (n, crops)
     places = starts[:, :, None] + np.arange(length + 1)  # (n, crops, length + 1)
@@ -122,7 +121,7 @@ def _crops_nll(
 
 
 def _windows_nll(model: Any, sequence: np.ndarray, context: int, step: int) -> np.ndarray:
-    """(n, P): windows of T moved by `step`; of each what the one before it did not give.
+    """(n, P): windows of T moved by `step`, each contributing only the new positions.
 
     sequence: (n, P + 1).
     """
@@ -135,15 +134,15 @@ def _windows_nll(model: Any, sequence: np.ndarray, context: int, step: int) -> n
 
 
 def curves_of(ways: dict[str, np.ndarray], draws: np.ndarray) -> dict[str, Any]:
-    """Way to read -> its curve, of what `score` returns. draws: (B, songs), each row of sum 1."""
+    """Way to read -> its curve, from the output of `score`. draws: (B, songs), rows sum to 1."""
     return {way: describe_curve(nll, log_bins(nll.shape[1]), draws) for way, nll in ways.items()}
 
 
 def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str, Any]:
-    """All that the file holds: a curve a run and way, means over ranges, paired differences.
+    """The file's content: a curve per run and way, means over ranges, paired differences.
 
     Raises:
-        ValueError: If the songs are too short, or runs of one table have other songs.
+        ValueError: If the songs are too short, or the runs have different songs.
     """
     rows, means_of, digests = [], {}, None
     for run in runs:
@@ -152,8 +151,8 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
         digests = digests or names
         if names != digests:
             raise ValueError(
-                f"{run.folder} has other {settings.split} songs than {runs[0].folder}; compare "
-                "runs on presets that differ in nothing but the context"
+                f"{run.folder} has different {settings.split} songs from {runs[0].folder}; compare "
+                "runs on presets that differ only in the context"
             )
         ways = score(run, ids, settings)
         draws = song_draws(len(ids), settings.seed) / len(ids)  # (B, n)

@@ -1,4 +1,4 @@
-"""A 5-gram model of songs as token ids, which a trained model has to beat."""
+"""A 5-gram model of songs as token ids: a baseline that a trained model must beat."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ ORDER = 5
 class KneserNey:
     """Interpolated Kneser-Ney model of ORDER tokens. Source: Chen and Goodman 1999, section 2.7.
 
-    A context is a number: that of the shorter context without its oldest token, joined with that
-    token. A gram is its context joined with the token after it; all are kept sorted.
+    A context is a number: the number of the shorter context (without the oldest token) combined
+    with that token. A gram is its context combined with the next token; all are kept sorted.
 
     Args:
-        songs: (S,) ids each, which begin after and end in eos_id.
-        eos_id: Opens and ends a song.
+        songs: (S,) ids each; eos_id before and after each song is implied.
+        eos_id: Starts and ends a song.
         vocab_size: V.
     """
 
@@ -32,7 +32,7 @@ class KneserNey:
             self.contexts.append(known)
             all_grams = context * vocab_size + targets
             grams, first, counts = np.unique(all_grams, return_index=True, return_counts=True)
-            # a shorter gram counts once for each token that stands before it
+            # a shorter gram counts once for each distinct token that precedes it
             shorter = found[-1][0]
             place = np.searchsorted(shorter, last_grams[first])
             found[-1] = (shorter, np.bincount(place, minlength=len(shorter)))
@@ -51,14 +51,14 @@ class KneserNey:
         return histories, np.concatenate([song[ORDER - 1 :] for song in padded])
 
     def song_nll_nats(self, songs: Sequence[np.ndarray]) -> np.ndarray:
-        """(n,) negative log-likelihood of each song with its end."""
+        """(n,) negative log-likelihood in nats of each song, its end included."""
         histories, targets = self._histories(songs)
         context = np.zeros(len(targets), dtype=np.int64)
         p = self.orders[0].probability(context, targets, np.full(len(targets), 1 / self.vocab_size))
         for known, history, order in zip(self.contexts, histories, self.orders[1:], strict=True):
             joined = context * self.vocab_size + history
             place = np.minimum(np.searchsorted(known, joined), len(known) - 1)
-            # what follows an unknown context is unknown: -1 stays below all numbers
+            # a longer context of an unknown one is unknown too: -1, below all valid numbers
             context = np.where((context >= 0) & (known[place] == joined), place, -1)
             p = order.probability(context, targets, p)
         starts = np.cumsum([0, *(len(song) + 1 for song in songs[:-1])])
@@ -71,7 +71,7 @@ class _Order:
     def __init__(self, grams: np.ndarray, counts: np.ndarray, vocab_size: int) -> None:
         self.grams, self.counts, self.vocab_size = grams, counts, vocab_size
         once, twice = (counts == 1).sum(), (counts == 2).sum()
-        # Ney, Essen and Kneser 1994; half where the counts are too few to say
+        # Ney, Essen and Kneser 1994; 0.5 if there are too few counts for an estimate
         self.discount = once / (once + 2 * twice) if once and twice else 0.5
         context = grams // vocab_size
         self.totals = np.bincount(context, weights=counts)
@@ -80,9 +80,9 @@ class _Order:
     def probability(
         self, context: np.ndarray, targets: np.ndarray, shorter: np.ndarray
     ) -> np.ndarray:
-        """(n,) p of each target; context: (n,), -1 if unknown; shorter: (n,) p without its oldest.
+        """(n,) p of each target; context: (n,), -1 if unknown; shorter: (n,) p of shorter context.
 
-        An unknown context leaves the shorter one's.
+        For an unknown context, p of the shorter context is used.
         """
         gram = context * self.vocab_size + targets
         place = np.minimum(np.searchsorted(self.grams, gram), len(self.grams) - 1)

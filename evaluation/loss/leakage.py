@@ -1,11 +1,11 @@
-"""How much a validation loss gains from songs whose other arrangements were trained on.
+"""How much validation loss benefits from songs with other arrangements in the train split.
 
     python -m evaluation.loss.leakage runs/cpu_leakage/*_t*/ --out results/leakage.json
 
-For runs on data that were split by file: the loss on all validation songs, on those whose duplicate
-cluster lies in the train split too, and on the rest. The gap is the loss of the rest less that of
-all. Songs with copies may be easier or harder as such, also for a model too small to know any by
-heart: the smallest size shows that part of the gap. Intervals: percentiles over duplicate clusters
+For runs on data that was split by file: the loss on all validation songs, on those whose duplicate
+cluster is in the train split too, and on the rest. The gap is the loss on the rest minus that on
+all. Songs with copies may be inherently easier or harder, even for a model too small to memorize
+any: the smallest size shows that part of the gap. Intervals: percentiles over duplicate clusters
 drawn with replacement, the same draws on both sides of a difference.
 """
 
@@ -26,7 +26,11 @@ SPLIT = "validation"
 
 
 def measure(run: FinishedRun) -> dict[str, Any]:
-    """Losses of one run in nats a token, on all songs, those with copies in train, the rest."""
+    """Losses of one run in nats per token: all songs, those with copies in train, the rest.
+
+    Raises:
+        ValueError: If none or all of the validation clusters are in the train split too.
+    """
     folder = run.files.folder
     columns = (split_column(folder, SPLIT, name) for name in ("digest", "cluster_id"))
     cluster_of = dict(zip(*columns, strict=True))
@@ -38,8 +42,8 @@ def measure(run: FinishedRun) -> dict[str, Any]:
     has_copy = np.array([name in in_train for name in names])  # (clusters,)
     if not 0 < has_copy.sum() < len(names):
         raise ValueError(
-            f"{run.folder}: {has_copy.sum()} of {len(names)} validation clusters lie in train too; "
-            "expected some and not all: data that were split by file, as study_cpu_by_file"
+            f"{run.folder}: {has_copy.sum()} of {len(names)} validation clusters are in train too; "
+            "expected some but not all: use data split by file, as in study_cpu_by_file"
         )
     draws = song_draws(len(names), SEED)  # (B, clusters)
     groups = {"all": np.ones(len(names)), "copied": has_copy, "clean": ~has_copy}
@@ -67,7 +71,7 @@ def measure(run: FinishedRun) -> dict[str, Any]:
 
 
 def measure_all(runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """All that the file holds."""
+    """The content of the file."""
     return {"split": SPLIT, "seed": SEED, "runs": [measure(run) for run in runs]}
 
 

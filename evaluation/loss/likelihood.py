@@ -1,20 +1,20 @@
-"""Loss of finished runs on a split, in every unit, beside what any model has to beat.
+"""Loss of finished runs on a split, in every unit, along with baselines any model must beat.
 
     python -m evaluation.loss.likelihood runs/cpu/*_t12M_s1/ --out likelihood.json
 
 Conventions: a song of S tokens has S + 1 targets, the last one its end; each is predicted once, in
-windows of the run's own context, as validation does. Bits are -log2 p summed over all targets, over
-the characters, notes, bars and seconds that are stored with the split: these come from the music,
-so they compare tokenizers (of one way of cutting the text: an upper bound). V vocabulary. Standard
-errors are of ratios over songs, the independent draws.
+windows of the run's own context, as in validation. Bits are -log2 p summed over all targets,
+divided by the characters, notes, bars or seconds that are stored with the split. These come from
+the music, so they are comparable across tokenizers (a single segmentation is scored: an upper
+bound). V: vocabulary size. Standard errors are those of ratios over songs, the independent units.
 
-Sanity rows, once per data set:
+Sanity rows, once per dataset:
 `uniform`      ln V.
-`unigram`      counts of the train split, one added to each token.
-`five_gram`    interpolated Kneser-Ney, one discount an order, of the train split; of a random
-               sample of its songs where it has more than N_TRAIN_TOKENS tokens, as the row says.
-`gzip`, `xz`   the text as files, at the highest level: `alone`, each song a file of its own, and
-               `together`, all songs of the split in one file, where a song profits from the others.
+`unigram`      counts of the train split, with one added to each token.
+`five_gram`    interpolated Kneser-Ney with one discount per order, on the train split; if that has
+               more than N_TRAIN_TOKENS tokens, on a random sample of its songs, stated in the row.
+`gzip`, `xz`   the text as files, at the highest level: `alone`, one file per song, and `together`,
+               all songs of the split in one file, where songs benefit from each other.
 """
 
 import gzip
@@ -37,14 +37,14 @@ from .runs_command import runs_command
 
 logger = logging.getLogger(__name__)
 
-N_TRAIN_TOKENS = 10_000_000  # some 1.5 GB while they are counted
+N_TRAIN_TOKENS = 10_000_000  # takes about 1.5 GB while counting
 SPLITS = ("validation", "test")
 SEED = 1
 BITS_PER = {n: f"bits_per_{n.removeprefix('n_').removesuffix('s')}" for n in DENOMINATORS}
 
 
 def ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float | None]:
-    """Sum over sum, with its standard error over songs; (n,) each. None for a single song."""
+    """Ratio of sums, (n,) each, with its standard error over songs, None for a single song."""
     loss = SongLoss(above, below)
     return {"value": loss.loss_nats_per_token, "standard_error": loss.standard_error_nats_per_token}
 
@@ -52,7 +52,7 @@ def ratio(above: np.ndarray, below: np.ndarray) -> dict[str, float | None]:
 def likelihood(
     nll_nats: np.ndarray, n_targets: np.ndarray, denominators: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """The loss of a split in every unit; the one place that says what they are.
+    """The loss on a split in every unit; the single definition of these units.
 
     Args:
         nll_nats: (n,) negative log-likelihood of each song.
@@ -69,7 +69,7 @@ def likelihood(
         "loss_nats_per_token": nats,
         "loss_standard_error_nats_per_token": error,
         "perplexity": math.exp(nats),
-        # of the first order: d exp(l) = exp(l) dl
+        # first-order approximation: d exp(l) = exp(l) dl
         "perplexity_standard_error": None if error is None else math.exp(nats) * error,
     }
     return row | _bits(nll_nats / math.log(2), denominators)
@@ -83,7 +83,7 @@ def _bits(bits: np.ndarray, denominators: dict[str, np.ndarray]) -> dict[str, fl
 
 
 def sanity_rows(run: FinishedRun, split: str) -> dict[str, Any]:
-    """What a model of the data of this run has to beat, in the units of `likelihood`."""
+    """Baselines that a model on this run's data must beat, in the units of `likelihood`."""
     songs, train = run.songs(split), run.songs("train")
     eos_id, vocab_size = run.eos_id(), run.files.vocab_size
     denominators = song_denominators(run, split)
@@ -110,7 +110,7 @@ def sanity_rows(run: FinishedRun, split: str) -> dict[str, Any]:
 
 
 def _sample(songs: list[np.ndarray], most: int) -> list[np.ndarray]:
-    """Random songs of `most` tokens together, at least one; all, if they are that few."""
+    """Random songs with at most `most` tokens in total, but at least one song; all if they fit."""
     order = np.random.default_rng(SEED).permutation(len(songs))
     ends = np.cumsum([len(songs[number]) for number in order])
     n = max(1, int(np.searchsorted(ends, most, "right")))
@@ -120,7 +120,7 @@ def _sample(songs: list[np.ndarray], most: int) -> list[np.ndarray]:
 def compressor_rows(
     run: FinishedRun, split: str, denominators: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Bits a character, note, ... of gzip and xz on the text of a split."""
+    """Bits per character, note, ... of gzip and xz on the text of a split."""
     texts = [text.encode() for text in split_column(run.files.folder, split)]
     compressors: dict[str, Callable[[bytes], bytes]] = {
         "gzip": lambda text: gzip.compress(text, 9, mtime=0),
@@ -141,7 +141,7 @@ def song_denominators(run: FinishedRun, split: str) -> dict[str, np.ndarray]:
 
 
 def by_position(run: FinishedRun, settings: ContextSettings) -> dict[str, Any] | None:
-    """Loss by token position as `context_use` reads it; None if songs are too short."""
+    """Loss by token position as in `context_use`; None if too few songs are long enough."""
     try:
         _, ids = choose_songs(run, settings)
     except ValueError as error:
@@ -153,7 +153,7 @@ def by_position(run: FinishedRun, settings: ContextSettings) -> dict[str, Any] |
 
 
 def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str, Any]:
-    """All that the file holds."""
+    """The content of the file."""
     rows, sanity = [], {}
     for run in runs:
         nll, n_targets = run.song_nll_nats(settings.split)
@@ -163,7 +163,7 @@ def measure(runs: Sequence[FinishedRun], settings: ContextSettings) -> dict[str,
         if str(run.files.folder) not in sanity:
             sanity[str(run.files.folder)] = sanity_rows(run, settings.split)
         logger.info(
-            "%s: %.4f nats a token, %.4f bits a character",
+            "%s: %.4f nats per token, %.4f bits per character",
             *(run.facts["run"], row["loss_nats_per_token"], row["bits_per_char"]),
         )
     return {"split": settings.split, "runs": rows, "sanity": sanity}
@@ -174,9 +174,9 @@ main = runs_command(
     settings=ContextSettings,
     options={
         "split": {"choices": SPLITS, "default": "test"},
-        "positions": {"type": int, "default": 1024, "help": "of the loss by position"},
+        "positions": {"type": int, "default": 1024, "help": "for loss by position"},
     },
-    also=lambda content: f", {len(content['sanity'])} data sets",
+    also=lambda content: f", {len(content['sanity'])} datasets",
 )
 
 if __name__ == "__main__":

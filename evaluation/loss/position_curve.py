@@ -1,6 +1,6 @@
 """Losses by position -> a binned curve with its slope, T90 and where it stops falling.
 
-Letters: n songs, P positions, K bins, B draws of songs.
+Array letters: n songs, P positions, K bins, B draws of songs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,26 @@ SIGNIFICANT_DIGITS = 6
 
 
 def log_bins(n_positions: int) -> np.ndarray:
-    """Ends of half-octave bins, (K + 1,): bin k holds t = ends[k] + 1 ... ends[k + 1]."""
+    """Ends of half-octave bins, (K + 1,): bin k covers t = ends[k] + 1 ... ends[k + 1]."""
     halves = np.arange(0, 2 * int(np.log2(n_positions)) + 1)
     ends = np.unique(np.round(2 ** (halves / 2)).astype(int))
     return np.unique([0, *ends[ends < n_positions], n_positions])
 
 
 def describe_curve(nll: np.ndarray, ends: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
-    """The curve of one run and way.
+    """The curve of one run and way to read.
 
     Args:
         nll: (n, P) nats.
-        ends: (K + 1,) of log_bins.
-        draws: (B, n), weights of the songs, each row of sum 1.
+        ends: (K + 1,) from log_bins.
+        draws: (B, n), song weights; each row sums to 1.
     """
     means = np.stack([nll[:, a:b].mean(1) for a, b in pairwise(ends)], axis=1)  # (n, K)
     log_t = 0.5 * (np.log(ends[:-1] + 1) + np.log(ends[1:]))
     loss, drawn = means.mean(0), draws @ means  # (K,), (B, K)
     slopes = _slope(drawn, log_t)  # (B, K)
     slope_ends = np.array(interval(slopes))  # (2, K)
-    flat = np.flatnonzero(slope_ends[1] >= 0)  # bins whose slope may be 0 or above
+    flat = np.flatnonzero(slope_ends[1] >= 0)  # bins whose slope may be 0 or higher
     t90 = [_t90(row, log_t) for row in (loss, *drawn)]
     return {
         "from": (ends[:-1] + 1).tolist(),
@@ -53,7 +53,7 @@ def describe_curve(nll: np.ndarray, ends: np.ndarray, draws: np.ndarray) -> dict
 
 
 def _slope(loss: np.ndarray, log_t: np.ndarray) -> np.ndarray:
-    """dl/dln t over the neighbouring bins, (B, K), one-sided at both ends. loss: (B, K)."""
+    """dl/dln t over the neighboring bins, (B, K), one-sided at both ends. loss: (B, K)."""
     left = np.maximum(np.arange(len(log_t)) - 1, 0)
     right = np.minimum(np.arange(len(log_t)) + 1, len(log_t) - 1)
     return (loss[:, right] - loss[:, left]) / (log_t[right] - log_t[left])
@@ -72,7 +72,7 @@ def _t90(loss: np.ndarray, log_t: np.ndarray) -> float | None:
 
 
 def range_means(nll: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
-    """(from, to) -> mean loss of each song, (n,), over ranges of t and over all. nll: (n, P)."""
+    """(from, to) -> mean loss per song, (n,), over ranges of t and over all t. nll: (n, P)."""
     n_positions = nll.shape[1]
     ends = [0, *(end for end in RANGE_ENDS if end < n_positions), n_positions]
     ranges = dict.fromkeys([*pairwise(ends), (0, n_positions)])
@@ -84,12 +84,12 @@ def paired_differences(
     means_of: Mapping[tuple[str, int], dict[str, dict[tuple[int, int], np.ndarray]]],
     draws: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Runs that differ in their training context only: the longer one's loss less the other's.
+    """Loss differences (longer minus shorter) of runs that differ only in training context.
 
     Args:
-        rows: of the runs.
+        rows: Rows of the runs.
         means_of: (run, context) -> way -> range -> (n,) losses of the songs.
-        draws: (B, n), weights of the songs.
+        draws: (B, n), song weights.
     """
     found = []
     for row, other in permutations(rows, 2):
@@ -108,9 +108,9 @@ def paired_differences(
 
 
 def _differ_in_context(row: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two runs are alike but for the longer training context of the first."""
+    """Whether two runs differ only in that the first has the longer training context."""
     same = all(row[key] == other[key] for key in ("arch", "size", "seed"))
-    # the first token of a block is no target, so equal budgets give counts that differ a little
+    # the first token of a block is not a target, so equal budgets give slightly different counts
     as_many = abs(row["n_tokens"] / other["n_tokens"] - 1) < TOKENS_TOLERANCE
     return same and as_many and row["context_length"] > other["context_length"]
 

@@ -1,4 +1,4 @@
-"""What the commands of this room share: finished runs go in, one file of JSON comes out."""
+"""The shared part of this folder's commands: finished runs in, one JSON file out."""
 
 import argparse
 import logging
@@ -23,18 +23,18 @@ def runs_command(
     also: Callable[[dict[str, Any]], str] = lambda _: "",
     indent: int | None = 1,
 ) -> Main:
-    """A command line that opens runs, measures them and writes the file.
+    """A command that opens runs, measures them and writes the file.
 
     Args:
-        name: Of the module.
-        doc: Its docstring.
+        name: Module name.
+        doc: Docstring of the module.
         measure: Takes the runs, and the settings if there are any; returns the content of the
-            file, with a row a run in `runs`.
-        out: Default file.
-        settings: Makes them of the options.
-        options: Name -> how `add_argument` takes it.
-        also: What is counted beside the runs, of the content.
-        indent: Of the JSON.
+            file, with one row per run in `runs`.
+        out: Default output file.
+        settings: Builds the settings from the options.
+        options: Name -> keyword arguments of `add_argument`.
+        also: Text to print after the number of runs, given the content.
+        indent: Indentation of the JSON.
     """
 
     @command(ValueError, OSError, say=explain)

@@ -1,1 +1,1 @@
-"""Musical statistics and distances."""
+"""Musical statistics, distances and memorization."""

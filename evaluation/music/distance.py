@@ -1,20 +1,21 @@
-"""How far the statistics of generated tunes lie from those of real ones, and real ones from real.
+"""Distance between the statistics of generated and real tunes, and between real and real.
 
 Conventions: a set is a list of rows of `music_statistics.describe_tune`. The real pieces are split
-at random into halves A and B, many times. The generated set G and A are both measured against B;
-of each as many pieces are drawn as the smaller one has, since all these distances depend on the
-size of the sets. A against B is the floor: no model can be expected below it. Values are means over
-the splits with the percentiles 2.5 and 97.5 over splits, which show how much the draw of pieces
-matters; they are no confidence intervals for other pieces.
+at random into halves A and B, many times. The generated set G and A are both compared with B, each
+subsampled to the size of the smaller one, since all these distances depend on set size. A against B
+is the floor: no model can be expected below it. Values are means over the splits, with percentiles
+2.5 and 97.5 over splits, which show how much the draw of pieces matters; they are not confidence
+intervals for other pieces.
 
-`overlapping_area`, `kl_nats` per statistic, the idea of Yang and Lerch 2020 (mgeval), section 3.3:
-the distances |x - y| between pairs of B (intra-set) and between one of G and one of B (inter-set),
-as densities; the same if G is like B. Here the densities share one bandwidth (Scott's rule for as
-many values as B has pieces, not pairs), are mirrored at 0 and computed on a grid.
+`overlapping_area` and `kl_nats` per statistic follow Yang and Lerch 2020 (mgeval), section 3.3:
+the densities of the distances |x - y| between pairs in B (intra-set) and between one piece of G and
+one of B (inter-set), which are the same if G is like B. Here the densities share one bandwidth
+(Scott's rule for as many values as B has pieces, not pairs), are mirrored at 0 and computed on a
+grid.
 
-`frechet_distance` over all statistics of FRECHET together, in units of their deviation over all
-real pieces: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), of covariances shrunk as by Ledoit and Wolf
-2004. It is a distance of these features, not the Frechet music distance (FMD) of learned ones.
+`frechet_distance` covers all statistics of FRECHET together, in units of their deviation over all
+real pieces: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2), with covariances shrunk as in Ledoit and
+Wolf 2004. It is a distance of these features, not the Frechet music distance (FMD) of learned ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +27,11 @@ from scipy.ndimage import gaussian_filter1d
 Rows = Sequence[Mapping[str, float | None]]
 
 GRID = 512
-LEAST_MASS = 1e-6  # of a grid cell in the logarithm of kl_nats
-MIN_PIECES = 4  # of a half
+LEAST_MASS = 1e-6  # lower bound for a grid cell in the logarithm of kl_nats
+MIN_PIECES = 4  # per half
 N_SPLITS = 20
 SEED = 1
-# numbers of sections 1 to 8 that every piece of a few bars has
+# statistics that are defined for every piece of a few bars
 FRECHET = (
     "pitch_range",
     "n_pitch_classes",
@@ -54,12 +55,12 @@ def overlap_and_kl(values: np.ndarray, reference: np.ndarray) -> tuple[float, fl
     """Overlapping area and Kullback-Leibler divergence of one statistic.
 
     Args:
-        values: (n,) of the pieces that are measured.
-        reference: (m,) of the pieces that they are measured against; m >= 2.
+        values: (n,) of the measured pieces.
+        reference: (m,) of the pieces they are compared with; m >= 2.
 
     Returns:
-        The area under both densities, 0 to 1 (1 for the same); and the divergence of the inter-set
-        distances from the intra-set ones in nats, from 0.
+        The area under both densities, 0 to 1 (1 if equal); and the divergence of the inter-set
+        distances from the intra-set ones in nats, at least 0.
     """
     within = np.abs(reference[:, None] - reference)[np.triu_indices(len(reference), 1)]
     between = np.abs(values[:, None] - reference).ravel()
@@ -72,15 +73,15 @@ def overlap_and_kl(values: np.ndarray, reference: np.ndarray) -> tuple[float, fl
 
 
 def _density(distances: np.ndarray, bandwidth: float) -> np.ndarray:
-    """(2 GRID,) masses of sum 1. distances: (n,) in grid cells, 0 to GRID."""
+    """(2 GRID,) masses that sum to 1. distances: (n,) in grid cells, 0 to GRID."""
     counts = np.bincount(np.minimum(distances.astype(int), GRID - 1), minlength=2 * GRID)
-    # mode reflect mirrors at 0; there is room for the right tail
+    # mode reflect mirrors at 0; 2 GRID cells leave room for the right tail
     smooth = gaussian_filter1d(counts.astype(float), max(bandwidth, 0.5), mode="reflect")
     return smooth / smooth.sum()
 
 
 def frechet_distance(values: np.ndarray, reference: np.ndarray) -> float:
-    """Frechet distance of two normal distributions that are fitted to features, from 0.
+    """Frechet distance of two normal distributions fitted to features, at least 0.
 
     Args:
         values: (n, F), n >= 2.
@@ -89,14 +90,14 @@ def frechet_distance(values: np.ndarray, reference: np.ndarray) -> float:
     Source: Dowson and Landau 1982.
     """
     first, second = shrunk_covariance(values), shrunk_covariance(reference)
-    # the eigenvalues of S1 S2 are those of a symmetric matrix, hence real and from 0
+    # S1 S2 has the eigenvalues of a symmetric matrix, so they are real and at least 0
     roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
     apart = values.mean(0) - reference.mean(0)
     return max(0.0, float(apart @ apart + np.trace(first + second) - 2 * roots.sum()))
 
 
 def shrunk_covariance(values: np.ndarray) -> np.ndarray:
-    """Covariance of (n, F), drawn towards a multiple of the identity as far as n is small: (F, F).
+    """Covariance of (n, F), shrunk toward a multiple of the identity, more for small n: (F, F).
 
     Source: Ledoit and Wolf 2004, lemma 3.2 to 3.4.
     """
@@ -105,7 +106,7 @@ def shrunk_covariance(values: np.ndarray) -> np.ndarray:
     sample = centred.T @ centred / n
     target = np.trace(sample) / n_features * np.eye(n_features)
     spread = ((sample - target) ** 2).sum()
-    # sum over pieces of |x x' - S|^2, without making n matrices
+    # sum over pieces of |x x' - S|^2, without building n matrices
     noise = ((centred**2).sum(1) ** 2).sum() / n**2 - (sample**2).sum() / n
     share = min(1.0, noise / spread) if spread > 0 else 0.0
     return share * target + (1 - share) * sample
@@ -120,22 +121,22 @@ def compare_sets(generated: Rows, real: Rows) -> dict[str, Any]:
     """Distances of generated tunes to real ones, each with its floor.
 
     Args:
-        generated: Statistics of the tunes of a model.
+        generated: Statistics of a model's tunes.
         real: Statistics of held-out pieces.
 
     Returns:
         `frechet` with `frechet_distance`, and in `statistics` for each one `overlapping_area` and
-        `kl_nats`: `value`, `floor` and their `difference`, as `mean` and `splits_95`; None where
-        fewer than 4 generated or 8 real pieces have the statistic. `n_compared` pieces a set, and
-        `n` and `n_undefined` of both.
+        `kl_nats`: `value`, `floor` and their `difference`, as `mean` and `splits_95`; None if
+        fewer than 4 generated or 8 real pieces have the statistic. Also `n_compared` pieces per
+        set, and `n` and `n_undefined` of both sets.
 
     Raises:
         ValueError: If there are fewer than 4 generated or 8 real pieces.
     """
     if len(generated) < MIN_PIECES or len(real) < 2 * MIN_PIECES:
         raise ValueError(
-            f"{len(generated)} generated and {len(real)} real pieces that can be read, expected "
-            f"{MIN_PIECES} and {2 * MIN_PIECES} or more; sample more tunes"
+            f"{len(generated)} generated and {len(real)} real readable pieces, expected at least "
+            f"{MIN_PIECES} and {2 * MIN_PIECES}; sample more tunes"
         )
     per_statistic = {}
     for name in dict.fromkeys(name for row in real for name in row):
@@ -163,7 +164,7 @@ def _compare(
 ) -> dict[str, Any]:
     """Distances over random halves; generated: (n,) or (n, F), real: (m,) or (m, F).
 
-    Rows with NaN are left out.
+    Rows with NaN are skipped.
     """
     known, content = [], {}
     for side, rows in (("generated", generated), ("real", real)):

@@ -1,17 +1,17 @@
-"""How much of a tune stands in the training text, as it is or in another key.
+"""Memorization: how much of a tune is in the training text, in the same or another key.
 
 Two forms. `text`: the body of the ABC without header lines, character by character, in the layout
 of the training text. `figures`: per voice without drums, chord by chord, the interval from the top
-note of the chord before, the ticks since its onset, the length, and the shape of the chord below
-its top note. Copies in another key have the same figures and other text.
+note of the previous chord, the ticks since its onset, the length, and the shape of the chord below
+its top note. A copy in another key has the same figures but different text.
 
 `share`          windows of WINDOW symbols (50 characters, 16 figures; stride 1) of all tunes that
-                 the training set holds, over all their windows.
-`longest_match`  the longest passage of a tune that stands in one place of the training set: in
-                 characters; in chords and bars. 0 where no whole window matches.
-No window goes beyond a tune or a voice. Held-out pieces are the control: music repeats itself, and
-what they share with the training set is no copying. Intervals are percentiles over tunes drawn with
-replacement.
+                 occur in the training set, over all their windows.
+`longest_match`  the longest passage of a tune that occurs in one place in the training set: in
+                 characters; in chords and bars. 0 if no whole window matches.
+Windows do not cross tune or voice boundaries. Held-out pieces are the control: music repeats
+itself, and what they share with the training set is not copying. Intervals are percentiles over
+tunes drawn with replacement.
 """
 
 import re
@@ -36,15 +36,15 @@ _HEADER_LINE = re.compile(r"[A-Za-z]:|%%")
 
 
 def body(abc: str) -> str:
-    """The text without header and field lines: lines of bars, as they stand.
+    """The text without header and field lines: the lines of bars, unchanged.
 
-    Text that is not in the dialect has one too.
+    Works for text outside the dialect too.
     """
     return "\n".join(line for line in abc.split("\n") if line and not _HEADER_LINE.match(line))
 
 
 def text_symbols(abc: str) -> np.ndarray:
-    """UTF-8 bytes of the body, (n,) uint8: characters, where the text is in the dialect."""
+    """UTF-8 bytes of the body, (n,) uint8: one per character for text in the dialect."""
     return np.frombuffer(body(abc).encode(), dtype=np.uint8)
 
 
@@ -53,7 +53,7 @@ class Figures:
     """The chords of one voice.
 
     Attributes:
-        symbols: (n,) uint64, one a chord but for the first: interval, ticks, length and shape.
+        symbols: (n,) uint64, one per chord except the first: interval, ticks, length and shape.
         bars: (n + 2,) where the chords begin, in bars from 0, and where the last one ends.
     """
 
@@ -77,7 +77,7 @@ def _figures(chords: list[tuple[int, int, tuple[int, ...]]], starts: list[int]) 
 
 @lru_cache(maxsize=2**16)
 def _shape(pitches: tuple[int, ...]) -> int:
-    """A number for the intervals below the top note; 0 for a single note."""
+    """A number that encodes the intervals below the top note; 0 for a single note."""
     number = 0
     for pitch in pitches[:-1]:
         number = (number * 131 + pitches[-1] - pitch) % 2**61
@@ -85,11 +85,11 @@ def _shape(pitches: tuple[int, ...]) -> int:
 
 
 class TrainingIndex:
-    """Both forms of a training set; a tune that can not be read has text only.
+    """Indexes both forms of a training set; an unreadable tune has text only.
 
     Attributes:
-        text: Of characters.
-        figures: Of chords.
+        text: Index of characters.
+        figures: Index of chords.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -99,9 +99,10 @@ class TrainingIndex:
 
 
 def _readable_figures(abc: str) -> list[Figures]:
-    """The figures of each voice that is not drums and has two chords or more.
+    """The figures of each voice that is not drums and has at least two chords.
 
-    Of a tune, or of its whole lines if the last one broke off; else none.
+    They are read from the whole tune, or from its complete lines if the last one is truncated;
+    none if neither can be read.
     """
     for text in (abc, abc[: abc.rfind("\n") + 1]):
         try:
@@ -118,9 +119,9 @@ def copied_passages(abc: str, index: TrainingIndex) -> dict[str, float | None]:
     """What one tune shares with the training set.
 
     Returns:
-        `windows_text`, `seen_text`: windows, and those that are in the training set;
-        `longest_match_chars`; the same of figures, `longest_match_chords` and `_bars`; None for
-        what a tune that can not be read, or without a window, does not have.
+        `windows_text`, `seen_text`: number of windows, and of those in the training set;
+        `longest_match_chars`; the same for figures, `longest_match_chords` and `_bars`. A match is
+        None if its form has no window; a tune that cannot be read has no figures.
     """
     symbols = text_symbols(abc)
     seen = index.text.seen(symbols)
@@ -145,16 +146,16 @@ def copied_passages(abc: str, index: TrainingIndex) -> dict[str, float | None]:
 def memorisation(
     tunes: Sequence[str], control: Sequence[str], index: TrainingIndex
 ) -> dict[str, Any]:
-    """Copied passages of generated tunes beside those of held-out pieces.
+    """Copied passages of generated tunes, compared with those of held-out pieces.
 
     Args:
-        tunes: Generated, in the layout of the training text.
+        tunes: Generated tunes, in the layout of the training text.
         control: Held-out pieces, not in the index.
         index: The training set.
 
     Returns:
         For `tunes` and `control`: `share_text_window_50`, `share_figures_window_16`, means of the
-        longest matches, each with intervals over tunes, and their greatest; and the `difference`
+        longest matches, each with intervals over tunes, and their maximum; and the `difference`
         of both shares.
     """
     sides, drawn = {}, {}
@@ -174,7 +175,7 @@ def memorisation(
 def _summary(
     rows: list[dict[str, float | None]], seed: list[int]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The numbers of one set, and its shares in each draw of tunes."""
+    """The metrics of one set, and its shares in each draw of tunes."""
     content: dict[str, Any] = {"n": len(rows)}
     draws = np.random.default_rng(seed).multinomial(
         len(rows), np.full(len(rows), 1 / max(1, len(rows))), N_DRAWS
@@ -192,7 +193,7 @@ def _summary(
         content[name] = {
             "share": float(seen.sum() / total) if total else None,
             "interval_95": _percentiles(drawn[name]) if total and len(rows) > 1 else None,
-            # where no tune has one, the interval of the share has no width, but this one has
+            # if no tune has one, the interval of the share has zero width, but this one does not
             "tunes_with_a_seen_window": rate([bool(n) for n in seen]) if len(rows) else None,
         }
     for name in ("longest_match_chars", "longest_match_chords", "longest_match_bars"):

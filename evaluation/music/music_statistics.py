@@ -1,11 +1,11 @@
-"""One tune -> what can be counted in it: pitches, textures, repetition, form.
+"""One tune -> its statistics: pitches, textures, repetition, form.
 
-Conventions. B bars, N notes, S steps of a sixteenth. Drums are left out unless a function says
-otherwise. Onsets are ticks of 1/48 quarter note. A statistic that a piece does not define (of
-pitches, where no note sounds) is None, never 0. Halves and thirds of a piece are cut at whole bars.
-A bar of rest is one whose voice is silent from bar line to bar line. Where no other source is given
-the definition is this project's own; levels mean little by themselves and are read beside those of
-held-out real pieces (`distance.py`).
+Conventions. B bars, N notes, S steps of a sixteenth. Drums are excluded unless a function says
+otherwise. Onsets are ticks of 1/48 quarter note. An undefined statistic (such as pitch statistics
+of a piece without notes) is None, never 0. Halves and thirds of a piece are split at whole bars. A
+bar of rest is a bar in which the voice is silent from bar line to bar line. If no source is given,
+the definition is this project's own; absolute values mean little and should be compared with those
+of held-out real pieces (`distance.py`).
 """
 
 from collections.abc import Sequence
@@ -23,31 +23,31 @@ from .musical_piece import END, ONSET, PITCH, Piece, Statistic, pitch_classes, r
 STEPS_PER_BAR = 16
 LONGEST_LAG = 256  # bars
 LAGS = {"short": (1, 4), "mid": (5, 16), "long": (17, LONGEST_LAG)}
-SILENT_BARS = 8  # in a row, of one voice: a loop of silence
+SILENT_BARS = 8  # consecutive silent bars of one voice that make a loop of silence
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 
 
 def pitch_range(piece: Piece) -> float:
-    """Highest less lowest pitch, in semitones."""
+    """Highest minus lowest pitch, in semitones."""
     return float(np.ptp(piece.notes[:, PITCH]))
 
 
 def n_pitch_classes(piece: Piece) -> float:
-    """Pitch classes that occur, 1 to 12."""
+    """Number of pitch classes that occur, 1 to 12."""
     return float(np.count_nonzero(pitch_classes(piece.notes)))
 
 
 def pitch_class_entropy(piece: Piece) -> float:
-    """Entropy of the pitch classes of all notes in bits, 0 to 3.585; as muspy."""
+    """Entropy of the pitch classes of all notes in bits, 0 to 3.585; as in muspy."""
     share = pitch_classes(piece.notes) / len(piece.notes)
     share = share[share > 0]
     return max(0.0, float(-(share * np.log2(share)).sum()))
 
 
 def scale_consistency(piece: Piece) -> float:
-    """Share of notes in the scale of the key that holds most of them, 7/12 to 1; as muspy.
+    """Share of notes in the scale of the best-fitting key, 7/12 to 1; as in muspy.
 
-    Of 24 keys, whose minor ones are natural, so that each shares its notes with a major one.
+    There are 24 keys; the minor ones are natural, so each shares its notes with a major one.
     """
     counts = pitch_classes(piece.notes)
     scales = [(np.array(MAJOR) + tonic) % 12 for tonic in range(12)]
@@ -55,26 +55,26 @@ def scale_consistency(piece: Piece) -> float:
 
 
 def _sounding(piece: Piece) -> np.ndarray:
-    """(S,) different pitches in each sixteenth.
+    """(S,) number of distinct pitches in each sixteenth.
 
     A note sounds in the sixteenths whose first tick it covers, and in the one where it begins.
     """
     sounds = np.zeros((128, -(-piece.starts[-1] // TICKS_PER_UNIT)), dtype=bool)  # (128, S)
     for _, onset, end, pitch in piece.notes.tolist():
         first = onset // TICKS_PER_UNIT
-        # on-grid notes cover [first, after); one that begins off the grid has its own step as well
+        # on-grid notes cover [first, after); an off-grid note also counts where it begins
         sounds[pitch, first : max(-(-end // TICKS_PER_UNIT), first + 1)] = True
     return sounds.sum(0)
 
 
 def polyphony(piece: Piece) -> float:
-    """Mean of different pitches that sound, over the sixteenths with at least one; as muspy."""
+    """Mean number of distinct pitches, over sixteenths with at least one; as in muspy."""
     sounding = _sounding(piece)
     return float(sounding[sounding > 0].mean())
 
 
 def polyphony_rate(piece: Piece) -> float:
-    """Share with two pitches or more of the sixteenths with at least one (muspy: of all)."""
+    """Share of sixteenths with at least two pitches among those with any (muspy: among all)."""
     sounding = _sounding(piece)
     return float((sounding[sounding > 0] > 1).mean())
 
@@ -82,7 +82,7 @@ def polyphony_rate(piece: Piece) -> float:
 def empty_beat_rate(piece: Piece) -> float | None:
     """Share of beats in which no note sounds; a beat is a quarter, counted from each bar line.
 
-    None without bars or without a voice that is not drums; a tune of rests has 1.
+    None without bars or if all voices are drums; 1 for a tune of rests.
     """
     if not piece.n_bars or not piece.texts:
         return None
@@ -96,7 +96,7 @@ def empty_beat_rate(piece: Piece) -> float | None:
 
 
 def empty_bar_rate(piece: Piece) -> float | None:
-    """Share of bars of rest in a voice, mean over the voices; None without bars."""
+    """Share of bars of rest in a voice, averaged over voices; None without bars."""
     rates = [texts.count("") / len(texts) for texts in piece.texts if texts]
     return float(np.mean(rates)) if rates else None
 
@@ -113,10 +113,10 @@ def _bar_vectors(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
 
 
 def groove_consistency(piece: Piece) -> float | None:
-    """1 less the mean share of 16 steps of a bar in which neighbouring bars differ, 0 to 1.
+    """1 minus the mean share of the 16 steps in which neighboring bars differ, 0 to 1.
 
-    A step is on if a note begins in it; bars of any metre have 16. Pairs of silent bars are left
-    out, or silence would be the steadiest groove. Source: Wu and Yang 2020 (MusDr), section 4.
+    A step is on if a note begins in it; bars of any meter have 16. Pairs of silent bars are
+    skipped, or silence would be the steadiest groove. Source: Wu and Yang 2020 (MusDr), section 4.
     """
     _, steps = _bar_vectors(piece)
     heard = steps[1:].any(1) | steps[:-1].any(1)
@@ -126,21 +126,22 @@ def groove_consistency(piece: Piece) -> float | None:
 
 
 def bar_similarity(piece: Piece, lags: tuple[int, int]) -> float | None:
-    """How like the bars some lag apart are, at the best lag, 0 to 1.
+    """Similarity of bars that are some lag apart, at the best lag, 0 to 1.
 
-    The mean of two cosines, of pitch classes and of onsets in 16 steps, between each bar and the
-    one a lag later; averaged over pairs of which one sounds; at most half of the piece is the lag,
-    so that no mean is of few pairs. Not MusDr's structureness, which is taken from audio.
+    The mean of two cosine similarities, of pitch classes and of onsets in 16 steps, between each
+    bar and the one a lag later, averaged over pairs in which at least one bar sounds. The lag is at
+    most half of the piece, so that no mean is over few pairs. This is not MusDr's structureness,
+    which is computed from audio.
 
     Args:
         piece: The tune.
-        lags: Shortest and longest, in bars.
+        lags: Shortest and longest lag, in bars.
     """
     vectors = _bar_vectors(piece)
     heard = vectors[1].any(1)
     lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in vectors]
     parts = [part / np.maximum(n, 1e-12) for part, n in zip(vectors, lengths, strict=True)]
-    bars = np.concatenate(parts, axis=1)  # (B, 28), of squared length 2 or 0
+    bars = np.concatenate(parts, axis=1)  # (B, 28), squared norm 2 or 0
     means = []
     for lag in range(lags[0], min(lags[1], piece.n_bars // 2) + 1):
         pair = heard[:-lag] | heard[lag:]
@@ -150,14 +151,14 @@ def bar_similarity(piece: Piece, lags: tuple[int, int]) -> float | None:
 
 
 def bar_repeat_rate(piece: Piece) -> float | None:
-    """Share of bars whose text is that of the bar before in the same voice; rests left out."""
+    """Share of bars with the same text as the previous bar of the voice; rests excluded."""
     pairs = [pair for texts in piece.texts for pair in pairwise(texts)]
     same = [before == bar for before, bar in pairs if bar]
     return sum(same) / len(same) if same else None
 
 
 def distinct_4bar(piece: Piece) -> float | None:
-    """Share of different ones among all runs of four bars of a voice that do not only rest."""
+    """Share of distinct ones among all runs of four bars of a voice that are not all rests."""
     runs = [tuple(texts[i : i + 4]) for texts in piece.texts for i in range(len(texts) - 3)]
     runs = [run for run in runs if any(run)]
     return len(set(runs)) / len(runs) if runs else None
@@ -168,24 +169,24 @@ def _runs(items: Sequence[object]) -> list[tuple[object, int]]:
 
 
 def max_same_bar_run(piece: Piece) -> float | None:
-    """Most bars of the same text in a row in one voice; rests left out."""
+    """Most consecutive bars with the same text in one voice; rests excluded."""
     runs = [length for texts in piece.texts for text, length in _runs(texts) if text]
     return float(max(runs)) if runs else None
 
 
 def _silent_bars(piece: Piece) -> list[bool]:
-    """Whether all voices rest in each bar, drums too."""
+    """Whether all voices rest, drums included, for each bar."""
     return [not any(bar) for bar in zip(*(voice.bars for voice in piece.tune.voices), strict=True)]
 
 
 def rest_bar_rate(piece: Piece) -> float | None:
-    """Share of bars in which all voices rest, drums too; None without bars."""
+    """Share of bars in which all voices rest, drums included; None without bars."""
     silent = _silent_bars(piece)
     return sum(silent) / len(silent) if silent else None
 
 
 def longest_silence_bars(piece: Piece) -> float | None:
-    """Most bars in a row in which all voices rest, drums too; None without bars."""
+    """Most consecutive bars in which all voices rest, drums included; None without bars."""
     silent = _silent_bars(piece)
     return float(max([n for rests, n in _runs(silent) if rests], default=0)) if silent else None
 
@@ -193,7 +194,7 @@ def longest_silence_bars(piece: Piece) -> float | None:
 def silence_loop(piece: Piece) -> float | None:
     """1 if a voice rests for 8 bars in a row, or all rest in more than half of the bars, else 0.
 
-    Real music for many voices does the first as well: read it beside held-out pieces.
+    Real music with many voices does the first too: compare it with held-out pieces.
     """
     rate = rest_bar_rate(piece)
     if rate is None:
@@ -203,19 +204,19 @@ def silence_loop(piece: Piece) -> float | None:
 
 
 def notes_per_chord_mean(piece: Piece) -> float:
-    """Mean of notes that begin together in one voice; a note alone is one."""
+    """Mean number of notes that begin together in one voice; a single note counts as one."""
     return float(piece.chord_sizes.mean())
 
 
 def notes_per_chord_p95(piece: Piece) -> float:
-    """95th percentile of notes that begin together in one voice: study A's dense clusters."""
+    """95th percentile of the notes that begin together in one voice: study A's dense clusters."""
     return float(np.percentile(piece.chord_sizes, 95))
 
 
 _BAR_SIMILARITY: dict[str, Statistic] = {
     f"bar_similarity_{name}": partial(bar_similarity, lags=lags) for name, lags in LAGS.items()
 }
-# What a piece without notes does not define.
+# Undefined for a piece without notes.
 _OF_NOTES: tuple[Statistic, ...] = (
     *(pitch_range, n_pitch_classes, pitch_class_entropy, scale_consistency),
     *(polyphony, polyphony_rate, groove_consistency, notes_per_chord_mean, notes_per_chord_p95),
@@ -238,7 +239,7 @@ def describe_tune(abc: str) -> dict[str, float | None]:
     """All statistics of one tune, in either layout.
 
     Raises:
-        AbcError: Where the text leaves the dialect.
+        AbcError: If the text is outside the dialect.
     """
     piece = read_piece(abc)
     return {
@@ -248,7 +249,7 @@ def describe_tune(abc: str) -> dict[str, float | None]:
 
 
 def describe_tunes(texts: Sequence[str]) -> tuple[list[dict[str, float | None]], int]:
-    """A row of statistics for each tune that can be read, and how many can not."""
+    """A row of statistics for each readable tune, and the number of unreadable ones."""
     rows = []
     for text in texts:
         with suppress(AbcError):

@@ -1,4 +1,4 @@
-"""Whether a tune holds together: voices that drift apart or change role, key and metre kept.
+"""Whether a tune is coherent: voices that drift apart or change role, key and meter kept.
 
 Conventions as in music_statistics.py.
 """
@@ -10,19 +10,19 @@ from scipy.stats import wasserstein_distance
 
 from .musical_piece import END, MIN_NOTES, ONSET, PITCH, VOICE, Piece, Statistic, pitch_classes
 
-# Krumhansl and Kessler 1982: how well each degree, from the tonic up, fits a key
+# Krumhansl and Kessler 1982: how well each semitone, from the tonic up, fits a key
 MAJOR_PROFILE = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR_PROFILE = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
 def _halves(piece: Piece) -> tuple[tuple[int, int], tuple[int, int]]:
-    """First bar and the bar after the last of both halves."""
+    """First bar and the bar after the last, for both halves."""
     middle = piece.n_bars // 2
     return (0, middle), (middle, piece.n_bars)
 
 
 def _alignment(piece: Piece, bars: tuple[int, int]) -> float | None:
-    """`onset_alignment` of some bars."""
+    """`onset_alignment` of a range of bars."""
     bar = piece.bar_of(piece.onsets[:, 1])
     here = (bar >= bars[0]) & (bar < bars[1])
     voices, onsets = piece.onsets[here].T
@@ -38,23 +38,23 @@ def _alignment(piece: Piece, bars: tuple[int, int]) -> float | None:
 def onset_alignment(piece: Piece) -> float | None:
     """Share of a voice's onsets at which another voice begins a note too; mean over voices, 0 to 1.
 
-    Drums are a voice here. Only bars count in which two voices or more begin notes; None if there
+    Drums are a voice here. Only bars in which at least two voices begin notes count; None if there
     are none.
     """
     return _alignment(piece, (0, piece.n_bars))
 
 
 def alignment_drift(piece: Piece) -> float | None:
-    """`onset_alignment` of the first half less that of the second, -1 to 1.
+    """`onset_alignment` of the first half minus that of the second, -1 to 1.
 
-    Above 0 where voices drift apart (a failure that study A saw); None if a half has none.
+    Above 0 if voices drift apart (a failure seen in study A); None if it is undefined in a half.
     """
     first, second = (_alignment(piece, half) for half in _halves(piece))
     return None if first is None or second is None else first - second
 
 
 def _voice_halves(piece: Piece) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The notes of both halves of each voice that has MIN_NOTES in both: (n, 4), (m, 4)."""
+    """The notes of both halves of each voice with at least MIN_NOTES in both: (n, 4), (m, 4)."""
     found = []
     for voice in np.unique(piece.notes[:, VOICE]):
         own, bars = piece.notes[:, VOICE] == voice, piece.note_bars
@@ -67,8 +67,8 @@ def _voice_halves(piece: Piece) -> list[tuple[np.ndarray, np.ndarray]]:
 def register_shift(piece: Piece) -> float | None:
     """How far the pitches of a voice move from the first half to the second, in semitones.
 
-    The earth mover's distance between both histograms, mean over voices of 8 notes in each half;
-    None if there are none. Large where voices change role (a failure that study A saw).
+    The earth mover's distance between both histograms, mean over voices with at least 8 notes in
+    each half; None if there are none. Large if voices change role (a failure seen in study A).
     """
     halves = _voice_halves(piece)
     moves = [wasserstein_distance(a[:, PITCH], b[:, PITCH]) for a, b in halves]
@@ -78,7 +78,7 @@ def register_shift(piece: Piece) -> float | None:
 def rhythm_shift(piece: Piece) -> float | None:
     """How far the note lengths of a voice change from the first half to the second, 0 to 1.
 
-    Total variation between both histograms of lengths; voices as in `register_shift`.
+    Total variation distance between both histograms of lengths; voices as in `register_shift`.
     """
     changes = []
     for halves in _voice_halves(piece):
@@ -91,9 +91,9 @@ def rhythm_shift(piece: Piece) -> float | None:
 
 
 def role_swap_rate(piece: Piece) -> float | None:
-    """Share of pairs of voices of which the higher one, by mean pitch, is the lower one later.
+    """Share of voice pairs whose order by mean pitch is swapped from one half to the other.
 
-    In the first half against the second; voices as in `register_shift`; None below two.
+    Voices as in `register_shift`; None if there are fewer than two.
     """
     means = [[half[:, PITCH].mean() for half in halves] for halves in _voice_halves(piece)]
     swaps = [(a[0] - b[0]) * (a[1] - b[1]) < 0 for a, b in combinations(means, 2)]
@@ -101,7 +101,7 @@ def role_swap_rate(piece: Piece) -> float | None:
 
 
 def first_meter_share(piece: Piece) -> float | None:
-    """Share of bars in the metre of the first one; None without bars."""
+    """Share of bars in the meter of the first bar; None without bars."""
     if not piece.n_bars:
         return None
     changes = sorted(bar for bar in piece.tune.meters if bar < piece.n_bars)
@@ -111,9 +111,9 @@ def first_meter_share(piece: Piece) -> float | None:
 
 
 def estimate_key(notes: np.ndarray) -> tuple[int, str] | None:
-    """Tonic (0 is C) and mode of notes (N, 4); None if all pitch classes weigh the same.
+    """Tonic (0 is C) and mode of notes (N, 4); None if all pitch classes have equal weight.
 
-    The key whose profile correlates best with the time that each pitch class sounds.
+    The key whose profile correlates best with the total duration of each pitch class.
     Source: Krumhansl 1990, chapter 4, with the profiles of Krumhansl and Kessler 1982.
     """
     weights = pitch_classes(notes, notes[:, END] - notes[:, ONSET])
@@ -128,10 +128,10 @@ def estimate_key(notes: np.ndarray) -> tuple[int, str] | None:
 
 
 def key_kept(piece: Piece) -> float | None:
-    """1 if the last third of the bars is in the key of the first by `estimate_key`, else 0.
+    """1 if `estimate_key` gives the same key for the first and last third of the bars, else 0.
 
-    None if a third has less than 8 notes. Real pieces modulate, and the relative key is a common
-    error of the estimate: read it beside held-out pieces.
+    None if a third has fewer than 8 notes. Real pieces modulate, and the relative key is a common
+    error of the estimate: compare it with held-out pieces.
     """
     third, bars = piece.n_bars // 3, piece.note_bars
     ends = [piece.notes[bars < third], piece.notes[bars >= piece.n_bars - third]]

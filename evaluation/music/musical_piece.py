@@ -1,4 +1,4 @@
-"""A tune as numbers: its bars, notes and chords, for the statistics of it.
+"""A tune as numbers: its bars, notes and chords, for computing statistics.
 
 B bars, N notes. Onsets are ticks of 1/48 quarter note.
 """
@@ -13,7 +13,7 @@ from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.tune import Tune
 from data_prep.dialect.tune_parser import parse_tune
 
-MIN_NOTES = 8  # of a voice or a third, for its histogram to say anything
+MIN_NOTES = 8  # in a voice or a third, for its histogram to be meaningful
 VOICE, ONSET, END, PITCH = range(4)
 
 
@@ -22,11 +22,11 @@ class Piece:
     """A tune as numbers.
 
     Attributes:
-        tune: What was read.
+        tune: The parsed tune.
         starts: (B + 1,) first tick of each bar, and the end of the last.
-        notes: (N, 4) voice, onset, end, pitch; by voice and onset; drums left out.
-        onsets: (n, 2) voice, onset of each chord of any voice, drums too.
-        chord_sizes: (n,) notes that begin together in one voice; drums left out.
+        notes: (N, 4) voice, onset, end, pitch; sorted by voice and onset; drums excluded.
+        onsets: (n, 2) voice, onset of each chord of any voice, drums included.
+        chord_sizes: (n,) notes that begin together in one voice; drums excluded.
     """
 
     tune: Tune
@@ -46,7 +46,7 @@ class Piece:
         return [voice.bars for voice in self.tune.voices if not voice.is_drums]
 
     def bar_of(self, ticks: np.ndarray) -> np.ndarray:
-        """The bar in which each tick lies, from 0."""
+        """The bar that contains each tick, from 0."""
         return np.searchsorted(self.starts, ticks, "right") - 1
 
     @cached_property
@@ -59,7 +59,7 @@ def read_piece(abc: str) -> Piece:
     """Reads a tune in either layout.
 
     Raises:
-        AbcError: Where the text leaves the dialect.
+        AbcError: If the text is outside the dialect.
     """
     performance = perform(parse_tune(abc))
     drums = [voice.is_drums for voice in performance.tune.voices]
@@ -79,5 +79,5 @@ Statistic = Callable[[Piece], float | None]
 
 
 def pitch_classes(notes: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """(12,) notes of each pitch class, or their weights."""
+    """(12,) number of notes per pitch class, or sum of their weights."""
     return np.bincount(notes[:, PITCH] % 12, weights=weights, minlength=12)

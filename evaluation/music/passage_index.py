@@ -1,9 +1,9 @@
-"""Which windows of a sequence of symbols stand in a training set, and the longest passage.
+"""Which windows of a sequence of symbols occur in a training set, and the longest passage.
 
-The index holds a 64-bit hash and the place of each training window, 12 bytes a window and 1 a
-character (8 a figure), and takes some 25 bytes a window while it is built. A window is told by its
-hash: one that the training set lacks is counted with a chance of (windows in it) / 2^64, below
-1e-11 for 10^8. The longest match is compared symbol by symbol.
+The index stores a 64-bit hash and the position of each training window: 12 bytes per window, plus 1
+per character (8 per figure); building it takes about 25 bytes per window. Windows are matched by
+hash: the chance that a window missing from the training set is counted is (windows in it) / 2^64,
+below 1e-11 for 10^8. The longest match is compared symbol by symbol.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(
 
 
 def mixed(values: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 that leaves no trace of order. Source: Steele et al. 2014, splitmix."""
+    """A mixing bijection of uint64 that destroys order. Source: Steele et al. 2014, splitmix."""
     values = values + _MIX[0]
     values = (values ^ (values >> np.uint64(30))) * _MIX[1]
     values = (values ^ (values >> np.uint64(27))) * _MIX[2]
@@ -24,7 +24,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
 def window_hashes(symbols: np.ndarray, window: int) -> np.ndarray:
     """(n - window + 1,) uint64, a hash of each window; symbols: (n,) unsigned.
 
-    Windows of 1, 2, 4, ... are joined pair by pair, so 50 takes seven steps and not fifty.
+    Windows of 1, 2, 4, ... are combined pairwise, so 50 takes seven steps instead of fifty.
     """
     n = len(symbols) - window + 1
     if n < 1:
@@ -46,8 +46,8 @@ class PassageIndex:
     """The windows of a training set.
 
     Args:
-        sequences: One a tune or voice, unsigned symbols; no window goes from one to the next.
-        window: Symbols a window.
+        sequences: One per tune or voice, unsigned symbols; no window crosses from one to the next.
+        window: Symbols per window.
     """
 
     def __init__(self, sequences: Sequence[np.ndarray], window: int) -> None:
@@ -72,7 +72,7 @@ class PassageIndex:
         self.places = places[order]
 
     def seen(self, symbols: np.ndarray) -> np.ndarray:
-        """(n - window + 1,) whether the training set holds each window of (n,) symbols."""
+        """(n - window + 1,) whether the training set contains each window of (n,) symbols."""
         wanted = window_hashes(symbols, self.window)
         if not len(self.hashes):
             return np.zeros(len(wanted), dtype=bool)
@@ -80,7 +80,7 @@ class PassageIndex:
         return self.hashes[np.minimum(place, len(self.hashes) - 1)] == wanted
 
     def longest_match(self, symbols: np.ndarray) -> tuple[int, int]:
-        """First symbol and length of the longest passage that stands in the training set.
+        """First symbol and length of the longest passage that occurs in the training set.
 
         (0, 0) if that is shorter than a window.
         """
@@ -88,7 +88,7 @@ class PassageIndex:
         start, best = 0, 0
         edges = np.flatnonzero(np.diff(np.concatenate([[0], is_seen, [0]])))
         for first, after in zip(edges[::2], edges[1::2], strict=True):
-            # a run of seen windows bounds what can match in it
+            # the length of a run of seen windows bounds any match in it
             at = first
             while at < after and after - first + self.window - 1 > best:
                 low = np.searchsorted(self.hashes, wanted[at], "left")
@@ -96,12 +96,12 @@ class PassageIndex:
                 left, length = self._extend(symbols, at, self.places[low:high].astype(np.int64))
                 if length > best:
                     start, best = at - left, length
-                # a longer match begins a window in every so many places, so the rest is skipped
+                # a longer match contains a window at every step of this size: skip the rest
                 at += max(1, best - self.window + 1)
         return int(start), int(best)
 
     def _extend(self, symbols: np.ndarray, at: int, places: np.ndarray) -> tuple[int, int]:
-        """How far the best match around a window goes to the left of it, and its whole length."""
+        """How far the best match around a window extends to its left, and its total length."""
         owner = np.searchsorted(self.ends, places, "right")
         begins = np.concatenate([[0], self.ends])[owner]
         right = self._reach(symbols[at:], places, self.ends[owner] - places, 1)

@@ -1,1 +1,1 @@
-"""Pages with scores and players."""
+"""HTML pages with scores and audio players."""

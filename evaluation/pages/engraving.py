@@ -1,7 +1,7 @@
-"""ABC -> a picture of its score, as SVG.
+"""ABC -> its engraved score, as SVG.
 
 music21 reads the voices export and writes MusicXML, which verovio engraves: verovio's own ABC
-reader takes one voice only.
+reader supports only one voice.
 """
 
 import tempfile
@@ -30,15 +30,15 @@ _OPTIONS = {
 
 
 def engraver_key() -> str:
-    """Changes with what pictures depend on beside their text: our code, music21, verovio."""
+    """Cache key for what pictures depend on besides their text: our code, music21, verovio."""
     return " ".join([code_digest(engrave), *map(version, ("music21", "verovio"))])
 
 
 def engrave(abc: str) -> str:
-    """Returns the score of one tune in the voices layout, as SVG of one page as long as it takes.
+    """Returns the score of one tune in the voices layout, as SVG on a single page of any length.
 
     Raises:
-        ValueError: If music21 or verovio does not take it.
+        ValueError: If music21 or verovio rejects it.
     """
     import verovio
     from music21 import converter
@@ -47,7 +47,7 @@ def engrave(abc: str) -> str:
         score = converter.parseData(abc, format="abc")
         with tempfile.TemporaryDirectory() as folder:
             xml = Path(score.write("musicxml", Path(folder) / "tune.musicxml")).read_text("utf-8")
-    except Exception as error:  # music21 raises whatever its parsers meet
+    except Exception as error:  # music21's parsers raise anything
         raise ValueError(f"music21: {type(error).__name__}: {error}"[:200]) from None
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
@@ -58,7 +58,7 @@ def engrave(abc: str) -> str:
 
 
 def engrave_all(texts: list[str | None]) -> list[str | None]:
-    """Engraves tunes in child processes; None where there is no text or no picture of it."""
+    """Engraves tunes in child processes; None if there is no text or engraving fails."""
     pictures: list[str | None] = []
     with worker_pool(2) as pool:
         futures = [
@@ -69,5 +69,5 @@ def engrave_all(texts: list[str | None]) -> list[str | None]:
             try:
                 pictures.append(future.result() if future else None)
             except (ValueError, FutureTimeoutError, ProcessExpired):
-                pictures.append(None)  # the page says that there is no picture, and shows the text
+                pictures.append(None)  # the page states that there is no score, and shows the text
     return pictures

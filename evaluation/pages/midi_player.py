@@ -1,7 +1,7 @@
-"""MIDI -> samples of sound: what a file plays when, and the synthesizer that plays it.
+"""MIDI -> audio samples: the events of a file, and the synthesizer that plays them.
 
 tinysoundfont plays. mido reads, since symusic's tracks lose a channel's controls at a program
-change. T: samples of time.
+change. T: audio samples (time).
 """
 
 import contextlib
@@ -21,17 +21,21 @@ INSTALL = {
     "tinysoundfont": "pip install --no-deps tinysoundfont",
     "soundfile": "pip install soundfile",
 }
-MAX_MIDI_BYTES = 1_000_000  # 100,000 notes; mido is slow and takes 200 times the memory
+MAX_MIDI_BYTES = 1_000_000  # 100,000 notes; mido is slow and needs 200 times the memory
 MAX_PARTS = 2048  # the dialect has 999 voices
-MAX_SENT = 1_000_000  # messages, each times the parts that hear it
-MAX_SOUNDING = 256  # samples at once; the oldest ends for a new one
+MAX_SENT = 1_000_000  # messages, each counted once per part that receives it
+MAX_SOUNDING = 256  # simultaneous samples; a new one replaces the oldest
 DRUM_CHANNEL = 9  # MIDI's tenth
 SUSTAIN_PEDAL, PEDAL_DOWN = 64, 64
 Event = tuple[float, list[int], Any]  # seconds, parts, message of mido
 
 
 def optional(package: str) -> ModuleType:
-    """Imports a package that most of the project does without."""
+    """Imports an optional package.
+
+    Raises:
+        ImportError: If it is missing; states how to install it.
+    """
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -41,19 +45,22 @@ def optional(package: str) -> ModuleType:
 def read_events(midi: bytes) -> tuple[list[int], list[Event]]:
     """Returns each part's MIDI channel, and the messages in time: (seconds, their parts, message).
 
-    A part is what the synthesizer takes for a channel. A track that sets programs on a channel has
-    it to itself, so that a tune of over 15 voices keeps its instruments; others share, as ever.
+    A part is a channel of the synthesizer. A track that sets programs on a channel gets its own
+    part, so that a tune of over 15 voices keeps its instruments; other tracks share, as usual.
+
+    Raises:
+        ValueError: If the file is unreadable, of another format, or exceeds a limit.
     """
     if len(midi) > MAX_MIDI_BYTES:
         raise ValueError(f"MIDI file of {len(midi):,} bytes, limit {MAX_MIDI_BYTES:,}")
     try:
-        # clip: values of 128 to 255 where 127 is the most are common in files from the web
+        # clip: values of 128 to 255, where 127 is the maximum, are common in files from the web
         file = mido.MidiFile(file=io.BytesIO(midi), clip=True)
-    except Exception as error:  # mido raises whatever its parsers meet
+    except Exception as error:  # mido's parsers raise anything
         text = f"not a readable MIDI file: {type(error).__name__}: {error}"
         raise ValueError(text[:200]) from None
     if file.type == 2 or file.ticks_per_beat <= 0:
-        found = f"format {file.type}, {file.ticks_per_beat} ticks a quarter note"
+        found = f"format {file.type}, {file.ticks_per_beat} ticks per quarter note"
         raise ValueError(f"MIDI file of {found}; expected format 0 or 1, and ticks above 0")
     merged, playing, setting = [], set(), set()
     for number, track in enumerate(file.tracks):
@@ -73,7 +80,7 @@ def read_events(midi: bytes) -> tuple[list[int], list[Event]]:
     everyone: dict[int, list[int]] = {}
     for (_, channel), index in part.items():
         everyone.setdefault(channel, []).append(index)
-    merged.sort(key=lambda event: event[0])  # stable: at one tick, the file's order holds
+    merged.sort(key=lambda event: event[0])  # stable: within a tick, keeps the file's order
     events, n_sent, seconds, last, tempo = [], 0, 0.0, 0, mido.bpm2tempo(120)
     for tick, number, message in merged:
         seconds += mido.tick2second(tick - last, file.ticks_per_beat, tempo)
@@ -97,7 +104,7 @@ class Player:
     """A synthesizer with its soundfont; plays one piece at a time.
 
     Attributes:
-        lock: To be held while it plays.
+        lock: Must be held while it plays.
     """
 
     def __init__(self, soundfont: Path, sample_rate: int) -> None:
@@ -110,9 +117,9 @@ class Player:
     def play(self, channels: list[int], events: list[Event], audio: np.ndarray) -> None:
         """Fills audio: (T, 2)."""
         self.drums = [channel == DRUM_CHANNEL for channel in channels]
-        self.held: dict[int, set[int]] = {}  # keys by pedal, which the synthesizer does not know
+        self.held: dict[int, set[int]] = {}  # keys held by the pedal, which the synth does not have
         self.synth.soundfonts[self.font].reset()
-        self.synth.generate_simple(self.synth.samplerate)  # the last piece dies away, unheard
+        self.synth.generate_simple(self.synth.samplerate)  # discard the tail of the last piece
         for part in range(len(channels)):
             self._set_program(part, 0)
         view, done = memoryview(audio).cast("B"), 0
@@ -149,7 +156,7 @@ class Player:
                 synth.noteoff(part, key)
 
     def _set_program(self, part: int, program: int) -> None:
-        """Sets a program of bank 0, or a drum kit of 128; the first where the font lacks it."""
+        """Sets a program of bank 0, or a drum kit of 128; the first one if the font lacks it."""
         for number in (program, 0):
             with contextlib.suppress(RuntimeError):
                 self.synth.program_select(part, self.font, 0, number, self.drums[part])
@@ -158,5 +165,5 @@ class Player:
 
 @functools.lru_cache(maxsize=1)
 def cached_player(soundfont: Path, changed_ns: int, sample_rate: int) -> Player:
-    """Keeps the last one, since SF3 takes seconds to unpack."""
+    """Caches the last player, since SF3 takes seconds to unpack."""
     return Player(soundfont, sample_rate)

@@ -2,7 +2,7 @@
 
     python -m evaluation.pages.model_report runs/single/gpt_tiny
 
-Free and constrained samples stand side by side. All numbers come from metrics.json.
+Free and constrained samples are shown side by side. All numbers come from metrics.json.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from .tune_view import need, tune_views
 N_TUNES = 6
 COMPARED = ("constrained", "free")
 PAGE = "evaluation.html"
-LEAST_COMPARED = 100  # samples: a distance or an interval of fewer says little
+LEAST_COMPARED = 100  # samples: with fewer, a distance or an interval means little
 
 
 def page_template(name: str) -> jinja2.Template:
-    """A template of this folder."""
+    """A template from this folder."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -39,11 +39,11 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
     """Writes the page of a model.
 
     Args:
-        folder: Where `evaluate_model` left metrics.json and samples/.
-        out: Default: evaluation.html there.
+        folder: Where `evaluate_model` wrote metrics.json and samples/.
+        out: Output file; default: evaluation.html in that folder.
 
     Raises:
-        FileNotFoundError: If a part is missing; names the command that makes it.
+        FileNotFoundError: If a part is missing; names the command that creates it.
     """
     command = f"make evaluate MODEL={folder}"
     metrics = read_json(need(folder / "metrics.json", command))
@@ -51,7 +51,7 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
     kinds = [kind for kind in COMPARED if kind in sets]
     views = [tune_views(folder / "samples" / kind, N_TUNES) for kind in kinds]
     out = out or folder / PAGE
-    if out.parent != folder:  # a page that goes alone: nothing lies beside it
+    if out.parent != folder:  # a standalone page: no files next to it to link to
         views = [[view | {"files": []} for view in own] for own in views]
     html = page_template("model_report.html.j2").render(
         name=Path(metrics["model"]).parent.name or metrics["model"],
@@ -68,7 +68,7 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
 
 
 def verdicts_of(metrics: dict[str, Any]) -> dict[str, str]:
-    """The verdicts that were given -> what pages call them."""
+    """The verdicts that are present -> their labels on pages."""
     given = [own["validity"] for own in metrics["sets"].values()]
     names = (*shown_fields(), "bar_perfect", "playable", VALID)
     return {
@@ -77,7 +77,7 @@ def verdicts_of(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def headlines(metrics: dict[str, Any]) -> list[str]:
-    """The results in a few lines of plain words."""
+    """The results in a few plain sentences."""
     lines = []
     for kind, label in (("constrained", "within the grammar"), ("free", "without the grammar")):
         rate = metrics["sets"].get(kind, {}).get("validity", {}).get(VALID)
@@ -109,7 +109,7 @@ def headlines(metrics: dict[str, Any]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.pages.model_report", description=__doc__)
-    parser.add_argument("model", type=Path, help="an evaluated run, as runs/single/gpt_tiny")
+    parser.add_argument("model", type=Path, help="an evaluated run, e.g. runs/single/gpt_tiny")
     parser.add_argument("--out", type=Path, help=f"default: {PAGE} in its folder")
     options = parser.parse_args(arguments)
     print(f"page: {build_page(options.model, options.out)}")

@@ -1,4 +1,4 @@
-"""A study -> one self-contained HTML page: what was found, the main figure, tunes, then the tables.
+"""A study -> one self-contained HTML page: findings, the main figure, tunes, then the tables.
 
     python -m evaluation.pages.report runs/demo
 
@@ -27,15 +27,15 @@ N_SHOWN = 3  # tunes
 
 
 def build_report(study: Path) -> tuple[Path, list[str]]:
-    """Writes `<study>/report.html` from what lies in the study's folder; returns its headlines too.
+    """Writes `<study>/report.html` from the study's folder; returns its path and summary lines.
 
     Raises:
-        FileNotFoundError: If a part is missing; names the command that makes it.
+        FileNotFoundError: If a part is missing; names the command that creates it.
     """
     runs = _read_runs(study)
     fits = read_json(need(study / "fits.json", "make fit"))
     metrics = read_json(need(study / "metrics.json", "make evaluate"))
-    shown = next(iter(metrics["sets"]))  # those within the grammar, where there are any
+    shown = next(iter(metrics["sets"]))  # the constrained ones, if there are any
     data = _data_stages(study, runs[0]["run"])
     lines, out = summary(runs, fits, data, metrics), study / "report.html"
     html = page_template("report.html.j2").render(
@@ -59,7 +59,7 @@ def build_report(study: Path) -> tuple[Path, list[str]]:
 def summary(
     runs: list[dict[str, Any]], fits: dict[str, Any], data: dict[str, Any], metrics: dict[str, Any]
 ) -> list[str]:
-    """What was found, in sentences."""
+    """The findings, in sentences."""
     families = in_order(run["arch"] for run in runs)
     sizes = [run["n_params"] for run in runs]
     music = data["stages"]["5_tokens"]["splits"]["train"]
@@ -79,7 +79,7 @@ def summary(
         lines.append(f"{text} as it grows {largest / smallest:,.0f}-fold.{_power(fits, family)}")
     best = min(runs, key=lambda run: run["loss"])
     lines.append(
-        f"The lowest loss has {best['run']}: {best['loss']:.3f} nats per token, "
+        f"{best['run']} has the lowest loss: {best['loss']:.3f} nats per token, "
         f"{best['bits_per_char']:.2f} bits per character."
     )
     for entry in fits["crossovers"]:
@@ -92,7 +92,7 @@ def summary(
 
 
 def _power(fits: dict[str, Any], family: str) -> str:
-    """What ten times the parameters do to the loss, by the power law where it is fitted."""
+    """The effect of ten times the parameters on the loss, by the power law if it was fitted."""
     law = fits["laws"].get(family, {}).get("power", {"refused": ""})
     if "refused" in law or law["params"]["alpha"] <= 0:
         return ""
@@ -104,7 +104,7 @@ def _power(fits: dict[str, Any], family: str) -> str:
 
 
 def _notes(fits: dict[str, Any]) -> list[str]:
-    """What the fit refused, and what it warns of."""
+    """Laws that were not fitted, and warnings about the fits."""
     notes = []
     for family, laws in fits["laws"].items():
         for name, law in laws.items():
@@ -125,7 +125,7 @@ def _read_runs(study: Path) -> list[dict[str, Any]]:
 
 def _figure(study: Path, name: str) -> Markup:
     svg = need(study / "figures" / f"{name}.svg", "make fit").read_text("utf-8")
-    return Markup(svg[svg.index("<svg") :])  # written by matplotlib: no text from outside
+    return Markup(svg[svg.index("<svg") :])  # written by matplotlib: no untrusted text
 
 
 def _data_stages(study: Path, run: str) -> dict[str, Any]:

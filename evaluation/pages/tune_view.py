@@ -1,4 +1,4 @@
-"""Samples as a page shows them: score, sound, verdicts, text."""
+"""Samples as shown on a page: score, audio, verdicts, text."""
 
 import base64
 import hashlib
@@ -22,15 +22,15 @@ from .engraving import engrave_all, engraver_key
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "mp3"  # what all browsers play
+FORMAT = "mp3"  # all browsers play it
 SECONDS = 60.0
 
 
 def need(path: Path, command: str) -> Path:
-    """Returns a file that a page is made of.
+    """Returns a file that a page needs.
 
     Raises:
-        FileNotFoundError: If it is missing; names the command that makes it.
+        FileNotFoundError: If it is missing; names the command that creates it.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; make it with `{command}`")
@@ -41,14 +41,14 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
     """The first n samples of a set.
 
     Args:
-        folder: `samples/<set>` of what `evaluate_model` writes.
-        n: At most.
+        folder: `samples/<set>` as written by `evaluate_model`.
+        n: Maximum number of samples.
 
     Returns:
-        The rows of samples.jsonl, each with `lights` (the main fields of its verdict, as pages call
-        them), `svg` (None where there is no picture), `audio` (a data URI, or None) and `files`,
-        the paths of its .abc and .mid from two folders above. Pictures are kept, since they take
-        seconds.
+        The rows of samples.jsonl, each with `lights` (the main fields of its verdict, by their
+        labels on pages), `svg` (None if there is no picture), `audio` (a data URI, or None) and
+        `files`, the paths of its .abc and .mid relative to the folder two levels up. Pictures are
+        cached, since they take seconds.
     """
     command = "make evaluate MODEL=..."
     samples = read_samples(need(folder / "samples.jsonl", command))[:n]
@@ -66,7 +66,7 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
             "lights": {
                 field_label(name): verdict[name]
                 for name in (VALID, "bar_perfect", *shown_fields())
-                if verdict.get(name) is not None  # of a reader that is there
+                if verdict.get(name) is not None  # of an installed reader
             },
             "svg": Markup(svg) if svg else None,  # verovio's, from parsed music: no raw text
             "audio": sound,
@@ -82,9 +82,9 @@ def tune_views(folder: Path, n: int) -> list[dict[str, Any]]:
 
 
 def play_all(texts: list[str | None]) -> list[str | None]:
-    """Sounds as data URIs; None where there is no text, or this machine cannot play it.
+    """Audio as data URIs; None if there is no text, or this machine cannot play it.
 
-    Why it cannot is told once in the log: a page without players is still a page.
+    The reason is logged once: a page without players is still useful.
     """
     sounds: list[str | None] = []
     for text in tqdm(texts, "play", unit="tune"):
@@ -94,9 +94,9 @@ def play_all(texts: list[str | None]) -> list[str | None]:
                 wav = render_midi(abc_to_midi(text), None, SAMPLE_RATES[FORMAT], SECONDS)
                 encoded = base64.b64encode(encode(wav, FORMAT)).decode()
                 sound = f"data:audio/mpeg;base64,{encoded}"
-            except ValueError as error:  # of this tune: silence, or too large
-                logger.info("a tune is not played: %s", error)
-            except (ImportError, FileNotFoundError) as error:  # of all
+            except ValueError as error:  # this tune only: silence, or too large
+                logger.info("no player for a tune: %s", error)
+            except (ImportError, FileNotFoundError) as error:  # all tunes
                 logger.warning("no players on the page: %s", explain(error))
                 return [None] * len(texts)
         sounds.append(sound)

@@ -1,1 +1,1 @@
-"""Sampling, prompts, held-out tunes."""
+"""Sampling, prompts and held-out tunes."""

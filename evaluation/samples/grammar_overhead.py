@@ -1,8 +1,8 @@
 """The overhead of sampling within the grammar: probability mass, deterministic steps, music, time.
 
-Illegal mass is the probability that the model gives, in one step of a constrained sample, to tokens
-that the grammar does not allow there: mean, and how it is spread over steps. Where it is nought,
-the grammar changes nothing. A step is deterministic where one token alone is legal.
+Illegal mass is the probability that the model assigns, in one step of a constrained sample, to
+tokens that the grammar does not allow there: its mean, and its distribution over steps. Where it is
+zero, the grammar changes nothing. A step is deterministic if exactly one token is legal.
 """
 
 import math
@@ -25,16 +25,16 @@ ROUNDS = 3
 
 
 class MassRecorder(LogitsProcessor):
-    """A TuneLogitsProcessor that writes down what it takes away.
+    """A TuneLogitsProcessor that records what it masks.
 
     Args:
-        inner: Does the work.
-        end_id: The end token, behind which a row's steps do not count.
-        rows: B, texts that are written side by side, each from its start token.
+        inner: The processor that does the masking.
+        end_id: The end token; a row's steps after it do not count.
+        rows: B, texts that are written in parallel, each from its start token.
 
     Attributes:
         mass: Illegal mass of each step, for each row.
-        n_forced: Steps in which one token was legal, for each row.
+        n_forced: Number of steps with exactly one legal token, for each row.
     """
 
     def __init__(self, inner: TuneLogitsProcessor, end_id: int, rows: int) -> None:
@@ -57,7 +57,7 @@ class MassRecorder(LogitsProcessor):
 def generate(
     write: AbcMusicPipeline, rows: int, n_new: int, seed: int, processor: LogitsProcessor | None
 ) -> torch.Tensor:
-    """Tokens of texts from the start token, temperature 1 and no cut: (B, T)."""
+    """Tokens of texts from the start token, at temperature 1 without top-k: (B, T)."""
     model, tokenizer = write.model, write.tokenizer
     prompt = torch.full((rows, 1), tokenizer.bos_token_id, device=model.device)
     set_seed(seed)
@@ -74,7 +74,7 @@ def generate(
 
 
 def masked_mass(write: AbcMusicPipeline, n: int, n_new: int, seed: int) -> dict[str, Any]:
-    """Probability mass masked a step, and share of deterministic steps, over n constrained samples.
+    """Masked probability mass per step and share of deterministic steps in n constrained samples.
 
     Intervals are over samples, percentiles over all steps.
     """
@@ -102,10 +102,10 @@ def masked_mass(write: AbcMusicPipeline, n: int, n_new: int, seed: int) -> dict[
 def speed(
     write: AbcMusicPipeline, n_new: int, seed: int, rows: int = ROWS, rounds: int = ROUNDS
 ) -> dict[str, Any]:
-    """CPU milliseconds of a step (one token for each row), free and constrained, interleaved.
+    """CPU milliseconds per step (one token for each row), free and constrained, interleaved.
 
-    The first round warms up the automaton's states and is not counted. `cost_share` is the share
-    of the time of a constrained step that the free one does not take; `resampled_share` that of the
+    The first round warms up the automaton's states and is not counted. `cost_share` is the share of
+    a constrained step's time that a free step does not need; `resampled_share` is the share of
     tokens that the grammar replaced.
     """
     times: dict[str, list[float]] = {"free": [], "constrained": []}

@@ -1,4 +1,4 @@
-"""Held-out real pieces in the form of samples, to be measured as samples are."""
+"""Held-out real pieces in the form of samples, so that they can be measured like samples."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,11 +18,11 @@ PROMPT_BARS = 4
 def cut_as_samples(
     tunes: Sequence[str], tokenizer: PreTrainedTokenizerBase, most_tokens: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Real pieces as long as samples may be: rows as `sampling.sample_batches` gives them.
+    """Real pieces cut to the length of samples: rows as yielded by `sampling.sample_batches`.
 
-    Each has so many tokens at most, and a longer piece ends at its last bar line within the limit,
-    where tied notes end too. As in samples, a voice is declared also if it comes in later. Pieces
-    without a whole bar there, and those that are laid voice by voice, are left out.
+    Each has at most `most_tokens` tokens. A longer piece ends at its last bar line within the
+    limit, where tied notes end too. As in samples, a voice is declared even if it enters later.
+    Pieces without a whole bar within the limit, and those in the voices layout, are skipped.
     """
     rows = []
     for abc, most in zip(tunes, most_tokens, strict=True):
@@ -41,16 +41,16 @@ def cut_as_samples(
 
 
 def prompts(tunes: Sequence[str], grammar: TokenGrammar, n_left: int) -> Iterator[tuple[str, str]]:
-    """The first 4 bars of pieces that have more, where a tune so begun can end in time; the pieces.
+    """The first 4 bars of longer pieces, if a tune that begins so can end in time; and the pieces.
 
-    Beginnings beyond the limits of generation are left out (a pitch that abcjs damages, tuplets on
-    which readers differ): what a tune inherits from them says nothing of what the model wrote. They
-    may rest, for that all readers take.
+    Beginnings outside the limits of generation are skipped (a pitch that abcjs damages, tuplets on
+    which readers differ): defects that a tune inherits from them say nothing about the model. They
+    may contain any rests, since all readers accept those.
 
     Args:
         tunes: In the layout `bars`.
-        grammar: Of the tokenizer.
-        n_left: Tokens that the model may write behind the prompt.
+        grammar: The grammar of the tokenizer.
+        n_left: Tokens that the model may write after the prompt.
     """
     within = TuneGrammar(replace(grammar.grammar.limits, rest_share=1.0))
     for abc in tunes:

@@ -1,4 +1,4 @@
-"""The beginning of a piece, of one's own or held out, for a model to continue."""
+"""The beginning of a piece, the user's own or held out, for a model to continue."""
 
 import logging
 from pathlib import Path
@@ -14,16 +14,16 @@ logger = logging.getLogger(__name__)
 
 
 def beginning(abc: str, n_bars: int) -> str:
-    """Returns header and first bars of a tune in the layout `bars`, ready to be continued.
+    """Returns the header and first bars of a tune in the layout `bars`, ready to be continued.
 
     Raises:
-        ValueError: If it has no more bars than that, so that nothing is left to continue.
+        ValueError: If it has no more than `n_bars` bars, so that nothing is left to continue.
     """
     header, mark, bars = abc.partition("\n[V:")
     lines = (mark[1:] + bars).splitlines(keepends=True)
     if not 0 < n_bars < len(lines):
         raise ValueError(
-            f"{n_bars} bars of a tune that has {len(lines)}, expected from 1 to one less"
+            f"{n_bars} bars of a tune with {len(lines)}, expected at least 1 and fewer than it has"
         )
     return header + "\n" + "".join(lines[:n_bars])
 
@@ -32,13 +32,13 @@ def read_prompt(path: Path, n_bars: int) -> str:
     """Reads the beginning of a piece.
 
     Args:
-        path: A MIDI file or an ABC file; ABC beyond the dialect is read by music21 and converted,
-            which the log says.
-        n_bars: How much of it, in bars.
+        path: A MIDI or ABC file; ABC outside the dialect is read by music21 and converted, which
+            is logged.
+        n_bars: Number of bars to read.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is neither, or has no more bars than that.
+        ValueError: If it is neither MIDI nor ABC, or has no more than `n_bars` bars.
     """
     content = path.read_bytes()
     if path.suffix.lower() in MIDI_SUFFIXES or find_header(content) >= 0:
@@ -67,10 +67,10 @@ def _as_bars(text: str, path: Path) -> str:
 
     try:
         midi = music21ObjectToMidiFile(converter.parseData(text, format="abc")).writestr()
-    except Exception as error:  # music21 raises whatever it meets
+    except Exception as error:  # music21 raises anything
         raise ValueError(
-            f"{path} is neither MIDI nor ABC that can be read: the strict reader says {reason}; "
-            f"music21 says {type(error).__name__}: {error}"
+            f"{path} is neither MIDI nor readable ABC: the strict reader reports {reason}; "
+            f"music21 reports {type(error).__name__}: {error}"
         ) from None
-    logger.info("%s is not in the dialect (%s): converted by way of music21's MIDI", path, reason)
+    logger.info("%s is not in the dialect (%s): converted through music21's MIDI", path, reason)
     return midi_to_abc(midi)

@@ -1,4 +1,4 @@
-"""The sets of samples of which a model is judged, and held-out pieces in the same form."""
+"""The sets of samples that a model is judged by, and held-out pieces in the same form."""
 
 import functools
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 MAX_NEW_TOKENS, STUDY_A_TOKENS = 512, 256
 MOST_FREE, MOST_PROMPTED = 500, 200
-N_WRITTEN = 8  # tunes of a set that are files
+N_WRITTEN = 8  # tunes per set that are written to files
 REAL, REFERENCE = "real", "reference"
 
 Rows = list[dict[str, Any]]
@@ -33,8 +33,8 @@ def planned_sets(n: int, seed: int, has_grammar: bool) -> Planned:
     """What to sample, by the name of the set.
 
     Args:
-        n: Constrained samples; of the others as many, but not more than their own most.
-        seed: Of all sets.
+        n: Number of constrained samples; the other sets have as many, up to their own maximum.
+        seed: Seed of all sets.
         has_grammar: Whether the model's tokenizer can write within the grammar.
     """
     whole = SamplingSettings(n=n, seed=seed, max_new_tokens=MAX_NEW_TOKENS)
@@ -54,14 +54,14 @@ def planned_sets(n: int, seed: int, has_grammar: bool) -> Planned:
 def sample_all(
     name: str, write: AbcMusicPipeline, begun: Begun, sets: Planned, folder: Path
 ) -> dict[str, Rows]:
-    """Samples each set into samples/<set>; those from prompts only where there are any."""
+    """Samples each set into samples/<set>; prompted ones only if there are prompts."""
     samples = {}
     for kind, settings in sets.items():
         conditions: Sequence[str] = [""]
         if kind.startswith("prompted"):
             conditions = [prompt for prompt, _ in begun]
             if not conditions:
-                logger.warning("no held-out pieces to begin with: %s is left out", kind)
+                logger.warning("no held-out pieces for prompts: skipping %s", kind)
                 continue
         place = folder / "samples" / kind
         samples[kind] = make_samples(name, settings, place, conditions, write)
@@ -70,7 +70,7 @@ def sample_all(
 
 
 def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Begun:
-    """Beginnings of held-out pieces that the grammar can go on with, and the pieces."""
+    """Beginnings of held-out pieces that the grammar can continue, and the pieces."""
     if files is None or not write.has_grammar:
         return []
     found = prompts(split_column(files.folder, "test"), write.grammar, MAX_NEW_TOKENS)
@@ -80,7 +80,7 @@ def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Be
 def real_sets(
     write: AbcMusicPipeline, files: DataFiles | None, begun: Begun, n: int, folder: Path
 ) -> dict[str, Rows]:
-    """Held-out pieces as long as the samples, in samples/real and samples/reference."""
+    """Held-out pieces cut to the length of the samples, in samples/real and samples/reference."""
     if files is None:
         return {}
     tunes = split_column(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
@@ -89,7 +89,7 @@ def real_sets(
     lengths = [len(encode(prompt)["input_ids"]) + MAX_NEW_TOKENS for prompt, _ in begun]
     sets[REFERENCE] = cut_as_samples([piece for _, piece in begun], write.tokenizer, lengths)
     if not sets[REAL]:
-        logger.warning("%s has no pieces in the layout bars: nothing to compare", files.folder)
+        logger.warning("%s has no pieces in the layout bars: nothing to compare with", files.folder)
     sets = {kind: rows for kind, rows in sets.items() if rows}
     for kind, rows in sets.items():
         write_atomically(folder / "samples" / kind / "samples.jsonl", json_lines(rows))

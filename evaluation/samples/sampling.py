@@ -1,12 +1,11 @@
-"""Checkpoint + seed -> tunes: `samples.jsonl`, and for each tune its .abc and .mid.
+"""Checkpoint + seed -> tunes: `samples.jsonl`, and an .abc and .mid file for each tune.
 
     python -m evaluation.samples.sampling runs/demo --n 8 --out samples --seed 1
     python -m evaluation.samples.sampling runs/demo --meter 3/4 --key G --instruments "Violin"
     python -m evaluation.samples.sampling runs/demo --prompt my.mid --bars 4
 
-A sample is a whole tune, also where it is longer than the model's context. Tunes are written side
-by side, eight at a time; each eight have a seed of their own, so that an interrupted
-command resumes.
+A sample is a whole tune, even if it is longer than the model's context. Tunes are written in
+batches of eight; each batch has its own seed, so that an interrupted command can resume.
 """
 
 import argparse
@@ -46,12 +45,12 @@ class SamplingSettings:
 
     Attributes:
         n: Number of tunes.
-        seed: Repeats the same tunes on the same machine.
-        max_new_tokens: Longest tune; what a free model has not ended by then is cut at its last
-            whole bar.
-        temperature: 1 samples from the model as it is.
+        seed: The same seed yields the same tunes on the same machine.
+        max_new_tokens: Maximum length of a tune; a free tune that has not ended by then is cut at
+            its last whole bar.
+        temperature: 1 samples from the unmodified distribution.
         top_k: 0 samples from all tokens.
-        grammar: Whether the model may write whole tunes of the dialect only.
+        grammar: Whether the model may write only whole tunes of the dialect.
     """
 
     n: int = 8
@@ -63,12 +62,14 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         if min(self.n, self.max_new_tokens) < 1 or self.temperature <= 0 or self.top_k < 0:
-            raise ValueError(f"{self}: n, max_new_tokens and temperature above 0, top_k from 0")
+            raise ValueError(
+                f"{self}: expected n, max_new_tokens and temperature above 0, top_k at least 0"
+            )
 
     def seed_of(self, first: int) -> int:
-        """The seed of the tunes that are written side by side, the first of them given, from 0.
+        """The seed of a batch, given the number of its first tune, from 0.
 
-        Settings that differ in the grammar alone draw with the same random numbers.
+        Settings that differ only in the grammar use the same random numbers.
         """
         return int.from_bytes(hashlib.sha256(f"{self.seed} {first}".encode()).digest()[:4])
 
@@ -82,15 +83,15 @@ def sample_batches(
     """Samples tunes, a batch at a time.
 
     Args:
-        write: Of `models.load_writer`.
+        write: The pipeline, from `models.load_writer`.
         settings: How to sample.
-        conditions: What the tunes must have, in turn; "" is nothing but the start token.
-        n_done: Tunes that there are already, whole batches.
+        conditions: Conditions of the tunes, used cyclically; "" is the start token alone.
+        n_done: Tunes that exist already, in whole batches.
 
     Yields:
-        A row a tune: `sample` from 1 and the `seed` of its batch; `abc` as generated, `ended`,
-        `n_tokens`; `abc_voices`, the export that other programs read, or None and in `error` why
-        there is none.
+        One row per tune: `sample` from 1 and the `seed` of its batch; `abc` as generated, `ended`,
+        `n_tokens`; `abc_voices`, the export that other programs read, or None with the reason in
+        `error`.
     """
     sampling = {"temperature": settings.temperature, "top_k": settings.top_k}
     for first in range(n_done, settings.n, BATCH_SIZE):
@@ -118,15 +119,15 @@ def make_samples(
     conditions: Sequence[Condition] = ("",),
     write: AbcMusicPipeline | None = None,
 ) -> list[dict[str, Any]]:
-    """Samples into a folder, as far as the same samples of the same weights do not lie there.
+    """Samples into a folder; samples that exist there for the same settings and weights are kept.
 
     Args:
         name: As `models.find_model` returns it.
         settings: How to sample.
-        folder: Gets samples.jsonl and sampling.json; tunes and verdicts of earlier samplings are
-            removed from it.
+        folder: Where samples.jsonl and sampling.json are written; tunes and verdicts of earlier
+            samplings are removed from it.
         conditions: As `sample_batches` takes them.
-        write: The model, if it is loaded already.
+        write: The pipeline, if it is already loaded.
 
     Returns:
         The rows of samples.jsonl.
@@ -164,13 +165,13 @@ def make_samples(
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Reads a samples.jsonl; a last line that was not written to its end is left out."""
+    """Reads a samples.jsonl; a truncated last line is skipped."""
     lines = path.read_text("utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """Writes each tune as .abc, the export where there is one, and that as .mid."""
+    """Writes each tune as .abc (the export, if there is one) and the export as .mid."""
     for row in rows:
         path = folder / f"tune_{row['sample']:03d}"
         path.with_suffix(".abc").write_text(row["abc_voices"] or row["abc"], "utf-8")
@@ -179,13 +180,13 @@ def write_tunes(rows: Sequence[dict[str, Any]], folder: Path) -> None:
 
 
 def _code() -> str:
-    """Digest of what writes a tune, the models included: `from_pretrained` finds them by name."""
+    """Digest of the code that writes a tune, the models that `from_pretrained` finds included."""
     models = [getattr(modeling, name) for name in modeling.__all__]
     return code_digest(load_writer, *models) + digest_of({(__spec__.name, "sample_batches")})
 
 
 def _condition(options: argparse.Namespace) -> Condition:
-    """What the command line asks of the tunes."""
+    """The condition given on the command line."""
     conditions = {name: getattr(options, name) for name in ("meter", "key", "tempo")}
     if options.instruments:
         conditions["instruments"] = [
@@ -210,25 +211,25 @@ def main(arguments: list[str] | None = None) -> int:
         if field.name != "grammar":
             option = f"--{field.name.replace('_', '-')}"
             parser.add_argument(option, type=type(field.default), default=field.default)
-    parser.add_argument("--free", action="store_true", help="let the model write what it will")
+    parser.add_argument("--free", action="store_true", help="sample without the grammar")
     parser.add_argument("--meter", help="such as 3/4")
     parser.add_argument("--key", help="the major key of the signature, such as G or Bb")
-    parser.add_argument("--tempo", type=float, help="quarters a minute")
-    parser.add_argument("--instruments", help='one a voice: "Violin, Cello, drums", "0, 32"')
-    parser.add_argument("--prompt", type=Path, help="an .abc or MIDI file to be continued")
-    parser.add_argument("--bars", type=int, default=4, help="of the prompt, from its beginning")
+    parser.add_argument("--tempo", type=float, help="quarters per minute")
+    parser.add_argument("--instruments", help='one per voice: "Violin, Cello, drums", "0, 32"')
+    parser.add_argument("--prompt", type=Path, help="an .abc or MIDI file to continue")
+    parser.add_argument("--bars", type=int, default=4, help="bars of the prompt, from its start")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name = find_model(options.model)
     if options.out is None and not Path(options.model).exists():
-        raise ValueError(f"{options.model} is no folder here; say where the tunes go: --out")
+        raise ValueError(f"{options.model} is not a local folder; set the output folder with --out")
     folder = options.out or Path(options.model) / "samples"
     given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
     settings = SamplingSettings(**given | {"grammar": not options.free})
     rows = make_samples(name, settings, folder, [_condition(options)])
     write_tunes(rows, folder)
     readable = sum(row["abc_voices"] is not None for row in rows)
-    print(f"{folder}: {len(rows)} tunes by {name}; {readable} of them readable, as .abc and .mid")
+    print(f"{folder}: {len(rows)} tunes from {name}; {readable} readable, as .abc and .mid")
     return 0
 
 

@@ -246,7 +246,7 @@ def test_many_notes_at_once_are_bounded(font):
     ids=["far away", "volume 0"],
 )
 def test_silence_is_an_error(font, silent):
-    with pytest.raises(ValueError, match=r"nothing to be heard in .* RMS"):
+    with pytest.raises(ValueError, match=r"nothing audible in .* RMS"):
         render_midi(silent, font, RATE, 5)
 
 
@@ -263,7 +263,7 @@ WHOLE = midi(note(69))
         (b"", "not a readable MIDI file"),
         (b"<html>", "not a readable MIDI file"),
         (WHOLE[:-9], "not a readable MIDI file"),
-        (WHOLE[:12] + b"\0\0" + WHOLE[14:], "0 ticks a quarter"),
+        (WHOLE[:12] + b"\0\0" + WHOLE[14:], "0 ticks per quarter"),
         (midi(note(69), type=2), "format 2"),
         (midi([]), "no notes"),
         (bytes(midi_player.MAX_MIDI_BYTES + 1), "limit 1,000,000"),

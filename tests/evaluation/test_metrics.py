@@ -260,7 +260,7 @@ def test_real_tunes_are_at_the_floor_and_altered_ones_above_it(tunes, monkeypatc
     assert found["frechet"]["n_compared"] == 20
     assert found == compare_sets(altered[:20], rows)
     assert set(FRECHET) < set(STATISTICS)
-    with pytest.raises(ValueError, match="4 and 8 or more"):
+    with pytest.raises(ValueError, match="at least 4 and 8"):
         compare_sets(rows[:3], rows)
 
 

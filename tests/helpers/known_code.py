@@ -1,7 +1,7 @@
-"""Once this is imported, the digest of this project's code is computed once a process.
+"""Importing this module makes each process compute the digest of this project's code only once.
 
-A run of training is a tenth of a second here, and the digest that its record holds several times
-that. The code does not change while the tests run.
+A training run takes a tenth of a second here, and the digest in its record several times that. The
+code does not change while the tests run.
 """
 
 from functools import cache
@@ -14,7 +14,7 @@ _digest_of_project = cache(_digest_of)
 
 
 def code_digest(project: Path = record.PROJECT) -> str:
-    """As that of training.record; of another folder it is computed each time."""
+    """Like that of training.record; for another folder it is computed each time."""
     return (_digest_of_project if project == record.PROJECT else _digest_of)(project)
 
 

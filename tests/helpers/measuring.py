@@ -1,4 +1,4 @@
-"""What stage 2 tells of a text, in one call."""
+"""What stage 2 measures of a text, in one call."""
 
 from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.tune_parser import parse_tune

@@ -1,4 +1,4 @@
-"""MIDI files of any notes, metres and tempos, for properties that must hold for any music."""
+"""MIDI files with any notes, meters and tempos, for properties that must hold for any music."""
 
 from hypothesis import strategies as st
 from symusic import Note, Score, Tempo, TimeSignature, Track
@@ -9,7 +9,7 @@ STEPS = {"sixteenths": 120, "triplets": 160, "thirty-seconds": 60, "played": 7}
 
 @st.composite
 def tracks(draw: st.DrawFn) -> Track:
-    """Notes of one instrument, on one of the grids or on none, that may overlap and double."""
+    """Notes of one instrument, on or off a grid, that may overlap and repeat."""
     step = STEPS[draw(st.sampled_from(sorted(STEPS)))]
     ticks = st.integers(0, 3000 // step * 4)
     rows = draw(st.lists(st.tuples(ticks, ticks, st.integers(0, 127)), min_size=1, max_size=40))
@@ -21,7 +21,7 @@ def tracks(draw: st.DrawFn) -> Track:
 
 @st.composite
 def pieces(draw: st.DrawFn) -> bytes:
-    """A MIDI file of some tracks, with any metres and tempos at any time."""
+    """A MIDI file with some tracks and any meters and tempos at any time."""
     score = Score(TPQ)
     for track in draw(st.lists(tracks(), min_size=1, max_size=4)):
         score.tracks.append(track)

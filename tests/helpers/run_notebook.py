@@ -1,7 +1,7 @@
 """Executes a notebook in place: python tests/helpers/run_notebook.py results/scaling_study.ipynb
 
-What differs from machine to machine (times, versions) is not kept, so that a notebook changes only
-when its figures do.
+Machine-dependent metadata (times, versions) is not saved, so that a notebook changes only when its
+figures do.
 """
 
 import sys
@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 
 def execute(notebook: Path, folder: Path) -> nbformat.NotebookNode:
-    """The notebook with new outputs, its cells run in a folder; raises where a cell does."""
+    """The notebook with new outputs, its cells run in a folder; raises if a cell does."""
     content = nbformat.read(notebook, as_version=4)
     resources = {"metadata": {"path": str(folder)}}
     client = NotebookClient(content, timeout=300, record_timing=False, resources=resources)

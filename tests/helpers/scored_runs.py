@@ -1,4 +1,4 @@
-"""Three tiny runs to be scored, trained once for the tests that share them."""
+"""Tiny runs to score, trained once for the tests that share them."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ CONTEXT = 16
 
 
 def train_runs(folder: Path) -> None:
-    """Train a run of each family, and an LSTM of twice the context, for a few steps: runs/t/...
+    """Train a run of each family, and an LSTM with twice the context, for a few steps: runs/t/...
 
-    Their data, data/tiny/char and data/tiny/long, have what training reads nothing of as well: the
-    text of each split, and clusters, of which every other one lies in train too.
+    Their data, data/tiny/char and data/tiny/long, also has parts that training does not read: the
+    text of each split, and clusters, every other one of which is in train too.
     """
     for preset, length in (("char", CONTEXT), ("long", 2 * CONTEXT)):
         data = make_dataset(folder / "data", preset=preset, block_length=length, n_songs=80)

@@ -1,6 +1,6 @@
-"""Programs of those who have transformers and not this project, without the time of imports.
+"""Programs of users who have transformers but not this project, without the import time.
 
-They run as forks of a process that has imported transformers and nothing of this project.
+They run as forks of a process that has imported transformers and nothing from this project.
 """
 
 import json
@@ -43,13 +43,13 @@ for line in sys.stdin:
 
 
 def run_stranger(program: str, place: Path, *arguments: str, **more: str) -> str:
-    """What a program prints, which runs offline in a folder, as `python -c` runs it.
+    """The output of a program that runs offline in a folder, as with `python -c`.
 
     Args:
-        program: Python.
+        program: Python code.
         place: Its working directory; the code of models is copied there.
-        arguments: Its own.
-        **more: Of its environment.
+        arguments: Its command-line arguments.
+        **more: Additional environment variables.
     """
     server, out, err = _server(), place / "stranger.out", place / "stranger.err"
     environment = {**_environment(), "HF_MODULES_CACHE": str(place / "modules"), **more}
@@ -67,7 +67,7 @@ def _environment() -> dict[str, str]:
 
 @cache
 def _server() -> "subprocess.Popen[str]":
-    """It ends with this process, whose end of its standard input is closed then."""
+    """The server process; it ends with this process, which closes the server's stdin."""
     command = [sys.executable, "-c", SERVER]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=_environment(), cwd="/", **pipes)

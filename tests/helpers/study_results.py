@@ -1,4 +1,4 @@
-"""A small made-up results folder, for the tests of the figures: runs of a known law, and more."""
+"""A small synthetic results folder for tests of the figures: runs from a known law, and more."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ def loss_of(arch: str, n_params: float, n_tokens: float) -> float:
 
 
 def make_results(folder: Path) -> Path:
-    """Writes all that scaling.plots draws."""
+    """Writes everything that scaling.plots draws."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     runs, curves = [], []

@@ -31,7 +31,7 @@ BRANCHED = {
 
 
 def data_presets():
-    """Block length by name, of the presets that make data of their own."""
+    """Block length by name, for the presets that create their own data."""
     presets = {}
     for path in sorted(CONFIGS.glob("data/*.yaml")):
         blocks = yaml.safe_load(path.read_text()).get("blocks", {})
@@ -41,7 +41,7 @@ def data_presets():
 
 
 def copy_configs(place):
-    """The project's configs; the rule for learning rates, from a sweep of hours, is made up."""
+    """Copy the project's configs; the learning-rate rule, which takes hours to sweep, is fake."""
     shutil.copytree(CONFIGS, place / "configs")
     names = [family.model_type for family in FAMILIES.values()]
     families = {name: {"rule": {"c": -4.0, "g": 0.1}} for name in names}
@@ -51,7 +51,7 @@ def copy_configs(place):
 
 
 def write_study(sizes, tokens=(2048,), seeds=(1,), **more):
-    """A study of tiny cells; its size files are those of the project."""
+    """Write a study of tiny cells; its size files are those of the project."""
     (RUNS.parent / "bases").mkdir(exist_ok=True)
     for name in ("gpt_tiny", "lstm_tiny", "bases/base"):
         (RUNS.parent / f"{name}.yaml").write_text((CONFIGS / f"{name}.yaml").read_text())
@@ -62,7 +62,7 @@ def write_study(sizes, tokens=(2048,), seeds=(1,), **more):
 
 
 def planned_names(output):
-    """Runs in the lines of a dry run."""
+    """Names of the runs in a dry run's output."""
     lines = [line.split() for line in output.splitlines()]
     return [words[1] for words in lines if words[0].isdigit()]
 

@@ -1,4 +1,4 @@
-"""A tiny model of each family with random weights, and a tokenizer of a few characters."""
+"""A tiny model of each family with random weights, and a tokenizer with a few characters."""
 
 import torch
 from tokenizers import Tokenizer, decoders, models

@@ -1,4 +1,4 @@
-"""A small data set in the layout of the pipeline, for the tests of training."""
+"""A small dataset in the layout of the pipeline, for the tests of training."""
 
 import hashlib
 import importlib.util
@@ -22,7 +22,7 @@ def make_dataset(
     block_length: int = 32,
     n_songs: int = 60,
 ) -> Path:
-    """Write data/<dataset>/<preset>/ with bars that repeat, so that there is something to learn."""
+    """Write data/<dataset>/<preset>/ with repeating bars, so that there is something to learn."""
     folder = root / dataset / preset
     vocabulary = [*SPECIALS, *dict.fromkeys(CHARACTERS)][:64]
     tokens = folder / "5_tokens"
@@ -67,7 +67,7 @@ def make_dataset(
 
 
 def write_stage(folder: Path, content: dict) -> None:
-    """Write stage.json, with the digests of the files that are there now."""
+    """Write stage.json, with the digests of the files that exist now."""
     files = {
         file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
         for file in folder.iterdir()
@@ -97,7 +97,7 @@ def save_tokenizer(vocabulary: list[str], folder: Path) -> None:
 
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = PROJECT / "configs"
-# a model of a few thousand weights on blocks of 32, 8 blocks a step
+# a model with a few thousand weights on blocks of 32, 8 blocks per step
 TINY = (
     *("model.hidden_size=16", "model.num_hidden_layers=1", "budget.global_batch_tokens=256"),
     *("training.per_device_train_batch_size=8", "training.learning_rate=1.0e-2"),
@@ -106,7 +106,7 @@ TINY = (
 
 
 def train_tiny(*overrides: str, config: str | Path = "gpt_tiny") -> int:
-    """Run train.py in this process, as its command line does; returns the exit code."""
+    """Run train.py in this process, as from the command line; returns the exit code."""
     import known_code  # noqa: F401  (the digest of the code is computed once)
 
     spec = importlib.util.spec_from_file_location("train", PROJECT / "train.py")

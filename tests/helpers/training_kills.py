@@ -1,4 +1,4 @@
-"""Processes that run train.py and are killed: at a time, or inside a save."""
+"""Processes that run train.py and are killed: at a given time, or inside a save."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ SIZES = {
     "llama": ("model.num_attention_heads=4",),
     "gpt_bf16": ("model.num_attention_heads=4", "training.bf16=true"),
 }
-# what a save writes; config.yaml and the log are written while nothing else is
+# what a save writes; config.yaml and the log are written outside of saves
 IN_A_SAVE = ("checkpoint", "branch_points", "record.json", "manifest.json")
 MODES = ("before", "half", "after")
 FIRST_SIGN_SECONDS = 300.0
@@ -36,12 +36,12 @@ POLL_SECONDS = 0.01
 
 @dataclass(frozen=True)
 class Task:
-    """A trunk with two branches, small enough to be trained many times.
+    """A trunk with two branches, small enough to train many times.
 
     Attributes:
         family: One of SIZES.
-        n_steps: Of the trunk; a multiple of 24.
-        folder: Holds the data set, and one folder of runs a command.
+        n_steps: Steps of the trunk; a multiple of 24.
+        folder: Contains the dataset, and one folder of runs per command.
     """
 
     family: str
@@ -49,7 +49,7 @@ class Task:
     folder: Path
 
     def arguments(self) -> list[str]:
-        """Of train.py."""
+        """The arguments of train.py."""
         n = self.n_steps
         return [
             str(PROJECT / "configs" / f"{self.family.partition('_')[0]}_tiny.yaml"),
@@ -68,7 +68,7 @@ class Task:
         ]
 
     def make_data(self) -> None:
-        """Write the data set, once."""
+        """Write the dataset, once."""
         if not (self.folder / "data").exists():
             make_dataset(self.folder / "data", block_length=BLOCK_LENGTH, n_songs=N_SONGS)
 
@@ -77,11 +77,11 @@ class Session:
     """A process that runs train.py.
 
     Args:
-        arguments: Of train.py.
-        place: Working directory; the runs lie under it.
-        context: "spawn" for a new interpreter, or `forkserver()` of warm_processes.
-        stop_at: Number of the save operation to stop in, and before, half or after; None counts.
-        environment: What is set in the process beside what is set here.
+        arguments: Arguments of train.py.
+        place: Working directory, which contains the runs.
+        context: "spawn" for a new interpreter, or `forkserver()` from warm_processes.
+        stop_at: Number of the save operation to stop in, and before, half or after; None: count.
+        environment: Additional environment variables of the process.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Session:
         writer.close()
 
     def kill_after(self, seconds: float) -> bool:
-        """Kill so long after it began to train; False if it ended before."""
+        """Kill it `seconds` after it began to train; False if it ended before that."""
         self.wait_for_first_sign()
         if wait([self.process.sentinel], timeout=seconds):
             self._expect_success()
@@ -115,7 +115,7 @@ class Session:
         return True
 
     def kill_in_save(self) -> str | None:
-        """Wait until it sleeps inside a save, then kill; returns where, None if it ended before."""
+        """Wait until it sleeps inside a save, then kill; returns where, None if it ended first."""
         if isinstance(where := self._receive(), str):
             self.kill()
             return where
@@ -123,20 +123,20 @@ class Session:
         return None
 
     def finish(self) -> int:
-        """Let it come to its end; returns how many save operations there were."""
+        """Let it finish; returns the number of save operations."""
         n_operations = self._receive()
         self._expect_success()
         return n_operations
 
     def wait_for_first_sign(self) -> None:
-        """Until it writes to a log, or ends."""
+        """Wait until it writes to a log, or ends."""
         deadline = time.monotonic() + FIRST_SIGN_SECONDS
         while log_times(self.place) == self.before and time.monotonic() < deadline:
             if wait([self.process.sentinel], timeout=POLL_SECONDS):
                 return
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.process.kill()
         self.process.join()
 
@@ -176,7 +176,7 @@ def run_train(
 
 
 class SaveCounter:
-    """Counts the operations by which a save writes, moves and removes; sleeps in one of them."""
+    """Counts a save's write, move and remove operations; sleeps in one of them."""
 
     def __init__(self, stop_at: tuple[int, str] | None, pipe: Connection) -> None:
         self.number, self.mode = stop_at or (0, "")
@@ -184,12 +184,12 @@ class SaveCounter:
         self.n_operations = 0
 
     def install(self) -> None:
-        """Put the counter around what the libraries and we write with."""
+        """Wrap the functions with which the libraries and we write files."""
         import torch
         from tqdm import tqdm
         from transformers import modeling_utils
 
-        # its default is a semaphore of the system, which a killed process leaves behind
+        # its default is a system semaphore, which a killed process leaves behind
         tqdm.set_lock(threading.RLock())
         save, rmtree, replace = torch.save, shutil.rmtree, Path.replace
         save_weights = modeling_utils.safe_save_file
@@ -229,13 +229,13 @@ class SaveCounter:
 
 
 def truncate(path: Path, write: Callable[[], Any]) -> None:
-    """A file as it is half way through being written."""
+    """Leave a file as it is halfway through being written."""
     write()
     os.truncate(path, path.stat().st_size // 2)
 
 
 def remove_half(path: Path, remove: Callable[[], Any]) -> None:
-    """A folder as it is half way through being removed."""
+    """Leave a folder as it is halfway through being removed."""
     files = sorted(p for p in path.rglob("*") if p.is_file())
     for file in files[: len(files) // 2]:
         file.unlink()

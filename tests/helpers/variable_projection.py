@@ -1,9 +1,9 @@
-"""A second way to the five-parameter law, to check the first by: variable projection.
+"""A second method to fit the five-parameter law, to check the first: variable projection.
 
-For given exponents the law is linear in E, A and B, so non-negative least squares gives them, and
-only the exponents are searched: two numbers, and no local minima met so far. Huber's loss enters
-by weights that are renewed. Source: Czech et al. 2026 (arXiv 2603.22339). Array letters: n runs,
-m terms.
+For given exponents the law is linear in E, A and B, so non-negative least squares solves for them,
+and only the exponents are searched: two numbers, with no local minima found so far. Huber's loss is
+handled by iterative reweighting. Source: Czech et al. 2026 (arXiv 2603.22339). Array letters:
+n runs, m terms.
 """
 
 import itertools
@@ -16,11 +16,11 @@ from scaling.laws.law import Law
 
 EXPONENT_GRID = (0.15, 0.3, 0.45, 0.7, 1.0)
 REWEIGHTINGS = 12
-SMALLEST_SCALE = 1e-12  # what nnls sets to 0 has no logarithm
+SMALLEST_SCALE = 1e-12  # nnls may return 0, which has no logarithm
 
 
 def fit_by_projection(law: Law, problem: Problem) -> np.ndarray:
-    """Theta, (k,), close to the least objective of a law E + A/N^a + B/D^b, tied or not."""
+    """Theta, (k,), close to the minimum objective of a law E + A/N^a + B/D^b, tied or not."""
     n_exponents = len(law.parameters) - 3
 
     def theta_at(exponents: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def fit_by_projection(law: Law, problem: Problem) -> np.ndarray:
 
 
 def _linear_part(problem: Problem, alpha: float, beta: float) -> np.ndarray:
-    """E, A and B, (3,), for given exponents. Relative residuals stand for log residuals."""
+    """E, A and B, (3,), for given exponents. Relative residuals approximate log residuals."""
     points, loss = problem.points, np.exp(problem.log_loss)
     centre = float(np.mean(points.log_n)), float(np.mean(points.log_d))
     columns = np.stack(

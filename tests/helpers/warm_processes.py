@@ -1,4 +1,4 @@
-"""New processes that need not import what takes seconds: forks of one that has imported it."""
+"""New processes without seconds of imports: forks of a process that has done the imports."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ _loaded: set[str] = set()
 
 
 def forkserver(modules: Sequence[str] = TRAINING) -> BaseContext:
-    """A context like that of "spawn", whose processes have imported these modules already."""
+    """A context like "spawn", but its processes have already imported these modules."""
     if not _loaded.issuperset(modules):
         if _loaded:
             server._forkserver._stop()
@@ -30,15 +30,15 @@ def forkserver(modules: Sequence[str] = TRAINING) -> BaseContext:
 
 
 def reuse_server() -> None:
-    """In a process of such a context: let those that it starts come from the same server."""
+    """In a process of such a context: make its child processes come from the same server."""
     server._forkserver.ensure_running = lambda: None
 
 
 def _start() -> None:
-    """Start the server where it finds the modules, wherever this process is now."""
+    """Start the server so that it finds the modules from any working directory."""
     helpers = Path(__file__).parent
     before = os.environ.get("PYTHONPATH")
-    # this project's code, also if another copy of it is installed
+    # this project's code, even if another copy of it is installed
     places = filter(None, [str(helpers), str(helpers.parents[1]), before])
     os.environ["PYTHONPATH"] = os.pathsep.join(places)
     server.ensure_running()
@@ -49,13 +49,13 @@ def _start() -> None:
 
 
 class WarmChild:
-    """A program that a study starts, as a fork; it stands for what `start_child` returns.
+    """A program that a study starts, as a fork; it replaces the result of `start_child`.
 
     Args:
         command: Python, a file, and arguments.
-        stdout: File that it writes to, as it does to what it is told of errors.
+        stdout: File for its standard output and standard error.
         env: Its environment.
-        **_: Of `start_child`, and the same for all that a study starts.
+        **_: Other arguments of `start_child`, which are the same for all programs of a study.
     """
 
     def __init__(

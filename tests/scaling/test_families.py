@@ -125,18 +125,19 @@ def test_stock_family_learns_and_gets_a_law_and_figures(study, run):
     figure = (run.parent / "figures" / "scaling_law.svg").read_text()
     assert "GPT-NeoX" in figure
     assert NEOX.look.colour.lower() in figure
-    meeting = {
-        "at": "equal_params",
-        "archs": ["gpt", "neox"],
-        "n_tokens": 9,
-        "n_params": None,
-        "note": "",
-    }
-    lines = report.headlines(
-        fits | {"crossovers": [meeting]}, {"sets": {}, "judges": {}, "test": None}
+    rows = [
+        {"run": "a", "arch": "neox", "n_params": 10.0, "loss": 2.0, "bits_per_char": 3.0},
+        {"run": "b", "arch": "neox", "n_params": 100.0, "loss": 1.5, "bits_per_char": 2.0},
+    ]
+    meeting = {"at": "equal_params", "archs": ["gpt", "neox"], "n_tokens": 9}
+    meeting |= {"n_params": 50.0, "interval_95": [40.0, 60.0], "note": ""}
+    splits = {"splits": {"train": {"n_songs": 3, "n_seconds": 60.0}}}
+    lines = report.summary(
+        *(rows, fits | {"crossovers": [meeting]}, {"stages": {"5_tokens": splits}}),
+        {"sets": {}, "judges": {}, "test": None},
     )
-    assert lines[0].startswith("GPT-NeoX: L = C * N^-alpha with C ")
-    assert any(line.startswith("crossover of gpt and neox at equal") for line in lines)
+    assert lines[1].startswith("GPT-NeoX: the loss falls from 2.00 to 1.50 nats per token")
+    assert "GPT and GPT-NeoX reach the same loss at 50 parameters [40, 60]." in lines
 
 
 def test_checkpoint_of_a_stock_family_needs_no_code_of_ours(run):

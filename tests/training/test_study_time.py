@@ -15,6 +15,7 @@ from warm_processes import WarmChild
 
 from training.data.data_files import locate_data
 from training.run.run_folder import RUNS
+from training.study import __main__ as study_command
 from training.study.__main__ import main
 from training.study.study_hours import RENTED, duration
 from training.study.study_plan import plan_study
@@ -30,8 +31,15 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_study_says_how_long_it_takes_survives_failed_cells_and_runs_what_is_missing(place, capsys):
+def test_study_says_how_long_it_takes_survives_failed_cells_and_runs_what_is_missing(
+    place, capsys, monkeypatch
+):
     """One study for all of this, since those that measure import torch, which takes seconds."""
+    estimates = []
+    measure = study_command.estimate
+    monkeypatch.setattr(
+        study_command, "estimate", lambda *given: estimates.append(measure(*given)) or estimates[-1]
+    )
     good = {"config": "gpt_tiny", "name": "good", "seeds": [1, 2]}
     hot = {"config": "lstm_tiny", "name": "hot"}
     bad = {"config": "gpt_tiny", "name": "bad", "model.num_attention_heads": 3}
@@ -50,7 +58,8 @@ def test_study_says_how_long_it_takes_survives_failed_cells_and_runs_what_is_mis
     assert (record["study"], record["size"], record["seed"]) == ("trial", "good", 1)
 
     assert lines[0].startswith("measuring the speed of 3 sizes")
-    table = {line.split()[0]: line for line in lines[1:]}
+    assert lines[1].startswith("bad ")  # of the table, which a dry run prints, what went wrong
+    table = {line.split()[0]: line for line in estimates[0].lines}
     assert "not measured: " in table["bad"]
     assert "heads" in table["bad"]
     rate, missing = (table["good"].split()[i].replace(",", "") for i in (1, -1))

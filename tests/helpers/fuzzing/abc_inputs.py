@@ -1,4 +1,4 @@
-"""Odd ABC text: in and near the dialect, and real text changed."""
+"""Odd ABC text: in and near the dialect, and mutated real text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ODD_LENGTHS = (
     *("5", "9", "5/2", "0", "/0", "1/1", "01", "2/3", "4/3", "//", "/8", "1/", "32", "1000"),
     *("00000", "99999", "99999/7", "123456"),
 )
-_TUPLETS = (  # head, lengths of the items, units that they fill
+_TUPLETS = (  # head, lengths of the items, total units
     *(("(3", (length,) * 3, 2 * units) for length, units in (("", 1), ("2", 2), ("/", 0.5))),
     *(("(3", ("4",) * 3, 8), ("(3:2:2", ("4", "2"), 4), ("(3:2:2", ("2", "4"), 4)),
     *(("(3:2:4", ("2", "", "", "2"), 4), ("(3:2:5", ("", "", "2", "", ""), 4)),
@@ -38,7 +38,7 @@ def _abc_note(rng: random.Random, *, odd: bool) -> str:
 
 
 def _abc_sound(rng: random.Random, *, odd: bool) -> str:
-    """Draws a note, a chord or a rest, without length."""
+    """Draws a note, a chord or a rest, without its length."""
     kind = rng.random()
     if kind < 0.2:
         return rng.choice("zzzxZ") if odd else "z"
@@ -49,7 +49,7 @@ def _abc_sound(rng: random.Random, *, odd: bool) -> str:
 
 
 def _full_bar(rng: random.Random, units: float) -> str:
-    """Writes elements of the dialect that fill a bar of so many sixteenths exactly."""
+    """Writes elements of the dialect that exactly fill a bar of `units` sixteenths."""
     out = []
     while units > 0:
         tuplets = [tuplet for tuplet in _TUPLETS if tuplet[2] <= units]
@@ -82,7 +82,7 @@ def _odd_bar(rng: random.Random) -> str:
 
 
 def _abc_bars(rng: random.Random, n_voices: int, n_bars: int) -> tuple[str, list[list[str]]]:
-    """Draws the first metre, and per voice its bars with changes of metre and tempo, no bar lines.
+    """Draws the first meter, and each voice's bars with meter and tempo changes, no bar lines.
 
     A bar in which a voice is silent is "".
     """
@@ -101,7 +101,7 @@ def _abc_bars(rng: random.Random, n_voices: int, n_bars: int) -> tuple[str, list
         numerator, denominator = meter.split("/")
         size = 16 * int(numerator) / int(denominator)
         if bar == 0 and rng.random() < 0.2:
-            size = max(0.25, size // 2)  # a pick-up, the same in all voices
+            size = max(0.25, size // 2)  # a pickup, the same in all voices
         for number, bars in enumerate(voices):
             text = _odd_bar(rng) if rng.random() < odd else _full_bar(rng, size)
             text = "" if rng.random() < silence else text
@@ -121,7 +121,7 @@ def _voice_lines(rng: random.Random, number: int) -> list[str]:
 
 
 def _random_abc(rng: random.Random) -> str:
-    """Writes a tune in either layout; hundreds of voices or of bars now and then."""
+    """Writes a tune in either layout, occasionally with hundreds of voices or bars."""
     n_voices, n_bars = rng.choice(
         ((1, 1), (1, 4), (1, 30), (2, 4), (4, 4)) * 5 + ((20, 2), (300, 1), (1, 300), (0, 0))
     )
@@ -160,7 +160,7 @@ _NOISE = (
 
 
 def _change_pieces(rng: random.Random, pieces: list[str]) -> list[str]:
-    """Drops, doubles, swaps or repeats pieces of a text."""
+    """Drops, doubles, swaps, shuffles or repeats pieces of a text."""
     if not pieces:
         return pieces
     start, stop = sorted(rng.randint(0, len(pieces)) for _ in range(2))
@@ -203,7 +203,7 @@ def _add_noise(rng: random.Random, abc: str) -> str:
 
 
 def _change_numbers(rng: random.Random, abc: str) -> str:
-    """Writes odd numbers in the place of some: huge, zero, other digits than ours."""
+    """Replaces some numbers with odd ones: huge, zero, non-ASCII digits."""
     places = [match.span() for match in re.finditer(r"\d+", abc)]
     values = ["0", "00", "1", "3", "17", "128", "65535", "99999"]
     values += ["\u0663", "\u00b2", "\uff11\uff16"]
@@ -214,7 +214,7 @@ def _change_numbers(rng: random.Random, abc: str) -> str:
 
 
 def _body_start(abc: str) -> int:
-    """Returns where the header, which K: ends, is over; 0 if there is none."""
+    """Returns where the header, which ends with K:, ends; 0 if there is none."""
     key = abc.find("\nK:")
     return abc.find("\n", key + 1) + 1 if key >= 0 else 0
 
@@ -225,9 +225,9 @@ _ABC_MUTATIONS = (
 
 
 def abc_inputs(rng: random.Random, seeds: Sequence[str]) -> Iterator[str]:
-    """Yields texts without end: from the grammar and, if there are seeds, mutations of those.
+    """Yields texts endlessly: from the grammar and, if there are seeds, mutations of the seeds.
 
-    Each is drawn anew from `rng`, so that the first one of a fresh `rng` may be any.
+    Each is drawn independently from `rng`, so that the first one of a fresh `rng` can be any kind.
     """
     while True:
         if seeds and rng.random() < 0.5:
@@ -235,7 +235,7 @@ def abc_inputs(rng: random.Random, seeds: Sequence[str]) -> Iterator[str]:
         else:
             abc, count = _random_abc(rng), rng.choice((0, 0, 0, 1))
         for mutate in rng.choices(_ABC_MUTATIONS, k=count):
-            # A broken header hides all that follows it from the reader: mostly it is kept.
+            # A broken header hides the rest from the reader, so it is usually kept intact.
             start = _body_start(abc) if rng.random() < 0.85 else 0
             abc = abc[:start] + mutate(rng, abc[start:])
         yield abc

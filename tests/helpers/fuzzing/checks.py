@@ -1,4 +1,4 @@
-"""What must hold for any input, in bounded time and memory."""
+"""Invariants for any input, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from data_prep.midi.limits import LIMITS, MidiError
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.storage.drop_reasons import DropReason
 
-MAX_SECONDS = 5.0  # of CPU time, which does not depend on what else the machine does
+MAX_SECONDS = 5.0  # of CPU time, which does not depend on the load of the machine
 MAX_GROWTH_BYTES = 512 * 2**20
 
 T = TypeVar("T")
@@ -36,29 +36,29 @@ class _FindingError(Exception):
 
 
 class _OutOfTime(BaseException):
-    """Not an `Exception`, so that no code under test can take it for its own."""
+    """Not an `Exception`, so that no code under test can catch it as its own."""
 
 
 def check_midi(data: bytes) -> str | None:
-    """Checks that a file becomes a sound text, or is refused with a reason.
+    """Checks that a file becomes a valid text, or is rejected with a reason.
 
     Returns:
-        None if all is well, else one line that says what is not. Never raises.
+        None if all is well, else one line that states the problem. Never raises.
     """
     return limited(_check_midi, data)
 
 
 def check_abc(text: str) -> str | None:
-    """Checks that a text becomes a sound MIDI file, or is refused with its place.
+    """Checks that a text becomes a valid MIDI file, or is rejected with the position.
 
     Returns:
-        None if all is well, else one line that says what is not. Never raises.
+        None if all is well, else one line that states the problem. Never raises.
     """
     return limited(_check_abc, text)
 
 
 def kind_of(description: str) -> str:
-    """Returns what a check said without the details of the input, for grouping."""
+    """Returns the result of a check without the details of the input, for grouping."""
     return description.split(" (", 1)[0]
 
 
@@ -82,7 +82,7 @@ def _check_abc(text: str) -> None:
 
 
 def _convert(step: str, midi: bytes) -> str | None:
-    """Converts a file; None if it is refused with a reason of the list."""
+    """Converts a file; None if it is rejected with a reason from the list."""
     try:
         with _step(step):
             return midi_to_abc(midi, layout="bars")
@@ -93,7 +93,7 @@ def _convert(step: str, midi: bytes) -> str | None:
 
 
 def _check_converted(text: str) -> None:
-    """Checks what must hold for all text that the converter writes."""
+    """Checks the invariants of all text that the converter writes."""
     try:
         with _step("abc_to_midi of converted text"):
             tune = parse_tune(text)
@@ -106,7 +106,7 @@ def _check_converted(text: str) -> None:
         if exported != midi:
             raise _FindingError("the layouts differ as MIDI")
         with _step("midi_to_abc of converted text"):
-            # Our file may be smaller than the one that the text came from.
+            # Our file may be smaller than the one from which the text was made.
             limits = replace(LIMITS, chars_per_byte=LIMITS.chars)
             returned = midi_to_abc(midi, layout="bars", limits=limits)
     except (AbcError, MidiError) as error:
@@ -118,9 +118,9 @@ def _check_converted(text: str) -> None:
 
 
 def _check_notes(midi: bytes, performance: Performance) -> None:
-    """Checks that symusic reads the notes that the text holds, at their places.
+    """Checks that symusic reads the notes of the text at their positions.
 
-    A tick beyond what MIDI can hold would otherwise be written as another one, silently.
+    A tick out of MIDI's range would otherwise silently be written as another one.
     """
     with _step("symusic"):
         score = Score.from_midi(midi)
@@ -144,7 +144,7 @@ def _check_notes(midi: bytes, performance: Performance) -> None:
 
 
 def _check_place(text: str, error: AbcError) -> None:
-    """Checks that an error lies in the text, or just past the end of a line."""
+    """Checks that an error's position is in the text, or just past the end of a line."""
     lines = re.split("\r\n|\r|\n", text)  # as editors count them
     inside = 1 <= error.line <= len(lines)
     if not inside or not 1 <= error.column <= len(lines[error.line - 1]) + 1:
@@ -153,7 +153,7 @@ def _check_place(text: str, error: AbcError) -> None:
 
 
 def _first_difference(text: str, returned: str) -> str:
-    """Says what kind of line differs first between two texts, and which."""
+    """Describes the first line that differs between two texts: its kind, and both versions."""
     pairs = itertools.zip_longest(text.split("\n"), returned.split("\n"), fillvalue="")
     line, back = next(pair for pair in pairs if pair[0] != pair[1])
     kind = "its lines"
@@ -173,7 +173,7 @@ def _first_difference(text: str, returned: str) -> str:
 
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[None]:
-    """Turns errors that are no refusals into findings that name the step and the place."""
+    """Turns errors that are not rejections into findings that name the step and the place."""
     try:
         yield
     except (AbcError, MidiError):
@@ -185,7 +185,7 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _place(error: BaseException) -> str:
-    """Returns where an error was raised: in the converter, if it came through there at all."""
+    """Returns where an error was raised: the place in the converter, if it passed through it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "data_prep" in Path(frame.filename).parts]
     frame = (ours or frames)[-1]
@@ -193,16 +193,16 @@ def _place(error: BaseException) -> str:
 
 
 def limited(check: Callable[[T], None], data: T) -> str | None:
-    """Runs a check within the limits of time and memory.
+    """Runs a check within time and memory limits.
 
     Returns:
-        What it found, or which limit it broke, in one line of ASCII; None if all is well. Never
+        What it found, or which limit it exceeded, in one line of ASCII; None if all is well. Never
         raises.
     """
     description = _in_limits(check, data)
     if description is None:
         return None
-    # Odd inputs are quoted there, and a lone surrogate, for one, cannot be printed.
+    # It quotes odd inputs, and a lone surrogate, for example, cannot be printed.
     return " ".join(description.encode("ascii", "backslashreplace").decode().split())
 
 
@@ -215,15 +215,15 @@ def _in_limits(check: Callable[[T], None], data: T) -> str | None:
         return str(finding)
     except _OutOfTime as error:
         return f"more than {MAX_SECONDS:.0f} s (interrupted at {_place(error)})"
-    except Exception as error:  # of the check's own, outside its steps
+    except Exception as error:  # from the check itself, outside its steps
         return f"check: {type(error).__name__} at {_place(error)} ({error})"
-    seconds = time.process_time() - start  # where no signal was possible, or C code held it up
+    seconds = time.process_time() - start  # in case no signal was possible, or C code delayed it
     return f"more than {MAX_SECONDS:.0f} s ({seconds:.1f} s)" if seconds > MAX_SECONDS else None
 
 
 @contextlib.contextmanager
 def _time_limit() -> Iterator[None]:
-    """Raises `_OutOfTime` after `MAX_SECONDS`; only a main thread can be interrupted so."""
+    """Raises `_OutOfTime` after `MAX_SECONDS`; works only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -242,7 +242,7 @@ def _time_limit() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_limit() -> Iterator[None]:
-    """Makes memory beyond `MAX_GROWTH_BYTES` more than now a MemoryError; on Linux only."""
+    """Raises MemoryError if memory grows by more than `MAX_GROWTH_BYTES`; on Linux only."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         yield

@@ -1,4 +1,4 @@
-"""ABC texts that are made to do harm: to open files, to crash a reader, to keep it busy."""
+"""ABC texts designed to do harm: to open files, to crash a reader, to keep it busy."""
 
 _HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
 
@@ -7,7 +7,7 @@ def _header(line: str) -> str:
     return _HEAD.replace("K:C", f"{line}\nK:C") + "C16|]\n"
 
 
-# What is tried -> the text. Behind most stands a crash or a hang of one of the readers.
+# Attack -> the text. Most are based on a crash or a hang of one of the readers.
 HOSTILE: dict[str, str] = {
     "include": _HEAD + "%%abc-include /etc/hostname\nC16|]\n",
     "include_in_the_header": _header("%%abc-include /etc/passwd"),

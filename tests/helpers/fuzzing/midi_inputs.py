@@ -1,4 +1,4 @@
-"""Odd MIDI files: built by hand, and real ones changed."""
+"""Odd MIDI files: hand-built ones, and mutated real ones."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEMPOS = (0, 1, 100, 20_000, 250_000, 499_999, 500_000, 507_614, 1_000_000, 4_0
 
 
 def _division(rng: random.Random) -> int:
-    """Draws the division: mostly a common one, at times any, at times SMPTE, valid or not."""
+    """Draws the division: mostly a common one, sometimes any, sometimes SMPTE, valid or not."""
     kind = rng.random()
     if kind < 0.7:
         return rng.choice(_DIVISIONS)
@@ -45,8 +45,8 @@ def _clock(rng: random.Random, quarter: int) -> Callable[[], int]:
     """Returns a source of time steps in ticks: on the grid, off it, all at once, far apart.
 
     Args:
-        rng: Where chance comes from.
-        quarter: Ticks of a quarter note.
+        rng: The random generator.
+        quarter: Ticks per quarter note.
     """
     straight, swung = (quarter, quarter // 2, quarter // 4), (quarter // 3, 2 * quarter // 3)
     return rng.choice(
@@ -64,7 +64,7 @@ def _clock(rng: random.Random, quarter: int) -> Callable[[], int]:
 
 
 def _note(rng: random.Random, channel: int, length: int, pitch: int) -> list[Event]:
-    """Returns a note from tick 0 on, now and then one that is struck or released oddly."""
+    """Returns a note that starts at tick 0, occasionally with an odd attack or release."""
     on, off = note_on(pitch, channel), note_off(pitch, channel)
     odd = rng.choices(range(8), (60, 15, 1, 1, 1, 1, 1, 1))[0]
     return (
@@ -80,7 +80,7 @@ def _note(rng: random.Random, channel: int, length: int, pitch: int) -> list[Eve
 
 
 def _odd_message(rng: random.Random) -> bytes:
-    """Draws a message that is no note: legal, if seldom seen; now and then a broken one."""
+    """Draws a message other than a note: legal but rare, occasionally broken."""
     some = rng.randbytes(rng.choice((0, 1, 2, 3, 4, 5, 200)))
     channel = rng.randrange(16)
     legal: tuple[Callable[[], bytes], ...] = (
@@ -109,7 +109,7 @@ def _odd_message(rng: random.Random) -> bytes:
 
 
 def _random_track(rng: random.Random, quarter: int, *, any_odd: bool) -> bytes:
-    """Writes a track of notes in one rhythm; if `any_odd`, with other messages among them."""
+    """Writes a track of notes in one rhythm, mixed with other messages if `any_odd`."""
     step, length = _clock(rng, quarter), _clock(rng, quarter)
     odd_share = rng.choice((0.0, 0.02, 0.1, 0.5)) if any_odd else 0.0
     channels = rng.choice(((rng.randrange(16),), (9,), range(16), (0, 9)))
@@ -147,7 +147,7 @@ def _random_file(rng: random.Random) -> bytes:
 
 
 def _many_messages(rng: random.Random) -> bytes:
-    """Writes hundreds of time signatures or tempo changes under a few notes, at any ticks."""
+    """Writes up to hundreds of time signatures or tempo changes with a few notes, at any ticks."""
     division = rng.choice(_DIVISIONS[4:])
     step, count = _clock(rng, division), rng.choice((20, 100, 500))
     wild = rng.random() < 0.5
@@ -165,7 +165,7 @@ def _many_messages(rng: random.Random) -> bytes:
 
 
 def _many_notes(rng: random.Random) -> bytes:
-    """Writes up to thousands of notes that sound at once, or nearly."""
+    """Writes up to thousands of notes that sound at (almost) the same time."""
     count, spread = rng.choice((30, 200, 3000)), rng.choice((0, 1, 20, 480))
     rows = [
         (rng.randint(0, spread), rng.choice((0, 1, 480, 100_000)), rng.randrange(128))
@@ -182,7 +182,7 @@ def _many_notes(rng: random.Random) -> bytes:
 
 
 def _many_tracks(rng: random.Random) -> bytes:
-    """Writes up to hundreds of tracks of one note or none."""
+    """Writes up to hundreds of tracks with one note or none."""
     count = rng.choice((15, 16, 17, 40, 300))
     tracks = [
         track((0, program(place % 128, place % 16)), *notes((place, 480, 60), channel=place % 16))
@@ -194,7 +194,7 @@ def _many_tracks(rng: random.Random) -> bytes:
 
 
 def _few_far_notes(rng: random.Random) -> bytes:
-    """Writes a few notes with as much silence between them as MIDI can say, or a little less."""
+    """Writes a few notes with up to as much silence between them as MIDI can express."""
     gaps = [rng.choice((*_HUGE_TICKS, rng.randrange(1 << rng.randint(1, 28)))) for _ in range(3)]
     lengths = [rng.choice((0, 1, 480, rng.choice(_HUGE_TICKS))) for _ in range(3)]
     onsets = itertools.accumulate(gaps[: rng.randint(1, 3)])
@@ -208,7 +208,7 @@ _MIDI_BUILDER_WEIGHTS = (20, 3, 1, 1, 1)
 
 
 def _split(midi: bytes) -> list[Chunk]:
-    """Returns the chunks of a file as far as their lengths lead."""
+    """Returns the chunks of a file, followed by their lengths to the end."""
     out, start = [], 0
     while start + 8 <= len(midi):
         stop = start + 8 + int.from_bytes(midi[start + 4 : start + 8], "big")
@@ -222,7 +222,7 @@ def _join(chunks: Iterable[Chunk]) -> bytes:
 
 
 def _event_places(content: bytes) -> list[int]:
-    """Returns where the events of a track begin, as far as they can be followed."""
+    """Returns where the events of a track begin, up to the first that cannot be parsed."""
     places, position, status = [], 0, 0
     with contextlib.suppress(IndexError):
         while position < len(content):
@@ -254,7 +254,7 @@ def _flip_bytes(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes:
 
 
 def _mutate_header(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes:
-    """Sets the division (so that all notes leave the grid), the format, or the number of tracks."""
+    """Sets the division (which moves all notes off the grid), the format, or the track count."""
     place, values = rng.choice(
         ((12, (_division(rng),)), (8, (0, 1, 2, 3, 256)), (10, (0, 1, 2, 0xFFFF)))
     )
@@ -262,7 +262,7 @@ def _mutate_header(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes
 
 
 def _mutate_length(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes:
-    """Sets the length that a chunk claims, mostly of a track."""
+    """Sets the length that a chunk, usually a track, claims."""
     chunks = _split(midi)
     if not chunks:
         return midi
@@ -276,7 +276,7 @@ def _mutate_length(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes
 
 
 def _mutate_chunks(rng: random.Random, midi: bytes, seeds: Sequence[bytes]) -> bytes:
-    """Drops, doubles, moves or cuts chunks, adds unknown ones, or those of another file."""
+    """Drops, doubles, moves or truncates chunks, or adds unknown ones or another file's."""
     chunks = _split(midi)
     if not chunks:
         return midi
@@ -302,7 +302,7 @@ def _mutate_chunks(rng: random.Random, midi: bytes, seeds: Sequence[bytes]) -> b
 
 
 def _mutate_events(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes:
-    """Inserts odd events into a track, or drops, doubles or moves some of its own."""
+    """Inserts odd events into a track, or drops some of its own or copies them elsewhere."""
     chunks = _split(midi)
     tracks = [place for place, (kind, content) in enumerate(chunks) if kind == b"MTrk" and content]
     if not tracks:
@@ -329,7 +329,7 @@ def _mutate_events(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes
 
 
 def _cut_bytes(rng: random.Random, midi: bytes, seeds: Sequence[bytes]) -> bytes:
-    """Cuts the end off, drops or doubles a stretch of bytes, or goes on as another file does."""
+    """Cuts off the end, drops or doubles a stretch of bytes, or continues with another file."""
     start, stop = sorted(rng.randint(0, len(midi)) for _ in range(2))
     other = rng.choice(seeds or [midi])
     return rng.choice(
@@ -343,7 +343,7 @@ def _cut_bytes(rng: random.Random, midi: bytes, seeds: Sequence[bytes]) -> bytes
 
 
 def _wrap(rng: random.Random, midi: bytes, _: Sequence[bytes]) -> bytes:
-    """Puts a file into what MIDI files are found in: RIFF RMID, a Mac header, text, other bytes."""
+    """Wraps a file as found in the wild: RIFF RMID, a Mac header, leading text, trailing bytes."""
     riff = b"RIFF" + (len(midi) + 12).to_bytes(4, "little")
     riff += b"RMIDdata" + len(midi).to_bytes(4, "little") + midi
     rest = rng.randbytes(rng.choice((1, 3, 128, 5000)))
@@ -358,9 +358,9 @@ _MIDI_MUTATION_WEIGHTS = (3, 3, 1, 3, 5, 1, 1)
 
 
 def midi_inputs(rng: random.Random, seeds: Sequence[bytes]) -> Iterator[bytes]:
-    """Yields files without end: hand-built ones and, if there are seeds, mutations of those.
+    """Yields files endlessly: hand-built ones and, if there are seeds, mutations of the seeds.
 
-    Each is drawn anew from `rng`, so that the first one of a fresh `rng` may be any.
+    Each is drawn independently from `rng`, so that the first one of a fresh `rng` can be any kind.
     """
     while True:
         if seeds and rng.random() < 0.5:

@@ -9,9 +9,9 @@ Chunk = tuple[bytes, bytes]  # four letters, content
 
 
 def vlq(value: int, padding: int = 0) -> bytes:
-    """Writes a variable-length quantity, after `padding` leading zeros that need not be there.
+    """Writes a variable-length quantity, after `padding` redundant leading zeros.
 
-    Five bytes, beyond the four that MIDI allows, come out where `value` asks for them.
+    If `value` requires it, this is five bytes, more than the four that MIDI allows.
     """
     out = [value & 0x7F]
     while value := value >> 7:
@@ -20,7 +20,7 @@ def vlq(value: int, padding: int = 0) -> bytes:
 
 
 def chunk(kind: bytes, content: bytes, length: int | None = None) -> bytes:
-    """Writes a chunk; `length` is what its header claims, by default the truth."""
+    """Writes a chunk; `length` is what its header claims, by default the actual length."""
     claimed = len(content) if length is None else length
     return kind + (claimed & 0xFFFFFFFF).to_bytes(4, "big") + content
 
@@ -29,9 +29,9 @@ def track(*events: Event, running: bool = False, padding: int = 0, end: bool = T
     """Writes a track chunk.
 
     Args:
-        events: Sorted here by tick, those of one tick kept in order.
-        running: Leaves out a status byte that is that of the message before.
-        padding: See `vlq`; of every delta time.
+        events: Sorted here by tick; events of one tick keep their order.
+        running: Omits a status byte that repeats that of the previous message.
+        padding: Padding of every delta time; see `vlq`.
         end: Whether the track ends with the end-of-track event, as it should.
     """
     out, now, status = [], 0, b""
@@ -54,10 +54,10 @@ def midi_file(
 
     Args:
         tracks: Chunks.
-        division: The 16 bits of the header: ticks a quarter note, or SMPTE from 0x8000 on.
-        file_format: The 16 bits of the header: 0, 1, 2; or what no file should say.
-        n_tracks: What the header claims, by default the truth.
-        more_header: Bytes after the six that the header chunk has today.
+        division: The 16 bits of the header: ticks per quarter note, or SMPTE from 0x8000 on.
+        file_format: The 16 bits of the header: 0, 1, 2, or an invalid value.
+        n_tracks: What the header claims, by default the actual number.
+        more_header: Bytes after the standard six of the header chunk.
     """
     count = len(tracks) if n_tracks is None else n_tracks
     fields = (file_format, min(count, 0xFFFF), division)
@@ -78,7 +78,7 @@ def notes(*rows: Sequence[int], channel: int = 0) -> list[Event]:
 
 
 def note_on(pitch: int, channel: int = 0, velocity: int = 80) -> bytes:
-    """Returns a note-on message; with velocity 0 it means note-off."""
+    """Returns a note-on message; velocity 0 means note-off."""
     return bytes((0x90 | channel, pitch, velocity))
 
 
@@ -98,7 +98,7 @@ def meta(kind: int, content: bytes) -> bytes:
 
 
 def tempo(mspq: int) -> bytes:
-    """Returns a tempo event of `mspq` microseconds a quarter note."""
+    """Returns a tempo event of `mspq` microseconds per quarter note."""
     return meta(0x51, mspq.to_bytes(3, "big"))
 
 
