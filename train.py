@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def train_one(config_path: Path, overrides: list[str]) -> None:
     """Run all stages; repeating the command resumes an interrupted run."""
-    # torch takes seconds to import: not before the command line is read
+    # torch takes seconds to import, so the command line is parsed first
     from transformers.utils import logging as library_logging
 
     from training.budget import plan_run
@@ -33,7 +33,7 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
     from training.run.run_folder import choose_run_folder, is_main_process
 
     library_logging.set_verbosity_error()
-    library_logging.disable_progress_bar()  # of saving; training has its own
+    library_logging.disable_progress_bar()  # for saving; training has its own
     config = load_config(config_path, overrides)
     show_bar = not config["training"].get("disable_tqdm")
     data = load_blocks(config)
@@ -50,7 +50,7 @@ def train_one(config_path: Path, overrides: list[str]) -> None:
 
 
 def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar: bool) -> None:
-    """Train one run to its end and write its record; a finished one is left alone."""
+    """Train one run to the end and write its record; skip a finished run."""
     from training.model import build_model
     from training.pretrained import overfitting
     from training.record import remove_checkpoints, write_record
@@ -60,7 +60,7 @@ def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar:
     if run.reason:
         logging.getLogger("train").warning(run.reason)
     if run.is_finished:
-        if is_main_process():  # it may have been killed just before
+        if is_main_process():  # it may have been killed before this
             remove_checkpoints(run)
         print(f"{run.path} is finished; nothing to do")
         return
@@ -81,25 +81,23 @@ def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar:
 
 @command(ValueError, OSError)
 def main(argv: list[str] | None = None) -> int:
-    """Read the command line and turn the errors a user can cause into one line."""
+    """Parse the command line; report errors that the user can fix in one line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="size file, or the config.yaml of an earlier run")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. training.seed=2")
     arguments = parser.parse_intermixed_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # accelerate leaves several CPU processes to MPI
+    # accelerate leaves starting several CPU processes to MPI
     is_left_to_mpi = "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
     if is_left_to_mpi and os.environ.get("ACCELERATE_USE_CPU") == "True":
         logging.getLogger("train").warning(
-            "accelerate launch --cpu has started one process only; for several: "
+            "accelerate launch --cpu started only one process; for several, use: "
             "torchrun --standalone --nproc_per_node 2 train.py ..."
         )
     try:
         train_one(arguments.config, arguments.overrides)
     except KeyboardInterrupt as stop:
-        print(
-            f"{str(stop) or 'stopped'}; repeating the command goes on from there", file=sys.stderr
-        )
+        print(f"{str(stop) or 'stopped'}; repeat the command to resume", file=sys.stderr)
         return 130
     return 0
 

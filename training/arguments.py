@@ -1,4 +1,4 @@
-"""The section training as TrainingArguments, and what the machine needs to be told."""
+"""The section training as TrainingArguments, and process-wide performance settings."""
 
 import ctypes
 import os
@@ -10,13 +10,13 @@ from transformers import TrainingArguments
 from .budget import RunPlan, accumulation_steps
 from .run.run_folder import RunFolder
 
-# of mallopt(3)
+# parameters of mallopt(3)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST_BYTES = 2**30
 
 
 def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
-    """The section training as TrainingArguments, with what follows from plan, loader and machine.
+    """The section training as TrainingArguments, completed from plan, loader and machine.
 
     Raises:
         ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
@@ -24,9 +24,9 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
     has_gpu = torch.accelerator.is_available()
     section, decay = run.config["training"], {}
     if has_gpu and section.get("bf16"):
-        torch.set_float32_matmul_precision("high")  # what is left in fp32, validation, may be TF32
+        torch.set_float32_matmul_precision("high")  # validation stays in fp32, may use TF32
     if section.get("torch_compile"):
-        # block by block: that of a whole large model takes minutes
+        # block by block: compiling a whole large model takes minutes
         os.environ.setdefault("ACCELERATE_DYNAMO_USE_REGIONAL_COMPILATION", "true")
     if plan.decay_steps is not None:
         given = section.get("lr_scheduler_kwargs") or {}
@@ -36,16 +36,16 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
             "use_cpu": not has_gpu,
             "dataloader_pin_memory": has_gpu,
             **({"accelerator_config": {"non_blocking": True}} if has_gpu else {}),
-            "logging_nan_inf_filter": False,  # BudgetTrainer does it, without a wait a step
-            "run_name": run.path.name,  # what trackers show
+            "logging_nan_inf_filter": False,  # BudgetTrainer does it without a sync per step
+            "run_name": run.path.name,  # shown by trackers
             "project": run.path.parent.name,
             **section,
             **decay,
             "output_dir": str(run.checkpoints),
             "max_steps": plan.max_steps,
             "disable_tqdm": True,  # RunLog draws the bar, in tokens
-            "remove_unused_columns": False,  # the loader gives ready batches
-            "train_sampling_strategy": "sequential",  # BlockOrder has shuffled already
+            "remove_unused_columns": False,  # the loader returns ready batches
+            "train_sampling_strategy": "sequential",  # BlockOrder has already shuffled
         }
     )
     args.gradient_accumulation_steps = accumulation_steps(
@@ -55,10 +55,10 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the buffers that each step frees and the next asks for again.
+    """Let glibc keep the buffers that each step frees and the next one allocates again.
 
-    It would give the large ones back to the system, which hands them out again page by page: a
-    tenth of a step of small models on a CPU. Elsewhere this does nothing.
+    By default, large buffers go back to the system, which returns them page by page. That costs a
+    tenth of a step for small models on a CPU. Without glibc this does nothing.
     """
     with suppress(OSError, AttributeError):
         c_library = ctypes.CDLL(None)

@@ -1,11 +1,11 @@
-"""The plan of a run: from its token budget to optimiser steps, decay and branches; made once.
+"""The plan of a run: from its token budget to optimizer steps, decay and branches; made once.
 
-T is the block length. One place for the convention: the budget counts tokens that are read (T a
-block), while D, the tokens that a scaling law counts, are the targets predicted (T - 1 a block,
-since a block's first token has nothing before it).
+T is the block length. The convention is defined only here: the budget counts tokens read (T per
+block), while D, the tokens that a scaling law counts, are the predicted targets (T - 1 per block,
+since a block's first token has no context).
 
-With the schedule warmup_stable_decay the learning rate is constant between warmup and decay, so a
-run of fewer tokens, a branch, has exactly the steps of a longer one up to where its own decay
+With the schedule warmup_stable_decay the learning rate is constant between warmup and decay. A run
+of fewer tokens (a branch) therefore takes exactly the steps of a longer one until its own decay
 begins.
 """
 
@@ -14,22 +14,22 @@ from typing import Any
 
 WSD = "warmup_stable_decay"
 SCHEDULE_KEYS = ("warmup_type", "decay_type", "min_lr_ratio", "num_cycles")
-# arguments of transformers' schedule that are decided here
+# arguments of transformers' schedule that are set here
 FROM_DECAY_SHARE = ("num_decay_steps", "num_stable_steps")
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """How long a run is, and what of its schedule follows from that.
+    """The length of a run, and the parts of its schedule that depend on it.
 
     Attributes:
-        max_steps: Optimiser steps.
+        max_steps: Optimizer steps.
         sequences_per_step: Blocks in one global batch, over all devices and accumulation steps.
         block_length: T.
-        tokens: The budget.tokens of its config; None for a fine-tuning, whose length is in epochs.
-        decay_steps: Steps at its end in which the learning rate falls; None where the schedule is
-            not warmup_stable_decay.
-        branches: Runs of fewer tokens, those that leave this one first first.
+        tokens: budget.tokens of its config; None for fine-tuning, whose length is in epochs.
+        decay_steps: Final steps, in which the learning rate decays; None if the schedule is not
+            warmup_stable_decay.
+        branches: Runs of fewer tokens, ordered by the step at which they leave this one.
     """
 
     max_steps: int
@@ -61,22 +61,22 @@ class RunPlan:
 
     @property
     def branch_steps(self) -> list[int]:
-        """Where branches leave this run."""
+        """Steps at which branches leave this run."""
         return [branch.decay_start for branch in self.branches]
 
 
 def plan_run(config: dict[str, Any], block_length: int, n_blocks: int) -> RunPlan:
-    """Turn the sections budget and training into a plan; a given training.max_steps wins.
+    """Turn the sections budget and training into a plan; training.max_steps takes precedence.
 
     Args:
-        config: Of the run.
+        config: The run's config.
         block_length: T.
-        n_blocks: Blocks there are; only epochs are counted by them.
+        n_blocks: Number of blocks; only used to count epochs.
 
     Raises:
-        ValueError: If the global batch is no multiple of the block length, or the budget is below
-            one step; if the schedule is impossible, or the branches would not be the run's first
-            steps.
+        ValueError: If the global batch is not a multiple of the block length, the budget is less
+            than one step, the schedule is impossible, or the branches would not share the run's
+            first steps.
     """
     if "pretrained" in config["model"]:
         per_step = config["budget"]["sequences_per_step"]
@@ -91,14 +91,14 @@ def plan_run(config: dict[str, Any], block_length: int, n_blocks: int) -> RunPla
     steps = [branch.max_steps for branch in branches]
     if len(set(steps)) < len(steps):
         raise ValueError(
-            f"budget.branches {config['budget']['branches']} are {steps} steps long; take out what "
-            "is there twice"
+            f"budget.branches {config['budget']['branches']} are {steps} steps long; remove the "
+            "duplicates"
         )
     return replace(trunk, branches=tuple(branches))
 
 
 def short_count(count: int) -> str:
-    """A token budget as it stands in names: 2_000_000 is 2M, 1_500_000 is 1500k."""
+    """A token budget as written in names: 2_000_000 is 2M, 1_500_000 is 1500k."""
     for unit, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
         if count % unit == 0:
             return f"{count // unit}{letter}"
@@ -106,10 +106,10 @@ def short_count(count: int) -> str:
 
 
 def accumulation_steps(plan: RunPlan, device_batch: int, world_size: int) -> int:
-    """Backward passes a step that keep the global batch whatever the devices.
+    """Backward passes per step that keep the global batch regardless of the devices.
 
     Args:
-        plan: Of the run.
+        plan: The run's plan.
         device_batch: Blocks in one forward pass on one process.
         world_size: Number of processes.
 
@@ -129,12 +129,12 @@ def accumulation_steps(plan: RunPlan, device_batch: int, world_size: int) -> int
 
 
 def _given_steps(config: dict[str, Any]) -> int:
-    """The key training.max_steps, 0 where it is not given."""
+    """The key training.max_steps, or 0 if it is not given."""
     return max(0, config["training"].get("max_steps", 0))
 
 
 def _plan_tokens(config: dict[str, Any], tokens: int, block_length: int) -> RunPlan:
-    """The plan of the run of this config, or of its branch of so many tokens."""
+    """The plan of this config's run, or of its branch with this many tokens."""
     budget = config["budget"]
     batch, share = budget["global_batch_tokens"], budget.get("decay_share")
     if batch % block_length:
@@ -155,15 +155,15 @@ def _plan_tokens(config: dict[str, Any], tokens: int, block_length: int) -> RunP
         if plan.decay_start < warmup:
             key = "budget.tokens" if tokens == budget["tokens"] else f"budget.branches: {tokens:,}"
             raise ValueError(
-                f"{key} gives {steps} steps, of which the decay begins after {plan.decay_start}, "
-                f"before the {warmup:g} steps of warmup are over; give more tokens, or lower "
+                f"{key} gives {steps} steps, with the decay beginning after {plan.decay_start}, "
+                f"before the {warmup:g} warmup steps are over; raise the token count, or lower "
                 "training.warmup_steps"
             )
     return plan
 
 
 def _check_schedule(config: dict[str, Any]) -> None:
-    """Hold the keys of the decay against the schedule."""
+    """Check the keys of the decay against the schedule."""
     budget, training = config["budget"], config["training"]
     asked = [key for key in ("branches", "decay_share") if key in budget]
     if training.get("lr_scheduler_type") != WSD:
@@ -184,10 +184,10 @@ def _check_schedule(config: dict[str, Any]) -> None:
     for key in training.get("lr_scheduler_kwargs") or {}:
         where = f"{key} in training.lr_scheduler_kwargs"
         if key in FROM_DECAY_SHARE:
-            raise ValueError(f"{where} follows from budget.decay_share; take it out")
+            raise ValueError(f"{where} follows from budget.decay_share; remove it")
         if key not in SCHEDULE_KEYS:
             raise ValueError(
-                f"{where} is none of {WSD}'s; take it out, or give "
+                f"{where} is not an argument of {WSD}; remove it, or set "
                 "training.lr_scheduler_kwargs={decay_type: 1-sqrt}"
             )
 
@@ -200,19 +200,19 @@ def _branch_tokens(config: dict[str, Any]) -> list[int]:
         return []
     for tokens in branches:
         if isinstance(tokens, bool) or not isinstance(tokens, int):
-            raise ValueError(f"budget.branches holds {tokens!r}, expected numbers of tokens")
+            raise ValueError(f"budget.branches contains {tokens!r}, expected token counts")
         if not 0 < tokens < budget["tokens"]:
             raise ValueError(
-                f"budget.branches holds {tokens:,}, expected above 0 and below budget.tokens, "
+                f"budget.branches contains {tokens:,}, expected above 0 and below budget.tokens, "
                 f"{budget['tokens']:,}"
             )
     if _given_steps(config):
         raise ValueError(
-            "training.max_steps would be the length of all branches; give budget.tokens instead"
+            "training.max_steps would set the length of all branches; set budget.tokens instead"
         )
     if 0 < training.get("warmup_steps", 0) < 1:
         raise ValueError(
             f"training.warmup_steps is {training['warmup_steps']}, a share of the run, so a branch "
-            "would warm up faster than its trunk; give a number of steps"
+            "would warm up faster than its trunk; set a number of steps"
         )
     return branches

@@ -1,10 +1,10 @@
-"""data/<name>/<preset> -> one file to train from on a machine without pyarrow or music21.
+"""Pack data/<name>/<preset> into one file to train from without pyarrow or music21.
 
     python -m training.bundle data/dev/char dev.bundle
     python train.py configs/gpt_tiny.yaml data.root=dev.bundle data.dataset=dev
 
-What is trained from it has the digest of the data, the order of the blocks and the losses that it
-has from the folder. It needs torch, transformers, accelerate, numpy, safetensors and PyYAML.
+Training from the bundle gives the same data digest, block order and losses as training from the
+folder. It needs torch, transformers, accelerate, numpy, safetensors and PyYAML.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="data/<name>/<preset>")
-    parser.add_argument("out", type=Path, help="the file")
+    parser.add_argument("out", type=Path, help="file to write")
     options = parser.parse_args(arguments)
     folder = options.dataset
     place = {"root": str(folder.parent.parent), "dataset": folder.parent.name}

@@ -1,8 +1,8 @@
 """One YAML and `key=value` overrides -> the resolved config of a run.
 
-A size file names `base:` (one level, never two). Sections are model, data, budget and training,
-and for fine-tuning lora; beside them stand name, study and size. `resolve_config` merges and needs
-no torch; `load_config` also holds all keys against what they may be (`config_checks`).
+A size file names its `base:` (one level only). Sections are model, data, budget and training, and
+lora for fine-tuning; name, study and size are top-level keys. `resolve_config` merges and needs no
+torch; `load_config` also checks all keys and types (`config_checks`).
 """
 
 import difflib
@@ -27,7 +27,7 @@ from .config_checks import (
 
 logger = logging.getLogger(__name__)
 
-# What the name of a file of configs/ begins with -> its folder; size files stand outside.
+# prefix of an old file name in configs/ -> the file's folder now; size files have none
 FOLDERS = {"study": "studies", "base": "bases"}
 
 
@@ -49,7 +49,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def resolve_config(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Merge like `load_config` and check the required keys only: needs no torch, so it is fast."""
+    """Merge like `load_config` but check only the required keys; fast, as it needs no torch."""
     return _nest(_merge(path, overrides)[0])
 
 
@@ -57,14 +57,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        FileNotFoundError: If there is no such file; names the YAML files beside it.
-        ConfigError: If the file is no valid YAML or holds no mapping.
+        FileNotFoundError: If the file is missing; names the YAML files next to it.
+        ConfigError: If the file is not valid YAML or not a mapping.
     """
     if not path.is_file():
         siblings = sorted(p.stem for p in path.parent.glob("*.yaml"))
         close = difflib.get_close_matches(path.stem, siblings, n=1)
         there = ", ".join(siblings[:30])
-        advice = f"; {path.parent} holds {there}" if there else ""
+        advice = f"; {path.parent} contains {there}" if there else ""
         advice = f"; did you mean {path.parent / close[0]}.yaml?" if close else advice
         raise FileNotFoundError(f"config {path} not found{advice}")
     try:
@@ -72,14 +72,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as err:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(err).split())}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds {type(content).__name__}, expected a mapping of sections")
+        raise ConfigError(
+            f"{path} is of type {type(content).__name__}, expected a mapping of sections"
+        )
     return content
 
 
 def find_config(path: Path) -> Path:
-    """The file itself, or where a file of that name lies since `configs/` has folders.
+    """The path itself, or the new path of a file that has moved into a folder of `configs/`.
 
-    `configs/study_demo.yaml` is `configs/studies/demo.yaml`, `configs/base.yaml` a base.
+    `configs/study_demo.yaml` is now `configs/studies/demo.yaml`, and `configs/base.yaml` a base.
     """
     for kind, folder in FOLDERS.items():
         now = path.parent / folder / path.name.removeprefix(f"{kind}_")
@@ -93,7 +95,7 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Split `training.seed=2` into the key and its value read as YAML.
 
     Raises:
-        ConfigError: If there is no `=`, or the value is no valid YAML.
+        ConfigError: If there is no `=`, or the value is not valid YAML.
     """
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -110,7 +112,7 @@ def format_override(key: str, value: Any) -> str:
 
 
 def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
-    """Base, size file, overrides, in this order: a later value replaces an earlier one; checked."""
+    """Merge base, size file and overrides, where later values win; check the required keys."""
     path = find_config(path)
     size_file = read_yaml(path)
     layers = [(str(path), size_file)]
@@ -119,10 +121,10 @@ def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
         base = read_yaml(base_path)
         if "base" in base:
             raise ConfigError(
-                f"{base_path} is the base of {path} and names a base itself; one level only"
+                f"{base_path} is the base of {path} and names its own base; expected one level only"
             )
         layers.insert(0, (str(base_path), base))
-    # the size file stands for what belongs to the whole
+    # the size file counts as the origin of these top-level defaults
     flat: Flat = {"name": path.stem, "study": "single", "size": path.stem, "data.root": "data"}
     origins: Origins = dict.fromkeys(flat, str(path))
     for origin, content in layers:
@@ -140,7 +142,7 @@ def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
 
 
 def _names_of_finetuning(flat: Flat) -> dict[str, str]:
-    """The study, and a name that says which model learns which music."""
+    """The study, and a name that tells which model is fine-tuned on which dataset."""
     model = re.sub(r"/checkpoint/?$", "", str(flat["model.pretrained"])).rstrip("/")
     words = [model.rpartition("/")[2], str(flat.get("data.dataset"))]
     words += ["lora"] if any(key.startswith("lora.") for key in flat) else []

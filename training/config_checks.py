@@ -1,11 +1,11 @@
-"""What a config may hold: every key and type, against the classes that take them.
+"""What a config may contain: every key and type, checked against the classes that take them.
 
 `model` is compared with the model's config class, `training` with TrainingArguments, the rest with
-the tables below. An unknown key is an error, since a config class would take any keyword in
-silence.
+the tables below. An unknown key is an error, since a config class would silently accept any
+keyword.
 
-Fine-tuning has keys of its own: `model.pretrained`, from which the shape follows, `budget.epochs`,
-since there the data are few and given, and if wanted the section lora.
+Fine-tuning has its own keys: `model.pretrained`, which determines the shape, `budget.epochs`, since
+its data are given and small, and the optional section lora.
 """
 
 import difflib
@@ -27,10 +27,10 @@ TOP_FIELDS = {"name": str, "study": str, "size": str, "trunk": str}
 DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str, "validation_every": int}
 BUDGET_FIELDS = {
     **{"tokens": int, "global_batch_tokens": int},
-    **{"decay_share": float, "branches": list},  # of the schedule warmup_stable_decay
+    **{"decay_share": float, "branches": list},  # for the schedule warmup_stable_decay
     "spike_factor": float,
 }
-# model.digest is written likewise: it ties the run to the weights it started from
+# model.digest is also written there: it ties the run to the weights it started from
 PRETRAINED_FIELDS = {"pretrained": str, "digest": str}
 EPOCH_FIELDS = {"epochs": float, "sequences_per_step": int, "spike_factor": float}
 LORA_FIELDS = {"r": int, "lora_alpha": int, "lora_dropout": float}  # LoraConfig's own names
@@ -47,7 +47,7 @@ REQUIRED_FROM_PRETRAINED = {
     **{"model.pretrained": str},
     **{"budget.epochs": float, "budget.sequences_per_step": int},
 }
-FINETUNING = "finetune"  # the study of all fine-tuned runs, which belong to no law
+FINETUNING = "finetune"  # the study of all fine-tuned runs, which are part of no scaling law
 RANGES = {
     "data.validation_every": (lambda value: value >= 1, "1 or more"),
     "budget.spike_factor": (lambda value: value > 1, "above 1"),
@@ -63,12 +63,12 @@ TRACKER_PACKAGES = {
 }
 FROM_TOKENIZER = "comes from the tokenizer of the data preset"
 FROM_BUDGET = "follows from the section budget"
-FIXED_BY_LOADER = "is fixed: the blocks loader gives ready batches in the order of the seed"
+FIXED_BY_LOADER = "is fixed: the block loader returns ready batches in the order set by the seed"
 SET_BY_US = {
     **{f"model.{key}_token_id": FROM_TOKENIZER for key in ("pad", "bos", "eos")},
     "model.vocab_size": FROM_TOKENIZER,
     "model.use_cache": "is off in training and on in the saved checkpoint",
-    "training.data_seed": "is training.seed: one seed decides weights and order",
+    "training.data_seed": "is training.seed: one seed sets weights and order",
     "training.output_dir": "follows from name and study",
     "training.gradient_accumulation_steps": FROM_BUDGET,
     "training.num_train_epochs": FROM_BUDGET,
@@ -81,11 +81,11 @@ Origins = dict[str, str]  # "training.seed" -> the file or override that set it
 
 
 class ConfigError(ValueError):
-    """A config that cannot be run: says what was found, where, and what to do."""
+    """An invalid config; the message gives what was found, where, and what to do."""
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
-    """Advice on an unknown key: the nearest known one, or all of its section."""
+    """Advice on an unknown key: the nearest known key, or the keys of its section."""
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if not close:  # the right name in the wrong section
         by_name = {name.rpartition(".")[2]: name for name in known}
@@ -97,7 +97,7 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 
 def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
-    """Dotted key -> type hint, for all keys that this model type may have."""
+    """Dotted key -> type hint, for all keys that are valid for this model type."""
     from transformers import TrainingArguments  # heavy: only where keys are checked
 
     import modeling  # noqa: F401  (registers our own families)
@@ -106,7 +106,7 @@ def _known_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
         sections = {"model": PRETRAINED_FIELDS, "budget": EPOCH_FIELDS, "lora": LORA_FIELDS}
     else:
         sections = {"model": _model_fields(flat, origins), "budget": BUDGET_FIELDS}
-        sections["data"] = {**DATA_FIELDS, "unique_tokens": int}  # the rest is not read
+        sections["data"] = {**DATA_FIELDS, "unique_tokens": int}  # read only so many tokens
     training = typing.get_type_hints(TrainingArguments)
     sections = {"data": DATA_FIELDS, **sections, "training": training}
     dotted = {f"{section}.{k}": hint for section, of in sections.items() for k, hint in of.items()}
@@ -123,7 +123,7 @@ def _model_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
         raise ConfigError(f"{origins['model.model_type']}: model.{err}") from None
     config_class = CONFIG_MAPPING[family.model_type]
     own = inspect.get_annotations(config_class, eval_str=True)
-    # a class of other names, as GPT-2's n_embd, takes the usual ones as well
+    # a class with other names, such as GPT-2's n_embd, also takes the usual ones
     own |= {name: own[theirs] for name, theirs in config_class.attribute_map.items()}
     own["dropout"] = own[family.dropout_keys[0]] if family.dropout_keys else float
     fields = {k: hint for k, hint in own.items() if typing.get_origin(hint) is not ClassVar}
@@ -131,7 +131,7 @@ def _model_fields(flat: Flat, origins: Origins) -> dict[str, Any]:
 
 
 def check_required(flat: Flat, origins: Origins) -> None:
-    """Hold what every run needs against its type."""
+    """Check that what every run needs is present and of the right type."""
     is_finetuning = "model.pretrained" in flat
     if is_finetuning:
         _check_finetuning(flat, origins)
@@ -156,35 +156,37 @@ def check_required(flat: Flat, origins: Origins) -> None:
 
 
 def _check_finetuning(flat: Flat, origins: Origins) -> None:
-    """What only fine-tuning can get wrong."""
+    """Check what only fine-tuning can get wrong."""
     if not flat["model.pretrained"]:
         raise ConfigError(
-            "model.pretrained is not given; which model shall learn? e.g. "
+            "model.pretrained is not given; name the model to fine-tune, e.g. "
             "model.pretrained=runs/single/gpt_tiny"
         )
     for key in flat:
         if key.startswith("model.") and key.removeprefix("model.") not in PRETRAINED_FIELDS:
-            found, shape = f"{key} in {origins[key]}", "the shape is that of model.pretrained"
-            raise ConfigError(f"{found}: {shape}; take it out")
+            found, shape = f"{key} in {origins[key]}", "the shape comes from model.pretrained"
+            raise ConfigError(f"{found}: {shape}; remove it")
     if flat["study"] != FINETUNING:
         raise ConfigError(
-            f"study is {flat['study']!r} in {origins['study']}, but a fine-tuned run is part of no "
-            f"law; its study is {FINETUNING}"
+            f"study is {flat['study']!r} in {origins['study']}, but fine-tuned runs are part of no "
+            f"scaling law; expected {FINETUNING}"
         )
     if any(key.startswith("lora.") for key in flat) and not importlib.util.find_spec("peft"):
         raise ConfigError(
-            "LoRA needs the package peft, which is not there; install the project's extra [peft], "
-            "or fine-tune all weights (leave LORA=1 out)"
+            "LoRA needs the package peft, which is not installed; install the project's extra "
+            "[peft], or fine-tune all weights (omit LORA=1)"
         )
 
 
 def check_all(flat: Flat, origins: Origins) -> None:
-    """Hold every key and type against the classes that will take them."""
+    """Check every key and type against the classes that will take them."""
     for key in flat:
         if key.startswith("lora.") and "model.pretrained" not in flat:
-            raise ConfigError(f"{key} in {origins[key]}, but LoRA is for a model.pretrained only")
+            raise ConfigError(
+                f"{key} in {origins[key]}, but LoRA needs model.pretrained; remove it"
+            )
         if key in SET_BY_US:
-            raise ConfigError(f"{key} {SET_BY_US[key]}; take it out of {origins[key]}")
+            raise ConfigError(f"{key} {SET_BY_US[key]}; remove it from {origins[key]}")
     for key, (is_right, expected) in RANGES.items():
         value = flat.get(key)
         if isinstance(value, int | float) and not is_right(value):
@@ -195,7 +197,7 @@ def check_all(flat: Flat, origins: Origins) -> None:
         if packages and not any(map(importlib.util.find_spec, packages)):
             raise ConfigError(
                 f"training.report_to names {name} in {origins['training.report_to']}, but the "
-                f"package is not there; pip install {name}, or take it out"
+                f"package is not installed; pip install {name}, or remove it"
             )
     known = _known_fields(flat, origins)
     for key, value in flat.items():
@@ -206,7 +208,7 @@ def check_all(flat: Flat, origins: Origins) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a YAML value may go where the type hint stands."""
+    """Whether a YAML value matches a type hint."""
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(hint))
@@ -214,7 +216,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in typing.get_args(hint)
     if hint is Any:
         return True
-    if isinstance(value, bool):  # bool is an int in Python; 1 for true stays an error
+    if isinstance(value, bool):  # bool is an int in Python; 1 for true is still an error
         return hint is bool
     if hint is float:
         return isinstance(value, int | float)

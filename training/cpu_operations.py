@@ -1,7 +1,7 @@
-"""Training on a CPU: three operations of many passes over memory, each in fewer.
+"""Faster training on a CPU: three operations that make fewer passes over memory.
 
-They give what the library's own give, up to rounding, and hold while a model is trained alone: what
-is saved is the stock class. A GPU has no use for them, for it compiles a block into few kernels.
+They match the library's own up to rounding, and are used only during training: the saved model is
+the stock class. A GPU does not need them, since it compiles a block into few kernels.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ ATTENTION = "sdpa_in_fp32"
 
 @contextmanager
 def quick_operations(model: PreTrainedModel, is_compiled: bool = False) -> Iterator[None]:
-    """Use them for a model on a CPU that is run as it stands; for others this does nothing."""
+    """Use them for an uncompiled model on a CPU; otherwise do nothing."""
     with ExitStack() as until_trained:
         if model.device.type == "cpu" and not is_compiled:
             for of, name, ours in (
@@ -39,7 +39,7 @@ def quick_operations(model: PreTrainedModel, is_compiled: bool = False) -> Itera
 def attention_in_fp32(
     module: torch.nn.Module, *query_key_value: torch.Tensor, **options: Any
 ) -> tuple[torch.Tensor, None]:
-    """The library's attention, but not in bf16, in which torch's kernel for CPUs is the slower."""
+    """The library's attention in fp32, even under bf16, for which torch's CPU kernel is slower."""
     (query, key, value), rest = query_key_value[:3], query_key_value[3:]
     with torch.autocast("cpu", enabled=False):
         return sdpa_attention_forward(
@@ -59,7 +59,7 @@ class RMSNorm(torch.autograd.Function):
     def forward(
         ctx: FunctionCtx, x: torch.Tensor, weight: torch.Tensor, epsilon: float
     ) -> torch.Tensor:
-        """Keeps x / sqrt(...) and the inverse root."""
+        """Save x / sqrt(...) and the inverse root."""
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = size.square_().mul_(1 / x.shape[-1]).add_(epsilon).rsqrt_()
         normed = x * scale
@@ -70,7 +70,7 @@ class RMSNorm(torch.autograd.Function):
     @once_differentiable
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """By x: scale (w dy - n mean(n w dy)), n = x scale."""
+        """Gradient in x: scale (w dy - n mean(n w dy)), where n = x scale."""
         normed, weight, scale = ctx.saved_tensors
         by_weight = gradient * normed
         along = (by_weight @ weight).unsqueeze(-1)  # sum of n w dy
@@ -79,7 +79,7 @@ class RMSNorm(torch.autograd.Function):
 
 
 class Rotation(torch.autograd.Function):
-    """Turns each pair x_i, x_{i + D/2} by the angle of cos_i and sin_i; x (..., T, D) fp32."""
+    """Rotates each pair x_i, x_{i + D/2} by the angle of cos_i and sin_i; x (..., T, D) fp32."""
 
     @staticmethod
     @custom_fwd(device_type="cpu", cast_inputs=torch.float32)
@@ -94,7 +94,7 @@ class Rotation(torch.autograd.Function):
     @once_differentiable
     @custom_bwd(device_type="cpu")
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        """Back by the same angle."""
+        """Rotate back by the same angle."""
         cos, sin = ctx.saved_tensors
         return _turned(gradient, cos, -sin), None, None
 
@@ -108,7 +108,7 @@ def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 
 def _rms_norm(module: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    """In place of LlamaRMSNorm.forward."""
+    """Replacement for LlamaRMSNorm.forward."""
     normed = RMSNorm.apply(hidden_states, module.weight, module.variance_epsilon)
     return normed.to(hidden_states.dtype)
 
@@ -120,7 +120,7 @@ def _rotate(
     sin: torch.Tensor,
     unsqueeze_dim: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """In place of apply_rotary_pos_emb, whose cos and sin hold each half twice."""
+    """Replacement for apply_rotary_pos_emb, whose cos and sin contain the same half twice."""
     half = cos.shape[-1] // 2
     cos, sin = (each[..., :half].unsqueeze(unsqueeze_dim) for each in (cos, sin))
     in_fp32 = {"dtype": torch.float32, "memory_format": torch.contiguous_format}

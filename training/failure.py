@@ -1,8 +1,8 @@
-"""The bundle of a run that could not go on: weights, batches and settings of its last steps.
+"""The bundle of a failed run: weights, batches and settings of its last steps.
 
     python -m training.failure runs/<study>/<run>/failure
 
-computes the losses and gradients of these steps once more, and says whether they come out as bad.
+recomputes the losses and gradients of these steps and reports whether they are bad again.
 """
 
 import argparse
@@ -25,21 +25,21 @@ from .data.blocks import BlockOrder
 from .run.run_folder import RunFolder, is_main_process
 from .run.spikes import JudgedStep
 
-DEVICE_BATCH = 8  # blocks at once; more would need the memory of the machine that failed
+DEVICE_BATCH = 8  # blocks per pass; more would need the memory of the machine that failed
 
 
 def write_bundle(
     run: RunFolder, model: PreTrainedModel, blocks: BlockOrder, steps: Sequence[JudgedStep]
 ) -> Path:
-    """Write the folder `failure` of a run, if this is the process that writes.
+    """Write the folder `failure` of a run, if this is the main process.
 
     Skipped steps changed no weight, so the model is still the one that they started from.
 
     Args:
-        run: The run that cannot go on.
-        model: As it is now.
-        blocks: Of the run.
-        steps: Those that could not be taken, in order.
+        run: The failed run.
+        model: Its current model.
+        blocks: Its blocks.
+        steps: The skipped steps, in order.
     """
     folder = run.path / "failure"
     if not is_main_process():
@@ -54,7 +54,7 @@ def write_bundle(
         "seed": run.config["training"]["seed"],
         "data_digest": run.config["data"]["digest"],
         "steps": [
-            # JSON knows no infinity
+            # JSON has no infinity
             {k: v if v is None or math.isfinite(v) else str(v) for k, v in vars(step).items()}
             | {"reason": step.reason, "blocks": blocks_of_step}
             for step, blocks_of_step in zip(steps, rows, strict=True)
@@ -65,10 +65,10 @@ def write_bundle(
 
 
 def replay(folder: Path) -> list[tuple[JudgedStep, JudgedStep]]:
-    """Each step as it was and as it comes out now, in single precision.
+    """Each step as recorded and as recomputed now, in single precision.
 
     Raises:
-        ValueError: If the folder is no bundle.
+        ValueError: If the folder is not a bundle.
     """
     try:
         facts = read_json(folder / "failure.json")
@@ -80,7 +80,7 @@ def replay(folder: Path) -> list[tuple[JudgedStep, JudgedStep]]:
             steps.append(JudgedStep(step["step"], loss, norm, step["limit_nats_per_token"]))
     except (OSError, KeyError, ValueError) as err:
         raise ValueError(
-            f"{folder} is no bundle of a failed run ({err}); expected the folder `failure` of one"
+            f"{folder} is not the bundle of a failed run ({err}); expected its folder `failure`"
         ) from None
     model.train()
     return [(step, _again(model, step, batch)) for step, batch in zip(steps, batches, strict=True)]
@@ -100,7 +100,7 @@ def _again(model: PreTrainedModel, step: JudgedStep, batch: np.ndarray) -> Judge
 
 @command(ValueError)
 def main(argv: list[str] | None = None) -> int:
-    """Compare a bundle with what it comes to here; 0 if it fails here too."""
+    """Compare a bundle with its replay on this machine; return 0 if it fails here too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="runs/<study>/<run>/failure")
     pairs = replay(parser.parse_args(argv).folder)
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     if all(now.is_bad for _, now in pairs):
         print("reproduced")
         return 0
-    print("not reproduced: the fault is in the machine, its precision, or the random dropout")
+    print("not reproduced: the cause is the machine, its precision, or random dropout")
     return 1
 
 

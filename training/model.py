@@ -1,4 +1,4 @@
-"""The model that a run starts from, and the trained one as a folder."""
+"""Build the model that a run starts from, and save the trained one as a folder."""
 
 import shutil
 from pathlib import Path
@@ -15,12 +15,12 @@ from .pretrained import load_pretrained
 
 
 def build_model(config: dict[str, Any], data: TrainingData) -> PreTrainedModel:
-    """Initialise the model of a config, or load the one to fine-tune; one seed, one model.
+    """Initialize the model of a config, or load the one to fine-tune; one seed, one model.
 
     Raises:
         ValueError: If the blocks are longer than the model's positions, or the shape is impossible;
             if the model to fine-tune does not fit the data.
-        FileNotFoundError: If the model to fine-tune is not there.
+        FileNotFoundError: If the model to fine-tune is missing.
     """
     if "pretrained" in config["model"]:
         return load_pretrained(config, data.files, data.tokenizer)
@@ -35,7 +35,7 @@ def build_model(config: dict[str, Any], data: TrainingData) -> PreTrainedModel:
 
 
 def model_shape(config: dict[str, Any], block_length: int) -> dict[str, Any]:
-    """The section model as keywords of its config class, the context filled in from the blocks.
+    """The section model as keywords of its config class, with the context set by the blocks.
 
     Raises:
         ValueError: If the blocks are longer than the positions.
@@ -53,7 +53,7 @@ def model_shape(config: dict[str, Any], block_length: int) -> dict[str, Any]:
 
 
 def count_layer_parameters(model: PreTrainedModel) -> tuple[int, int]:
-    """Weights in matrix products and in vectors, without embeddings, positions and head."""
+    """Number of weights in matrices and in vectors, without embeddings, positions and head."""
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     left_out = {id(weights) for table in tables for weights in table.parameters()}
     left_out |= {id(weights) for weights in model.get_output_embeddings().parameters()}
@@ -76,7 +76,7 @@ def save_model(model: PreTrainedModel, data: TrainingData, folder: Path) -> None
     shutil.rmtree(temporary, ignore_errors=True)
     # the Trainer switches it off, and it would stay off in config.json
     model.config.use_cache = True
-    # The pipeline saves model and tokenizer, and beside them its own code.
+    # The pipeline saves model and tokenizer along with its own code.
     modeling.AbcMusicPipeline(model, data.tokenizer, device=model.device).save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)

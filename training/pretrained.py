@@ -1,8 +1,8 @@
-"""Fine-tuning: a trained model as the start, whole or with a LoRA adapter.
+"""Fine-tuning: start from a trained model, with all weights or with a LoRA adapter.
 
-The shape is that of the checkpoint, and so is the tokenizer: the data must be made with it. A LoRA
-run trains small matrices beside the frozen weights; in the end they are saved as an adapter, and
-added to the weights, so that the model in checkpoint/ is one like any other.
+Shape and tokenizer are those of the checkpoint, and the data must be made with that tokenizer. A
+LoRA run trains small matrices next to the frozen weights; at the end they are saved as an adapter
+and merged into the weights, so the model in checkpoint/ is like any other.
 """
 
 import hashlib
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WEIGHTS = "model.safetensors"
-CLEARLY = 0.005  # a share of the loss; less is noise of a small validation split
+CLEARLY = 0.005  # share of the loss; less is noise of a small validation split
 
 
 def find_pretrained(model: str) -> str:
-    """What `from_pretrained` takes.
+    """The folder or name to pass to `from_pretrained`.
 
     Args:
         model: Folder of a run, folder of a model, or a name on the Hub.
 
     Raises:
-        FileNotFoundError: If a local path holds no model.
+        FileNotFoundError: If a local path contains no model.
     """
     path = Path(model)
     for folder in (path / "checkpoint", path):
@@ -43,7 +43,7 @@ def find_pretrained(model: str) -> str:
                         "a finished run"
                     )
             return str(folder)
-    # user/name may be of the Hub, unless there is such a folder as user
+    # user/name may be on the Hub, unless there is a local folder user
     if path.exists() or len(path.parts) != 2 or path.is_absolute() or path.parent.exists():
         found = "holds no finished model" if path.exists() else "does not exist"
         raise FileNotFoundError(
@@ -54,7 +54,7 @@ def find_pretrained(model: str) -> str:
 
 
 def weights_digest(model: str) -> str:
-    """SHA-256 of a model's weights file, which is fetched if it is on the Hub.
+    """SHA-256 of a model's weights file, which is downloaded if it is on the Hub.
 
     Raises:
         FileNotFoundError: If there is no such model.
@@ -73,18 +73,18 @@ def weights_digest(model: str) -> str:
 def load_pretrained(
     config: dict[str, Any], files: DataFiles, tokenizer: "PreTrainedTokenizerBase"
 ) -> "PreTrainedModel":
-    """The model that a config starts from, in full precision; with an adapter if it has `lora`.
+    """The model that a config starts from, in full precision; with an adapter if `lora` is set.
 
-    No code that came with the model is run.
+    Code that came with the model is never run.
 
     Args:
-        config: Of the run.
+        config: The run's config.
         files: The data.
-        tokenizer: Of the data.
+        tokenizer: That of the data.
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If it is none of this project, or the data were not made for it.
+        ValueError: If its family is not one of this project, or the data were not made for it.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
@@ -105,7 +105,7 @@ def load_pretrained(
     advice = f"make the data with: make finetune MODEL={model_name} MIDI=<folder>"
     if _merges_and_vocabulary(own_tokenizer) != _merges_and_vocabulary(tokenizer):
         raise ValueError(
-            f"the data in {files.folder} have another tokenizer than {model_name}; {advice}"
+            f"the data in {files.folder} have a different tokenizer than {model_name}; {advice}"
         )
     positions = getattr(shape, "max_position_embeddings", files.block_length)
     if files.block_length > positions:
@@ -121,17 +121,17 @@ def load_pretrained(
 
 
 def add_adapter(model: "PreTrainedModel", lora: dict[str, Any]) -> "PreTrainedModel":
-    """Freeze a model and put a LoRA adapter on all weights of its layers.
+    """Freeze a model and attach a LoRA adapter to all weights of its layers.
 
     Args:
         model: Of any family.
         lora: Keys of peft's LoraConfig.
 
     Returns:
-        A PeftModel; at first it gives what the model gave.
+        A PeftModel; before training, its outputs equal those of the model.
 
     Raises:
-        ValueError: If the family cannot have such an adapter.
+        ValueError: If the family does not support such an adapter.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -140,41 +140,41 @@ def add_adapter(model: "PreTrainedModel", lora: dict[str, Any]) -> "PreTrainedMo
         if lora.get("lora_dropout"):
             raise ValueError(
                 f"lora.lora_dropout is {lora['lora_dropout']}, but an {family.label}'s weights are "
-                "adapted as weights, where no input can be dropped; set lora.lora_dropout=0"
+                "adapted directly, so there is no input to drop; set lora.lora_dropout=0"
             )
         layers = range(model.config.num_hidden_layers)
         names = [name.format(layer=i) for i in layers for name in family.lora_parameters]
         targets = {"target_modules": [], "target_parameters": names}
     else:
-        # of all linear layers peft leaves out the head, which is the embedding as well
+        # all-linear excludes the head, which is also the embedding
         targets = {"target_modules": list(family.lora_modules) or "all-linear"}
     with warnings.catch_warnings():
-        # peft asks transformers by a name that is about to go
+        # peft uses a deprecated name of transformers
         warnings.simplefilter("ignore", FutureWarning)
         return get_peft_model(model, LoraConfig(**targets, **lora, task_type="CAUSAL_LM"))
 
 
 def merge_adapter(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
-    """Save the adapter of a model, then add it to the weights; other models stay as they are.
+    """Save the adapter of a model, then merge it into the weights; return other models unchanged.
 
     Args:
-        model: As `load_pretrained` returned it, trained.
-        folder: Gets the adapter, as PeftModel.from_pretrained takes it.
+        model: As returned by `load_pretrained`, trained.
+        folder: Where to save the adapter, for PeftModel.from_pretrained.
     """
     if not hasattr(model, "merge_and_unload"):
         return model
     shutil.rmtree(folder, ignore_errors=True)
     model.save_pretrained(folder)
-    (folder / "README.md").unlink(missing_ok=True)  # a model card that nobody has filled in
+    (folder / "README.md").unlink(missing_ok=True)  # an unfilled model card
     return model.merge_and_unload(safe_merge=True)
 
 
 def overfitting(config: dict[str, Any], validation_log: list[tuple[int, float]]) -> str:
-    """Advice where the validation loss was clearly lower before the end; "" where it was not.
+    """Advice if the validation loss was clearly lower before the end; "" otherwise.
 
     Args:
-        config: Of a fine-tuned run.
-        validation_log: (step, loss in nats a token), in order.
+        config: Config of a fine-tuned run.
+        validation_log: (step, loss in nats per token), in order.
     """
     best_step, best = min(validation_log, key=lambda entry: entry[1])
     last_step, last = validation_log[-1]
@@ -183,12 +183,12 @@ def overfitting(config: dict[str, Any], validation_log: list[tuple[int, float]])
     if not best_step:
         return (
             f"the validation loss was {best:.4f} before, and is {last:.4f} now: the model lost "
-            "more than it learned; lower training.learning_rate, or give more music"
+            "more than it learned; lower training.learning_rate, or use more music"
         )
     epochs = config["budget"]["epochs"] * best_step / last_step
     return (
         f"the validation loss was lowest at step {best_step} of {last_step}, {best:.4f}: since "
-        f"then the model learns these songs by heart; try budget.epochs={epochs:.2g}"
+        f"then the model memorizes these songs; try budget.epochs={epochs:.2g}"
     )
 
 
@@ -197,4 +197,4 @@ def _merges_and_vocabulary(tokenizer: "PreTrainedTokenizerBase") -> Any:
 
 
 def _missing(model: str, error: Exception) -> str:
-    return f"{model} is no folder here, and the Hub did not give it: {first_line(error)}"
+    return f"{model} is not a local folder, and loading it from the Hub failed: {first_line(error)}"

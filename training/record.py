@@ -1,4 +1,4 @@
-"""record.json: the one source for the laws; written last, so a run that has it is finished."""
+"""record.json: the only source for the laws; written last, so a run that has it is finished."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ VERSIONS_OF = ("torch", "transformers", "accelerate", "tokenizers", "numpy")
 def write_record(run: RunFolder, plan: RunPlan, data: TrainingData, trained: BudgetTrainer) -> None:
     """Save the final model, then the record; then remove the checkpoints.
 
-    With `training.save_total_limit=null` none was thinned out, and they stay, to be published as
+    With `training.save_total_limit=null` all of them exist and are kept, to be published as
     revisions.
     """
     weights = trained.model.parameters()
@@ -61,7 +61,7 @@ def write_record(run: RunFolder, plan: RunPlan, data: TrainingData, trained: Bud
 
 
 def remove_checkpoints(run: RunFolder) -> None:
-    """Remove those of a finished run, unless all were to be kept."""
+    """Remove the checkpoints of a finished run, unless all were to be kept."""
     if run.config["training"].get("save_total_limit") is not None:
         shutil.rmtree(run.checkpoints, ignore_errors=True)
 
@@ -69,10 +69,10 @@ def remove_checkpoints(run: RunFolder) -> None:
 def make_record(
     run: RunFolder, plan: RunPlan, data: TrainingData, trained: BudgetTrainer
 ) -> dict[str, Any]:
-    """All facts of a run; every field says its unit.
+    """All facts of a run; field names include the unit.
 
-    Tokens, FLOPs and train_seconds of a branch are those of the run trained alone; what it took
-    beside its trunk is train_seconds_spent.
+    Tokens, FLOPs and train_seconds of a branch are those of the run trained alone; the time it took
+    in addition to its trunk is train_seconds_spent.
     """
     config, model, seconds = run.config, trained.model, trained.stopwatch.seconds
     counts = _sizes_and_costs(plan, data, model)
@@ -80,7 +80,7 @@ def make_record(
     return {
         **{key: config[key] for key in ("name", "study", "size")},
         "model_type": model.config.model_type,
-        # as the data preset has it, e.g. char or bpe; the preset has a name of its own
+        # as in the data preset, e.g. char or bpe; the preset's own name is separate
         "tokenizer": stage["settings"]["tokenizer"],
         "dataset": config["data"]["dataset"],
         "preset": config["data"]["preset"],
@@ -111,9 +111,9 @@ def make_record(
 
 
 def code_digest(project: Path = PROJECT) -> str:
-    """SHA-256 over the files of this project that train.py imports, wherever they lie.
+    """SHA-256 over the files of this project that train.py imports, wherever they are.
 
-    It is recorded and decides nothing.
+    It is only recorded; nothing depends on it.
     """
     finder = ModuleFinder(path=[str(project)])
     finder.run_script(str(project / "train.py"))
@@ -122,15 +122,15 @@ def code_digest(project: Path = PROJECT) -> str:
 
 
 def _sizes_and_costs(plan: RunPlan, data: TrainingData, model: PreTrainedModel) -> dict[str, Any]:
-    """N, D and C. D counts predicted tokens; unique ones are those of the blocks read at all.
+    """N, D and C. D counts predicted tokens; unique ones are those of the distinct blocks read.
 
-    C is that of training all weights; a LoRA run computes few of their gradients and takes less.
+    C is that of training all weights; a LoRA run computes fewer gradients and takes less.
     """
     names = ("model_type", "hidden_size", "num_hidden_layers")
     shape = ModelShape(
         **{name: getattr(model.config, name) for name in names},
         vocab_size=data.files.vocab_size,
-        # attention looks back over the block, however many positions the model has
+        # attention spans the block, however many positions the model has
         max_position_embeddings=plan.block_length,
         layer_parameters=count_layer_parameters(model),
     )
@@ -148,14 +148,14 @@ def _sizes_and_costs(plan: RunPlan, data: TrainingData, model: PreTrainedModel) 
 
 
 def _utilisation(per_second: float, args: TrainingArguments) -> dict[str, float | None]:
-    """FLOPs a second, and their share of the dense bf16 peak of all devices, where it is known."""
+    """FLOPs per second, and their share of the dense bf16 peak of all devices, if known."""
     peak = peak_flops(_device_name(args.device))
     share = per_second / (peak * args.world_size) if peak else None
     return {"flops_per_second": per_second, "model_flops_utilisation": share}
 
 
 def precision_of(args: TrainingArguments) -> str:
-    """In which products are computed, by its short name; weights and validation are in fp32."""
+    """Precision of matrix products, by its short name; weights and validation are in fp32."""
     return "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
 
 
@@ -171,7 +171,7 @@ def _losses(plan: RunPlan, data: TrainingData, trained: BudgetTrainer) -> dict[s
     return {
         "loss_nats_per_token": {"train": train_loss, "validation": validation.loss_nats_per_token},
         "loss_standard_error_nats_per_token": {"validation": error},
-        # of the whole split; where a part of it was read, as if the rest had the same loss
+        # of the whole split; if only part of it was read, as if the rest had the same loss
         "validation": {
             "nll_nats": validation.loss_nats_per_token * n_tokens,
             "n_songs": validation.n_songs,

@@ -1,4 +1,4 @@
-"""The Trainer with a token budget, loss by song, and checkpoints that survive faults."""
+"""The Trainer with a token budget, per-song loss, and fault-tolerant checkpoints."""
 
 import gc
 import logging
@@ -37,21 +37,21 @@ logger = logging.getLogger(__name__)
 
 
 class BudgetTrainer(Trainer):
-    """Trainer whose evaluation goes song by song and whose checkpoints carry a manifest.
+    """Trainer that evaluates song by song and whose checkpoints have a manifest.
 
     Args:
-        evaluator: Holds the validation split.
+        evaluator: Contains the validation split.
         stopwatch: Counts training seconds.
-        stop: Says that Ctrl-C came.
-        spikes: Which steps are not taken.
+        stop: Reports that Ctrl-C came.
+        spikes: Decides which steps are skipped.
         **kwargs: The Trainer's own.
 
     Attributes:
-        stopwatch: Seconds without validation and saving, over all sessions; those of a branch
-            include its trunk's up to where it left it, as if it had been trained alone.
-        trunk_seconds: The part of them that the trunk spent, by the clock.
-        spikes: Counts steps whose loss was no number or far too high; they changed no weight.
-        validation: The last loss over the validation split; in the end, that of the final model.
+        stopwatch: Seconds without validation and saving, including those before a resume; those of
+            a branch include its trunk's up to the branch point, as if it had been trained alone.
+        trunk_seconds: The part of them that the trunk spent, in wall time.
+        spikes: Counts skipped steps, whose loss was not finite or far too high.
+        validation: The last loss over the validation split; at the end, that of the final model.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class BudgetTrainer(Trainer):
             spikes.mean_over_processes = partial(self.accelerator.reduce, reduction="mean")
 
     def train(self, *args: Any, **kwargs: Any) -> TrainOutput:
-        """All steps, with operations that are quicker on a CPU."""
+        """Take all steps, with operations that are faster on a CPU."""
         with quick_operations(self.model, self.args.torch_compile):
             return super().train(*args, **kwargs)
 
@@ -84,7 +84,7 @@ class BudgetTrainer(Trainer):
         """One backward pass."""
         loss = super().training_step(*args, **kwargs)
         self.spikes.losses.append(loss)
-        # for the log; the library's own way to leave out what is no number waits for the device
+        # for the log; the library's own filter of non-finite losses waits for the device
         self.last_finite_loss = torch.where(loss.isfinite(), loss, self.last_finite_loss)
         return self.last_finite_loss
 
@@ -103,12 +103,12 @@ class BudgetTrainer(Trainer):
 
     @property
     def validation_log(self) -> list[tuple[int, float]]:
-        """(step, validation loss in nats a token), in order, of the whole run."""
+        """(step, validation loss in nats per token), in order, of the whole run."""
         name = "validation_loss_nats_per_token"
         return [(of["step"], of[name]) for of in self.state.log_history if name in of]
 
     def floating_point_ops(self, inputs: dict[str, torch.Tensor]) -> int:
-        """Nothing: the Trainer's estimate walks over all parameters; the record has its own."""
+        """Return 0: the Trainer's estimate walks over all parameters; the record has its own."""
         return 0
 
     def _validate(self) -> SongLoss:
@@ -144,21 +144,21 @@ class BudgetTrainer(Trainer):
 def train(
     run: RunFolder, plan: RunPlan, model: PreTrainedModel, data: TrainingData, show_bar: bool = True
 ) -> BudgetTrainer:
-    """Train to the end of the plan, going on from the newest whole checkpoint if there is one.
+    """Train to the end of the plan, resuming from the newest intact checkpoint if there is one.
 
     Raises:
         KeyboardInterrupt: On Ctrl-C or SIGTERM, after a checkpoint at the end of the step.
-        ValueError: If a setting is impossible, or the loss is no longer a number.
+        ValueError: If a setting is impossible, or the loss is no longer finite.
         OSError: If the disk is full.
     """
     trainer, log = _make_trainer(run, plan, model, data, show_bar)
     args, stopwatch, stop = trainer.args, trainer.stopwatch, trainer.stop
-    # the first moves and removes checkpoints; the others find what it leaves
+    # the main process moves and removes checkpoints; the others see the result
     with args.main_process_first(local=False):
         checkpoint = find_start(run, plan)
     spent = Seconds()
     if checkpoint:
-        logger.info("going on from %s", checkpoint)
+        logger.info("resuming from %s", checkpoint)
         args.eval_on_start = False
         times = read_manifest(checkpoint)
         spent = Seconds(times["train_seconds"], times["train_cpu_seconds"])
@@ -168,7 +168,7 @@ def train(
         run.save_config()
     keep_freed_memory()
     gc.freeze()  # the imports leave a million objects: each full collection would walk them, 0.3 s
-    # processes that stop at different steps would wait for each other: several of them just stop
+    # several processes would stop at different steps and wait for each other: they just stop
     with log.bar, stop.listening(is_on=args.world_size == 1):
         stopwatch.start(spent)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -181,11 +181,11 @@ def train(
 
 
 def find_start(run: RunFolder, plan: RunPlan) -> Path | None:
-    """The checkpoint to go on from: the run's own, or that of the trunk it is a branch of.
+    """The checkpoint to resume from: the run's own, or that of its trunk if it is a branch.
 
-    All of the trunk's up to where the decay of this run begins are checkpoints of this run as well.
+    The trunk's checkpoints until the decay of this run begins are checkpoints of this run as well.
     """
-    if is_main_process():  # it may have been ended between saving and moving
+    if is_main_process():  # it may have been killed between saving and moving
         keep_branch_points(run, plan.branch_steps)
     own = newest_checkpoint(run.checkpoints, run.branch_points)
     trunk = find_trunk(run) if plan.decay_steps else None
@@ -217,7 +217,7 @@ def _make_trainer(
         train_dataset=blocks,
         callbacks=[log, BranchPoints(run, plan.branch_steps), stop],
     )
-    # they outlive the checkpoints, unless TENSORBOARD_LOGGING_DIR says where they lie
+    # keep its files outside the checkpoints, unless TENSORBOARD_LOGGING_DIR sets the folder
     for callback in trainer.callback_handler.callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
             callback.logging_dir = str(run.path / "tensorboard")
@@ -226,9 +226,9 @@ def _make_trainer(
 
 @contextmanager
 def as_saved(model: PreTrainedModel) -> Iterator[None]:
-    """Let a model compute in the precision of its weights, as whoever loads it will.
+    """Let a model compute in the precision of its weights, as it will when it is loaded.
 
-    For training in bf16, accelerate puts an autocast around the `forward` of the model itself.
+    For training in bf16, accelerate wraps the `forward` of the model itself in an autocast.
     """
     autocast = model.__dict__.pop("forward", None)
     try:
@@ -251,10 +251,10 @@ def mean_loss_at_end(log_history: list[dict[str, float]], max_steps: int) -> flo
 
 
 def check_finite(model: PreTrainedModel, step: int) -> None:
-    """Hold weights against what they must be to be saved.
+    """Check that all weights are finite, before they are saved.
 
     Raises:
-        SpikeError: If one is no number.
+        SpikeError: If one is not.
     """
     for name, weights in model.named_parameters():
         if not weights.isfinite().all():

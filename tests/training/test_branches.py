@@ -150,7 +150,7 @@ def test_trunk_goes_on_from_its_own_branch_points(way, place, monkeypatch, caplo
         (RUNS / "single" / TRUNK / "branch_points/checkpoint-6/optimizer.pt").write_bytes(b"")
     caplog.set_level("INFO")
     assert train_tiny(*settings) == 0
-    starts = [line for line in caplog.messages if line.startswith("going on from")]
+    starts = [line for line in caplog.messages if line.startswith("resuming from")]
     trunk_start = ["checkpoint-6"] if way == "before it is moved" else []
     assert [line.rpartition("/")[2] for line in starts] == [
         *trunk_start,
@@ -176,7 +176,7 @@ def test_branch_without_its_branch_point_is_still_the_same(damage, place, monkey
     caplog.set_level("INFO")
     caplog.clear()
     assert train_tiny(*WSD, BRANCHES) == 0
-    starts = [line for line in caplog.messages if line.startswith("going on from")]
+    starts = [line for line in caplog.messages if line.startswith("resuming from")]
     assert [line.endswith("checkpoint-6") for line in starts] == (
         [True] if damage == "newest" else []
     )
@@ -219,13 +219,16 @@ def test_more_branches_of_a_finished_trunk_leave_it_alone(place, capsys):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (f"budget.branches=[{16 * STEP}]", "holds 4,096, expected above 0 and below budget.tokens"),
-        (f"budget.branches=[{2 * STEP}]", "512 gives 2 steps.*after 1, before the 2 steps of warm"),
+        (
+            f"budget.branches=[{16 * STEP}]",
+            "contains 4,096, expected above 0 and below budget.tokens",
+        ),
+        (f"budget.branches=[{2 * STEP}]", "512 gives 2 steps.*after 1, before the 2 warmup steps"),
         ("budget.branches=[100]", "less than one step"),
-        ("budget.branches=[2M]", "'2M', expected numbers of tokens"),
-        ("budget.branches=[2048, 2050]", "steps long; take out"),
+        ("budget.branches=[2M]", "'2M', expected token counts"),
+        ("budget.branches=[2048, 2050]", "steps long; remove"),
         ("training.lr_scheduler_type=cosine", "budget.branches needs .*warmup_stable_decay"),
-        ("training.warmup_steps=0.02", "a share of the run.*give a number of steps"),
+        ("training.warmup_steps=0.02", "a share of the run.*set a number of steps"),
         ("training.max_steps=12", "length of all branches"),
         ("budget.decay_share=1.5", "decay_share is 1.5.*above 0 and below 1"),
         ("training.lr_scheduler_kwargs={num_decay_steps: 3}", "follows from budget.decay_share"),

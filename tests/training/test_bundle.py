@@ -108,6 +108,6 @@ def test_damaged_bundle_is_an_error_that_names_it(made, member):
         with tarfile.open(file) as archive:
             content[archive.getmember(member).offset_data + 12] ^= 1
     file.write_bytes(content if member else content[:5000])
-    with pytest.raises(ValueError, match=r"tiny\.bundle is no bundle, or damaged \("):
+    with pytest.raises(ValueError, match=r"tiny\.bundle is not a bundle, or is damaged \("):
         load_blocks(config(file))
     assert sorted(path.name for path in made.iterdir()) == ["data", "tiny.bundle"]

@@ -117,11 +117,11 @@ def again(broken, tmp_path, monkeypatch, caplog):
 
 
 def warnings_of(caplog):
-    return [r.getMessage() for r in caplog.records if "is not whole" in r.getMessage()]
+    return [r.getMessage() for r in caplog.records if "is not intact" in r.getMessage()]
 
 
 def started_from(caplog):
-    lines = [line for line in caplog.messages if line.startswith("going on from")]
+    lines = [line for line in caplog.messages if line.startswith("resuming from")]
     return [line.rpartition("/")[2] for line in lines]
 
 
@@ -151,7 +151,7 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(again, caplog, nam
     damage(newest / name)
     assert train(family) == 0
     (warning,) = warnings_of(caplog)
-    assert f"{newest} is not whole (" in warning
+    assert f"{newest} is not intact (" in warning
     assert name in warning
     assert started_from(caplog) == ["checkpoint-4"]
     assert weights() == expected
@@ -248,7 +248,7 @@ def test_branch_with_a_damaged_start_is_trained_alone(again, monkeypatch, caplog
     caplog.clear()
     assert train(family, BRANCHES) == 0
     (warning,) = warnings_of(caplog)
-    assert f"branch_points/checkpoint-3 is not whole (damaged {name})" in warning
+    assert f"branch_points/checkpoint-3 is not intact (damaged {name})" in warning
     assert weights(BRANCH) == weights("alone")
 
 
@@ -265,7 +265,7 @@ def test_full_disk_keeps_the_checkpoint_before_and_the_run_goes_on_with_more_roo
         pytest.skip(outcomes)
     for code, error, whole, reached, final in outcomes:
         assert code == 2
-        assert error.startswith("error: [Errno 28] the disk is full; make room and repeat")
+        assert error.startswith("error: [Errno 28] the disk is full; free some space and repeat")
         assert error.count("\n") == 1
         assert all(whole)
         assert final == expected

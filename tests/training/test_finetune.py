@@ -254,7 +254,7 @@ def test_data_must_be_made_for_the_model(ready, tmp_path, capsys):
     save_tokenizer(sorted(vocabulary, reverse=True), other / "5_tokens")
     write_stage(other / "5_tokens", {})
     assert tune(*place, "data.dataset=other") == 2
-    assert "have another tokenizer than runs/single/gpt_tiny" in capsys.readouterr().err
+    assert "have a different tokenizer than runs/single/gpt_tiny" in capsys.readouterr().err
 
 
 def test_presets_and_models_that_do_not_belong_together_are_refused(ready):
@@ -276,10 +276,10 @@ def test_empty_folder_is_one_line(ready, tmp_path, capsys):
     ("overrides", "message"),
     [
         (["model.pretrained=null"], r"model\.pretrained is not given"),
-        (["model.hidden_size=8"], r"model\.hidden_size in .*the shape is that of"),
+        (["model.hidden_size=8"], r"model\.hidden_size in .*the shape comes from"),
         (["budget.tokens=5"], r"did you mean budget\.epochs"),
         (["budget.epochs=0"], r"expected above 0"),
-        (["study=demo"], r"part of no law"),
+        (["study=demo"], r"part of no scaling law"),
         (["lora.rank=4"], r"did you mean lora\.r"),
         (["lora.r=0"], r"lora\.r is 0 .*expected 1 or more"),
         (["lora.r=8.0"], r"expected int; write 8"),
@@ -292,7 +292,7 @@ def test_wrong_settings_are_refused_with_advice(overrides, message):
 
 
 def test_lora_is_for_trained_models_and_needs_its_package(monkeypatch):
-    with pytest.raises(ConfigError, match=r"for a model\.pretrained only"):
+    with pytest.raises(ConfigError, match=r"LoRA needs model\.pretrained"):
         load_config(CONFIGS / "gpt_tiny.yaml", ["lora.r=4"])
     monkeypatch.setitem(sys.modules, "peft", None)
     load_config(CONFIGS / "finetune.yaml", ["model.pretrained=x"])

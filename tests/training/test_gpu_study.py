@@ -102,7 +102,7 @@ def test_no_cell_is_begun_that_would_not_end_in_time(place, capsys):
     assert records(place / "short" / "records.jsonl") == {}
     (place / "other.jsonl").write_text('{"no": "record"}\n')
     assert main(call("bad", "--done", "other.jsonl")) == 2
-    assert "other.jsonl, line 1: no record of a run" in capsys.readouterr().err
+    assert "other.jsonl, line 1: not a record of a run" in capsys.readouterr().err
 
 
 def test_cells_of_other_settings_are_not_done(place):

@@ -238,8 +238,8 @@ def test_damaged_checkpoint_is_passed_over_by_both_with_one_warning(place):
     victim.write_bytes(content)
     assert None not in train_in_two(place)
     output = (place / "output0.txt").read_text() + (place / "output1.txt").read_text()
-    assert output.count("is not whole (damaged optimizer.pt)") == 1
-    assert output.count("going on from runs/single/run/checkpoints/checkpoint-4") == 2
+    assert output.count("is not intact (damaged optimizer.pt)") == 1
+    assert output.count("resuming from runs/single/run/checkpoints/checkpoint-4") == 2
     assert all(weights(name) == weights(name.replace("run", "whole")) for name in RUN_NAMES)
 
 

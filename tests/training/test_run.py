@@ -271,7 +271,7 @@ def test_damaged_checkpoint_is_skipped_with_one_warning(damage, place, monkeypat
         victim.write_bytes(content[:half] if damage == "cut" else flipped)
     caplog.clear()
     assert train_tiny(*settings, "name=broken") == 0
-    assert sum("is not whole" in record.message for record in caplog.records) == 1
+    assert sum("is not intact" in record.message for record in caplog.records) == 1
     assert weights("broken") == weights("whole")
 
 
@@ -415,7 +415,7 @@ def test_standard_error_of_one_song_is_unknown():
         ("data.dataset=nowhere", "data/nowhere not found.*make data MIDI="),
         ("data.preset=bpe9", "make data MIDI=.* DATA=configs/data/bpe9.yaml"),
         ("model.max_position_embeddings=16", "blocks of 32 tokens, but .* is 16"),
-        ("budget.global_batch_tokens=8192", "92 blocks of 32 tokens in .*, but one step takes 256"),
+        ("budget.global_batch_tokens=8192", "92 blocks of 32 tokens in .*, but one step needs 256"),
         (
             "budget.global_batch_tokens=100",
             "expected a multiple of the block length 32; set it to 96",

@@ -103,7 +103,7 @@ def test_three_bad_steps_that_are_read_late_were_the_last(place, monkeypatch, ca
 
     monkeypatch.setattr(RunLog, "on_step_end", remember)
     assert train_tiny(*SETTINGS, "training.save_strategy='no'", "training.logging_steps=100") == 2
-    assert "3 steps in a row, up to step 6, could not be taken" in capsys.readouterr().err
+    assert "3 steps in a row, up to step 6, had to be skipped" in capsys.readouterr().err
     assert len(after_third) == 10  # all were computed, up to the end of the run
     assert all(torch.equal(w, after_third[0][k]) for of in after_third for k, w in of.items())
 
@@ -155,7 +155,7 @@ def test_third_bad_step_in_a_row_ends_the_run_with_the_last_checkpoint_whole(
     spoil(monkeypatch, {4: math.nan, 6: math.nan, 7: 10.0, 8: math.inf})
     assert train_tiny(*SETTINGS) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: 3 steps in a row, up to step 8, could not be taken (loss ")
+    assert error.startswith("error: 3 steps in a row, up to step 8, had to be skipped (loss ")
     assert error.count("\n") == 1
     assert "lower training.learning_rate" in error
     facts = json.loads((RUN / "failure" / "failure.json").read_text())
@@ -168,7 +168,7 @@ def test_third_bad_step_in_a_row_ends_the_run_with_the_last_checkpoint_whole(
     assert all(w.isfinite().all() for w in saved.values())
     monkeypatch.undo()
     monkeypatch.chdir(place)
-    assert train_tiny(*SETTINGS) == 0  # goes on from the checkpoint at step 7
+    assert train_tiny(*SETTINGS) == 0  # resumes from the checkpoint at step 7
     assert failure.main([str(RUN / "failure")]) == 1  # what was spoiled from outside is not in it
     assert "not reproduced" in capsys.readouterr().out
 
@@ -207,7 +207,7 @@ def test_weights_that_are_no_number_are_never_saved(place, monkeypatch, capsys):
 
 def test_folder_that_is_no_bundle_is_one_line(tmp_path, capsys):
     assert failure.main([str(tmp_path)]) == 2
-    assert "is no bundle of a failed run" in capsys.readouterr().err
+    assert "is not the bundle of a failed run" in capsys.readouterr().err
 
 
 def test_limit_is_what_decides():

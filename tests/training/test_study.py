@@ -185,7 +185,7 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         ({"sizes": [{"name": "x"}]}, "has no config"),
         ({"sizes": [{"config": "gpt_tiny", "seeds": 2}]}, "seeds is 2 .* expected a list"),
         ({"sizes": [{"config": "gpt_tiny", "seeds": ["a"]}]}, "expected whole numbers"),
-        ({"overrides": BRANCHED, "tokens": [3072]}, "branches holds 3,072.*below budget.tokens"),
+        ({"overrides": BRANCHED, "tokens": [3072]}, "branches contains 3,072.*below budget.tokens"),
         ({"overrides": BRANCHED, "tokens": [4096, 8192]}, "two cells .* are named .*_t.*_s1"),
         ({"sizes": [{"config": "gpt_tny"}]}, "did you mean .*gpt_tiny"),
         ({"sizes": [{"config": "gpt_tiny"}, {"config": "gpt_tiny"}]}, "two cells .* are named"),
@@ -196,9 +196,9 @@ def test_cell_with_branches_gives_a_record_a_branch(place, capsys):
         ({"fit": {"columns": {"train_second": "x"}}}, "fit.columns .*nearest is 'train_seconds'"),
         ({"fit": {"columns": ["x"]}}, "expected our column: column in runs.csv"),
         ({"fit": "squares"}, "fit is 'squares' .*expected a mapping"),
-        ({"seeds": [-1]}, "seeds .* hold -1, expected .* 0 or more"),
-        ({"seeds": [True]}, "seeds .* hold True, expected whole numbers"),
-        ({"tokens": [0]}, "tokens .* hold 0, expected .* 1 or more"),
+        ({"seeds": [-1]}, "seeds .* contain -1, expected .* 0 or more"),
+        ({"seeds": [True]}, "seeds .* contain True, expected whole numbers"),
+        ({"tokens": [0]}, "tokens .* contain 0, expected .* 1 or more"),
     ],
 )
 def test_wrong_study_is_one_line(change, message, place, capsys):
@@ -309,7 +309,7 @@ def test_studies_share_what_stands_in_their_base(place):
     [
         (
             {"overrides": {}, "name": "other"},
-            "holds name, overrides; expected overrides and fit, and",
+            "contains name, overrides; expected only overrides and fit",
         ),
         ({"overrides": [1]}, "expected dotted keys with values"),
     ],

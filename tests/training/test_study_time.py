@@ -108,7 +108,7 @@ def test_stop_while_measuring_leaves_nothing_behind(place):
     study = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
     child = wait_for_child(study, "training.study.timing")
     study.send_signal(signal.SIGTERM)
-    assert "goes on with what is missing" in study.communicate(timeout=300)[1]
+    assert "repeat the command to run what is missing" in study.communicate(timeout=300)[1]
     assert study.returncode == 130
     assert not is_alive(child)
     assert set(place.iterdir()) == there

@@ -1,1 +1,1 @@
-"""Blocks in, validation out."""
+"""Training data: blocks, songs, bundles and validation."""

@@ -1,8 +1,8 @@
-"""Blocks and songs of a tokenised data set; B batch, T block length.
+"""Blocks and songs of a tokenized dataset; B batch, T block length.
 
-The order of the blocks is a pure function of (seed, step): one permutation an epoch, drawn from the
-seed and the number of the epoch. So a run that was interrupted, or that runs on other devices,
-reads the same blocks at the same step.
+The order of the blocks is a pure function of (seed, step): one permutation per epoch, drawn from
+the seed and the epoch number. So a run that was interrupted, or that runs on other devices, reads
+the same blocks at the same step.
 """
 
 import logging
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Muennighoff et al. 2023: up to about four epochs repeated tokens are worth nearly as much as new
+# Muennighoff et al. 2023: repeated tokens are nearly as good as new ones up to about four epochs
 EPOCHS_WORTH_A_WARNING = 4
-LENGTHS = ("tokens", "epochs")  # the keys of section budget that say how long, not how many at once
+LENGTHS = ("tokens", "epochs")  # keys of section budget that set the length, not the batch size
 DENOMINATORS = ("n_chars", "n_notes", "n_bars", "n_seconds")
 
 
 @dataclass(frozen=True)
 class Songs:
-    """A split song by song.
+    """A split, song by song.
 
     Attributes:
-        ids: One int64 array a song, without special tokens.
+        ids: One int64 array per song, without special tokens.
         totals: Sums over the split of n_chars, n_notes, n_bars and n_seconds.
     """
 
@@ -43,12 +43,12 @@ class Songs:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that a run reads.
+    """Everything that a run reads.
 
     Attributes:
-        files: Where it lies.
-        blocks: uint16 (n_blocks, T), memory-mapped; with data.unique_tokens, those drawn of them.
-        tokenizer: Of the data preset.
+        files: Where it is.
+        blocks: uint16 (n_blocks, T), memory-mapped; with data.unique_tokens, the sampled subset.
+        tokenizer: That of the data preset.
         validation: The whole validation split.
     """
 
@@ -63,13 +63,13 @@ class BlockOrder:
 
     Args:
         blocks: uint16 (n_blocks, T).
-        plan: Says how many sequences the run reads.
-        seed: Of the order.
+        plan: Gives the number of sequences that the run reads.
+        seed: Seed of the order.
     """
 
     def __init__(self, blocks: np.ndarray, plan: RunPlan, seed: int) -> None:
-        # as a plain array: each slice of a memmap is set up as a memmap again, which takes longer
-        # than the copy of a small batch; the file stays mapped
+        # as a plain array: slicing a memmap constructs another memmap, which takes longer than
+        # copying a small batch; the file stays mapped
         self.blocks = blocks.view(np.ndarray)
         self.n_sequences = plan.n_sequences
         self.n_sequences_per_step = plan.sequences_per_step
@@ -80,17 +80,17 @@ class BlockOrder:
         return self.n_sequences
 
     def __getitems__(self, positions: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Input ids and labels, both (B, T) int64 and the same: the model shifts its labels."""
+        """Input ids and labels, both (B, T) int64 and identical: the model shifts the labels."""
         batch = self.blocks.take(self.rows(positions), axis=0).astype(np.int64)  # (B, T)
         input_ids = torch.from_numpy(batch)
         return {"input_ids": input_ids, "labels": input_ids}
 
     def rows(self, positions: Sequence[int]) -> np.ndarray:
-        """(B,) rows of `blocks` that stand at these positions of the run, in any order."""
+        """(B,) rows of `blocks` at these positions of the run, which may be in any order."""
         n_blocks = len(self.blocks)
         first, last = min(positions) // n_blocks, max(positions) // n_blocks
         places = np.asarray(positions) - first * n_blocks
-        if first == last:  # all but one batch an epoch
+        if first == last:  # all but one batch per epoch
             return self._permutation(first)[places]
         orders = [self._permutation(epoch) for epoch in range(first, last + 1)]
         return np.concatenate(orders)[places]
@@ -98,7 +98,7 @@ class BlockOrder:
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch not in self._permutations:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
-            # a batch spans two epochs at most where it is read in order
+            # a batch that is read in order spans at most two epochs
             kept = {e: p for e, p in self._permutations.items() if e == epoch - 1}
             self._permutations = {**kept, epoch: order.astype(np.uint32)}
         return self._permutations[epoch]
@@ -108,9 +108,9 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
     """Open the data that a config names.
 
     Raises:
-        FileNotFoundError: If they are not there.
-        ValueError: If blocks, stage file and tokenizer do not belong together, a file is damaged,
-            there are no validation songs, or fewer tokens than data.unique_tokens.
+        FileNotFoundError: If they are missing.
+        ValueError: If blocks, stage file and tokenizer do not match, a file is damaged, there are
+            no validation songs, or there are fewer tokens than data.unique_tokens.
     """
     from transformers import AutoTokenizer  # heavy
 
@@ -119,8 +119,8 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
     expected = (files.n_blocks, files.block_length)
     if blocks.dtype != np.uint16 or blocks.shape != expected:
         raise ValueError(
-            f"{files.train_blocks} holds {blocks.dtype} {blocks.shape}, its stage.json says uint16 "
-            f"{expected}; remove {files.train_blocks.parent} and run `make data`"
+            f"{files.train_blocks} contains {blocks.dtype} {blocks.shape}, expected uint16 "
+            f"{expected} by its stage.json; remove {files.train_blocks.parent} and run `make data`"
         )
     check_files(files)
     tokenizer = AutoTokenizer.from_pretrained(files.tokens, local_files_only=True)
@@ -135,12 +135,12 @@ def load_blocks(config: dict[str, Any]) -> TrainingData:
 
 
 def _some(blocks: np.ndarray, n_tokens: int, files: DataFiles) -> np.ndarray:
-    """So many tokens of the blocks, drawn once: the same for all seeds."""
+    """A random subset of the blocks with at most so many tokens, the same for all seeds."""
     n_wanted = n_tokens // files.block_length
     if not 0 < n_wanted <= len(blocks):
         raise ValueError(
             f"data.unique_tokens is {n_tokens:,}, but {files.folder} has {blocks.size:,} tokens in "
-            f"blocks of {files.block_length:,}; give a number between"
+            f"blocks of {files.block_length:,}; give a number between these two"
         )
     return blocks[np.sort(np.random.default_rng(0).permutation(len(blocks))[:n_wanted])]
 
@@ -149,19 +149,19 @@ def load_songs(files: DataFiles, split: str) -> Songs:
     """Read one split of 5_tokens.
 
     Raises:
-        FileNotFoundError: If the split is not there.
-        ValueError: If it holds no song.
+        FileNotFoundError: If the split is missing.
+        ValueError: If it contains no songs.
     """
     path = songs_file(files.tokens, split)
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found; run `make data`")
     if path.suffix == ".npz":
         return Songs(*read_songs(path))
-    import pyarrow.parquet as pq  # where a bundle is trained from, it is not there
+    import pyarrow.parquet as pq  # not installed where training reads a bundle
 
     table = pq.read_table(path, columns=["input_ids", *DENOMINATORS])
     if not table.num_rows:
-        raise ValueError(f"{path} holds no song; use a larger data set")
+        raise ValueError(f"{path} contains no songs; use a larger dataset")
     ids = [np.asarray(song.values, dtype=np.int64) for song in table["input_ids"]]
     totals = {name: sum(table[name].to_pylist()) for name in DENOMINATORS}
     return Songs(ids, totals)
@@ -171,18 +171,18 @@ def order_blocks(data: TrainingData, config: dict[str, Any], plan: RunPlan) -> B
     """The blocks in the order of this run.
 
     Raises:
-        ValueError: If there are fewer blocks than one step takes.
+        ValueError: If there are fewer blocks than one step needs.
     """
     n_blocks = len(data.blocks)
     if n_blocks < plan.sequences_per_step:
         raise ValueError(
             f"{n_blocks} blocks of {plan.block_length} tokens in {data.files.folder}, but one "
-            f"step takes {plan.sequences_per_step}; use more data, or lower "
+            f"step needs {plan.sequences_per_step}; use more data, or lower "
             + " or ".join(f"budget.{key}" for key in config["budget"] if key not in LENGTHS)
         )
     epochs = plan.n_sequences / n_blocks
     if epochs > EPOCHS_WORTH_A_WARNING:
         logger.warning(
-            "the data are read %.1f times: the loss will be above that of new data", epochs
+            "the data are read %.1f times: expect a higher loss than with new data", epochs
         )
     return BlockOrder(data.blocks, plan, config["training"]["seed"])

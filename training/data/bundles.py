@@ -1,10 +1,10 @@
-"""Tokenised data as one file that needs no pyarrow to be read: for a machine that has little.
+"""Tokenized data as one file that can be read without pyarrow, for a machine with few packages.
 
 A bundle is a tar file of what training reads: the stage files, the tokenizer, the blocks and the
 validation songs. Ids are compressed as bytes by bz2 (97 M characters: 15.3 MB in 12 s; xz at its
-best takes 130 s for 12.4 MB); ids above 255 are two streams, of the low and of the high byte. It is
-unpacked beside itself, once, into a folder as `make data` writes it, but for the songs, which are
-NumPy's arrays there. Each file is then compared with the digests of its stage, as always.
+best takes 130 s for 12.4 MB); with ids above 255, low and high bytes are separate streams. It is
+unpacked once, next to itself, into a folder laid out as by `make data`, except that the songs are
+NumPy arrays. Each file is then compared with the digests of its stage, as always.
 """
 
 import bz2
@@ -27,13 +27,13 @@ _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 
 
 def write_bundle(folder: Path, ids: list[np.ndarray], totals: dict[str, Any], out: Path) -> int:
-    """Writes the bundle of a data set.
+    """Write the bundle of a dataset.
 
     Args:
         folder: `data/<name>/<preset>`.
         ids: Its validation songs, one array each.
-        totals: As of `blocks.Songs`.
-        out: Appears whole or not at all.
+        totals: As in `blocks.Songs`.
+        out: The file; it appears whole or not at all.
 
     Returns:
         Its size in bytes.
@@ -55,7 +55,7 @@ def write_bundle(folder: Path, ids: list[np.ndarray], totals: dict[str, Any], ou
     out.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(temporary, "w") as archive:
         for name, content in members.items():
-            entry = tarfile.TarInfo(name)  # without times, so that the same data are the same file
+            entry = tarfile.TarInfo(name)  # without times, so that equal data give equal files
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     temporary.replace(out)
@@ -63,10 +63,10 @@ def write_bundle(folder: Path, ids: list[np.ndarray], totals: dict[str, Any], ou
 
 
 def unpack_bundle(file: Path) -> Path:
-    """Unpacks a bundle beside itself, unless it was before; returns the folder, a data root.
+    """Unpack a bundle next to itself, unless it already is; return the folder, a data root.
 
     Raises:
-        ValueError: If the file is no bundle, or damaged.
+        ValueError: If the file is not a bundle, or is damaged.
     """
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
@@ -80,8 +80,8 @@ def unpack_bundle(file: Path) -> Path:
             _unpack(members, Path(temporary) / "root")
         except (tarfile.TarError, KeyError, ValueError, OSError, EOFError) as err:
             raise ValueError(
-                f"{file} is no bundle, or damaged ({err!r}); write it again with `make bundle "
-                "DATASET=data/<name>/<preset> OUT=<file>`"
+                f"{file} is not a bundle, or is damaged ({err!r}); write it again with "
+                "`make bundle DATASET=data/<name>/<preset> OUT=<file>`"
             ) from None
         try:
             (Path(temporary) / "root").rename(root)
@@ -97,7 +97,7 @@ def _unpack(members: dict[str, bytes], root: Path) -> None:
         raise ValueError(f"version {head['version']}, expected {_VERSION}")
     for name, digest in head["sha256"].items():
         if _sha256(members[name]) != digest:
-            raise ValueError(f"{name} is not what was written")
+            raise ValueError(f"{name} does not match its sha256")
     folder = root / head["dataset"] / head["preset"]
     for name in _STAGES:
         (folder / name).mkdir(parents=True)
@@ -117,7 +117,7 @@ def _unpack(members: dict[str, bytes], root: Path) -> None:
 
 
 def read_songs(file: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Returns ids and totals of songs that came with a bundle."""
+    """Return ids and totals of the songs in a bundle."""
     with np.load(file) as content:
         arrays = dict(content)
     ids, lengths = arrays.pop("ids").astype(np.int64), arrays.pop("lengths")
@@ -126,7 +126,7 @@ def read_songs(file: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
 
 
 def songs_file(tokens: Path, split: str) -> Path:
-    """The file of a split's songs in 5_tokens: that of a bundle, where the folder came from one."""
+    """The file of a split's songs in 5_tokens: .npz if the folder came from a bundle."""
     bundled = tokens / f"{split}.npz"
     return bundled if bundled.is_file() else tokens / f"{split}.parquet"
 
@@ -136,7 +136,7 @@ def _sha256(content: bytes) -> str:
 
 
 def _compressed(name: str, ids: np.ndarray) -> dict[str, bytes]:
-    """Members that hold ids below 65,536."""
+    """Archive members for ids below 65,536."""
     low = bz2.compress((ids & 0xFF).astype(np.uint8).tobytes())
     if not len(ids) or ids.max() < 256:
         return {f"{name}.low.bz2": low}

@@ -1,4 +1,4 @@
-"""Where the data of a config lie: `<root>/<dataset>/<preset>/`, and what its stage files say.
+"""Where the data of a config are: `<root>/<dataset>/<preset>/`, and what its stage files say.
 
 A root may be a bundle, see `bundles`.
 """
@@ -14,16 +14,16 @@ from .bundles import songs_file, unpack_bundle
 
 @dataclass(frozen=True)
 class DataFiles:
-    """One tokenised data set on disk.
+    """One tokenized dataset on disk.
 
     Attributes:
         folder: `<root>/<dataset>/<preset>`.
-        dataset: Its real name, also where the config said `latest`.
+        dataset: Its real name, even if the config says `latest`.
         block_length: T.
         n_blocks: Blocks in train.npy.
         vocab_size: V.
         digest: Digest of the blocks stage; it covers inputs, settings and code of all stages.
-        former_digests: Others under which the same files, byte by byte, were known.
+        former_digests: Earlier digests of the same files, byte for byte.
     """
 
     folder: Path
@@ -36,7 +36,7 @@ class DataFiles:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """All by which the data are known, the present one first."""
+        """All digests of the data, the current one first."""
         return (self.digest, *self.former_digests)
 
     @property
@@ -46,14 +46,14 @@ class DataFiles:
 
     @property
     def tokens(self) -> Path:
-        """Folder of the tokenizer and of the songs as ids."""
+        """Folder with the tokenizer and the songs as ids."""
         return self.folder / "5_tokens"
 
 
 def check_files(files: DataFiles) -> None:
-    """Hold what a run reads against its stage files; a flipped byte would be learnt, unnoticed.
+    """Check what a run reads against its stage files; a flipped byte would be learned unnoticed.
 
-    `data_prep.storage.stages` does the same between its stages; training imports nothing of it.
+    `data_prep.storage.stages` does the same between its stages; training imports nothing from it.
 
     Raises:
         ValueError: If a file is damaged; names it.
@@ -64,7 +64,7 @@ def check_files(files: DataFiles) -> None:
     ):
         said = json.loads((stage / "stage.json").read_text(encoding="utf-8")).get("files")
         if not said:
-            raise ValueError(f"{stage / 'stage.json'} names no files: older data; run `make data`")
+            raise ValueError(f"{stage / 'stage.json'} lists no files: older data; run `make data`")
         for name in names:
             with (stage / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -79,8 +79,8 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
     """Find the data that a config names.
 
     Raises:
-        FileNotFoundError: If the data set or its preset is not there; says which command makes it.
-        ValueError: If the stage file does not say what it should.
+        FileNotFoundError: If the dataset or its preset is missing; names the command that makes it.
+        ValueError: If the stage file is damaged.
     """
     data = config["data"]
     root = Path(data["root"])
@@ -89,9 +89,9 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
     dataset_folder = root / data["dataset"]
     if not dataset_folder.exists():
         made = sorted(p.name for p in root.glob("*/"))
-        there = f" ({data['root']} holds {', '.join(made)})" if made else ""
+        there = f" ({data['root']} contains {', '.join(made)})" if made else ""
         raise FileNotFoundError(
-            f"data set {dataset_folder} not found{there}; make it with "
+            f"dataset {dataset_folder} not found{there}; make it with "
             "`make data MIDI=<folder, archive, or music21>`"
         )
     dataset = dataset_folder.resolve().name

@@ -2,10 +2,10 @@
 
 Convention: a song is the sequence eos + ids + eos; every id and the final eos are predicted exactly
 once, so a song of S tokens has S + 1 targets. It is cut into windows of at most T targets (stride
-T), and the context starts anew at each window. The loss is the sum of all negative log-likelihoods
-over the number of all targets. Songs, not tokens, are the independent draws, so the standard error
-is that of a ratio estimator over songs. Where only every k-th window of a song is read, the loss is
-an estimate of that of all, from the same windows for all models.
+T), and each window starts with an empty context. The loss is the sum of all negative
+log-likelihoods over the number of all targets. Songs, not tokens, are the independent draws, so the
+standard error is that of a ratio estimator over songs. If only every k-th window of a song is read,
+the loss is an estimate of that over all windows, from the same windows for all models.
 """
 
 import math
@@ -26,8 +26,8 @@ class SongLoss:
     """Loss of a split.
 
     Attributes:
-        nll_nats: (n_songs,) float64, one sum a song.
-        n_targets: (n_songs,) int64; 0 for a song of which no window was read.
+        nll_nats: (n_songs,) float64, one sum per song.
+        n_targets: (n_songs,) int64; 0 for a song with no window read.
     """
 
     nll_nats: np.ndarray
@@ -40,12 +40,12 @@ class SongLoss:
 
     @property
     def n_songs(self) -> int:
-        """Those of which a window was read."""
+        """Songs with at least one window read."""
         return int(np.count_nonzero(self.n_targets))
 
     @property
     def standard_error_nats_per_token(self) -> float | None:
-        """Of the ratio, over songs; None for a single song. Source: Cochran 1977, eq. 2.46."""
+        """That of the ratio over songs; None for a single song. Source: Cochran 1977, eq. 2.46."""
         n = self.n_songs
         if n < 2:
             return None
@@ -63,14 +63,14 @@ class Window:
 
 
 class SongEvaluator:
-    """Computes the loss of a split in batches of windows of like length.
+    """Computes the loss of a split in batches of windows of similar length.
 
     Args:
         songs: The split.
         eos_id: Opens and ends each song.
         context: T.
-        batch_tokens: Most input positions in one forward pass.
-        every: k, of which one window is read: of song i, those from i modulo k on.
+        batch_tokens: Maximum number of input positions in one forward pass.
+        every: k, to read every k-th window: of song i, beginning with window i modulo k.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SongEvaluator:
         self.n_targets = np.zeros(len(songs.ids), dtype=np.int64)
         for window in windows:
             self.n_targets[window.song] += len(window.targets)
-        # like lengths together, so that hardly any padding is computed; a stable sort
+        # similar lengths together, so that hardly any padding is computed; the sort is stable
         windows.sort(key=lambda window: -len(window.inputs))
         self.batches: list[list[Window]] = []
         for window in windows:
@@ -103,13 +103,13 @@ class SongEvaluator:
         world_size: int = 1,
         on_batch: Callable[[], None] = lambda: None,
     ) -> SongLoss:
-        """Loss of this process's share of the batches; nll_nats of several processes add up.
+        """Loss of this process's share of the batches; sum nll_nats over processes for the total.
 
         Args:
             model: Causal language model; it is set to eval mode and back.
             rank: Of this process.
             world_size: Number of processes.
-            on_batch: Called before each batch; may raise to break off.
+            on_batch: Called before each batch; may raise to abort.
         """
         nll_nats = np.zeros(len(self.n_targets))
         device = next(model.parameters()).device
@@ -128,7 +128,7 @@ class SongEvaluator:
         self, model: torch.nn.Module, batch: list[Window], device: torch.device
     ) -> np.ndarray:
         longest = len(batch[0].inputs)
-        # (B, T); what stands after the end is not seen before it
+        # (B, T); padding at the end is not seen by the positions before it
         inputs = np.full((len(batch), longest), self.eos_id)
         targets = np.full((len(batch), longest), IGNORED)
         for row, window in enumerate(batch):
@@ -146,7 +146,7 @@ class SongEvaluator:
 
 
 def cut_song(song: int, ids: np.ndarray, eos_id: int, context: int) -> list[Window]:
-    """Windows of one song, in order; together they hold each of its targets once."""
+    """Windows of one song, in order; together they contain each of its targets once."""
     sequence = np.concatenate([[eos_id], ids, [eos_id]])
     inputs, targets = sequence[:-1], sequence[1:]
     starts = range(0, len(inputs), context)

@@ -1,1 +1,1 @@
-"""A study on a GPU that is had for minutes at a time."""
+"""A study on a GPU that is available for minutes at a time."""

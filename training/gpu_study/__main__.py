@@ -1,13 +1,13 @@
-"""As much of a study as the minutes of one GPU allow, from a bundle, on a bare machine.
+"""Run as much of a study as fits in a few minutes of one GPU, from a bundle, on a bare machine.
 
     python -m training.gpu_study dev.bundle --minutes 9 --out gpu [--nanogpt <checkout>]
     python -m training.gpu_study dev.bundle --minutes 9 --out gpu2 --done gpu/records.jsonl
 
 First come three checks (precision, exact resume, greedy tokens as on the CPU), then the cells of
-the study, small ones first and side by side, as long as the next one can end in time. OUT gets
-records.jsonl (a line a run: its record, and its config), report.json (plan, checks, speeds) and
-weights-*.safetensors (bf16, small runs first): at most eight files of 15 MB. Runs in --done,
-of equal settings and data, are left out, so that the next call goes on.
+the study, small ones first and in parallel, as long as the next one can finish in time. OUT gets
+records.jsonl (one line per run: its record and its config), report.json (plan, checks, speeds) and
+weights-*.safetensors (bf16, small runs first): at most eight files of 15 MB. Runs in --done with
+equal settings and data are skipped, so the next call resumes where this one ended.
 """
 
 import argparse
@@ -34,12 +34,12 @@ from .outputs import write_weights
 
 STUDY = Path(__file__).resolve().parents[2] / "configs" / "studies" / "a_minutes.yaml"
 OUTPUT_SECONDS = 20.0  # for weights and report
-CHECK_SHARE = 1 / 4  # of the minutes, at most
+CHECK_SHARE = 1 / 4  # at most, of the minutes
 logger = logging.getLogger(__name__)
 
 
 class Paths(NamedTuple):
-    """What the command line names, absolute."""
+    """Paths from the command line, made absolute."""
 
     bundle: Path
     study: Path
@@ -49,7 +49,7 @@ class Paths(NamedTuple):
 
 
 def plan_lines(cells: list[Planned], costs: Costs) -> list[str]:
-    """The plan in words: what is missing, smallest first, and how long each is expected to take."""
+    """The plan as text: the missing cells, smallest first, and the expected time of each."""
     lines = [f"{'cell':32} {'tokens':>12} {'FLOPs':>9} {'seconds':>8}"]
     for cell, run in cells:
         expected = seconds_expected(cell, run, costs)
@@ -61,7 +61,7 @@ def plan_lines(cells: list[Planned], costs: Costs) -> list[str]:
 
 
 def study_for_minutes(options: argparse.Namespace, begin: float) -> dict[str, Any]:
-    """Check, train, and write what came of it; returns the report."""
+    """Check, train, and write the results; return the report."""
     end = begin + 60 * options.minutes - OUTPUT_SECONDS
     named = (options.bundle, options.study, options.out, options.done, options.nanogpt)
     paths = Paths(*(path and path.resolve() for path in named))
@@ -69,7 +69,7 @@ def study_for_minutes(options: argparse.Namespace, begin: float) -> dict[str, An
     work = out.with_name(f"{out.name}.work")
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    with contextlib.chdir(work):  # runs/ lies there
+    with contextlib.chdir(work):  # runs/ is there
         report = _train(options, paths, end)
     report["seconds"] = time.monotonic() - begin
     write_json(out / "report.json", report)
@@ -84,7 +84,7 @@ def _train(options: argparse.Namespace, paths: Paths, end: float) -> dict[str, A
     records.write()
     missing = [planned for planned in study.runs if not records.hold(*planned)]
     missing.sort(key=lambda planned: planned[0].flops_train)
-    for cell, _ in missing:  # an unknown key is told once, and now
+    for cell, _ in missing:  # report an unknown key once, before training
         load_config(Path(cell.config), cell.overrides)
     device = options.plan_for
     costs = Costs(device, peak_flops(device)) if device else Costs.of_this_machine()
@@ -119,15 +119,15 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", type=Path, help="of `make bundle`")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for all cells")
-    parser.add_argument("--minutes", type=float, required=True, help="until it has ended")
-    parser.add_argument("--out", type=Path, required=True, help="folder for what comes of it")
+    parser.add_argument("bundle", type=Path, help="file written by `make bundle`")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="applied to all cells")
+    parser.add_argument("--minutes", type=float, required=True, help="time limit of the whole call")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--done", type=Path, help="records.jsonl of an earlier call")
-    parser.add_argument("--nanogpt", type=Path, help="a checkout, to be timed beside")
+    parser.add_argument("--nanogpt", type=Path, help="nanoGPT checkout to time for comparison")
     parser.add_argument("--study", type=Path, default=STUDY, help=f"default: {STUDY.name}")
     parser.add_argument("--plan-for", metavar="DEVICE", help='plan only, e.g. for "NVIDIA H200"')
-    parser.add_argument("--no-checks", action="store_true", help="train at once")
+    parser.add_argument("--no-checks", action="store_true", help="skip the checks")
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.minutes <= 0:
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     for line in [*(f"check {name} failed" for name in failed), *report["failures"]]:
         print(line, file=sys.stderr)
     n_runs, out = len(report["speeds"]), options.out
-    print(f"{n_runs} runs begun in {report['seconds']:.0f} s; records and report in {out}")
+    print(f"{n_runs} runs started in {report['seconds']:.0f} s; records and report in {out}")
     return 1 if failed or report["failures"] else 0
 
 

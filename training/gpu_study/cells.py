@@ -1,4 +1,4 @@
-"""Runs cells side by side until a time, and starts none that would not end by then."""
+"""Run cells in parallel until a deadline, and start none that would miss it."""
 
 import json
 import statistics
@@ -16,18 +16,18 @@ from ..study.study_plan import Cell, Planned
 from ..study.study_runner import POLL_SECONDS, RunningCell
 
 START_SECONDS = 25.0  # imports, compiling, the last validation
-# (up to this N, part of the device): small models wait for the device to be told what to do next
+# (up to this N, share of the device): small models spend their time on kernel launches
 SHARES = ((2e6, 1 / 6), (1e7, 1 / 4), (3e7, 1 / 2))
 
 
 @dataclass
 class Costs:
-    """What this machine is, and how its speed compares with what was expected.
+    """The device of this machine, and how its speed compares with what was expected.
 
     Attributes:
         device: Its name.
-        peak_flops_per_second: Dense, in bf16; None where it is not known.
-        factors: Seconds that cells took, over those expected.
+        peak_flops_per_second: Dense, in bf16; None if unknown.
+        factors: Measured over expected seconds of cells.
     """
 
     device: str
@@ -36,7 +36,7 @@ class Costs:
 
     @classmethod
     def of_this_machine(cls) -> "Costs":
-        """Asks torch."""
+        """Ask torch for the device."""
         import torch  # takes seconds
 
         has_gpu = torch.cuda.is_available()
@@ -45,12 +45,12 @@ class Costs:
 
     @property
     def factor(self) -> float:
-        """By which expected seconds are multiplied."""
+        """Multiplier for expected seconds."""
         return statistics.median(self.factors) if self.factors else 1.0
 
 
 def seconds_expected(cell: Cell, run: RunFolder, costs: Costs) -> float | None:
-    """How long a cell takes alone on this device; None where nothing is known of it."""
+    """How long a cell takes alone on this device; None if its peak is unknown."""
     if costs.peak_flops_per_second is None:
         return None
     model = run.config["model"]
@@ -60,7 +60,7 @@ def seconds_expected(cell: Cell, run: RunFolder, costs: Costs) -> float | None:
 
 
 def part_of_device(cell: Cell) -> float:
-    """How much of the device a cell is counted as, up to 1."""
+    """The share of the device that a cell counts as, at most 1."""
     n_params = cell.flops_train / 6 / cell.n_tokens
     return next((share for most, share in SHARES if n_params <= most), 1.0)
 
@@ -68,17 +68,17 @@ def part_of_device(cell: Cell) -> float:
 def run_cells_until(
     cells: Sequence[Planned], end: float, costs: Costs, gpus: Sequence[str], records: Records
 ) -> list[str]:
-    """Runs cells, in this order, as long as they can end in time; what does not is killed.
+    """Run cells, in this order, as long as they can finish in time; kill those that do not.
 
     Args:
-        cells: What is missing.
-        end: By `time.monotonic`.
-        costs: Learns from what is finished.
-        gpus: Of `find_gpus`; all cells share the first.
-        records: Get the records of each cell as soon as it is finished.
+        cells: The missing cells.
+        end: Deadline by `time.monotonic`.
+        costs: Updated with each finished cell.
+        gpus: From `find_gpus`; all cells share the first.
+        records: Receives the records of each cell as soon as it is finished.
 
     Returns:
-        One line for each cell that failed by itself.
+        One line for each cell that failed on its own.
     """
     waiting, running, failures = list(cells), [], []
     began: dict[str, float] = {}
@@ -98,7 +98,7 @@ def run_cells_until(
                     if free <= 0:
                         break
                 if not running:
-                    break  # nothing that is left would end in time
+                    break  # none of the remaining cells would finish in time
                 time.sleep(POLL_SECONDS)
                 for child in [each for each in running if each.process.poll() is not None]:
                     running.remove(child)
@@ -112,7 +112,7 @@ def run_cells_until(
                         took = time.monotonic() - began[child.cell.name]
                         costs.factors.append(costs.factor * took / expected)
         finally:
-            for child in running:  # what they saved would be lost with the machine
+            for child in running:  # what they could save would be lost with the machine
                 child.process.kill()
                 child.process.wait()
                 child.output.close()
@@ -121,9 +121,9 @@ def run_cells_until(
 
 
 def speed_so_far(cell: Cell, run: RunFolder) -> dict[str, Any] | None:
-    """Tokens a second of a run between two lines of its log; None before there are two.
+    """Tokens per second of a run between the first and last line of its log; None below two lines.
 
-    The first line is left out: until then, the model may have been compiled.
+    The time before the first line does not count, since the model may be compiled in it.
     """
     if not run.log.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Whether this machine computes what a CPU does, before minutes are spent on it."""
+"""Check that this machine computes what a CPU does, before minutes are spent on it."""
 
 import shutil
 import subprocess
@@ -15,8 +15,7 @@ from ..study.gpus import find_gpus
 from ..study.study_plan import Planned
 from ..study.study_runner import TRAIN, environment
 
-# A loss in bf16 may be off by this share of itself, one of a compiled model by this of the same in
-# eager mode.
+# Relative tolerances of the loss: bf16 against fp32, and compiled against eager mode, both in bf16.
 BF16_TOLERANCE, COMPILE_TOLERANCE = 0.01, 0.005
 N_BLOCKS, N_GREEDY = 16, 64
 STEPS, SAVED_AT = 8, 4
@@ -24,15 +23,15 @@ NAME = "check_resume"
 
 
 def run_checks(planned: Planned, bundle: Path, until: float) -> list[dict[str, Any]]:
-    """Runs the checks on one cell's model, as long as there is time.
+    """Run the checks on one cell's model, as long as there is time.
 
     Args:
         planned: The cell.
         bundle: Its data.
-        until: By `time.monotonic`; no check is begun after it.
+        until: By `time.monotonic`; no check starts after it.
 
     Returns:
-        A row a check: `check`, `passed` (None: there was no time), `found` in words, `seconds`.
+        One row per check: `check`, `passed` (None: there was no time), `found` as text, `seconds`.
     """
     cell, _ = planned
     words = [*cell.overrides, "budget.branches=[]", f"data.root={bundle}"]
@@ -60,7 +59,7 @@ def run_checks(planned: Planned, bundle: Path, until: float) -> list[dict[str, A
 
 
 def check_precision(config: str, words: list[str]) -> tuple[bool, str]:
-    """Whether bf16, compiled and not, gives the loss of fp32."""
+    """Whether bf16, compiled or not, gives the loss of fp32."""
     import torch
 
     from ..data.blocks import load_blocks
@@ -90,7 +89,7 @@ def _loss(model: Any, ids: Any, dtype: Any) -> float:
 
 
 def check_resume(config: str, words: list[str]) -> tuple[bool, str]:
-    """Whether a run that goes on from a checkpoint has the weights of one that was not broken."""
+    """Whether a resumed run has the same weights as an uninterrupted one."""
     steps = [f"training.max_steps={STEPS}", f"training.save_steps={SAVED_AT}"]
     steps += ["training.save_total_limit=null", "training.warmup_steps=1"]
     steps += ["training.torch_compile=false", "training.logging_steps=1", "training.seed=3"]
@@ -103,15 +102,15 @@ def check_resume(config: str, words: list[str]) -> tuple[bool, str]:
             command, env=environment(0, find_gpus()[:1]), check=True, capture_output=True, text=True
         )
         weights.append((run / "checkpoint" / "model.safetensors").read_bytes())
-        (run / "record.json").unlink()  # as if it had been killed behind the first checkpoint
+        (run / "record.json").unlink()  # as if killed after the first checkpoint
         shutil.rmtree(run / "checkpoints" / f"checkpoint-{STEPS}", ignore_errors=True)
     same = weights[0] == weights[1]
-    found = "the same" if same else "other"
-    return same, f"{found} weights after {STEPS} steps, going on from {SAVED_AT}"
+    found = "the same" if same else "different"
+    return same, f"{found} weights after {STEPS} steps, resumed from {SAVED_AT}"
 
 
 def check_greedy(config: str, words: list[str]) -> tuple[bool, str]:
-    """Whether greedy tokens in fp32 are those of the CPU."""
+    """Whether greedy tokens in fp32 match those on the CPU."""
     import torch
     from transformers import AutoModelForCausalLM
 

@@ -11,7 +11,7 @@ import torch
 
 from scaling.counts import ModelShape, train_flops_per_token
 
-# layers, heads, width: of configs/gpt_tiny.yaml and gpt_small.yaml
+# layers, heads, width: as in configs/gpt_tiny.yaml and gpt_small.yaml
 SHAPES = {"gpt_tiny": (4, 4, 128), "gpt_small": (6, 8, 256)}
 VOCAB_SIZE, BLOCK_LENGTH, BATCH_SIZE = 64, 256, 64
 SECONDS, WARMUP_STEPS = 10.0, 5
@@ -25,7 +25,7 @@ def load_nanogpt(checkout: Path) -> ModuleType:
     """
     path = checkout / "model.py"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} not found; --nanogpt names a checkout of nanoGPT")
+        raise FileNotFoundError(f"{path} not found; --nanogpt must name a checkout of nanoGPT")
     spec = importlib.util.spec_from_file_location("nanogpt_model", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # its dataclass looks itself up
@@ -34,11 +34,11 @@ def load_nanogpt(checkout: Path) -> ModuleType:
 
 
 def time_nanogpt(checkout: Path, end: float) -> list[dict[str, Any]]:
-    """Times the loop of its train.py: bf16 autocast, compiled on a GPU, fused AdamW, clipping.
+    """Time the loop of its train.py: bf16 autocast, compiled on a GPU, fused AdamW, clipping.
 
     Args:
-        checkout: Of nanoGPT.
-        end: By `time.monotonic`; no size is begun after it.
+        checkout: A checkout of nanoGPT.
+        end: By `time.monotonic`; no size starts after it.
 
     Raises:
         FileNotFoundError: If the checkout has no model.py.

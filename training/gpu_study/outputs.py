@@ -1,19 +1,19 @@
-"""The weights that a call leaves, in few files."""
+"""Write the weights of finished runs to few files."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..run.run_folder import RunFolder
 
-MOST_BYTES = 15_000_000  # of a file
-MOST_WEIGHT_FILES = 6  # beside records and report
+MOST_BYTES = 15_000_000  # per file
+MOST_WEIGHT_FILES = 6  # in addition to records and report
 
 
 def write_weights(runs: Sequence[RunFolder], out: Path) -> list[str]:
-    """Writes the weights of finished runs in bf16, small ones first, as far as there is room.
+    """Write the weights of finished runs in bf16, in this order, as long as there is room.
 
     Returns:
-        The names of the runs whose weights are there. A tensor is named `<run>/<tensor>`.
+        The names of the runs that were written. A tensor is named `<run>/<tensor>`.
     """
     import torch
     from safetensors.torch import load_file, save_file

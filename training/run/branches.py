@@ -1,9 +1,8 @@
-"""Branches: one training that gives the models of several token counts.
+"""Branches: one training run that yields the models of several token counts.
 
-The order of the blocks is a function of seed and step, so a branch, as `budget` plans it, has
-exactly the steps of its trunk up to where its own decay begins. It is an ordinary run, which may
-start from the trunk's checkpoint at that step, and comes to the same weights as if it had been
-trained alone.
+The order of the blocks is a function of seed and step, so a branch, as planned by `budget`, takes
+exactly the steps of its trunk until its own decay begins. It is an ordinary run that may start from
+the trunk's checkpoint at that step, and it ends with the same weights as if trained alone.
 """
 
 import re
@@ -14,7 +13,7 @@ from .run_folder import RunFolder, difference
 
 
 def branch_config(config: dict[str, Any], tokens: int) -> dict[str, Any]:
-    """The config of the branch of so many tokens; `trunk` says where it may start."""
+    """The config of the branch with this many tokens; `trunk` names the run it may start from."""
     budget = {k: v for k, v in config["budget"].items() if k != "branches"}
     return {
         **config,
@@ -25,14 +24,14 @@ def branch_config(config: dict[str, Any], tokens: int) -> dict[str, Any]:
 
 
 def branch_name(trunk: str, trunk_tokens: int, tokens: int) -> str:
-    """Name of a branch: gpt_t12M_s1 has gpt_t3M_s1, and trial has trial_t3M."""
+    """Name of a branch: gpt_t3M_s1 of gpt_t12M_s1, and trial_t3M of trial."""
     own, others = f"_t{short_count(tokens)}", f"_t{short_count(trunk_tokens)}"
     name, n_found = re.subn(rf"{others}(?=[_-]|$)", own, trunk, count=1)
     return name if n_found else trunk + own
 
 
 def find_trunk(run: RunFolder) -> RunFolder | None:
-    """The trunk of a branch, if its folder is there and holds a run that differs in length alone.
+    """The trunk of a branch, if its folder exists and its run differs only in length.
 
     Args:
         run: Any run.

@@ -1,8 +1,8 @@
-"""Checkpoints that survive faults: a manifest, written last, says that a checkpoint is whole.
+"""Fault-tolerant checkpoints: a manifest, written last, marks a checkpoint as intact.
 
-The Trainer's own check is a folder name: it takes a truncated file for a checkpoint, and goes on
-with a fresh optimizer where optimizer.pt is missing. So each checkpoint gets a manifest with the
-size and SHA-256 of its files, and of its own content.
+The Trainer checks only the folder name: it accepts a truncated file, and continues with a fresh
+optimizer if optimizer.pt is missing. So each checkpoint gets a manifest with the size and SHA-256
+of its files, and the SHA-256 of its own content.
 """
 
 import errno
@@ -29,7 +29,7 @@ NEARLY_FULL_BYTES = 4 * 2**20
 
 
 def write_manifest(checkpoint: Path, **facts: Any) -> None:
-    """Declare a checkpoint whole; `facts` are kept beside the file list."""
+    """Mark a checkpoint as intact; `facts` are stored along with the file list."""
     files = {p.name: _fingerprint(p) for p in sorted(checkpoint.iterdir()) if p.is_file()}
     files.pop(MANIFEST, None)
     content = {**facts, "files": files}
@@ -43,13 +43,13 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(*folders: Path, up_to_step: float = math.inf) -> Path | None:
-    """The newest whole checkpoint; damaged ones after it are removed, with one warning each.
+    """The newest intact checkpoint; damaged ones after it are removed, with one warning each.
 
     They are removed since the Trainer, which counts folders, would keep them instead of good ones.
 
     Args:
         folders: Where to look.
-        up_to_step: Later ones are left alone.
+        up_to_step: Later ones are ignored.
     """
     found = [
         path
@@ -62,19 +62,19 @@ def newest_checkpoint(*folders: Path, up_to_step: float = math.inf) -> Path | No
         if fault is None:
             return checkpoint
         logger.warning(
-            "checkpoint %s is not whole (%s); going back to the one before", checkpoint, fault
+            "checkpoint %s is not intact (%s); falling back to the one before", checkpoint, fault
         )
         shutil.rmtree(checkpoint, ignore_errors=True)
     return None
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that the name of a checkpoint says."""
+    """The step in the name of a checkpoint."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def keep_branch_points(run: RunFolder, steps: Sequence[int]) -> None:
-    """Move whole checkpoints of these steps to where save_total_limit does not count them."""
+    """Move intact checkpoints of these steps to where save_total_limit does not count them."""
     for step in steps:
         checkpoint = run.checkpoints / f"checkpoint-{step}"
         kept = run.branch_points / checkpoint.name
@@ -92,19 +92,19 @@ def remove_partial(checkpoint: Path) -> None:
 
 @contextmanager
 def disk_full_in_one_line(folder: Path) -> Iterator[None]:
-    """Turn what safetensors and torch.save raise on a full disk into an OSError.
+    """Turn the errors of safetensors and torch.save on a full disk into an OSError.
 
-    Both have errors of their own types for it.
+    Both raise error types of their own.
 
     Raises:
-        OSError: With one clear line, if an error inside came from a full disk; other errors pass.
+        OSError: With one clear line, if an error inside came from a full disk; others propagate.
     """
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as err:
         if not _is_disk_full(err, folder):
             raise
-        advice = "make room and repeat the command, which goes on"
+        advice = "free some space and repeat the command to resume"
         raise OSError(errno.ENOSPC, f"the disk is full; {advice}", str(folder)) from err
 
 
@@ -117,7 +117,7 @@ def _is_disk_full(error: Exception, folder: Path) -> bool:
 
 def _fault(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
-    # a manifest that does not list them is none: save_only_model=true makes such
+    # without these files a manifest does not count: save_only_model=true leaves them out
     missing = [name for name in NEEDED if not (checkpoint / name).is_file()]
     if not any((checkpoint / name).is_file() for name in WEIGHTS):
         missing.insert(0, WEIGHTS[0])
@@ -133,7 +133,7 @@ def _fault(checkpoint: Path) -> str | None:
     for name, fingerprint in manifest["files"].items():
         try:
             is_whole = _fingerprint(checkpoint / name) == fingerprint
-        except FileNotFoundError:  # also where another process of the run is just removing it
+        except FileNotFoundError:  # also if another process of the run is removing it
             return f"no {name}"
         if not is_whole:
             return f"damaged {name}"

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: log.jsonl, a bar in tokens, and the stop on Ctrl-C."""
+"""Progress of a run: log.jsonl, a progress bar in tokens, and the stop on Ctrl-C."""
 
 import json
 import logging
@@ -26,10 +26,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Seconds:
-    """Time spent: by the clock, and by the processor in all threads of this process.
+    """Time spent: wall time, and CPU time over all threads of this process.
 
-    Where single-thread jobs share a machine, the second is what one would take with a core of its
-    own.
+    If single-threaded jobs share a machine, CPU time is what one would take with its own core.
     """
 
     wall: float = 0.0
@@ -37,7 +36,7 @@ class Seconds:
 
     @classmethod
     def now(cls) -> "Seconds":
-        """Both clocks; only differences mean something."""
+        """Both clocks; only differences are meaningful."""
         return cls(time.perf_counter(), time.process_time())
 
     def __sub__(self, other: "Seconds") -> "Seconds":
@@ -45,7 +44,7 @@ class Seconds:
 
 
 class Stopwatch:
-    """Seconds spent training, without validation and saving, over all sessions of a run."""
+    """Seconds spent training, without validation and saving, including those before a resume."""
 
     def __init__(self) -> None:
         self._total = Seconds()
@@ -53,20 +52,20 @@ class Stopwatch:
 
     @property
     def seconds(self) -> Seconds:
-        """Up to now."""
+        """The total up to now."""
         return self._total if self._zero is None else Seconds.now() - self._zero
 
     def start(self, total: Seconds) -> None:
-        """Run, with the seconds of earlier sessions on the clock."""
+        """Start counting from this total, which was spent before."""
         self._zero = Seconds.now() - total
 
     def stop(self) -> None:
-        """Halt for good."""
+        """Stop, and keep the total."""
         self._total, self._zero = self.seconds, None
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do not count what is done inside."""
+        """Do not count the time spent inside."""
         was_running = self._zero is not None
         self.stop()
         yield
@@ -78,11 +77,11 @@ class RunLog(TrainerCallback):
     """Writes log.jsonl and draws the bar.
 
     Args:
-        path: The log file. Lines after the step that a run goes on from are dropped: they come
-            again.
-        plan: Of the run.
-        stopwatch: Of the run.
-        show_bar: Whether to draw.
+        path: The log file. Lines after the step that a run resumes from are dropped, since they
+            will be written again.
+        plan: The run's plan.
+        stopwatch: The run's stopwatch.
+        show_bar: Whether to draw the bar.
     """
 
     def __init__(self, path: Path, plan: RunPlan, stopwatch: Stopwatch, show_bar: bool) -> None:
@@ -96,8 +95,8 @@ class RunLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Cut the log at the step that the run goes on from."""
-        # a branch has them from its trunk, of another length; here shares are counted anew
+        """Truncate the log at the step that the run resumes from."""
+        # a branch inherits its trunk's logging, eval and save steps; recompute them for its length
         state.compute_steps(args, state.max_steps)
         if state.is_world_process_zero:
             write_atomically(self.path, "".join(kept_lines(self.path, state.global_step)))
@@ -106,7 +105,7 @@ class RunLog(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Move the bar; log the last window too, unless it is so short that its mean is noise."""
+        """Advance the bar; also log the last window, unless it is too short for a stable mean."""
         since_last_log = state.global_step % state.logging_steps or state.logging_steps
         is_only_one = state.global_step < state.logging_steps
         if state.global_step == self.plan.max_steps and (
@@ -140,7 +139,7 @@ class RunLog(TrainerCallback):
             self._append(line)
 
     def write_skipped(self, skipped: JudgedStep) -> None:
-        """Append a line on a step that changed no weight."""
+        """Append a line about a skipped step, which changed no weight."""
         if not is_main_process():
             return
         n_tokens = skipped.step * self.plan.targets_per_step
@@ -153,11 +152,11 @@ class RunLog(TrainerCallback):
 
 
 class BranchPoints(TrainerCallback):
-    """Asks for a checkpoint, and for a line of the log, where branches leave this run; keeps it.
+    """Requests a checkpoint and a log line where branches leave this run; keeps the checkpoint.
 
     Args:
         run: The trunk.
-        steps: Where branches leave.
+        steps: Steps at which branches leave.
     """
 
     def __init__(self, run: RunFolder, steps: Sequence[int]) -> None:
@@ -167,21 +166,21 @@ class BranchPoints(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask at the boundary of a step."""
+        """Request both at the end of a step."""
         if state.global_step in self.steps:
-            # a branch does not know the losses since the last line
+            # a branch would not have the losses since the last line
             control.should_log = control.should_save = True
 
     def on_save(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Put it where it is not counted."""
+        """Move the checkpoint to where save_total_limit does not count it."""
         if state.is_world_process_zero:
             keep_branch_points(self.run, self.steps)
 
 
 def kept_lines(path: Path, step: int) -> list[str]:
-    """Lines of a log up to and with a step; a half-written last line is dropped.
+    """Lines of a log up to and including a step; a half-written last line is dropped.
 
-    So is one that comes again: a run that was killed behind its last validation repeats it.
+    So is a repeated line: a run that was killed after its last validation writes it twice.
     """
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -195,7 +194,7 @@ def kept_lines(path: Path, step: int) -> list[str]:
 
 
 class StopOnSignal(TrainerCallback):
-    """Ctrl-C or SIGTERM: save a checkpoint at the end of the step and stop; the second: at once."""
+    """On Ctrl-C or SIGTERM, save a checkpoint after the step and stop; on the second, at once."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -205,8 +204,8 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def listening(self, is_on: bool = True) -> Iterator[None]:
-        """Take the signals over while training."""
-        # signals reach the main thread only; elsewhere there is nothing to take over
+        """Handle the signals during training."""
+        # signals reach only the main thread; in others there is nothing to handle
         if is_on and threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._want) for number in self.SIGNALS}
         try:
@@ -217,14 +216,14 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Ask the Trainer to save and to stop, at the boundary of a step."""
+        """Ask the Trainer to save and stop at the end of a step."""
         if self.is_wanted:
             # the losses since the last line would be lost with the process
             control.should_log = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
 
     def raise_if_wanted(self) -> None:
-        """Break off here.
+        """Stop here if a signal came.
 
         Raises:
             KeyboardInterrupt: If a signal came.

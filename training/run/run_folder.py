@@ -1,8 +1,8 @@
-"""The folder of a run, `runs/<study>/<run>/`: which one, is it finished, who writes there now.
+"""The folder of a run, `runs/<study>/<run>/`: which one, whether it is finished, who writes to it.
 
-A run is known by its settings and by the digest of its data, not by its code, which record.json
-says. The same ones go on in the same folder; other ones get the next free `<name>-2`, `<name>-3`,
-... A run with record.json is finished.
+A run is identified by its settings and the digest of its data, not by its code, which record.json
+records. The same run resumes in the same folder; a different one gets the next free `<name>-2`,
+`<name>-3`, ... A run with record.json is finished.
 """
 
 import fcntl
@@ -23,13 +23,13 @@ from ..pretrained import weights_digest
 
 RUNS = Path("runs")
 LOCK_WAIT_SECONDS = 15.0  # a process that was told to stop still writes its checkpoint
-# What may differ between two configs of one run: it changes no weight. The data are known by their
-# digest, wherever they lie.
+# What may differ between two configs of one run, since it changes no weight. The data are
+# identified by their digest, wherever they are.
 NOT_SETTINGS = ("name", "trunk", "budget.branches", "training.report_to", "data.root")
 
 
 class RunFolder:
-    """A run's files, and the resolved config that belongs to them.
+    """A run's files and its resolved config.
 
     Attributes:
         path: `runs/<study>/<run>`.
@@ -51,11 +51,11 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the record is there; it is written last."""
+        """Whether the record exists; it is written last."""
         return self.record.is_file()
 
     def save_config(self) -> None:
-        """Write config.yaml, which alone repeats the run."""
+        """Write config.yaml, which alone is enough to repeat the run."""
         write_atomically(self.config_file, yaml.safe_dump(self.config, sort_keys=False, width=100))
 
     @contextmanager
@@ -65,7 +65,7 @@ class RunFolder:
         Raises:
             BlockingIOError: If another process keeps training here.
         """
-        if not is_main_process():  # the main one holds the folder for all of them
+        if not is_main_process():  # the main one locks the folder for all of them
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
@@ -78,27 +78,27 @@ class RunFolder:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise BlockingIOError(
-                            f"another process trains in {self.path}; wait for it, or give name=..."
+                            f"another process trains in {self.path}; wait for it, or set name=..."
                         ) from None
                     time.sleep(0.2)
             yield
 
 
 def choose_run_folder(config: dict[str, Any], data: DataFiles) -> RunFolder:
-    """The folder of this config and data: a free one, or the one that holds exactly this run.
+    """The folder of this config and data: a free one, or the one that contains exactly this run.
 
-    Two processes of one run find the same one, since a folder with an equal config counts as free.
+    Two processes of one run get the same one, since a folder with an equal config counts as free.
 
     Raises:
-        FileNotFoundError: If the model to fine-tune is not there.
+        FileNotFoundError: If the model to fine-tune is missing.
     """
     config = {**config, "data": {**config["data"], "dataset": data.dataset}}
     if "pretrained" in config["model"]:
         digest = weights_digest(config["model"]["pretrained"])
         config["model"] = {**config["model"], "digest": digest}
-    # a bar on the screen is no setting of the run
+    # the progress bar is not a setting of the run
     config["training"] = {k: v for k, v in config["training"].items() if k != "disable_tqdm"}
-    # by their present digest, or as the run or its trunk has known the same data
+    # first the digest by which the run or its trunk knows the data, then the current and former
     digests = sorted(data.digests, key=lambda digest: digest != config["data"].get("digest"))
     configs = [{**config, "data": {**config["data"], "digest": digest}} for digest in digests]
     wanted, reason = config["name"], ""
@@ -114,19 +114,19 @@ def choose_run_folder(config: dict[str, Any], data: DataFiles) -> RunFolder:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes, also before torch has set up the others."""
+    """Whether this is the process that writes; works even before torch has set up the others."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def difference(
     config_file: Path, config: dict[str, Any], may_differ: tuple[str, ...] = ()
 ) -> str | None:
-    """First setting in which a saved config differs, in words; None if there is none.
+    """First setting in which a saved config differs, as text; None if there is none.
 
     Args:
-        config_file: Of a run; where there is no such file, nothing differs.
-        config: To hold against it.
-        may_differ: Dotted keys that are left out.
+        config_file: config.yaml of a run; if it is missing, nothing differs.
+        config: The config to compare with it.
+        may_differ: Dotted keys to ignore.
     """
     if not config_file.is_file():
         return None
@@ -142,7 +142,7 @@ def difference(
 def settings_differ(
     saved: dict[str, Any], config: dict[str, Any], may_differ: tuple[str, ...] = ()
 ) -> str | None:
-    """First setting in which two configs differ, in words; None if there is none."""
+    """First setting in which two configs differ, as text; None if there is none."""
     there, here = _settings(saved), _settings(config)
     for key in sorted((there.keys() | here.keys()) - set(may_differ)):
         if there.get(key) != here.get(key):

@@ -1,12 +1,12 @@
-"""A step whose loss is no number or far too high changes no weight; three in a row end the run.
+"""A step whose loss is not finite or far too high is skipped; three in a row end the run.
 
-The limit is `budget.spike_factor` times the median loss of the last steps that were taken (of an
-even number, the lower of the middle two). What the rule remembers is in each checkpoint, so a
+The limit is `budget.spike_factor` times the median loss of the last steps that were not skipped (of
+an even number, the lower of the middle two). The state of the rule is in each checkpoint, so a
 resumed run skips the same steps.
 
-Each step is judged where its loss is. On an accelerator the fused optimizer is told there, and no
-step waits for an answer: what was judged is read with the next line of the log. Elsewhere it is
-read at once.
+Each step is judged on the device of its loss. On an accelerator the fused optimizer reads the
+verdict there, and no step waits for it: verdicts are read back with the next log line. Otherwise
+they are read at once.
 """
 
 import math
@@ -25,12 +25,12 @@ N_IN_A_ROW = 3
 
 
 def answers_later(loss: torch.Tensor) -> bool:
-    """Whether to read a number makes this process wait for a device."""
+    """Whether reading a number makes this process wait for a device."""
     return loss.device.type != "cpu"
 
 
 class SpikeError(ValueError):
-    """Training cannot go on; says why, and where the bundle is that reproduces it."""
+    """Training cannot continue; gives the reason, and the bundle that reproduces it."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class JudgedStep:
 
     Attributes:
         step: Number of the step, from 1.
-        loss_nats_per_token: Of the step's batch; may be no number.
-        gradient_norm: Before clipping; may be no number.
+        loss_nats_per_token: Loss of the step's batch; possibly not finite.
+        gradient_norm: Before clipping; possibly not finite.
         limit_nats_per_token: What the loss was compared with; None without a limit.
     """
 
@@ -51,14 +51,14 @@ class JudgedStep:
 
     @property
     def is_bad(self) -> bool:
-        """Whether it may change no weight."""
+        """Whether it must be skipped."""
         loss, limit = self.loss_nats_per_token, self.limit_nats_per_token
         is_number = math.isfinite(loss) and math.isfinite(self.gradient_norm)
         return not is_number or (limit is not None and loss > limit)
 
     @property
     def reason(self) -> str:
-        """What is bad, in words."""
+        """What is bad, as text."""
         if not math.isfinite(self.loss_nats_per_token):
             return f"loss {self.loss_nats_per_token}"
         if not math.isfinite(self.gradient_norm):
@@ -67,18 +67,18 @@ class JudgedStep:
 
 
 class SpikeRule(TrainerCallback, ExportableState):
-    """Looks at each step between backward pass and update.
+    """Judges each step between backward pass and update.
 
     Args:
-        factor: The limit over the median loss, above 1; None skips only what is no number.
+        factor: The limit over the median loss, above 1; None skips only what is not finite.
         on_skip: Called with each skipped step, to log it.
         on_stop: Called with the last N_IN_A_ROW; writes the bundle and returns its folder.
 
     Attributes:
         n_skipped: Steps skipped in the whole run.
-        losses: Of the backward passes of this step; they add up to its mean.
-        gradient_norm: Of this step, before clipping.
-        mean_over_processes: Makes one loss of the losses of all processes; set by the Trainer.
+        losses: Losses of the backward passes of this step; their sum is its mean loss.
+        gradient_norm: Gradient norm of this step, before clipping.
+        mean_over_processes: Averages a loss over all processes; set by the Trainer.
     """
 
     def __init__(
@@ -94,20 +94,21 @@ class SpikeRule(TrainerCallback, ExportableState):
         self.mean_over_processes: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss
         self._taken: deque[float] = deque(maxlen=N_REMEMBERED)
         self._in_a_row: list[JudgedStep] = []
-        self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None  # the same two, there
+        # the same two, on the device
+        self._on_device: tuple[torch.Tensor, torch.Tensor] | None = None
         self._unread: list[tuple[int, torch.Tensor]] = []  # step; its loss, norm and limit
         self.losses: list[torch.Tensor] = []
         self.gradient_norm: torch.Tensor | float = 0.0
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state that a checkpoint keeps."""
         self._read()
         in_a_row = [vars(step) for step in self._in_a_row]
         kept = {"n_skipped": self.n_skipped, "taken": list(self._taken), "in_a_row": in_a_row}
         return {"args": {}, "attributes": kept}
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Go on with what the checkpoint kept."""
+        """Restore the state from the checkpoint."""
         kept = state.stateful_callbacks[type(self).__name__]["attributes"]
         self.n_skipped = kept["n_skipped"]
         self._taken.extend(kept["taken"])
@@ -116,7 +117,7 @@ class SpikeRule(TrainerCallback, ExportableState):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: Any, **others: Any
     ) -> None:
-        """Let a bad step change no weight.
+        """Skip the update of a bad step.
 
         Raises:
             SpikeError: At the third in a row, or when it is read.
@@ -127,26 +128,26 @@ class SpikeRule(TrainerCallback, ExportableState):
         is_bad = self._judge(state.global_step + 1, loss, norm)
         optimizer = getattr(others["optimizer"], "optimizer", others["optimizer"])
         if answers_later(loss) and optimizer.defaults.get("fused"):
-            optimizer.found_inf = is_bad  # as a gradient scaler tells it of an overflow
+            optimizer.found_inf = is_bad  # as a gradient scaler reports an overflow
         elif self._read():
-            # an optimizer passes over weights that have no gradient
+            # an optimizer skips weights that have no gradient
             others["model"].zero_grad(set_to_none=True)
 
     def on_log(self, *_: Any, **__: Any) -> None:
-        """Read what was judged since the last line."""
+        """Read the verdicts since the last line."""
         self._read()
 
     on_train_end = on_log
 
     def _judge(self, step: int, loss: torch.Tensor, norm: torch.Tensor) -> torch.Tensor:
-        """Whether a step may not be taken, 1.0 or 0.0, without a wait; after three, none may."""
+        """1.0 if a step must be skipped, else 0.0, without a device sync; after three, all must."""
         if self._on_device is None:
             recent = torch.full((N_REMEMBERED,), math.nan)
             recent[N_REMEMBERED - len(self._taken) :] = torch.tensor(list(self._taken))
             n_bad = torch.tensor(float(len(self._in_a_row)))
             self._on_device = recent.to(loss), n_bad.to(loss)
         recent, n_bad = self._on_device
-        # nothing is above a limit that is no number
+        # no loss is above a limit that is NaN
         limit = (math.nan if self.factor is None else self.factor) * recent.nanmedian()
         is_bad = ~(loss.isfinite() & norm.isfinite()) | (loss > limit)
         is_over = n_bad >= N_IN_A_ROW
@@ -158,7 +159,7 @@ class SpikeRule(TrainerCallback, ExportableState):
         return is_bad.to(torch.float32)
 
     def _read(self) -> bool:
-        """Note down what was judged; whether the last step was bad. On a device this waits for it.
+        """Record the verdicts; return whether the last step was bad. On a device this waits for it.
 
         Raises:
             SpikeError: If three in a row were bad.
@@ -178,7 +179,7 @@ class SpikeRule(TrainerCallback, ExportableState):
             self.on_skip(step)
             if len(self._in_a_row) == N_IN_A_ROW:
                 raise SpikeError(
-                    f"{N_IN_A_ROW} steps in a row, up to step {step.step}, could not be taken ("
+                    f"{N_IN_A_ROW} steps in a row, up to step {step.step}, had to be skipped ("
                     f"{step.reason}); lower training.learning_rate; `python -m training.failure "
                     f"{self.on_stop(self._in_a_row)}` reproduces them"
                 )

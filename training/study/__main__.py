@@ -4,13 +4,13 @@ python -m training.study configs/studies/demo.yaml [--jobs 2] [--no-estimate] [k
 python -m training.study configs/studies/demo.yaml --dry-run [--estimate]
 python -m training.study configs/studies/demo.yaml --index 3    # one cell, for array jobs; --count
 
-The study file holds `name`, `sizes` (each with `config`, the stem of a size file, and if wanted
-`name`, `tokens` and `seeds` of its own, `learning_rates` to sweep over, and dotted keys), `tokens`,
-`seeds`, `overrides` (dotted keys for all cells), and if wanted `base`, a file that these stand on,
-`learning_rate_rule`, a file that gives the learning rate by size, `records`, a file whose records
-count as done and which gets those of new runs, and `fit`, what the fit of its runs needs
-(scaling/fit_options.py). With `budget.branches` a cell gives a run for each of its branches as
-well. The plan goes to runs/<study>/plan.json.
+The study file contains `name`, `sizes` (each with `config`, the stem of a size file, and optionally
+its own `name`, `tokens` and `seeds`, `learning_rates` to sweep over, and dotted keys), `tokens`,
+`seeds` and `overrides` (dotted keys for all cells). Optional keys are `base`, a file that these
+extend; `learning_rate_rule`, a file with the learning rate by size; `records`, a file whose records
+count as done and to which those of new runs are added; and `fit`, the settings for the fit of its
+runs (scaling/fit_options.py). With `budget.branches` a cell also yields a run for each of its
+branches. The plan is written to runs/<study>/plan.json.
 """
 
 import argparse
@@ -37,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 
 def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool) -> list[str]:
-    """Run what is missing; returns one line for each run that failed.
+    """Run what is missing; return one line for each run that failed.
 
     Args:
         study: The study.
-        jobs: Processes at once.
-        gpus: Of `find_gpus`.
+        jobs: Number of parallel processes.
+        gpus: From `find_gpus`.
         with_estimate: Whether to measure first how long it will take.
     """
     missing = study.missing()
@@ -64,12 +64,12 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
     n_runs = len(study.run_names())
     print(f"{finished} of {n_runs} runs of {study.name} finished; plan in {plan}")
     if expected:
-        print(f"took {duration(time.monotonic() - begin)}; {expected.words} had been estimated")
+        print(f"took {duration(time.monotonic() - begin)}; estimated: {expected.words}")
     return failures
 
 
 def run_one_cell(study: Study, index: int, gpus: Sequence[str]) -> list[str]:
-    """Run one cell of the plan, as the tasks of an array job do; returns like `run_study`.
+    """Run one cell of the plan, as the tasks of an array job do; return like `run_study`.
 
     Raises:
         ValueError: If there is no such cell.
@@ -92,10 +92,10 @@ def run_one_cell(study: Study, index: int, gpus: Sequence[str]) -> list[str]:
 
 
 def _check_cells(planned: Sequence[Planned], missing: Sequence[Planned]) -> None:
-    """Say where a run is not where it was expected; hold the keys of all configs against classes.
+    """Warn if a run is not where it was expected; check the keys of all configs.
 
     Raises:
-        ValueError: One line for what would otherwise fail every cell, one by one.
+        ValueError: One line for an error that would otherwise fail every cell, one by one.
     """
     for _, run in planned:
         if run.reason:
@@ -117,10 +117,10 @@ def _estimate(
 
 
 def _default_jobs(gpus: Sequence[str]) -> int:
-    """One run a GPU, or one a core where there is none."""
+    """One run per GPU, or one per core if there is no GPU."""
     if gpus:
         return len(gpus)
-    # a container may grant fewer cores than the machine has; only Linux says so
+    # a container may grant fewer cores than the machine has; only Linux reports it
     granted = getattr(os, "sched_getaffinity", None)
     return len(granted(0)) if granted else os.cpu_count() or 1
 
@@ -128,13 +128,15 @@ def _default_jobs(gpus: Sequence[str]) -> int:
 def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path, help="study file, e.g. configs/studies/demo.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for all cells")
-    parser.add_argument("--jobs", type=int, help="runs at once; else one a GPU, or one a core")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="applied to all cells")
+    parser.add_argument(
+        "--jobs", type=int, help="parallel runs; default: one per GPU, or one per core"
+    )
     parser.add_argument(
         "--estimate",
         action=argparse.BooleanOptionalAction,
-        help="measure some steps of each size first, and say how long it will take; it is done "
-        "where all cells are run",
+        help="time some steps of each size first, and print how long the study will take; the "
+        "default when all cells are run",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--index", type=int, help="run this cell only, from 0, for array jobs")
@@ -145,13 +147,13 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _do(arguments: argparse.Namespace) -> list[str]:
-    """What the command line asks for; returns one line for each run that failed."""
+    """Do what the command line asks for; return one line for each run that failed."""
     if arguments.jobs is not None and arguments.jobs < 1:
         raise ValueError(f"--jobs is {arguments.jobs}, expected 1 or more")
     if arguments.folder:
         content, _ = read_study(arguments.study, arguments.overrides)
         folder = RUNS / str(content.get("name", arguments.study.stem))
-        if folder.is_dir():  # the fit follows the study file as it is now
+        if folder.is_dir():  # the fit uses the current study file
             write_fit(folder, content["fit"])
         print(folder)
         return []
@@ -184,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         failures = _do(arguments)
     except KeyboardInterrupt:
-        print("stopped; repeating the command goes on with what is missing", file=sys.stderr)
+        print("stopped; repeat the command to run what is missing", file=sys.stderr)
         return 130
     for failure in failures:
         print(failure, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Starts child processes so that no signal is lost on the way, and none of them is left alone."""
+"""Start child processes without losing signals or leaving orphans."""
 
 import ctypes
 import signal
@@ -12,26 +12,26 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def start_child(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
-    """`subprocess.Popen` in a session of its own, ended by SIGTERM if this process is killed.
+    """`subprocess.Popen` in its own POSIX session, ended by SIGTERM if this process is killed.
 
-    Ctrl-C reaches this process alone, which passes it on once. Call it within `signals_held`,
-    together with what notes down the child.
+    Ctrl-C reaches only this process, which passes it on once. Call it within `signals_held`,
+    together with the code that records the child.
 
     Args:
         command: Program and arguments.
-        options: Of Popen.
+        options: Options of Popen.
     """
     return subprocess.Popen(command, start_new_session=True, preexec_fn=_be_a_child, **options)
 
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait until the block is over.
+    """Defer Ctrl-C and SIGTERM until the block is over.
 
     Between fork and return, Python runs hooks in which an exception is printed and dropped: a
-    signal would be lost there. One just after would end the program before the child is known.
-    They are noted down, not blocked: a blocked one comes to another thread of a library, and to
-    Python at any time.
+    signal would be lost there. One just after would end the program before the child is recorded.
+    Signals are recorded, not blocked: a blocked one is delivered to another thread of a library,
+    and to Python at any time.
     """
     came: list[int] = []
     before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in STOPPING}
@@ -46,7 +46,7 @@ def signals_held() -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which ends a job of a cluster, do what Ctrl-C does."""
+    """Let SIGTERM, which ends a cluster job, do what Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -55,14 +55,14 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def last_line(output: str) -> str:
-    """The last line that is not empty, where a program says why it ended; "" without one."""
+    """The last non-empty line, where a program gives the reason it ended; "" if there is none."""
     return next((line.strip() for line in reversed(output.split("\n")) if line.strip()), "")
 
 
 def _be_a_child() -> None:
-    """In the child, before its program starts; the prctl is Linux: elsewhere it goes on alone."""
+    """In the child, before its program starts; prctl is Linux only: elsewhere it is orphaned."""
     for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # drops what was meant for the parent
+        signal.signal(number, signal.SIG_IGN)  # drops signals meant for the parent
         signal.signal(number, signal.SIG_DFL)
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Which GPUs this machine lends us, found without torch, whose import takes seconds."""
+"""Find the available GPUs without torch, whose import takes seconds."""
 
 import os
 import re
@@ -12,14 +12,14 @@ NVIDIA_SMI_SECONDS = 30.0  # it wakes a sleeping driver
 
 
 def find_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES may be, one entry a GPU; [] without one.
+    """Values for CUDA_VISIBLE_DEVICES, one entry per GPU; [] without one.
 
-    An outer CUDA_VISIBLE_DEVICES holds. Otherwise `nvidia-smi -L` names them, by their UUIDs: its
-    numbers are not always those that CUDA counts by.
+    An existing CUDA_VISIBLE_DEVICES takes precedence. Otherwise `nvidia-smi -L` lists them by their
+    UUIDs: its numbers are not always those that CUDA uses.
     """
     outer = os.environ.get("CUDA_VISIBLE_DEVICES")
     if outer is not None:
-        # as CUDA reads it: what stands behind the first impossible entry does not count
+        # as CUDA reads it: entries from the first invalid one on do not count
         entries = (entry.strip() for entry in outer.split(","))
         return list(takewhile(lambda entry: entry and not entry.startswith("-"), entries))
     pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
@@ -32,7 +32,7 @@ def find_gpus() -> list[str]:
 
 
 def _listed_devices(text: str) -> list[str]:
-    """UUIDs in the output of `nvidia-smi -L`; the parts of a divided GPU in place of the whole."""
+    """UUIDs in the output of `nvidia-smi -L`; the MIG parts of a divided GPU replace the whole."""
     devices: list[str] = []
     for uuid in re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", text):
         if uuid.startswith("MIG") and devices and devices[-1].startswith("GPU"):

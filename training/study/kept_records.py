@@ -1,6 +1,6 @@
-"""Records of finished runs as one file, a line a run: the record, and the config that repeats it.
+"""Records of finished runs in one file, a line per run: the record, and the config to repeat it.
 
-What is in such a file, of equal settings and data, counts as done wherever it lies.
+A run in such a file with equal settings and data counts as done, wherever the file is.
 """
 
 import json
@@ -17,14 +17,14 @@ from .study_plan import Cell
 
 
 class Records:
-    """A file of records; one that is there is gone on with.
+    """A file of records; an existing one is extended.
 
     Args:
         path: records.jsonl.
-        done: Another one, whose records come first, or None.
+        done: Another one, whose records are read first, or None.
 
     Raises:
-        ValueError: If a file holds a line that is no record.
+        ValueError: If a file contains a line that is not a record.
     """
 
     def __init__(self, path: Path, done: Path | None = None) -> None:
@@ -35,15 +35,15 @@ class Records:
                 try:
                     row = json.loads(line)
                     self.by_name[row["record"]["name"]] = row
-                    row["config"].keys()  # of a record without one, told here
+                    row["config"].keys()  # fails here if there is none
                 except (ValueError, KeyError, TypeError) as err:
                     raise ValueError(
-                        f"{file}, line {number}: no record of a run ({err!r}); expected a "
+                        f"{file}, line {number}: not a record of a run ({err!r}); expected a "
                         "records.jsonl of a study or of training.gpu_study"
                     ) from None
 
     def hold(self, cell: Cell, run: RunFolder) -> bool:
-        """Whether all runs of a cell are there, of these settings and data."""
+        """Whether all runs of a cell are in it, with these settings and data."""
         configs = {cell.name: run.config}
         for asked in run.config["budget"].get("branches", []):
             config = branch_config(run.config, asked)
@@ -54,7 +54,7 @@ class Records:
         )
 
     def restore(self, cell: Cell, run: RunFolder) -> None:
-        """Puts the records of a cell where its runs would have left them."""
+        """Write the records of a cell where its runs would have left them."""
         for name in cell.run_names:
             folder = RunFolder(run.path.with_name(name), self.by_name[name]["config"])
             if not folder.is_finished:
@@ -64,7 +64,7 @@ class Records:
                 write_atomically(folder.record, record + "\n")
 
     def add(self, cell: Cell, run: RunFolder) -> None:
-        """Takes the records that a cell has written so far."""
+        """Add the records that a cell has written so far."""
         for name in cell.run_names:
             folder = run.path.with_name(name)
             if (folder / "record.json").is_file():
@@ -75,6 +75,6 @@ class Records:
         self.write()
 
     def write(self) -> None:
-        """Writes the file anew, whole or not at all."""
+        """Rewrite the file atomically."""
         rows = (json.dumps(row, allow_nan=False) + "\n" for _, row in sorted(self.by_name.items()))
         write_atomically(self.path, "".join(rows))

@@ -13,17 +13,17 @@ from ..config_checks import ConfigError, nearest
 
 BASE_FIELDS = ("overrides", "fit")
 PER_CELL = {"budget.tokens": "tokens", "training.seed": "seeds"}
-NUMBERS = {"tokens": 1, "seeds": 0}  # the least of each; a size may have its own
+NUMBERS = {"tokens": 1, "seeds": 0}  # the minimum of each; a size may have its own
 STUDY_FIELDS = ("name", "base", *BASE_FIELDS, "sizes", *NUMBERS, "learning_rate_rule", "records")
-OF_A_SIZE = ("config", "name", *NUMBERS, "learning_rates")  # what is no dotted key
+OF_A_SIZE = ("config", "name", *NUMBERS, "learning_rates")  # keys that are not dotted
 
 
 def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
-    """The checked study file, and the overrides that are for its cells.
+    """The checked study file, and the overrides for its cells.
 
     Args:
         path: Study file.
-        overrides: `key=value`; a key of the study file replaces what stands there.
+        overrides: `key=value`; a key of the study file replaces its value there.
 
     Raises:
         ConfigError: If a key is unknown or has an impossible value.
@@ -60,15 +60,15 @@ def read_study(path: Path, overrides: Iterable[str]) -> tuple[dict[str, Any], li
 
 
 def _on_its_base(path: Path, study: dict[str, Any]) -> dict[str, Any]:
-    """The study on top of its base, so that what studies share is written once."""
+    """The study merged over its base, so that what studies share is written once."""
     if "base" not in study:
         return study
     base_path = find_config(path.parent / str(study["base"]))
     base = read_yaml(base_path)
     if not base.keys() <= set(BASE_FIELDS):
         raise ConfigError(
-            f"{base_path}, the base of {path}, holds {', '.join(sorted(base))}; expected "
-            f"{' and '.join(BASE_FIELDS)}, and nothing else"
+            f"{base_path}, the base of {path}, contains {', '.join(sorted(base))}; expected only "
+            f"{' and '.join(BASE_FIELDS)}"
         )
     for where, content in ((base_path, base), (path, study)):
         _check_overrides(where, content)
@@ -83,13 +83,13 @@ def _check_overrides(path: Path, study: dict[str, Any]) -> None:
 
 
 def read_rule(path: Path, study: dict[str, Any]) -> dict[str, Any]:
-    """The file that the key learning_rate_rule names, beside the study file; {} without the key.
+    """The file named by learning_rate_rule, relative to the study file; {} without the key.
 
     It is written by `scaling.learning_rates`, from a sweep.
 
     Raises:
-        ConfigError: If it is no such file.
-        FileNotFoundError: If it is not there.
+        ConfigError: If it is not such a file.
+        FileNotFoundError: If it is missing.
     """
     if "learning_rate_rule" not in study:
         return {}
@@ -105,15 +105,15 @@ def read_rule(path: Path, study: dict[str, Any]) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError) as err:
         raise ConfigError(
-            f"{rule_file} holds no rule for learning rates ({err!r}); make it with `make sweep`"
+            f"{rule_file} contains no learning rate rule ({err!r}); make it with `make sweep`"
         ) from None
 
 
 def learning_rate_by_rule(rule: dict[str, dict[str, float]], family: str, n_params: int) -> float:
-    """The rule of one family at one size, to three digits.
+    """The learning rate of one family at one size, to three digits.
 
     Args:
-        rule: Of `read_rule`.
+        rule: From `read_rule`.
         family: A model_type.
         n_params: Non-embedding parameters.
 
@@ -122,8 +122,8 @@ def learning_rate_by_rule(rule: dict[str, dict[str, float]], family: str, n_para
     """
     if family not in rule:
         raise ConfigError(
-            f"the learning_rate_rule knows {', '.join(sorted(rule))}, not {family}; give its sizes "
-            "training.learning_rate"
+            f"the learning_rate_rule covers {', '.join(sorted(rule))}, not {family}; give its "
+            "sizes training.learning_rate"
         )
     return float(f"{math.exp(rule[family]['c']) * n_params ** -rule[family]['g']:.2e}")
 
@@ -134,7 +134,7 @@ def _check_list(path: Path, key: str, found: object) -> None:
 
 
 def _check_numbers(path: Path, study: dict[str, Any]) -> None:
-    """Hold tokens, seeds and learning rates of the sizes against what they should be."""
+    """Check tokens, seeds and learning rates of the sizes."""
     for size in study["sizes"]:
         rates = size.get("learning_rates", [1.0])
         is_list = isinstance(rates, list) and rates
@@ -149,5 +149,6 @@ def _check_numbers(path: Path, study: dict[str, Any]) -> None:
                 # true is 1 in Python
                 if not isinstance(number, int) or isinstance(number, bool) or number < least:
                     raise ConfigError(
-                        f"{key} in {path} hold {number!r}, expected whole numbers, {least} or more"
+                        f"{key} in {path} contain {number!r}, expected whole numbers of {least} "
+                        "or more"
                     )

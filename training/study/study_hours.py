@@ -1,8 +1,8 @@
-"""The plan of a study in words, with the hours it would take on rented GPUs.
+"""The plan of a study as text, with the hours it would take on rented GPUs.
 
 The hours are FLOPs over the share of a GPU's peak that training reaches, which is an estimate: wide
-models fill a GPU, narrow ones and short contexts wait for it to be told what to do next. Validation
-and checkpoints are not in them.
+models fill a GPU, narrow ones and short contexts are limited by kernel launches. Validation and
+checkpoints are not included.
 """
 
 from scaling.counts import PEAK_FLOPS, usual_share
@@ -14,7 +14,7 @@ RENTED = {gpu: PEAK_FLOPS[gpu] for gpu in ("a100", "h100")}
 
 
 def plan_lines(study: Study) -> list[str]:
-    """One line a run, and the totals; a cell's number stands before its runs."""
+    """One line per run, which begins with the number of its cell, and the totals."""
     peaks = ", ".join(f"{gpu} {peak / 1e12:.0f}" for gpu, peak in RENTED.items())
     head = f"{'cell':>4} {'run':32} {'tokens':>14} {'FLOPs':>9} {'MFU':>4}"
     lines = [" ".join([head, *(f"{'h ' + gpu:>8}" for gpu in RENTED), "state"])]
@@ -38,14 +38,14 @@ def plan_lines(study: Study) -> list[str]:
     total = " ".join(_hours(of) for of in total_hours.values())
     lines.append(f"{'':4} {'all, shared steps once':32} {'':14} {total_flops:9.2e} {'':4} {total}")
     lines.append(
-        f"h: hours on one GPU at the MFU (share of its dense bf16 peak, TFLOP/s: {peaks}) to "
-        "expect of the width; an estimate, without validation and checkpoints"
+        f"h: hours on one GPU at the MFU (share of its dense bf16 peak, TFLOP/s: {peaks}) "
+        "expected for the width; an estimate, without validation and checkpoints"
     )
     return lines
 
 
 def duration(seconds: float) -> str:
-    """A time as it is said: 50 s, 2 min 50 s, 12 min, 1 h 50 min, 3 days 4 h."""
+    """A time as text: 50 s, 2 min 50 s, 12 min, 1 h 50 min, 3 days 4 h."""
     minutes, rest = divmod(round(seconds), 60)
     if seconds < 600:
         return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -22,12 +22,12 @@ from .study_file import OF_A_SIZE, learning_rate_by_rule, read_rule, read_study
 
 @dataclass(frozen=True)
 class CellBranch:
-    """A run that a cell gives beside its own.
+    """A run that a cell yields in addition to its own.
 
     Attributes:
-        name: Of the run, and of its folder.
+        name: Name of the run and its folder.
         n_tokens: D of the run.
-        n_tokens_shared: Those of them that the cell's own run has trained on already.
+        n_tokens_shared: Those of them that the cell's own run has already trained on.
         flops_train: C of the run, by formula, as if it were trained alone.
     """
 
@@ -42,12 +42,12 @@ class Cell:
     """One call of train.py: a run, and its branches if it has any.
 
     Attributes:
-        name: Of the run, and of its folder.
+        name: Name of the run and its folder.
         config: Size file.
-        overrides: What train.py gets behind the size file.
+        overrides: Arguments of train.py after the size file.
         n_tokens: D of the run.
         flops_train: C of the run, by formula.
-        branches: Of the run.
+        branches: Branches of the run.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Cell:
 
     @property
     def n_tokens_trained(self) -> int:
-        """Tokens to train on, those that runs share counted once."""
+        """Tokens to train on, where those shared by runs count once."""
         shared = sum(branch.n_tokens - branch.n_tokens_shared for branch in self.branches)
         return self.n_tokens + shared
 
     def n_finished(self, folder: Path) -> int:
-        """How many of its runs are finished, in the folder of the study."""
+        """How many of its runs are finished in this folder, that of the study."""
         return sum((folder / name / "record.json").is_file() for name in self.run_names)
 
 
@@ -78,12 +78,12 @@ Planned = tuple[Cell, RunFolder]
 
 @dataclass(frozen=True)
 class Study:
-    """A study with the folder and the cell of each run, those of most FLOPs first.
+    """A study with the cell and the folder of each run, those with the most FLOPs first.
 
-    `records` is a file whose records count as done, and which gets those of new runs.
+    `records` is a file whose records count as done, and to which those of new runs are added.
 
-    The order follows from the study file and the shape of the data alone, not from what is
-    finished: the number of a cell is the same for all tasks of an array job, and later.
+    The order depends only on the study file and the shape of the data, not on what is finished: the
+    number of a cell is the same for all tasks of an array job, and in later calls.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Study:
     records: Path | None = None
 
     def missing(self) -> list[Planned]:
-        """Cells of which a run is not finished."""
+        """Cells with at least one run that is not finished."""
         return [planned for planned in self.runs if not is_finished(*planned)]
 
     def run_names(self) -> list[str]:
@@ -101,7 +101,7 @@ class Study:
 
 
 def is_finished(cell: Cell, run: RunFolder) -> bool:
-    """Whether all runs of a cell are."""
+    """Whether all runs of a cell are finished."""
     return cell.n_finished(run.path.parent) == len(cell.run_names)
 
 
@@ -114,7 +114,7 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
             go to all cells, after the study's own.
 
     Raises:
-        ValueError: If the study file is wrong, or two cells would have one name.
+        ValueError: If the study file is invalid, or two cells would have the same name.
         FileNotFoundError: If a size file or the data are missing.
     """
     path = find_config(path)
@@ -127,19 +127,18 @@ def plan_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     names = planned.run_names()
     for repeated in [n for n in names if names.count(n) > 1][:1]:
         raise ConfigError(
-            f"two cells of {path} are named {repeated}; give one size another name, or take out "
-            "what is there twice"
+            f"two cells of {path} are named {repeated}; give one size another name, or remove the "
+            "duplicate"
         )
     return planned
 
 
 def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) -> Path:
-    """Write plan.json: which folders make up the study; and what it asks of its fit.
+    """Write plan.json, which lists the folders of the study, and the settings for its fit.
 
     Args:
         study: The study.
-        seconds_estimated: How long it will take; where there is none, that of the plan before it
-            stays.
+        seconds_estimated: How long it will take; None keeps the estimate of the previous plan.
     """
     path = RUNS / study.name / "plan.json"
     seconds_estimated = seconds_estimated or _seconds_estimated_before(path)
@@ -153,15 +152,15 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
         write_json(path, plan)
         write_fit(path.parent, study.fit)
     except FileNotFoundError:
-        # tasks of an array job on several machines may have one process id, and so one temporary
-        # file: then another task has put the same plan there
+        # tasks of an array job on several machines may have the same process id, and so the same
+        # temporary file: then another task has written the same plan
         if not path.is_file():
             raise
     return path
 
 
 def write_fit(folder: Path, fit: dict[str, Any]) -> None:
-    """Leave the section `fit` of a study file where the fit finds it, in the study's folder."""
+    """Write the section `fit` of a study file to the study's folder, where the fit reads it."""
     write_json(folder / FILE_NAME, fit, indent=None)
 
 
@@ -169,15 +168,15 @@ def _seconds_estimated_before(path: Path) -> dict[str, Any] | None:
     try:
         return read_json(path).get("seconds_estimated")
     except (OSError, ValueError, AttributeError):
-        return None  # no plan yet, or a damaged one, which is written anew
+        return None  # no plan yet, or a damaged one, which is rewritten
 
 
 def _plan_cells(path: Path, study: dict[str, Any], last: list[str]) -> Iterator[Planned]:
-    """A cell of each size, budget and seed, and of each learning rate where they are swept.
+    """A cell for each size, budget and seed, and for each learning rate if they are swept.
 
     Args:
         path: Study file.
-        study: What it holds, checked.
+        study: Its checked content.
         last: Overrides that come after those of a size, from the command line.
     """
     rule = read_rule(path, study)
@@ -196,7 +195,7 @@ def _plan_cells(path: Path, study: dict[str, Any], last: list[str]) -> Iterator[
             overrides = list(starmap(format_override, [*shared.items(), *own.items()]))
             if rule and "training.learning_rate" not in own:
                 config = resolve_config(config_path, [*overrides, *last])
-                # the rule goes by parameters that neither the vocabulary nor the positions add to
+                # the rule uses the parameter count without vocabulary and positions
                 shape = _shape(config, vocab_size=1, block_length=1)
                 n_params = count_parameters(shape).non_embedding
                 ruled = learning_rate_by_rule(rule, config["model"]["model_type"], n_params)
@@ -224,7 +223,7 @@ def _plan_cell(config_path: Path, name: str, overrides: list[str]) -> Planned:
 
 
 def size_file(study: Path, name: str) -> Path:
-    """The size file that a study names: beside it, or above the folder of the studies."""
+    """The size file that a study names: next to it, or in the folder above that of the studies."""
     beside, above = study.parent / f"{name}.yaml", study.parent.parent / f"{name}.yaml"
     return above if above.is_file() and not beside.is_file() else beside
 

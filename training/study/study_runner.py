@@ -1,4 +1,4 @@
-"""Runs the cells of a study as processes of train.py, several at once, under one bar in tokens."""
+"""Run the cells of a study as parallel processes of train.py, under one bar in tokens."""
 
 import json
 import os
@@ -18,18 +18,18 @@ from .study_plan import Cell, Planned, is_finished
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 POLL_SECONDS = 0.25
-STOP_SECONDS = 60.0  # for the step under way and its checkpoint
+STOP_SECONDS = 60.0  # for the current step and its checkpoint
 LAST_LINE_BYTES = 1024
 
 
 class RunningCell:
-    """A process of train.py, its log file, and how far it is.
+    """A process of train.py and its log file.
 
     Args:
-        cell: To run.
+        cell: The cell to run.
         run: Its folder.
-        slot: Which of the processes at once it is, from 0.
-        gpus: Of `find_gpus`.
+        slot: Its number among the parallel processes, from 0.
+        gpus: From `find_gpus`.
     """
 
     def __init__(self, cell: Cell, run: RunFolder, slot: int, gpus: Sequence[str]) -> None:
@@ -56,19 +56,20 @@ class RunningCell:
 
 
 def environment(slot: int, gpus: Sequence[str]) -> dict[str, str]:
-    """What a process finds in its environment: one thread, and one GPU where there are some.
+    """The environment of a process: one thread, and one GPU if there are any.
 
     Args:
-        slot: Which of the processes at once it is, from 0; more of them than GPUs share.
-        gpus: Of `find_gpus`.
+        slot: Its number among the parallel processes, from 0; with more of them than GPUs, they
+            share GPUs.
+        gpus: From `find_gpus`.
     """
     own = {"CUDA_VISIBLE_DEVICES": gpus[slot % len(gpus)]} if gpus else {}
-    # a run is too small for two threads to pay; a user's own choice holds
+    # runs are too small to benefit from two threads; a user's own choice takes precedence
     return {"OMP_NUM_THREADS": "1", **os.environ, **own}
 
 
 def n_tokens_logged(cell: Cell, run: RunFolder) -> int:
-    """Tokens trained on so far, by the last lines of the logs; what is shared counts once."""
+    """Tokens trained on so far, by the last lines of the logs; shared tokens count once."""
     total = _last_tokens(run.log)
     for branch in cell.branches:
         log = run.path.with_name(branch.name) / run.log.name
@@ -87,10 +88,10 @@ def run_cells(
 
     Args:
         planned: Cells in the order to start them.
-        jobs: Processes at once.
-        gpus: One for each process, in turn; whoever comes next gets the one that is free.
+        jobs: Number of parallel processes.
+        gpus: One for each process, round robin; the next process gets the free one.
         done_tokens: Tokens of the study's finished runs, for the bar.
-        on_finished: Called with each cell whose runs all are.
+        on_finished: Called with each cell whose runs are all finished.
 
     Returns:
         One line for each failed cell.
@@ -104,7 +105,7 @@ def run_cells(
     finished_tokens = done_tokens
     begun_tokens = sum(n_tokens_logged(cell, run) for cell, run in planned)
     look = {"unit": "tok", "unit_scale": True, "dynamic_ncols": True}
-    # runs start and end: only the mean over the study says when it is done
+    # runs start and end: only the mean speed of the study predicts when it is done
     bar = tqdm(total=total, initial=done_tokens + begun_tokens, smoothing=0.0, **look)
     with bar, sigterm_as_interrupt():
         try:
@@ -122,7 +123,7 @@ def run_cells(
                         failures.append(failure)
                     else:
                         on_finished(child.cell, child.run)
-                # a run that goes on may stand behind where the bar was; it never moves back
+                # a resumed run may be behind the bar, which never moves back
                 now = finished_tokens + sum(n_tokens_logged(c.cell, c.run) for c in running)
                 bar.update(max(0, now - bar.n))
                 left = len(waiting) + len(running)
@@ -133,17 +134,17 @@ def run_cells(
 
 
 def _last_tokens(log: Path) -> int:
-    """Tokens by the last line of a run's log."""
+    """Tokens according to the last line of a run's log."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - LAST_LINE_BYTES))
             return json.loads(file.read().splitlines()[-1])["n_tokens"]
     except (OSError, IndexError, ValueError, KeyError):
-        return 0  # not there yet, or a line half written
+        return 0  # missing so far, or a half-written line
 
 
 def _stop(running: list[RunningCell]) -> None:
-    """Let each process save and stop; end it by force if it does not."""
+    """Let each process save and stop; kill it if it does not."""
     for child in running:
         with suppress(ProcessLookupError):
             child.process.terminate()  # not SIGINT: a process started in the background ignores it

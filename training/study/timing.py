@@ -1,12 +1,12 @@
-"""How long a study will take: some timed steps of each size -> seconds a cell -> hours.
+"""How long a study will take: some timed steps of each size -> seconds per cell -> hours.
 
-One estimator: the tokens that are left of a cell, times what one takes here, plus the start of its
-process. Validation is a forward pass, so it is a third of as many tokens of training
-(`scaling.counts`); checkpoints are left out. The steps are timed as the study will run: as many
-processes at once, with as many threads, each on its own GPU where there are some.
+The estimate is the number of tokens left in a cell times the seconds per token here, plus the start
+of its process. Validation is a forward pass, so it counts as a third of as many training tokens
+(`scaling.counts`); checkpoints are left out. The steps are timed as the study will run: with the
+same number of parallel processes and threads, each on its own GPU if there are any.
 
-`python -m training.study.timing` is such a process. It gets the sizes as one argument in JSON, by
-name the words behind `train.py`, and writes a line of JSON to stdout for each.
+`python -m training.study.timing` is such a process. Its one argument is JSON that maps the name of
+each size to the arguments of `train.py`; it writes a line of JSON to stdout for each.
 """
 
 import gc
@@ -34,15 +34,15 @@ from .study_plan import Cell, Planned
 from .study_runner import TRAIN, environment, n_tokens_logged
 
 WARMUP_STEPS, TIMED_STEPS = 3, 20
-LIMIT_SECONDS = 8.0  # for the steps of one size, so that a size too large for the machine shows it
+LIMIT_SECONDS = 8.0  # for the steps of one size, in case it is too large for the machine
 FORWARD_SHARE = 1 / 3  # of a step: the backward pass costs twice the forward pass
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a size takes on this machine: until its first step is done, and for each token.
+    """The time of a size on this machine: until its first step is done, and for each token.
 
-    `seconds_per_token_bf16` is what it would take with training.bf16; NaN where that is set.
+    `seconds_per_token_bf16` is what it would take with training.bf16; NaN if that is already set.
     """
 
     seconds_start: float
@@ -52,14 +52,14 @@ class Speed:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long what is missing will take.
+    """How long the missing cells will take.
 
     Attributes:
-        cells: With their seconds, None where the size could not be timed; in the order in which
-            they shall start: those that take longest first.
-        jobs: Processes at once.
-        seconds: By the clock, of all cells that could be timed.
-        lines: The table of sizes, in words.
+        cells: With their seconds, None if the size could not be timed; in the order in which to
+            start them, those that take longest first.
+        jobs: Number of parallel processes.
+        seconds: Wall time of all cells that could be timed.
+        lines: The table of sizes, as text.
     """
 
     cells: list[tuple[Planned, float | None]]
@@ -69,7 +69,7 @@ class Estimate:
 
     @property
     def words(self) -> str:
-        """The time in words, and what is not in it."""
+        """The time as text, and what it does not include."""
         unknown = sum(seconds is None for _, seconds in self.cells)
         more = f" and {counted(unknown, 'cell')} that could not be measured" if unknown else ""
         return f"about {duration(round(self.seconds, 1))} with {counted(self.jobs, 'job')}{more}"
@@ -93,7 +93,7 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
     jobs = min(jobs, len(missing))
     speeds = _time_sizes({name: own[0][0] for name, own in by_size.items()}, jobs, gpus)
     width = max(len("size"), *map(len, by_size))
-    lines = [f"{'size':{width}} {'tokens/s':>12} {'in bf16':>8} {'a cell':>14} {'missing':>8}"]
+    lines = [f"{'size':{width}} {'tokens/s':>12} {'in bf16':>8} {'per cell':>14} {'missing':>8}"]
     cells: list[tuple[Planned, float | None]] = []
     for name, own in by_size.items():
         speed = speeds[name]
@@ -107,13 +107,13 @@ def estimate(missing: Sequence[Planned], jobs: int, gpus: Sequence[str]) -> Esti
         gain_text = "is set" if math.isnan(gain) else f"x{gain:.2f}"
         lines.append(f"{name:{width}} {rate:12,.0f} {gain_text:>8} {each:>14} {len(own):8}")
         cells += zip(own, seconds, strict=True)
-    # what is not known starts first: a cell that fails, fails early
+    # cells of unknown time start first: a cell that fails, fails early
     cells.sort(key=lambda of: -math.inf if of[1] is None else -of[1])
     return Estimate(cells, jobs, simulate((s or 0.0 for _, s in cells), jobs), lines)
 
 
 def seconds_left(planned: Planned, speed: Speed) -> float:
-    """What a cell still takes: the share of its tokens that no log has yet."""
+    """What a cell still takes, by the share of its tokens that is not in a log yet."""
     cell, run = planned
     data = locate_data(run.config)
     plan = plan_run(run.config, data.block_length, data.n_blocks)
@@ -125,8 +125,8 @@ def seconds_left(planned: Planned, speed: Speed) -> float:
 
 
 def count_validations(config: dict[str, Any], plan: RunPlan) -> int:
-    """Validations of a cell, its branches included."""
-    training = {"logging_steps": 500} | config["training"]  # as TrainingArguments has it
+    """Number of validations of a cell, including its branches."""
+    training = {"logging_steps": 500} | config["training"]  # the default of TrainingArguments
     every = training.get("eval_steps", training["logging_steps"])
     parts = [(0, plan.max_steps), *((b.decay_start, b.max_steps) for b in plan.branches)]
     count = len(parts)
@@ -147,9 +147,9 @@ def simulate(seconds: Iterable[float], jobs: int) -> float:
 
 
 def _time_sizes(sizes: dict[str, Cell], jobs: int, gpus: Sequence[str]) -> dict[str, Speed | str]:
-    """The speed of each size, mean over the processes; or why there is none."""
+    """The speed of each size, mean over the processes; or the reason there is none."""
     processes: list[subprocess.Popen[str]] = []
-    # this project's code, also if another copy of it is installed
+    # this project's code, even if another copy of it is installed
     path = os.pathsep.join(filter(None, [str(TRAIN.parent), os.environ.get("PYTHONPATH")]))
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     pipes |= {"text": True, "errors": "replace"}
@@ -162,7 +162,7 @@ def _time_sizes(sizes: dict[str, Cell], jobs: int, gpus: Sequence[str]) -> dict[
                 with signals_held():
                     processes.append(start_child(command, env=env, **pipes))
             outputs = [process.communicate() for process in processes]
-        finally:  # whatever happened, none is left
+        finally:  # whatever happened, leave no process behind
             for process in processes:
                 with process:
                     process.kill()
@@ -178,10 +178,10 @@ def _time_sizes(sizes: dict[str, Cell], jobs: int, gpus: Sequence[str]) -> dict[
 
 
 def _shares(names: list[str], jobs: int, is_own_device: bool) -> list[list[str]]:
-    """Which sizes each process times, in which order.
+    """Which sizes each process times, and in which order.
 
-    Processes on one CPU slow each other down, so all of them time all sizes, each from another one
-    on: like the cells of the study, they have other sizes beside them.
+    Processes on one CPU slow each other down, so all of them time all sizes, each starting with a
+    different one: as in the study, other sizes run at the same time.
     """
     if is_own_device:
         return [names[slot::jobs] for slot in range(min(jobs, len(names)))]
@@ -191,7 +191,7 @@ def _shares(names: list[str], jobs: int, is_own_device: bool) -> list[list[str]]
 
 @cache
 def _validation_tokens(data: DataFiles) -> int:
-    """Targets of the validation split: each song has one more than tokens, its end."""
+    """Targets of the validation split: each song has one more than its tokens, for its end."""
     from ..data.blocks import load_songs  # takes seconds to import
 
     songs = load_songs(data, "validation").ids
@@ -205,7 +205,7 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
         config: Of a run.
         begin: When its process would have started, by `time.perf_counter`.
     """
-    # takes seconds to import, for which a study need not wait
+    # takes seconds to import, which a study need not wait for
     import torch
     from transformers import TrainerCallback
 
@@ -217,7 +217,7 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
     from ..trainer import BudgetTrainer
 
     class PassClock(TrainerCallback):
-        """Notes when each backward pass is done, the step's last one with its update."""
+        """Records when each backward pass is done, the last of a step including its update."""
 
         def on_substep_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if torch.accelerator.is_available():
@@ -252,7 +252,7 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
 
 
 def _as_trial(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without what its length decides, and without what it writes."""
+    """The config without what depends on its length, and without what it writes."""
     training = {
         **config["training"],
         **{"learning_rate": 0.0, "lr_scheduler_type": "constant", "lr_scheduler_kwargs": None},
@@ -267,7 +267,7 @@ def _in_bf16(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Time each size of the argument; one that cannot train has its error for an answer."""
+    """Time each size of the argument; the answer for one that cannot train is its error."""
     begin = time.perf_counter()
     from transformers.utils import logging as library_logging
 
@@ -276,7 +276,7 @@ def main() -> int:
     library_logging.set_verbosity_error()
     library_logging.disable_progress_bar()
     seconds_import = time.perf_counter() - begin
-    gc.freeze()  # as training does it
+    gc.freeze()  # as in training
     for name, (config, *overrides) in json.loads(sys.argv[1]).items():
         try:
             resolved = load_config(Path(config), overrides)
@@ -285,7 +285,7 @@ def main() -> int:
                 quicker = time_steps(_in_bf16(resolved), time.perf_counter())
                 speed = replace(speed, seconds_per_token_bf16=quicker.seconds_per_token)
             answer = astuple(speed)
-        except (ValueError, OSError, RuntimeError) as err:  # RuntimeError: out of memory as well
+        except (ValueError, OSError, RuntimeError) as err:  # RuntimeError: also out of memory
             answer = " ".join(str(err).split()) or repr(err)
         print(json.dumps([name, answer]), flush=True)
         gc.collect()
