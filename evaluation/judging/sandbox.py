@@ -61,12 +61,14 @@ def lock_files(read: list[str], write: str) -> bool:
     rules = _Ruleset(every, _ALL_TCP, _SIGNALS_AND_SOCKETS)
     size = ctypes.c_size_t(sizes.get(version, 24))
     ruleset = _libc.syscall(_CREATE_RULESET, ctypes.byref(rules), size, 0)
+    if ruleset < 0:
+        return False
     reading = _EXECUTE | _READ_FILE | _READ_DIR
     allowed = [*((path, reading) for path in read), (write, every)]
     for path, rights in (*allowed, ("/dev/null", _READ_FILE | _WRITE_FILE)):
         _allow(ruleset, path, rights)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    done = ruleset >= 0 and _libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
+    done = _libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
     os.close(ruleset)
     return done
 

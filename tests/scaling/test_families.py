@@ -182,7 +182,7 @@ def test_card_of_a_stock_family_runs_no_code_for_plain_text(run, capsys):
     assert publish.main([str(run), "someone/neox", "--dry-run"]) == 0
     (card,) = run.glob("publish*/README.md")
     text = card.read_text()
-    assert "GPT-NeoX of " in text
+    assert "This GPT-NeoX with " in text
     assert "`GPTNeoXForCausalLM`, a class that ships with transformers." in text
     assert 'pipeline("text-generation", model="someone/neox")' in text
     assert "copy the .py files of this folder beside" in text

@@ -66,6 +66,10 @@ def check_files(files: DataFiles) -> None:
         if not said:
             raise ValueError(f"{stage / 'stage.json'} lists no files: older data; run `make data`")
         for name in names:
+            if name not in said:
+                raise ValueError(
+                    f"{stage / 'stage.json'} does not list {name}; remove {stage} and run `make data`"
+                )
             with (stage / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != said[name]["sha256"]:

@@ -86,17 +86,16 @@ def run_cells_until(
         try:
             while (waiting or running) and time.monotonic() < end:
                 free = 1.0 - sum(part_of_device(child.cell) for child in running)
-                for planned in [each for each in waiting if part_of_device(each[0]) <= free + 1e-9]:
+                for planned in list(waiting):
                     left = end - time.monotonic()
-                    if (seconds_expected(*planned, costs) or 0.0) > left:
+                    fits = part_of_device(planned[0]) <= free + 1e-9
+                    if not fits or (seconds_expected(*planned, costs) or 0.0) > left:
                         continue
                     waiting.remove(planned)
                     with signals_held():
                         running.append(RunningCell(*planned, 0, gpus[:1]))
                     began[planned[0].name] = time.monotonic()
                     free -= part_of_device(planned[0])
-                    if free <= 0:
-                        break
                 if not running:
                     break  # none of the remaining cells would finish in time
                 time.sleep(POLL_SECONDS)

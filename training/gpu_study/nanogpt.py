@@ -44,8 +44,11 @@ def time_nanogpt(checkout: Path, end: float) -> list[dict[str, Any]]:
         FileNotFoundError: If the checkout has no model.py.
     """
     nanogpt = load_nanogpt(checkout)
-    sizes = [name for name in SHAPES if time.monotonic() < end]
-    return [_time_size(nanogpt, name, *SHAPES[name]) for name in sizes]
+    return [
+        _time_size(nanogpt, name, *shape)
+        for name, shape in SHAPES.items()
+        if time.monotonic() < end
+    ]
 
 
 def _time_size(nanogpt: Any, name: str, layers: int, heads: int, width: int) -> dict[str, Any]:
