@@ -68,7 +68,8 @@ def check_files(files: DataFiles) -> None:
         for name in names:
             if name not in said:
                 raise ValueError(
-                    f"{stage / 'stage.json'} does not list {name}; remove {stage} and run `make data`"
+                    f"{stage / 'stage.json'} does not list {name}; remove its folder and run "
+                    "`make data`"
                 )
             with (stage / name).open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
