@@ -1,11 +1,11 @@
-"""Stage 1 over whole collections: MIDI files -> shards of ABC text, with every failure as a row.
+"""Stage 1 over whole collections: MIDI files -> shards of ABC text, each failure as a row.
 
     python -m data_prep.convert SOURCE [SOURCE ...] OUT [--workers N] [--layout bars]
 
-Each shard is one parquet file that appears whole or not at all, under a name that holds a digest
-of its input and of the converter's code (shard_files.py). A broken-off conversion therefore goes on
-at the first missing shard, and a changed converter does its work again. The output is the same,
-byte by byte, for any number of workers and interruptions.
+Each shard is one parquet file, written atomically under a name that contains a digest of its input
+and of the converter's code (shard_files.py). An interrupted conversion therefore resumes at the
+first missing shard, and a changed converter starts over. The output is byte-identical for any
+number of workers and interruptions.
 """
 
 import argparse
@@ -45,12 +45,12 @@ from .storage.stages import describe_files, read_stage, worker_pool, write_json
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion left and did.
+    """The result of a conversion.
 
     Attributes:
         shards: All shards, in order.
-        sources: Paths of what was converted.
-        n_files: Files that this run converted; the others were there.
+        sources: Paths of the sources.
+        n_files: Files that this run converted; the others were done already.
         seconds: Wall time of this run.
     """
 
@@ -67,18 +67,18 @@ def convert_collection(
     conversion: Conversion | None = None,
     workers: int | None = None,
 ) -> Converted:
-    """Converts all files of some sources into shards; those that are there already stay.
+    """Converts all files of the sources into shards; keeps shards that exist already.
 
     Args:
         sources: What to convert; their order makes no difference.
-        folder: Where the shards go; shards of other inputs are removed from it.
-        conversion: What is done to each file.
-        workers: Processes; all cores if None.
+        folder: Where the shards go; shards of other inputs are deleted from it.
+        conversion: How each file is converted.
+        workers: Number of processes; all cores if None.
 
     Raises:
         SourceError: If a source cannot be read or is empty.
-        OSError: If a shard cannot be written; those before it are kept.
-        ValueError: If another conversion writes to the folder.
+        OSError: If a shard cannot be written; earlier ones are kept.
+        ValueError: If another conversion is writing to the folder.
     """
     start = time.monotonic()
     conversion = conversion or Conversion()
@@ -98,28 +98,28 @@ def convert_collection(
 
 
 def recorded_paths(sources: list[Source]) -> list[str]:
-    """Returns what stage.json says of the sources."""
+    """Returns the paths of the sources as stage.json records them."""
     return sorted({str(source.path) for source in sources})
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps a second process that writes out of a folder; the lock ends with the process.
+    """Locks a folder against a second writing process; the lock ends with the process.
 
     Raises:
-        ValueError: If another process has it.
+        ValueError: If another process has the lock.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise ValueError(f"{folder}: another process is writing there; let it end") from error
+        raise ValueError(f"{folder}: another process is writing there; wait for it") from error
     finally:
         os.close(handle)
 
 
-_MOST_BROKEN_POOLS = 5  # one after another, for one shard
+_MOST_BROKEN_POOLS = 5  # in a row, for one shard
 
 
 def make_shards(
@@ -128,21 +128,21 @@ def make_shards(
     workers: int | None,
     advance: Callable[[int], object],
 ) -> None:
-    """Converts the files of shards, and writes each shard when it is whole.
+    """Converts the files of shards, and writes each shard once it is complete.
 
-    A worker that dies before it has told what it works at ends all others of its pool; what is left
-    then goes to a new one.
+    A worker that dies before it has reported its task takes its whole pool down; the remaining
+    shards then go to a new pool.
 
     Args:
-        shards: Those of one source stand together and in the order of the plan.
-        conversion: What is done to each file.
-        workers: Processes; all cores if None.
-        advance: Is told how many files more are done.
+        shards: Grouped by source, in the order of the plan.
+        conversion: How each file is converted.
+        workers: Number of processes; all cores if None.
+        advance: Called with the number of files newly done.
 
     Raises:
         SourceError: If a source changed since the plan.
-        OSError: If a shard cannot be written; those before it are kept.
-        BrokenProcessPool: If that happens again and again before a shard is whole.
+        OSError: If a shard cannot be written; earlier ones are kept.
+        BrokenProcessPool: If pools keep breaking before a shard is complete.
     """
     left, n_broken, told = list(shards), 0, 0
 
@@ -167,21 +167,22 @@ def make_shards(
 # ---------------------------------------------------------------- summary
 
 _SUMMED = ("n_notes", "n_doubled", "n_bars", "n_seconds")
-_MOST_NAMED = 1000  # dropped files, in stage.json; the shards have all of them
+_MOST_NAMED = 1000  # dropped files listed in stage.json; the shards have all of them
 
 
 def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, Any]:
-    """Counts the rows of the shards by reason and writes stage.json beside them.
+    """Counts the rows of the shards by reason and writes stage.json next to them.
 
-    Its `digest` is of the content: the names and bytes of the files that were converted, in order,
-    the layout and the converter's code. Neither times count nor where the files lie: the folder
-    that all of them are in is not part of their names, since an archive of a folder holds it or
-    not. It is in `top_folders`.
+    Its `digest` covers the content: the names and bytes of the converted files, in order, the
+    layout and the converter's code. File times and location do not count. The folder that all
+    files share is left out of their names, since an archive of a folder may contain it or not; it
+    is recorded in `top_folders`.
 
     Args:
-        folder: Of the shards.
-        converted: Its `seconds` and files a second stay those of the last run that did something.
-        layout: Of the text.
+        folder: Folder of the shards.
+        converted: The conversion. If it converted no file, stage.json keeps the `seconds` and files
+            per second of the last run that did.
+        layout: Layout of the text.
 
     Returns:
         The content of stage.json.
@@ -225,7 +226,7 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
 
 
 def _top_folder(files: list[tuple[str, ...]]) -> str:
-    """Returns the folder, with its slash, that all of some files are in; "" if there is none."""
+    """Returns the folder that contains all of the files, with its slash; "" if there is none."""
     folders = [path.split("/")[:-1] for path, *_ in files]
     shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
     return "".join(f"{names[0]}/" for names in shared)
@@ -237,10 +238,10 @@ def _count_rows(
     """Reads the rows of shards.
 
     Returns:
-        Source -> (path, digest, reason) of all; how many were dropped for which reason; the first
-        of these by name, with what was wrong; and the sums of the tunes.
+        Source -> (path, digest, reason) of all rows; reason -> number of dropped files; the names
+        of the first dropped files, with their messages; and the sums over the tunes.
     """
-    # datasets takes a second to import, and each worker imports this file
+    # imported here: datasets takes a second to import, and each worker imports this file
     from .storage.parts import Part
 
     inputs, dropped, named, sums = defaultdict(list), Counter(), [], Counter()
@@ -270,7 +271,7 @@ def summary_line(stage: dict[str, Any], folder: Path) -> str:
 
 
 def argument_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """Returns a command line with what every engine is told: sources, folder, layout."""
+    """Returns a parser with the arguments that all engines share: sources, folder, layout."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
@@ -284,9 +285,9 @@ def argument_parser(prog: str, description: str | None) -> argparse.ArgumentPars
         help="folder, .zip, .tar.gz, .parquet, hf://datasets/<user>/<name>[@<revision>][/<path>], "
         "music21, lmd_full or lmd_matched",
     )
-    parser.add_argument("out", type=Path, help="folder of the shards")
+    parser.add_argument("out", type=Path, help="output folder for the shards")
     parser.add_argument("--layout", choices=LAYOUTS, default="bars")
-    parser.add_argument("--data-root", type=Path, default=Path("data"), help="for what is fetched")
+    parser.add_argument("--data-root", type=Path, default=Path("data"), help="for downloads")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Stage 1 as datatrove tasks, for millions of files: the shards of convert.py, by Slurm or Ray.
+"""Stage 1 as datatrove tasks, for millions of files: the shards of convert.py, on Slurm or Ray.
 
     pip install --editable ".[datatrove]"
     python -m data_prep.convert_datatrove SOURCE ... OUT --executor local --tasks 8 --workers 2
@@ -6,14 +6,14 @@
         --partition cpu --time 04:00:00
 
 The command plans the shards once, and task r of n makes shards r, r + n, r + 2n, ... in a worker
-process with the limits of convert.py. The shards are the same, byte by byte, as those of
+process with the limits of convert.py. The shards are byte-identical to those of
 `python -m data_prep.convert`; either engine resumes what the other began.
 
-What is done is told by the shards alone: datatrove marks whole tasks, and leaves files that are
-half written under their final names. So a command that is repeated starts all tasks again, and
-each skips what is there; repeat it when no task runs any more. On Slurm, a last job writes
+Progress is judged by the shards alone: datatrove only marks whole tasks, and leaves half-written
+files under their final names. Repeating the command therefore starts all tasks again, and each
+skips existing shards; repeat it only when no task is running. On Slurm, a last job writes
 stage.json; locally and on Ray, the command waits for the tasks and writes it itself. A task reads
-a compressed .tar from its start: of such a source, make few tasks.
+a compressed .tar from its start: use few tasks for such a source.
 """
 
 import argparse
@@ -52,25 +52,25 @@ try:
     from datatrove.pipeline.base import PipelineStep
 except ModuleNotFoundError as error:
     _NEEDED = f'no module {error.name}; install the extra: pip install --editable ".[datatrove]"'
-    if __name__ == "__main__":  # one line for the command, an exception for whoever imports this
+    if __name__ == "__main__":  # one line for the command, an exception on import
         print(f"error: {_NEEDED}", file=sys.stderr)
         sys.exit(2)
     raise ModuleNotFoundError(_NEEDED, name=error.name) from error
 
 LOGS = ".datatrove"  # inside the folder of the shards: the plan, logs, counts of the tasks
-# One core for the worker that converts: the task beside it reads, writes and mostly waits. The
+# One core, for the worker that converts: the task itself reads, writes and mostly waits. The
 # memory is above convert_pool.WORKER_BYTES, so that a file is refused before its task is killed.
 _TASK = {"cpus_per_task": 1, "mem_per_cpu_gb": 4}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A conversion, as its tasks are told; small, since it travels with each of them.
+    """A conversion as passed to its tasks; small, since it is pickled with each of them.
 
     Attributes:
-        folder: Of the shards; absolute, since tasks start anywhere.
-        sources: Likewise; the plan numbers them.
-        recorded: What stage.json says of the sources.
+        folder: Folder of the shards; an absolute path, since tasks start anywhere.
+        sources: The sources, also with absolute paths; the plan refers to them by index.
+        recorded: Paths of the sources as stage.json records them.
         layout: One of `tune.LAYOUTS`.
         n_files: Files of the shards that were missing at the start.
         started: Seconds since the epoch.
@@ -85,12 +85,12 @@ class Job:
 
     @property
     def plan(self) -> Path:
-        """Where the plan lies: with it, no task lists the sources again."""
+        """Path of the plan, which saves the tasks from listing the sources again."""
         return self.folder / LOGS / "shards.plan"
 
 
 class ConvertShards(PipelineStep):
-    """Makes the shards `rank::world_size` of the plan that are not there yet."""
+    """Makes the missing ones of the shards `rank::world_size` of the plan."""
 
     type = "MIDI -> ABC"
     name = "shards"
@@ -102,11 +102,11 @@ class ConvertShards(PipelineStep):
     def run(
         self, data: DocumentsPipeline = None, rank: int = 0, world_size: int = 1
     ) -> DocumentsPipeline:
-        """Makes the shards of a task; takes no documents, and passes on what comes.
+        """Makes the shards of a task; reads no documents, and passes its input through.
 
         Raises:
             SourceError: If a source changed since the plan.
-            OSError: If a shard cannot be written; those before it are kept.
+            OSError: If a shard cannot be written; earlier ones are kept.
         """
         ours = [
             shard for shard in _read_plan(self.job, rank, world_size) if not shard.path.exists()
@@ -117,12 +117,12 @@ class ConvertShards(PipelineStep):
 
 
 def summarize(job: Job, *_: object) -> dict[str, Any]:
-    """Writes stage.json as `convert` does; the seconds are from the start of the command to now.
+    """Writes stage.json as `convert` does, with the seconds from the start of the command to now.
 
-    Once all shards are made it is a pipeline of its own, with one task.
+    Runs once all shards are made, on Slurm as a separate pipeline with one task.
 
     Returns:
-        Its content.
+        The content of stage.json.
 
     Raises:
         ValueError: If a shard is missing.
@@ -132,8 +132,8 @@ def summarize(job: Job, *_: object) -> dict[str, Any]:
     if missing:
         raise ValueError(
             f"{job.folder}: {len(missing):,} of {len(paths):,} shards are missing, the first is "
-            f"{missing[0]}; the logs of the tasks in {job.folder / LOGS} say why. Repeat the "
-            "command when no task runs any more: it makes what is missing"
+            f"{missing[0]}; see the logs of the tasks in {job.folder / LOGS}. Repeat the command "
+            "when no task is running: it makes the missing shards"
         )
     converted = Converted(paths, job.recorded, job.n_files, time.time() - job.started)
     return write_summary(job.folder, converted, job.layout)
@@ -143,7 +143,7 @@ def summarize(job: Job, *_: object) -> dict[str, Any]:
 
 
 def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
-    """Plans the shards, writes the plan for the tasks, and removes shards of other inputs.
+    """Plans the shards, writes the plan for the tasks, and deletes shards of other inputs.
 
     Args:
         sources: What to convert; their order makes no difference.
@@ -152,7 +152,7 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
 
     Raises:
         SourceError: If a source cannot be read or is empty.
-        ValueError: If a conversion by the other engine writes to the folder.
+        ValueError: If a conversion by the other engine is writing to the folder.
     """
     started = time.time()
     folder = folder.absolute()
@@ -167,7 +167,7 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
 
 
 def _write_plan(job: Job, shards: list[Shard]) -> None:
-    """Writes a line a shard; JSON escapes what is no UTF-8 in a name, and gives it back."""
+    """Writes one line per shard; JSON round-trips bytes in names that are not UTF-8."""
     part = job.plan.with_suffix(".part")
     with gzip.open(part, "wt", encoding="ascii", compresslevel=1) as plan:
         for shard in shards:
@@ -178,7 +178,7 @@ def _write_plan(job: Job, shards: list[Shard]) -> None:
 
 
 def _read_plan(job: Job, rank: int, world_size: int) -> Iterator[Shard]:
-    """Yields every `world_size`-th shard of the plan, from `rank` on."""
+    """Yields every `world_size`-th shard of the plan, starting at `rank`."""
     with gzip.open(job.plan, "rt", encoding="ascii") as plan:
         for line in itertools.islice(plan, rank, None, world_size):
             name, source, members = json.loads(line)
@@ -189,7 +189,7 @@ def _read_plan(job: Job, rank: int, world_size: int) -> Iterator[Shard]:
 
 
 def _run_and_wait(job: Job, options: argparse.Namespace) -> None:
-    """Makes the shards by processes of this machine or of a Ray cluster."""
+    """Makes the shards in processes on this machine or a Ray cluster."""
     executor = LocalPipelineExecutor
     if options.executor == "ray":
         executor = partial(RayPipelineExecutor, **_TASK)
@@ -197,12 +197,12 @@ def _run_and_wait(job: Job, options: argparse.Namespace) -> None:
 
 
 def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
-    """Queues an array job that makes the shards, and one after it that writes stage.json."""
+    """Queues an array job that makes the shards, then a job that writes stage.json."""
     queued = partial(
         SlurmPipelineExecutor,
         time=options.time,
         partition=options.partition,
-        qos=None,  # not every cluster has the one named "normal"; SBATCH_QOS says it
+        qos=None,  # not every cluster has the default, "normal"; SBATCH_QOS sets it
         # The tasks run in this environment, whether or not it was activated.
         env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
         **_TASK,
@@ -250,12 +250,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argument_parser("data_prep.convert_datatrove", __doc__)
     parser.add_argument("--executor", choices=["local", "slurm", "ray"], default="local")
-    parser.add_argument("--tasks", type=int, required=True, help="that the shards are dealt to")
+    parser.add_argument("--tasks", type=int, required=True, help="number of tasks")
     parser.add_argument(
         "--workers", type=int, default=-1, help="tasks that run at once; default: all of them"
     )
-    parser.add_argument("--partition", help="of Slurm; account and QOS: SBATCH_ACCOUNT, SBATCH_QOS")
-    parser.add_argument("--time", help="limit of a Slurm task, as 04:00:00")
+    parser.add_argument(
+        "--partition", help="Slurm partition; set account and QOS by SBATCH_ACCOUNT, SBATCH_QOS"
+    )
+    parser.add_argument("--time", help="time limit of a Slurm task, e.g. 04:00:00")
     options = parser.parse_args(arguments)
     if options.tasks < 1:
         parser.error(f"--tasks {options.tasks}, expected 1 or more")
@@ -265,7 +267,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # By its own name: the steps travel by the name of their module, and no task has this __main__.
+    # Imported by name: steps are pickled by module name, and the tasks do not have this __main__.
     from .convert_datatrove import main as command
 
     sys.exit(command())

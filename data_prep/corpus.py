@@ -1,8 +1,8 @@
-"""Stages 2 to 6 over a corpus: each reads the files of the stage before and writes its own.
+"""Stages 2 to 6 over a corpus: each reads the files of the previous stage and writes its own.
 
-Rows go through `datasets.map`, a part at a time (parts.py); what is done to them stands in
-tune_rows.py. What has to be known of the whole corpus is held small: a fingerprint, the sampled
-figures and the cluster of each tune.
+Rows are processed one part at a time (parts.py) by the functions in tune_rows.py. What is needed
+of the whole corpus at once is kept small: a fingerprint, the sampled figures and the cluster of
+each tune.
 """
 
 import itertools
@@ -36,25 +36,25 @@ from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
 
 logger = logging.getLogger(__name__)
 
-# What tokenizers are trained on. Merges learned from all 97 million characters of a corpus took 3.4
-# GB, and made held-out text shorter by 0.4 % (4,096 tokens) and 1.7 % (20,000).
+# Tokenizer training data. Learning merges from all 97 million characters of a corpus took 3.4 GB
+# and shortened held-out text by only 0.4 % (4,096 tokens) and 1.7 % (20,000).
 TOKENIZER_CHARS = 40_000_000
-MIN_VALIDATION_SONGS = 300  # below, the standard error of a loss is above about 1 %
+MIN_VALIDATION_SONGS = 300  # with fewer, the standard error of a loss exceeds about 1 %
 
 
 @dataclass
 class CorpusStages:
-    """The stages after conversion; each reads the files of the one before.
+    """The stages after conversion; each reads the files of the previous one.
 
     Attributes:
         settings: The data preset.
         folder: `data/<dataset>/<preset>`.
-        shards: Of the conversion.
-        conversion: Content of its stage.json.
-        workers: Processes; all cores if None.
-        done: Stage name -> content of its stage.json; at first that of the conversion.
-        measured: Stage name -> what it took; of the stages that were not there already.
-        same_tokens: Whether the stage before this one was 5_tokens and left the files it found.
+        shards: The shards of the conversion.
+        conversion: Content of the conversion's stage.json.
+        workers: Number of processes; all cores if None.
+        done: Stage name -> content of its stage.json; initially only the conversion's.
+        measured: Stage name -> time and memory, for the stages that this run did.
+        same_tokens: Whether the previous stage was 5_tokens and its files came out unchanged.
     """
 
     settings: DataSettings
@@ -100,14 +100,14 @@ class CorpusStages:
             settings=settings,
             code=code_digest(work),
             work=checked,
-            keeps_names=name != "6_blocks" or self.same_tokens,  # its digest stands for both
+            keeps_names=name != "6_blocks" or self.same_tokens,  # its digest covers both stages
         )
         self.same_tokens = name == "5_tokens" and files == self.done[name]["files"]
 
     def input_digests(self, stage: str) -> list[str]:
-        """Returns the digests of what a stage has made, for the stage after it."""
+        """Returns the digests of a stage's output, as input of the next stage."""
         done = self.done[stage]
-        # A split by file goes by whole names, of which the digest leaves out the folder of all.
+        # A split by file hashes full paths, but the digest leaves out their shared top folder.
         names = done.get("top_folders", {}) if self.settings.split.by == "file" else {}
         return [done["digest"], *names.values()]
 
@@ -200,7 +200,7 @@ class CorpusStages:
         for split in SPLITS:
             ours = itertools.islice(done, len(parts[split]))
             counts[split] = _join_tokens(ours, out / f"{split}.parquet")
-        list(done)  # to its end, which closes the workers
+        list(done)  # exhaust it, which closes the workers
         shutil.rmtree(out / "parts")
         return {"vocab_size": len(tokenizer), "splits": counts}
 
@@ -228,7 +228,7 @@ class CorpusStages:
 
 
 def _texts(file: Path, share: float) -> Iterator[str]:
-    """Yields the tunes of a table, or only the share of them that has the lowest digests."""
+    """Yields the tunes of a table, or only the `share` of them with the lowest digests."""
     for part in parts_of_file(file):
         rows = part.read(["digest", "abc"])
         for digest, abc in zip(rows["digest"].to_pylist(), rows["abc"].to_pylist(), strict=True):
@@ -237,7 +237,7 @@ def _texts(file: Path, share: float) -> Iterator[str]:
 
 
 def _join_tokens(parts: Iterator[tuple[Path, Counter]], out: Path) -> dict[str, Any]:
-    """Joins the parts of a split to one file; returns what stage.json says of it.
+    """Joins the parts of a split into one file; returns its counts for stage.json.
 
     Raises:
         ValueError: If no song is left.
@@ -245,7 +245,7 @@ def _join_tokens(parts: Iterator[tuple[Path, Counter]], out: Path) -> dict[str, 
     counts, sums = Counter(), Counter()
     with closing(TableWriter(out)) as writer:
         for file, more in parts:
-            counts.update(more)  # += would forget what is 0
+            counts.update(more)  # += would drop zeros
             if file.exists():
                 rows = Part((file,)).read()
                 writer.write(rows)
@@ -272,7 +272,7 @@ def _rounded(sums: Counter) -> dict[str, Any]:
 
 
 def _counted(rows_in: int, dropped: Counter[str], step: str) -> dict[str, Any]:
-    """Returns what stage.json says of the rows.
+    """Returns the row counts for stage.json.
 
     Raises:
         ValueError: If none is left.

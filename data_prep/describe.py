@@ -1,4 +1,4 @@
-"""A dataset -> results/corpus.json: what went in, what came out, why, and what it took.
+"""A dataset -> results/corpus.json: input and output counts, drop reasons, time and memory.
 
 python -m data_prep.describe data/<name>/<preset> results
 """
@@ -23,7 +23,7 @@ _COUNTS = (
     *("splits", "vocab_size", "n_blocks", "n_tokens", "block_length"),
 )
 LAKH_FILES = 178_561  # of lmd_full; source: Raffel 2016
-_EDGES = {  # of the bins, and to how many digits they are written
+_EDGES = {  # bin edges, and the digits to which they are rounded
     "gzip_ratio": (np.linspace(0, 1, 51), 3),
     "n_chars": (np.logspace(1, 6, 41), 1),  # eight bins to a factor of ten
 }
@@ -34,10 +34,10 @@ def describe(dataset: Path) -> dict[str, Any]:
     """Returns the counts of all stages, the measured cost, and the histograms of a dataset.
 
     Args:
-        dataset: data/<name>/<preset>, all stages done.
+        dataset: data/<name>/<preset>, with all stages done.
 
     Raises:
-        FileNotFoundError: If a stage is not there.
+        FileNotFoundError: If a stage is missing.
         ValueError: If the stages were not measured over all files.
     """
     stages = {name: _read(dataset / name / "stage.json") for name in STAGES}
@@ -59,14 +59,14 @@ def describe(dataset: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
-        raise FileNotFoundError(f"{file} not found: expected a finished dataset, made by make data")
+        raise FileNotFoundError(f"{file} not found: expected a finished dataset; run `make data`")
     return json.loads(file.read_text("utf-8"))
 
 
 def _check_measured(
     dataset: Path, measured: dict[str, dict[str, float]], conversion: dict[str, Any]
 ) -> None:
-    """Refuses speeds of a run that found part of its work done."""
+    """Rejects measurements of a run that found part of its work done."""
     converted, n_files = conversion["files_converted"], conversion["rows_in"]
     unmeasured = [name for name in STAGES if name not in measured]
     if converted == n_files and not unmeasured:
@@ -74,16 +74,16 @@ def _check_measured(
     what = f"no time for {', '.join(unmeasured)}" if unmeasured else "all stages"
     raise ValueError(
         f"{dataset}: its last run converted {converted:,} of {n_files:,} files, and measured.json "
-        f"has {what}; expected one uninterrupted run over all files: describe the preset of the "
-        "dataset that was made first, or make this one in another --data-root"
+        f"has {what}; expected one uninterrupted run over all files: describe the preset of this "
+        "dataset that was made first, or make this one under another --data-root"
     )
 
 
 def _whole(measured: dict[str, dict[str, float]], n_files: int) -> dict[str, float]:
-    """Returns what all stages together took, and what they would take for Lakh MIDI.
+    """Returns the total cost of all stages, and an extrapolation to Lakh MIDI.
 
-    Memory is the largest sum over the stages of the main process and its workers: an upper bound,
-    since their peaks need not fall together.
+    Peak memory is the maximum over the stages of the sum of the main process and its workers: an
+    upper bound, since their peaks need not coincide.
     """
     seconds = sum(stage["seconds"] for stage in measured.values())
     peak = max(
@@ -106,7 +106,7 @@ def _histograms(dataset: Path) -> dict[str, Any]:
     for part in parts_of_files(sorted((dataset / "2_clean").glob("*.parquet"))):
         table = part.read(list(_EDGES))
         for name, (edges, _) in _EDGES.items():
-            values = table[name].to_numpy().clip(edges[0], edges[-1])  # outliers: the end bins
+            values = table[name].to_numpy().clip(edges[0], edges[-1])  # outliers go to the end bins
             counts[name] += np.histogram(values, edges)[0]
     histograms = {
         name: {"edges": edges.round(digits).tolist(), "counts": counts[name].tolist()}
@@ -116,7 +116,7 @@ def _histograms(dataset: Path) -> dict[str, Any]:
 
 
 def _token_frequency(tokens: Path) -> dict[str, Any]:
-    """Returns the most frequent tokens of the train split, in order, and their shares."""
+    """Returns the most frequent tokens of the train split, by frequency, and their shares."""
     tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
     counts = np.zeros(tokenizer.get_vocab_size(), np.int64)
     for part in parts_of_file(tokens / "train.parquet"):

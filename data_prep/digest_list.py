@@ -1,9 +1,9 @@
-"""A dataset -> the list of its files by digest, so that others know whether theirs is the same.
+"""A dataset -> the digests of its files, so that others can check whether theirs is the same.
 
     python -m data_prep.digest_list data/<name>/<preset> results/corpus_digests.csv
 
-One line a song: the first 16 hex digits of the SHA-256 of its MIDI file, its split, and a number
-that songs of one duplicate cluster share. No names of files: those are the collection's own.
+One line per song: the first 16 hex digits of the SHA-256 of its MIDI file, its split, and the
+number of its duplicate cluster. No file names: those belong to the collection.
 """
 
 import argparse
@@ -21,13 +21,13 @@ DIGITS = 16
 
 
 def list_digests(dataset: Path) -> str:
-    """Returns the list as CSV, by split and digest.
+    """Returns the list as CSV, sorted by split and digest.
 
     Args:
-        dataset: data/<name>/<preset>, split.
+        dataset: data/<name>/<preset>, with stage 4 (the split) done.
 
     Raises:
-        FileNotFoundError: If a split is not there.
+        FileNotFoundError: If a split is missing.
     """
     songs: list[tuple[int, str, str]] = []
     for place, split in enumerate(SPLITS):

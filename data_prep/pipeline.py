@@ -2,7 +2,7 @@
 
     python -m data_prep.pipeline SOURCE --config configs/data/char.yaml
 
-Stages 2 to 5 are `datasets.map`; each stage is saved with its counts in stage.json.
+Each stage is saved with its counts in stage.json.
 """
 
 import argparse
@@ -31,22 +31,22 @@ logger = logging.getLogger(__name__)
 def run_pipeline(
     source: Source, settings: "DataSettings", folder: Path, workers: int | None = None
 ) -> dict[str, Any]:
-    """Runs all stages; what is there already and unchanged is not done again.
+    """Runs all stages; skips those that are done and unchanged.
 
     Args:
         source: The MIDI files.
         settings: The data preset.
         folder: `data/<dataset>/<preset>`.
-        workers: Processes; all cores if None.
+        workers: Number of processes; all cores if None.
 
     Returns:
         Stage name -> content of its stage.json.
 
     Raises:
-        ValueError: Where a stage has nothing left to work on, or another process is writing to the
-            folder: what it has not finished would pass for the remains of one that was killed.
+        ValueError: If a stage has nothing left to work on, or another process is writing to the
+            folder: its unfinished files would be taken for those of a killed one.
     """
-    # datasets and transformers take seconds to import, and each worker imports this file
+    # imported here: datasets and transformers take seconds, and each worker imports this file
     import datasets
 
     from .corpus import CorpusStages
@@ -61,7 +61,7 @@ def run_pipeline(
         if converted.n_files:
             corpus.measured["1_abc"] = measure_resources(converted.seconds, workers)
         stages = corpus.run()
-        if corpus.measured:  # apart, since it is of the machine, where stage.json is of the data
+        if corpus.measured:  # a separate file: it describes the machine, stage.json the data
             file = folder / "measured.json"
             before = json.loads(file.read_text("utf-8")) if file.exists() else {}
             write_json(file, before | corpus.measured)
@@ -69,17 +69,17 @@ def run_pipeline(
 
 
 def _link_shards(folder: Path) -> None:
-    """Takes over the shards that another preset of the dataset has: presets share conversions.
+    """Links the shards of other presets of the dataset: presets share conversions.
 
-    A shard's name holds a digest of what went into it; those that are not wanted are removed by the
-    conversion, as always.
+    A shard's name contains a digest of its input; the conversion deletes those it does not need, as
+    always.
     """
     ours = folder / "1_abc"
     if ours.exists():
         return
     for shard in sorted(folder.parent.glob("*/1_abc/part-*.parquet")):
         ours.mkdir(parents=True, exist_ok=True)
-        with suppress(OSError):  # two presets of one shard, or a disk without links: convert it
+        with suppress(OSError):  # the link exists, or the disk has no links: convert it
             os.link(shard, ours / shard.name)
 
 
@@ -95,20 +95,20 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=reasons_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", help="as of data_prep.convert: folder, .zip, hf://datasets/...")
+    parser.add_argument("source", help="as in data_prep.convert: folder, .zip, hf://datasets/...")
     parser.add_argument("--config", type=Path, default=Path("configs/data/char.yaml"))
     parser.add_argument("--dataset", help="folder under data/; default: the source's name")
     parser.add_argument(
-        "--keep-latest", action="store_true", help="do not make it the dataset that configs take"
+        "--keep-latest", action="store_true", help="do not make it the default dataset of configs"
     )
     parser.add_argument(
-        "--folder", action="store_true", help="print the folder alone; the counts go to stderr"
+        "--folder", action="store_true", help="print only the folder; the counts go to stderr"
     )
-    parser.add_argument("--model", help="for a preset that takes tokens of a model: which")
+    parser.add_argument("--model", help="for a preset with `tokenizer: model`: folder or Hub name")
     parser.add_argument("--data-root", type=Path, default=Path("data"))
     parser.add_argument("--workers", type=int)
     options = parser.parse_args(arguments)
-    # as in run_pipeline: not before the command line is read
+    # imported here, as in run_pipeline: slow, and not needed to parse the command line
     from .model_tokens import take_from_model, unknown_tokens
     from .settings import load_settings
 
@@ -133,7 +133,7 @@ def _warn_of_another_source(source: Source, folder: Path) -> None:
     before = (read_stage(folder / "1_abc") or {}).get("sources")
     if before and before != [str(source.path)]:
         logger.warning(
-            '%s was made from %s and is now made from %s; to keep both: ARGS="--dataset <name>"',
+            '%s was made from %s and is now remade from %s; to keep both: ARGS="--dataset <name>"',
             folder,
             ", ".join(before),
             source.path,
@@ -141,7 +141,7 @@ def _warn_of_another_source(source: Source, folder: Path) -> None:
 
 
 def _point_latest(root: Path, dataset: str) -> None:
-    """Makes `data/latest` name the dataset made last: configs train on it by default."""
+    """Points `data/latest` at the dataset made last: configs train on it by default."""
     fresh = root / ".latest"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(dataset, target_is_directory=True)

@@ -1,4 +1,4 @@
-"""The settings of a data preset, configs/data/*.yaml: one section a stage."""
+"""The settings of a data preset, configs/data/*.yaml: one section per topic."""
 
 import difflib
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DataSettings:
-    """All settings of a data preset, as configs/data/*.yaml has them."""
+    """All settings of a data preset, with the sections of configs/data/*.yaml."""
 
     clean: CleanSettings = field(default_factory=CleanSettings)
     duplicates: DuplicateSettings = field(default_factory=DuplicateSettings)
@@ -37,8 +37,8 @@ def load_settings(path: Path) -> DataSettings:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: For a key that does not exist, naming the nearest that does; and for settings
-            that exclude each other.
+        ValueError: For an unknown key, naming the nearest known one; and for settings that exclude
+            each other.
     """
     path = find_preset(path)
     if not path.exists():
@@ -61,14 +61,14 @@ def load_settings(path: Path) -> DataSettings:
     settings = DataSettings(**built)
     if settings.clean.strip_directives and settings.augment.copies:
         raise ValueError(
-            f"{path}: clean.strip_directives and augment.copies; expected one of them alone, since "
+            f"{path}: clean.strip_directives and augment.copies; expected only one of them, since "
             "without %%MIDI lines drums cannot be told from pitches and would be transposed"
         )
     return settings
 
 
 def find_preset(path: Path) -> Path:
-    """The file itself, or, for `configs/data_char.yaml`, `configs/data/char.yaml`."""
+    """Returns the path itself, or `configs/data/char.yaml` for `configs/data_char.yaml`."""
     now = path.parent / "data" / path.name.removeprefix("data_")
     if path.exists() or not now.exists():
         return path
@@ -77,7 +77,7 @@ def find_preset(path: Path) -> Path:
 
 
 def _check(found: Any, defaults: dict[str, Any], where: str) -> None:
-    """Refuses keys and, where the default is a value, types that are not those of the defaults."""
+    """Rejects unknown keys and, where the default is a value, types other than the default's."""
     if not isinstance(found, dict):
         raise ValueError(f"{where}: found {found!r}, expected keys {', '.join(defaults)}")
     for key in found:

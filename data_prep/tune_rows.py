@@ -1,6 +1,6 @@
-"""Stages 2 to 5, some rows: what is done to tunes, what they are measured by, what is dropped.
+"""Stages 2 to 5 on some rows: how tunes are changed, measured, and dropped.
 
-Each function takes a part of a table (see parts.py) and is run in a worker process.
+Each function takes a part of a table (see parts.py) and runs in a worker process.
 """
 
 import logging
@@ -49,26 +49,26 @@ _NOTHING: dict[str, Any] = {
 _TOKENS = {"input_ids": datasets.List(datasets.Value("uint16"))}
 
 _SONGS_AT_ONCE = 32
-_NOT_READ = ("figures",)  # long, and made by these functions, not used
+_NOT_READ = ("figures",)  # long; these functions write them but do not read them
 
 Dropped = Counter[str]
 
 
 def clean_rows(rows: Dataset, settings: DataSettings) -> tuple[Dataset, Dropped]:
-    """Cleans and measures the tunes that were converted; counts those dropped, by reason."""
+    """Cleans and measures the converted tunes; counts the dropped ones by reason."""
     rows = without_dropped(rows).remove_columns("message")
     return _choose(rows, partial(clean_row, settings=settings), _MEASURED)
 
 
 def filter_rows(rows: Dataset, settings: DataSettings) -> tuple[Dataset, Dropped]:
-    """Keeps what a tune must have to be kept; counts those dropped, by reason."""
+    """Keeps the tunes that pass the filter; counts the dropped ones by reason."""
     return _choose(rows, partial(_filter_row, settings=settings), {})
 
 
 def _choose(
     rows: Dataset, change: Callable[[dict[str, Any]], dict[str, Any]], columns: dict[str, Any]
 ) -> tuple[Dataset, Dropped]:
-    """Changes rows one by one; columns that no row changes are not taken apart."""
+    """Changes rows one by one; columns that no row changes are passed through as they are."""
     if not len(rows):
         return rows, Counter()
     table = rows.with_format("arrow")[:]
@@ -90,19 +90,19 @@ def _choose(
 
 
 def without_dropped(rows: Dataset) -> Dataset:
-    """Returns the rows that have no reason to be dropped."""
+    """Returns the rows without a drop reason."""
     kept = pc.is_null(rows.with_format("arrow")["drop_reason"][:])
     return rows.select(np.flatnonzero(kept)).remove_columns("drop_reason")
 
 
 def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
-    """Cleans and measures the tune of a row, or says why it is dropped."""
+    """Cleans and measures the tune of a row, or gives its drop reason."""
     try:
         tune = clean_tune(parse_tune(row["abc"]), settings.clean)
         if not tune.n_bars:
             return _NOTHING | {"drop_reason": DropReason.SILENT}
         performance = perform(tune)
-        # Of the whole song, also where it is cut: other arrangements may be longer.
+        # Of the whole song even if it is cut: other arrangements may be longer.
         figures = signature(performance, settings.duplicates).tolist()
         abc = print_tune(tune, "bars")
         if settings.clean.max_chars and len(abc) > settings.clean.max_chars:
@@ -121,7 +121,7 @@ def clean_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
 
 
 def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
-    """Keeps the informative voices of a row's tune, if that is set, or says why it is dropped."""
+    """Keeps the informative voices of a row's tune, if so set, or gives its drop reason."""
     changed: dict[str, Any] = {}
     if least := settings.filter.min_voice_gzip_ratio:
         abc = keep_informative_voices(row["abc"], least)
@@ -136,12 +136,12 @@ def _filter_row(row: dict[str, Any], settings: DataSettings) -> dict[str, Any]:
 def encode_rows(
     rows: Dataset, tokenizer_file: Path, tokens: TokenSettings, augment: AugmentSettings
 ) -> tuple[Dataset, Counter[str]]:
-    """Turns tunes and their copies into ids; leaves out those of too few or too many.
+    """Encodes tunes and their augmented copies; leaves out those with too few or too many tokens.
 
     Returns:
-        Rows of `digest`, the denominators and `input_ids`; and counts: `n_copies`, then `n_tokens`
-        and `n_unknown` of the rows that stay, `n_too_few_tokens` and `n_too_many_tokens` of those
-        that do not.
+        Rows of `digest`, the denominators and `input_ids`; and counts: `n_copies`, `n_tokens` and
+        `n_unknown` of the rows that are kept, `n_too_few_tokens` and `n_too_many_tokens` of the
+        others.
     """
     kept = ("digest", "abc", *DENOMINATORS)
     rows = rows.remove_columns([name for name in rows.column_names if name not in kept])
@@ -176,7 +176,7 @@ def encode_rows(
 
 
 def _with_copies(batch: dict[str, list[Any]], settings: AugmentSettings) -> dict[str, list[Any]]:
-    """Puts the further copies of each tune after it, measured anew."""
+    """Inserts the augmented copies of each tune after it, with their own measurements."""
     rows = []
     for values in zip(*batch.values(), strict=True):
         rows.append(row := dict(zip(batch, values, strict=True)))

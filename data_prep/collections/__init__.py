@@ -1,1 +1,1 @@
-"""Where music comes from: folders, archives, tables, the Hub, bundled and downloaded."""
+"""Sources of music: folders, archives, tables, the Hub, bundled and downloaded collections."""

@@ -1,9 +1,8 @@
 """MIDI files inside one .zip, .tar (plain or compressed) or parquet table, read in place.
 
-Nothing is unpacked onto the disk, and what a member says about itself is not believed: names that
-lead out of the archive, links, devices and members too large are refused, one row each. An archive
-that is cut off or damaged as a whole is refused before anything of it is converted: half of a
-collection would pass for the whole.
+Nothing is unpacked to disk, and member metadata is not trusted: names that lead out of the archive,
+links, devices and oversized members are rejected, one row each. A truncated or damaged archive is
+rejected before any of it is converted: otherwise half a collection would pass for the whole.
 """
 
 import bz2
@@ -27,7 +26,7 @@ from ..midi.midi_file import MIDI_SUFFIXES, find_header
 from ..storage.drop_reasons import DropReason
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES, ".parquet")  # a table holds one file a row
+ARCHIVE_SUFFIXES = (".zip", *TAR_SUFFIXES, ".parquet")  # a table has one file per row
 KINDS = "folder, .zip, .tar.gz or .parquet"
 _READ_ERRORS = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
@@ -36,18 +35,18 @@ _READ_ERRORS = (
 
 _LEAVES_ARCHIVE = re.compile(r"[/\\]|[A-Za-z]:|(.*[/\\])?\.\.([/\\]|$)", re.DOTALL)
 _OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
-_PROBED_ROWS = 64  # whether a column of bytes holds MIDI shows in its first values
+_PROBED_ROWS = 64  # values of a column of bytes that are checked for MIDI
 _ENCRYPTED = 1  # flag of a zip member
-# Of bzip2 and LZMA, which hardly any .zip has, zipfile unpacks a hundred bytes to many megabytes.
+# With bzip2 and LZMA, which are rare in .zip, zipfile may expand a hundred bytes to many megabytes.
 _BOUNDED_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class SourceError(ValueError):
-    """A source that cannot be read, or holds no MIDI file."""
+    """A source that cannot be read, or contains no MIDI file."""
 
 
 class NoMidiColumnError(SourceError):
-    """A table that is readable, and about something else."""
+    """A readable table without a column of MIDI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,10 @@ class Member:
     """One MIDI file of a source.
 
     Attributes:
-        name: Path inside the source; bytes that are no UTF-8 are surrogates.
-        stamp: Where it is as it was, so is the file: checksum in a zip; elsewhere size and time, of
-            the archive if there is one.
-        place: Where an archive holds it: names may stand in it twice.
+        name: Path inside the source; bytes that are not UTF-8 are surrogates.
+        stamp: Changes if the file does: size and checksum in a zip; elsewhere size and time, those
+            of the archive if there is one.
+        place: Position in its archive, since a name may occur in it twice.
         archive: Path of its archive inside a folder, else "".
     """
 
@@ -68,29 +67,29 @@ class Member:
     archive: str = ""
 
 
-Content = bytes | MidiError  # of a member: its bytes, or why they cannot be had
+Content = bytes | MidiError  # a member's bytes, or the reason why they cannot be read
 Entry = tuple[Member, Callable[[], Content]]
-"""A member, and how to read it: before the next entry is asked for."""
+"""A member, and a function that reads it, to be called before the next entry is requested."""
 
 
 def is_midi(name: str) -> bool:
-    """Whether a path is one of a MIDI file."""
+    """Whether a path is that of a MIDI file."""
     return ends_in(name, MIDI_SUFFIXES)
 
 
 def ends_in(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a path is one of a file of some kind."""
-    hidden = name.rsplit("/", 1)[-1].startswith("._")  # resource forks that macOS packs along
+    """Whether a path has one of the suffixes, in any case, and is not a macOS resource fork."""
+    hidden = name.rsplit("/", 1)[-1].startswith("._")  # resource forks that macOS adds
     return name.lower().endswith(suffixes) and not hidden
 
 
 def read_file(open_file: Callable[[], IO[bytes]]) -> Content:
-    """Reads a file or member, and never much more than `Limits.bytes` of it."""
+    """Reads a file or member, but never much more than `Limits.bytes` of it."""
     try:
         with open_file() as file:
             content = file.read(LIMITS.bytes + 1)
     except _READ_ERRORS as error:
-        # Without the path that an OSError names: rows do not depend on where the collection lies.
+        # Without the path in an OSError: rows must not depend on where the collection is.
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return _unreadable(text or type(error).__name__)
     return content if len(content) <= LIMITS.bytes else _too_large(None)
@@ -109,10 +108,10 @@ def _too_large(size: int | None) -> MidiError:
 
 
 def list_members(path: Path) -> Iterator[Member]:
-    """Yields the MIDI files of an archive, which is wholly readable or not at all.
+    """Yields the MIDI files of an archive, which must be readable as a whole.
 
     Raises:
-        SourceError: If it is not, or no archive.
+        SourceError: If it is not readable, or not an archive.
     """
     try:
         for member, _ in _entries(path):
@@ -128,7 +127,7 @@ def list_members(path: Path) -> Iterator[Member]:
 
 
 def read_members(path: Path, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
-    """Yields the content of members, which stand in the order of `list_members`.
+    """Yields the content of members, which must be in the order of `list_members`.
 
     Raises:
         SourceError: If the archive changed since then.
@@ -152,7 +151,7 @@ def _entries(path: Path) -> Iterator[Entry]:
     name = path.name.lower()
     if name.endswith(".parquet"):
         return _parquet_entries(path)
-    # Names first: a .tar whose last member is a .zip looks like both.
+    # Suffixes first: a .tar whose last member is a .zip looks like both.
     if name.endswith(TAR_SUFFIXES):
         return _tar_entries(path)
     if name.endswith(".zip") or zipfile.is_zipfile(path):
@@ -193,8 +192,8 @@ def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Content:
 
 
 def _tar_entries(path: Path) -> Iterator[Entry]:
-    """Yields the MIDI files of a .tar as they stand: compressed, it can only be read forwards."""
-    # Times inside may all be the same: what is packed to be reproduced has none.
+    """Yields the MIDI files of a .tar in stored order: compressed, it only reads forward."""
+    # Times inside may all be the same: reproducible archives have none.
     state = path.stat()
     with _open_plain(path) as plain:
         bounded = _BoundedReads(plain)
@@ -207,7 +206,7 @@ def _tar_entries(path: Path) -> Iterator[Entry]:
                     stamp = f"{state.st_size}-{state.st_mtime_ns}-{info.size}"
                     yield Member(info.name, stamp, place), partial(_read_tarred, archive, info)
                 place += 1
-                archive.members.clear()  # else they pile up, a kilobyte each
+                archive.members.clear()  # else they accumulate, a kilobyte each
             if bounded.last.strip(b"\0"):
                 raise tarfile.ReadError(f"damaged or cut off after {place:,} members")
 
@@ -223,7 +222,7 @@ def _read_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Content:
 
 
 def _is_tar(path: Path) -> bool:
-    """Whether a file is a .tar, going by its start; `tarfile.is_tarfile` would read any header."""
+    """Whether a file starts like a .tar; `tarfile.is_tarfile` would read any header."""
     try:
         with _open_plain(path) as plain:
             return plain.read(512)[257:262] == b"ustar"
@@ -239,10 +238,10 @@ def _open_plain(path: Path) -> IO[bytes]:
 
 
 class _BoundedReads:
-    """A file of which nobody reads much at once: tarfile takes in long headers as a whole.
+    """A file wrapper that limits the size of a read: tarfile reads long headers as a whole.
 
     Attributes:
-        last: What was read last: where tarfile stops, the block that made it stop.
+        last: The bytes read last: when tarfile stops, the block that made it stop.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -261,7 +260,7 @@ class _BoundedReads:
 
 
 def _parquet_entries(path: Path) -> Iterator[Entry]:
-    """Yields the MIDI files of a parquet table, as the Hub has them: one a row, numbered."""
+    """Yields the MIDI files of a parquet table, as on the Hub: one per row, numbered."""
     from pyarrow import parquet
 
     state = path.stat()
@@ -287,10 +286,10 @@ def _values(table: Any, column: str) -> Iterator[bytes | None]:
 
 
 def _midi_column(path: Path, table: Any) -> str:
-    """Returns the column that holds the files: bytes, or a struct with the field `bytes`.
+    """Returns the column that contains the files: bytes, or a struct with the field `bytes`.
 
     Raises:
-        NoMidiColumnError: If none holds MIDI: images and sound are bytes, too.
+        NoMidiColumnError: If none contains MIDI: images and audio are bytes, too.
     """
     schema = table.schema_arrow
     found = [field.name for field in schema if _is_bytes(field.type)]

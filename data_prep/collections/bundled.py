@@ -1,12 +1,12 @@
-"""The music that the music21 package ships, as MIDI files: a corpus that needs no download.
+"""The music that ships with the music21 package, as MIDI files: a corpus without a download.
 
 Public domain: Ryan's Mammoth Collection (1883), O'Neill's Music of Ireland (1850 tunes), Aird's
 Airs (1778-1801) and all Bach chorales, in encodings that their makers gave to music21 (see its
-corpus/license.txt). The Essen folk songs lie there too, but are licensed for non-commercial use:
-they come only with the collection `music21_with_essen`.
+corpus/license.txt). The Essen folk songs are there too, but licensed for non-commercial use: they
+are only in the collection `music21_with_essen`.
 
-ABC tunes become MIDI through the abc2midi that symusic ships, scores through music21's own
-MIDI writer. One file each, written whole or not at all, so a broken-off collection goes on.
+ABC tunes become MIDI through the abc2midi that ships with symusic, scores through music21's own
+MIDI writer. Each file is written atomically, so an interrupted collection resumes.
 """
 
 import logging
@@ -37,7 +37,7 @@ def collect(name: str, data_root: Path, workers: int | None = None) -> Path:
     Args:
         name: `music21` (public domain) or `music21_with_essen` (non-commercial).
         data_root: The files go to `<data_root>/<name>/0_midi/<collection>/`.
-        workers: Processes; all cores if None.
+        workers: Number of processes; all cores if None.
     """
     folder = data_root / name / "0_midi"
     done = folder / "complete.txt"
@@ -66,13 +66,13 @@ def collect(name: str, data_root: Path, workers: int | None = None) -> Path:
 
 
 def _run(job: tuple[Path, Callable[[], bytes]]) -> str | None:
-    """Writes one file; returns what went wrong, if something did."""
+    """Writes one file; returns an error message, or None on success."""
     target, convert = job
     try:
         midi = convert()
-    except OSError:  # the disk, not the tune: collecting stops here and goes on later
+    except OSError:  # the disk, not the tune: collecting stops here and resumes later
         raise
-    except Exception as error:  # music21 raises whatever its parsers meet; each is listed
+    except Exception as error:  # music21 raises all kinds of errors; each is listed
         return f"{type(error).__name__}: {error}".splitlines()[0][:200]
     partial_file = target.with_suffix(".part")
     partial_file.write_bytes(midi)
@@ -96,7 +96,7 @@ def _abc_jobs(folder: Path, collections: dict[str, str]) -> list[tuple[Path, Cal
 
 
 def split_tunes(text: str) -> list[str]:
-    """Splits an ABC tune book at its X: fields; what stands before the first is left out."""
+    """Splits an ABC tune book at its X: fields; drops the text before the first."""
     parts = re.split(r"^(?=X:)", text, flags=re.MULTILINE)
     return [part for part in parts if part.startswith("X:")]
 
@@ -107,14 +107,13 @@ def _safe(name: str) -> str:
 
 
 def abc_tune_to_midi(tune: str) -> bytes:
-    """Plays a foreign ABC tune through abc2midi, with the pick-up bar set right.
+    """Converts a foreign ABC tune with abc2midi, and corrects the pickup bar.
 
-    abc2midi starts a tune with its pick-up at time 0, which would shift every bar line of the
-    MIDI. So the pick-up's length is measured first, and as much silence as its bar lacks goes
-    before it.
+    abc2midi starts a tune with its pickup at time 0, which would shift every bar line of the MIDI.
+    So the pickup's length is measured first, and silence is inserted before it to fill its bar.
 
     Raises:
-        ValueError: If abc2midi makes no MIDI of it.
+        ValueError: If abc2midi writes no valid MIDI.
     """
     score = _abc2midi(tune)
     head = re.match(r"((?:[A-Za-z]:.*|%.*|\s*)\n)*", tune)[0]
@@ -126,7 +125,7 @@ def abc_tune_to_midi(tune: str) -> bytes:
         start = _abc2midi(f"{head}{first_bar}|\n")
         missing = bar - round(start.end() / score.tpq * 8) * score.tpq // 8
         if 0 < missing < bar:
-            for track in score.tracks:  # tempo, metre and key stay where they are
+            for track in score.tracks:  # tempo, meter and key stay where they are
                 track.shift_time(missing, inplace=True)
     return score.dumps_midi()
 
@@ -136,7 +135,7 @@ def _abc2midi(tune: str) -> ScoreTick:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "tune.abc"), Path(folder, "tune.mid")
         source.write_text(tune, "utf-8")
-        # Its exit code says nothing (0 on garbage): the file it leaves is the answer.
+        # Its exit code is meaningless (0 on garbage): success means that the file exists.
         subprocess.run(
             [binary, source, "-o", target], capture_output=True, timeout=20, check=False, cwd=folder
         )
@@ -162,10 +161,10 @@ def _chorale_jobs(folder: Path) -> list[tuple[Path, Callable[[], bytes]]]:
 
 
 def chorale_to_midi(name: str) -> bytes:
-    """Writes a score of music21's corpus as MIDI, with the pick-up bar set right.
+    """Writes a score of music21's corpus as MIDI, and corrects the pickup bar.
 
     Args:
-        name: As music21 names it, e.g. `bach/bwv269`.
+        name: Its name in music21, e.g. `bach/bwv269`.
     """
     from music21 import corpus
     from music21.midi.translate import music21ObjectToMidiFile

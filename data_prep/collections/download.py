@@ -1,8 +1,8 @@
-"""Fetches a collection over HTTP or from the Hub; an interrupted download resumes.
+"""Downloads a collection over HTTP or from the Hub; an interrupted download resumes.
 
-Over HTTP: the bytes so far lie in `<target>.part`, and `<target>.part.json` says of which file they
-are: the rest is only added if the server still has that very file, else it is fetched from the
-start. From the Hub: its own library does this, file by file.
+Over HTTP: the bytes so far are in `<target>.part`, and `<target>.part.json` identifies their file:
+the rest is only appended if the server still has that very file, otherwise the download starts
+over. From the Hub: its own library does this, file by file.
 """
 
 import glob
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 # The Lakh MIDI dataset. Source: C. Raffel, "Learning-Based Methods for Comparing Sequences", 2016.
 LAKH_FILES = {"lmd_full": "lmd_full.tar.gz", "lmd_matched": "lmd_matched.tar.gz"}
 LAKH_URL = "http://hog.ee.columbia.edu/craffel/lmd"
-LAKH_URL_VARIABLE = "LMD_URL"  # the environment may name a mirror
+LAKH_URL_VARIABLE = "LMD_URL"  # environment variable for a mirror
 
 HUB_PREFIX = "hf://"
 
@@ -40,27 +40,27 @@ _RANGE_REFUSED = 416
 
 
 class DownloadError(ValueError):
-    """A file that cannot be fetched."""
+    """A file that cannot be downloaded."""
 
 
 def lakh_url(name: str) -> str:
-    """Returns where a file of `LAKH_FILES` is fetched from."""
+    """Returns the URL of a file of `LAKH_FILES`."""
     return f"{os.environ.get(LAKH_URL_VARIABLE, LAKH_URL).rstrip('/')}/{LAKH_FILES[name]}"
 
 
 def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
-    """Fetches a file, unless it is there; shows the progress, the size and the digests.
+    """Downloads a file unless it exists; shows the progress, the size and the digests.
 
     Args:
-        url: Of the file.
-        target: Where it goes; it appears when it is whole.
-        wait_seconds: Before a try after one that broke off; doubled each time without progress.
+        url: URL of the file.
+        target: Path of the file; it appears once it is complete.
+        wait_seconds: Wait before a retry; doubled each time without progress.
 
     Returns:
         The target.
 
     Raises:
-        DownloadError: If it cannot be fetched. What came is kept for the next call.
+        DownloadError: If the download fails. The bytes so far are kept for the next call.
     """
     if target.exists():
         return target
@@ -76,14 +76,14 @@ def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
         except _LocalError as error:
             raise error.__cause__ from None
         except (OSError, http.client.HTTPException) as error:
-            of_server = isinstance(error, urllib.error.HTTPError)  # has an address as its filename
+            of_server = isinstance(error, urllib.error.HTTPError)  # its filename is the URL
             if not of_server and getattr(error, "filename", None) is not None:
                 raise
             failures = 1 if _size(part) > before else failures + 1
             if failures >= TRIES_WITHOUT_PROGRESS:
                 raise DownloadError(
                     f"{url}: {first_line(error)}; {_size(part):,} bytes are kept, repeat the "
-                    "command to go on"
+                    "command to resume"
                 ) from error
             time.sleep(wait_seconds * 2 ** (failures - 1))
     part.replace(target)
@@ -93,16 +93,16 @@ def download(url: str, target: Path, *, wait_seconds: float = 2.0) -> Path:
 
 
 class _LocalError(Exception):
-    """Writing failed, not reading: another try does not help."""
+    """Writing failed, not reading: a retry does not help."""
 
 
 def _fetch_rest(url: str, part: Path) -> None:
-    """Fetches what is missing of a file.
+    """Downloads the missing rest of a file.
 
     Raises:
-        DownloadError: If the server refuses, and would again.
+        DownloadError: If the server refuses permanently.
         OSError: If the connection broke, or the server or the disk fails.
-        http.client.HTTPException: Likewise.
+        http.client.HTTPException: If the connection broke or the server fails.
     """
     request = urllib.request.Request(url, headers={"Accept-Encoding": "identity"})
     state, have = read_object(_state_of(part)) or {}, _size(part)
@@ -112,9 +112,9 @@ def _fetch_rest(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=_STALL_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code < 500 and error.code != _RANGE_REFUSED:  # a missing file, no rights
+        if error.code < 500 and error.code != _RANGE_REFUSED:  # missing file, no permission
             raise DownloadError(f"{url}: {error}") from error
-        if error.code == _RANGE_REFUSED:  # of all bytes, or of a file that is shorter now
+        if error.code == _RANGE_REFUSED:  # we have all bytes, or the file is shorter now
             if have == state.get("size"):
                 return
             part.unlink(missing_ok=True)
@@ -124,15 +124,15 @@ def _fetch_rest(url: str, part: Path) -> None:
             have = 0
         length = response.headers.get("Content-Length")
         size = have + int(length) if length else None
-        # A weak tag does not promise the same bytes.
+        # A weak ETag does not guarantee the same bytes.
         tag = response.headers.get("ETag", "")
         validator = tag if tag.startswith('"') else response.headers.get("Last-Modified")
-        if not have:  # before the state says otherwise of them
+        if not have:  # delete the old bytes before the state describes new ones
             part.unlink(missing_ok=True)
         write_json(_state_of(part), {"url": url, "size": size, "validator": validator})
         _append(response, part, have, size)
     if size is not None and _size(part) != size:
-        raise ConnectionError(f"broke off after {_size(part):,} of {size:,} bytes")
+        raise ConnectionError(f"interrupted after {_size(part):,} of {size:,} bytes")
 
 
 def _append(response: http.client.HTTPResponse, part: Path, have: int, size: int | None) -> None:
@@ -146,7 +146,7 @@ def _append(response: http.client.HTTPResponse, part: Path, have: int, size: int
         while step := response.read(_STEP_BYTES):
             try:
                 file.write(step)
-                file.flush()  # what came before a kill counts
+                file.flush()  # so that a killed download can resume here
             except OSError as error:
                 raise _LocalError from error
             progress.update(len(step))
@@ -171,25 +171,25 @@ def _show_digests(path: Path) -> None:
 
 
 def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
-    """Fetches the music of a dataset on the Hub: MIDI files, archives and tables.
+    """Downloads the music of a dataset on the Hub: MIDI files, archives and tables.
 
-    The library of the Hub takes the token (`hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE from
-    its own settings. What was fetched of a commit is not fetched again.
+    The Hub library takes the token (`hf auth login`), HF_ENDPOINT and HF_HUB_OFFLINE from its own
+    settings. Files of a commit are downloaded only once.
 
     Args:
         uri: `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`, the path of a folder or
             file; the default branch without a revision.
         downloads: The folder that gets `<user>--<name>/<commit>/`. The path names the commit, so
-            that whoever records the path records the revision, and files of two never mix.
+            that recording the path records the revision, and files of two commits never mix.
 
     Returns:
         The folder or file inside, and the dataset's name.
 
     Raises:
-        DownloadError: If it cannot be fetched whole. What came is kept for the next call.
+        DownloadError: If the download is not complete. Files so far are kept for the next call.
         OSError: If the disk fails.
     """
-    import huggingface_hub  # here, because it takes its time, and few sources need it
+    import huggingface_hub  # here, because it is slow to import, and few sources need it
     from huggingface_hub.errors import HTTPError, RevisionResolutionError
 
     name, branch, inside = _dataset_place(uri)
@@ -199,8 +199,8 @@ def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
         )
         folder = downloads / name.replace("/", "--") / revision.resolved
         logger.info("%s -> %s", uri, folder)
-        # By the commit, not its branch: for a branch, the library would take a folder that is
-        # there for whole when the Hub does not answer.
+        # By commit, not branch: for a branch, the library would take an existing folder for
+        # complete when the Hub does not answer.
         huggingface_hub.snapshot_download(
             name,
             repo_type="dataset",
@@ -222,7 +222,7 @@ def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
 
 
 def _dataset_place(uri: str) -> tuple[str, str | None, str]:
-    """Returns name, revision and path inside of a place in a dataset on the Hub."""
+    """Returns the name, revision and inner path of a URI of a dataset on the Hub."""
     from huggingface_hub.utils import parse_hf_uri
 
     expected = f"expected {HUB_PREFIX}datasets/<user>/<name>[@<revision>][/<path inside>]"
@@ -236,7 +236,7 @@ def _dataset_place(uri: str) -> tuple[str, str | None, str]:
 
 
 def _music_patterns(inside: str) -> list[str]:
-    """Returns wildcards for what a source can read; those of the Hub mind upper and lower case."""
+    """Returns wildcards for the files that a source can read; the Hub's are case-sensitive."""
     kinds = [
         "*" + "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in suffix)
         for suffix in (*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES)
@@ -260,7 +260,7 @@ def _hub_reason(error: Exception) -> str:
     if isinstance(error, errors.RevisionNotFoundError):
         return "no such revision; expected a branch, a tag or the 40 digits of a commit"
     if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it"
-    # Without what follows the ? of an address: it may hold a signature that opens the file.
+        return "HF_HUB_OFFLINE is set, and not all files were downloaded before; unset it"
+    # Without the query of a URL: it may contain a signature that opens the file.
     text = re.sub(r"\?\S+", "", first_line(error))
-    return f"{text}; what came is kept, repeat the command to go on"
+    return f"{text}; the files so far are kept, repeat the command to resume"

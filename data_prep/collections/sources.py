@@ -1,8 +1,8 @@
-"""Where MIDI files come from: folders, archives, tables, the Hub, Lakh, or music21's own.
+"""Sources of MIDI files: folders, archives, tables, the Hub, Lakh, or music21's own.
 
     open_source("music.zip", Path("data")).members()
 
-A folder's archives and tables are read, too, one level deep.
+Archives and tables inside a folder are read, too, one level deep.
 """
 
 import itertools
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
-_NAMED_TABLES = 3  # of those passed over
+_NAMED_TABLES = 3  # skipped tables that the warning names
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,23 @@ class Source:
     def members(self) -> list[Member]:
         """Returns the MIDI files inside, in the order in which `read` yields them.
 
-        They are sorted by name; those of a .tar and the rows of a table stay as they stand there.
+        They are sorted by name; those of a .tar and the rows of a table keep their order.
 
         Raises:
-            SourceError: If the source, or an archive in it, cannot be read, or if it holds none.
-                A table without MIDI is an error by itself; in a folder it is passed over, with
-                a warning: datasets have tables of metadata beside the music.
+            SourceError: If the source, or an archive in it, cannot be read, or if it contains none.
+                A table without MIDI is an error by itself; in a folder it is skipped with a
+                warning, since datasets have tables of metadata along with the music.
         """
         members = list(self._folder_members() if self.path.is_dir() else list_members(self.path))
         if not members:
             expected = " ".join(MIDI_SUFFIXES)
             raise SourceError(
-                f"{self.path} holds no MIDI file, expected names ending in {expected}"
+                f"{self.path} contains no MIDI file, expected names ending in {expected}"
             )
         return members
 
     def read(self, members: Iterable[Member]) -> Iterator[tuple[Member, Content]]:
-        """Yields the bytes of members, which stand in the order of `members()`.
+        """Yields the bytes of members, which must be in the order of `members()`.
 
         A member that cannot be read (damaged, encrypted, too large) yields its `MidiError`: one bad
         file does not end a collection.
@@ -105,10 +105,10 @@ class Source:
             names = ", ".join(without_midi[:_NAMED_TABLES])
             more = len(without_midi) - _NAMED_TABLES
             tail = f" and {more:,} more" if more > 0 else ""
-            logger.warning("%s: no MIDI in these tables, passed over: %s%s", self.path, names, tail)
+            logger.warning("%s: skipped tables without MIDI: %s%s", self.path, names, tail)
 
     def _walk(self) -> Iterator[str]:
-        """Yields names of MIDI files, archives and tables: as UTF-8, whatever the locale says."""
+        """Yields names of MIDI files, archives and tables, as UTF-8 regardless of the locale."""
 
         def refuse(error: OSError) -> None:
             raise SourceError(f"{self.path} cannot be read: {error}")
@@ -125,7 +125,7 @@ class Source:
 def _stamp(path: Path) -> str:
     try:
         state = path.stat()
-    except OSError:  # a link that leads nowhere: a row, once it is read
+    except OSError:  # a broken link becomes a row when it is read
         return "unreadable"
     return f"{state.st_size}-{state.st_mtime_ns}"
 
@@ -137,17 +137,17 @@ def _open_regular(path: Path) -> object:
 
 
 def open_source(source: str, data_root: Path, name: str | None = None) -> Source:
-    """Finds a source by path, or a collection by name; one that is not there is fetched.
+    """Opens a source by path, or a collection by name; a missing collection is downloaded.
 
     Args:
-        source: A path, one of `BUNDLED`, one of `download.LAKH_FILES`, or a dataset of the Hub:
+        source: A path, one of `BUNDLED`, one of `download.LAKH_FILES`, or a dataset on the Hub:
             `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`.
-        data_root: The folder `data/`, where collections are kept once fetched.
+        data_root: The folder `data/`, where downloaded collections are kept.
         name: The dataset's name; by default that of the file, folder or dataset.
 
     Raises:
         SourceError: If there is no such source.
-        DownloadError: If a collection cannot be fetched.
+        DownloadError: If a collection cannot be downloaded.
     """
     if source in BUNDLED:
         from .bundled import collect  # here, because music21 takes a second to import
@@ -172,7 +172,7 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
 def _free_name(source: str, name: str) -> str:
     if name in RESERVED:
         raise SourceError(
-            f"{source} would become the dataset {name!r}, a name that is taken; rename it, or give "
-            'another one: make data ... ARGS="--dataset <name>"'
+            f"{source} would become the dataset {name!r}, a reserved name; rename it, or give "
+            'another name: make data ... ARGS="--dataset <name>"'
         )
     return name

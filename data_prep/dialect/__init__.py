@@ -1,1 +1,1 @@
-"""One ABC tune of our dialect: read, print, re-lay; DIALECT.md says what it is."""
+"""One ABC tune of our dialect: read, print, change the layout; see DIALECT.md."""

@@ -1,7 +1,7 @@
-"""The way back: ABC text of our dialect -> MIDI, for listening and for metrics.
+"""The reverse conversion: ABC text of our dialect -> MIDI, for listening and for metrics.
 
-Our own reader, since no other keeps programs, drums, tempo and metre at once; abc2midi is its
-independent referee in tests and benchmarks.
+This is our own reader, since no other keeps programs, drums, tempo and meter at once; abc2midi is
+its independent reference in tests and benchmarks.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def abc_to_midi(abc: str) -> bytes:
     shorter one is filled with silence.
 
     Raises:
-        AbcError: With line and column, where the text leaves the dialect.
+        AbcError: With line and column, if the text is not in the dialect.
     """
     return perform(parse_tune(abc)).midi()
 
@@ -34,7 +34,7 @@ class Performance:
     """A tune as it sounds.
 
     Attributes:
-        tune: What was read.
+        tune: The tune as read.
         starts: First tick of each bar, and the end of the last.
         voices: Per voice, the chords (onset, end, pitches) in ticks, by onset, ties joined.
         bar_errors: The bars of wrong length.
@@ -47,7 +47,7 @@ class Performance:
 
     @property
     def n_notes(self) -> int:
-        """Note onsets; each note of a chord counts."""
+        """Number of note onsets; each note of a chord counts."""
         return sum(len(pitches) for chords in self.voices for _, _, pitches in chords)
 
     @property
@@ -56,7 +56,7 @@ class Performance:
         return seconds(self.tune, np.diff(self.starts).tolist())
 
     def timed_notes(self) -> list[tuple[float, int]]:
-        """Returns (onset in seconds, MIDI pitch) of all notes, voice after voice."""
+        """Returns (onset in seconds, MIDI pitch) of all notes, voice by voice."""
         rows = [
             (onset, pitch)
             for chords in self.voices
@@ -68,7 +68,7 @@ class Performance:
         return list(zip(onsets.tolist(), (pitch for _, pitch in rows), strict=True))
 
     def midi(self) -> bytes:
-        """Returns it as a Standard MIDI File, one track a voice."""
+        """Returns the tune as a Standard MIDI File, one track per voice."""
         scale = MIDI_TICKS_PER_QUARTER // TICKS_PER_QUARTER
         tempos = [
             (self.starts[bar] * scale, round(60_000_000 / tempo))
@@ -77,7 +77,7 @@ class Performance:
         ]
         meters = self.tune.meters
         if self.tune.pickup and (pickup := Meter.of_ticks(self.tune.pickup)):
-            meters = {1: meters[0]} | meters | {0: pickup}  # which has a metre of its own in MIDI
+            meters = {1: meters[0]} | meters | {0: pickup}  # in MIDI a pickup has its own meter
         signatures = [
             (self.starts[bar] * scale, meter.numerator, meter.denominator)
             for bar, meter in meters.items()
@@ -96,7 +96,7 @@ def perform(tune: Tune) -> Performance:
     """Reads all bars of a tune.
 
     Raises:
-        AbcError: Where a bar's text is not in the dialect.
+        AbcError: If a bar's text is not in the dialect.
     """
     return perform_bars(tune, *read_bars(tune))
 
@@ -104,7 +104,7 @@ def perform(tune: Tune) -> Performance:
 def perform_bars(
     tune: Tune, voices: list[list[list[Segment]]], errors: list[BarError]
 ) -> Performance:
-    """The same of bars that are read already; `voices` and `errors` as `read_bars` returns them."""
+    """Like `perform`, for bars already read; `voices` and `errors` as `read_bars` returns them."""
     starts = [0]
     for bar, ticks in enumerate(tune.bar_ticks()):
         ends = [bars[bar][-1].end for bars in voices if bars[bar]]
@@ -120,8 +120,8 @@ def _join_ties(
 ) -> list[tuple[int, int, tuple[int, ...]]]:
     """Returns the sounding chords of a voice: (onset, end, pitches) in ticks, sorted by onset.
 
-    A tie joins to the next element if that is the same pitches and follows at once; else it is
-    ignored, as abc2midi does with a warning.
+    A tie joins the next element if that follows at once with the same pitches; otherwise it is
+    ignored, which abc2midi does with a warning.
     """
     out: list[tuple[int, int, tuple[int, ...]]] = []
     open_tie = False

@@ -1,7 +1,7 @@
 """ABC text of one bar -> notes; the inverse of `bar_writer`.
 
-Strict: what is not in the dialect is refused with its place. Elements repeat a lot: each is read
-once in each key, and then looked up, as long as no accidental before it in the bar bears on it.
+Strict: text outside the dialect raises an error with its place. Elements repeat a lot: each is
+parsed once per key, and then looked up, unless an earlier accidental in the bar affects it.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from .notation import (
     tuplet_items,
 )
 
-# Where elements begin and end, if a text holds nothing else; what they are says `ELEMENT`.
+# Splits a text into elements, if it contains nothing else; `ELEMENT` parses them.
 _TOKEN = re.compile(r"\([\d:]*|z[\d/]*|(?:\[[^\]]*\]|[_=^]*[A-Ga-g][,']*)[\d/]*-?", re.ASCII)
-_MOST_ELEMENTS = 50_000  # of one key, that are kept
+_MOST_ELEMENTS = 50_000  # cached per key
 _Letters = frozenset[str]
 _Element = tuple[int, tuple[int, ...], bool, _Letters, _Letters]
 
@@ -31,17 +31,17 @@ class BarReader:
     """Reads the text of single bars of one voice in one key."""
 
     def __init__(self, key: str) -> None:
-        # (text, whether in a tuplet) -> ticks, pitches, tie, letters with an accidental and without
+        # (text, whether in a tuplet) -> ticks, pitches, tie, letters with and without accidental
         self._elements: dict[tuple[str, bool], _Element | None] = {}
         self._signature = key_alterations(KEYS[key])
 
     def read(self, text: str, line: int = 1, column: int = 1) -> list[Segment]:
-        """Returns the segments of one bar, rests included, from tick 0 on.
+        """Returns the segments of one bar, including rests, from tick 0 on.
 
         Args:
             text: The bar without its bar line and inline fields.
-            line: Where the text begins, for the error.
-            column: Likewise.
+            line: Line where the text begins, for error messages.
+            column: Column where the text begins, for error messages.
 
         Raises:
             AbcError: If the text is not in the dialect.
@@ -80,7 +80,7 @@ class BarReader:
         return out
 
     def _look_up(self, text: str) -> list[Segment] | None:
-        """Returns the same by the elements that are known; None if it has to be read in turn."""
+        """Returns the same from cached elements; None if the bar has to be parsed in order."""
         tokens = _TOKEN.findall(text)
         if "".join(tokens) != text:
             return None
@@ -108,7 +108,7 @@ class BarReader:
         return None if tuplet_left else out
 
     def _learn(self, token: str, in_tuplet: bool) -> _Element | None:
-        """Reads an element as the first of a bar, and keeps it; None if it is none."""
+        """Parses an element as if it were the first of a bar, and caches it; None if invalid."""
         element = None
         match = ELEMENT.fullmatch(token)
         length = match and (match["rest_length"] if match["rest"] else match["length"])
@@ -120,7 +120,7 @@ class BarReader:
             )
             with contextlib.suppress(
                 AbcError
-            ):  # told, with its place, where the bar is read in turn
+            ):  # raised again, with its place, when the bar is parsed in order
                 pitches = self._pitches(names, (1, 1), {}) if names else ()
                 element = ticks, pitches, match["tie"] == "-", marked, bare
         if len(self._elements) >= _MOST_ELEMENTS:
@@ -131,13 +131,13 @@ class BarReader:
     def _pitches(
         self, names: str, where: tuple[int, int], altered: dict[str, int]
     ) -> tuple[int, ...]:
-        """Returns the pitches of a note or chord; `altered`: letter -> accidental, is added to."""
+        """Returns the pitches of a note or chord; updates `altered`: letter -> accidental."""
         pitches = set()
         for sign, letter, natural_pitch in note_names(names):
             if sign:
                 if sign not in ALTERATIONS:
                     raise AbcError(f"{sign!r} is no accidental", *where)
-                # As abc2midi does (and the standard's default): it holds in all octaves.
+                # As in abc2midi (and by the standard's default), it applies to all octaves.
                 altered[letter] = ALTERATIONS[sign]
             pitch = natural_pitch + altered.get(letter, self._signature[letter])
             if not 0 <= pitch <= 127:
@@ -148,5 +148,5 @@ class BarReader:
 
 @cache
 def bar_reader(key: str) -> BarReader:
-    """The reader of a key: what it has read once, in any tune, it knows."""
+    """Returns the reader of a key, which is shared by all tunes, with its cache of elements."""
     return BarReader(key)

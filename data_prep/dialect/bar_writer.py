@@ -23,29 +23,29 @@ from .notation import (
 )
 
 _Sounding = tuple[int, int, tuple[int, ...], bool]
-_MOST_CHORDS = 50_000  # of one key, that are kept
+_MOST_CHORDS = 50_000  # cached per key
 
 
 class BarWriter:
     """Writes the segments of one voice, bar by bar, in one key.
 
-    Notes and chords repeat a lot: each is spelled once, and then looked up, as long as no
-    accidental before it in the bar bears on it. Sets of letters are bits, that of A first.
+    Notes and chords repeat a lot: each is spelled once, and then looked up, unless an earlier
+    accidental in the bar affects it. Sets of letters are bit sets, with A as the lowest bit.
     """
 
     def __init__(self, key: str) -> None:
         self._letters, self._bare, self._marked, self._in_key = zip(*spellings(key), strict=True)
         self._bits = [1 << ord(letter) - ord("A") for letter in self._letters]
-        self._altered = 0  # letters, in the bar so far
-        # pitches, ticks -> text, letters that it alters, and those that must not have been altered
+        self._altered = 0  # letters altered in the bar so far
+        # pitches, ticks -> text, letters that it alters, and letters that must be unaltered
         self._known: dict[tuple[tuple[int, ...], int], tuple[str, int, int]] = {}
 
     def write(self, segments: Sequence[_Sounding], ticks: int) -> str:
-        """Returns the text of one bar, without its bar line; "" if it holds nothing.
+        """Returns the text of one bar, without its bar line; "" if it has no segments.
 
         Args:
-            segments: Notes and chords in order, as `Segment` or plain tuples of its fields; the
-                rests between them are added.
+            segments: Notes and chords in order, as `Segment` or plain tuples of its fields; rests
+                between them are added.
             ticks: Length of the bar.
         """
         out: list[str] = []
@@ -106,7 +106,7 @@ class BarWriter:
         return "".join(out)
 
     def _element(self, pitches: tuple[int, ...], ticks: int, tied: bool) -> str:
-        """Returns a note, chord or rest; in a tuplet, `ticks` are those that its text says."""
+        """Returns a note, chord or rest; in a tuplet, `ticks` is the length as written."""
         if not pitches:
             return rest_text(ticks)
         text, marked, bare = self._known.get((pitches, ticks)) or self._learn(pitches, ticks)
@@ -126,7 +126,7 @@ class BarWriter:
             ]
         equal = len(items) == 3 and len({units for _, units, _ in items}) == 1
         if len(items) == 3 and not equal:
-            # abcjs and abc2midi read three unequal items wrongly; four are read right.
+            # abcjs and abc2midi misread three unequal items, but read four correctly.
             longest = max(range(3), key=lambda number: items[number][1])
             segment, units, tied = items[longest]
             low = units // 2
@@ -139,13 +139,13 @@ class BarWriter:
 
 @functools.cache
 def bar_writer(key: str) -> BarWriter:
-    """The writer of a key, for one thread: what it has spelled once, in any tune, it knows."""
+    """Returns the writer of a key, shared by all tunes, with its cache; not thread-safe."""
     return BarWriter(key)
 
 
 @functools.lru_cache(maxsize=len(KEYS))
 def spellings(key: str) -> list[tuple[str, str, str, bool]]:
-    """Returns by MIDI pitch: letter, name without and with accidental, whether the key has it."""
+    """Returns, by MIDI pitch: letter, name without and with accidental, whether it is in key."""
     signature = key_alterations(KEYS[key])
     spelled = [spell(pitch, KEYS[key]) for pitch in range(128)]
     return [
@@ -169,7 +169,7 @@ def _with_rests(segments: Iterable[Segment], ticks: int) -> list[Segment]:
 
 
 def _continues(first: Segment, second: Segment) -> bool:
-    """Whether the two are one element that only a beat had cut."""
+    """Whether the two are one element that was only split at a beat."""
     return first.pitches == second.pitches and (first.tied or not first.pitches)
 
 
@@ -188,7 +188,7 @@ def _cut(segments: Sequence[Segment], start: int, end: int) -> list[Segment]:
 
 
 def _cells(segments: Sequence[Segment]) -> list[tuple[list[Segment], bool]]:
-    """Cuts a bar into stretches that are written plainly and stretches that are one tuplet."""
+    """Cuts a bar into stretches, each written plainly or as one tuplet."""
     bounds = sorted({segment.start for segment in segments} | {segments[-1].end})
     out = []
     start, end = 0, bounds[-1]
@@ -203,7 +203,7 @@ def _next_cell(start: int, end: int, bounds: Sequence[int]) -> tuple[int, bool]:
     """Returns the length of the stretch at `start`, and whether it is a tuplet.
 
     A tuplet fills a half note (three equal quarters), a beat, or half a beat, counted from the
-    start of the bar, and is used exactly where an element starts or ends off the plain grid.
+    start of the bar, and is used only where an element starts or ends off the plain grid.
     """
     half_note = [tick - start for tick in bounds if start <= tick <= start + 96]
     if start % 96 == 0 and half_note == [0, 32, 64, 96]:

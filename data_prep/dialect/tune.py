@@ -1,12 +1,13 @@
-"""One ABC tune of our dialect: headers, voices, bars; what it is, and how it is printed.
+"""One ABC tune of our dialect: its data model (headers, voices, bars) and its printer.
 
 Two layouts of the same tune are read and written, and converted into each other without loss:
 
-`voices`  one block per voice, all padded to the same number of bars; other programs read it right.
+`voices`  one block per voice, all padded to the same number of bars; other programs read it
+          correctly.
 `bars`    one line per bar, `[V:1]...|[V:2]...|`; voices that rest in the bar are left out. Models
           train on it: a short context then sees all voices at once.
 
-Bars stay text here, so that neither layout can lose anything; `read_bars` reads their notes.
+Bars are kept as text here, so that neither layout can lose anything; `read_bars` parses the notes.
 """
 
 from collections import Counter
@@ -37,14 +38,14 @@ from .notation import (
 )
 
 LAYOUTS = ("bars", "voices")
-MICROSECONDS = 240_000_000  # those of a minute, per quarter of a beat
-# Quarters of a beat a minute. MIDI can say nothing slower; a faster one has no five digits.
+MICROSECONDS = 240_000_000  # microseconds in a minute, times 4 for quarters of a beat
+# Quarters of a beat a minute: the slowest that MIDI can write, and a bound of five digits.
 _SLOWEST, _FASTEST = 15, 96_000
 
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """A metre such as 6/8."""
+    """A meter such as 6/8."""
 
     numerator: int
     denominator: int
@@ -59,7 +60,7 @@ class Meter:
 
     @classmethod
     def of_ticks(cls, ticks: int) -> "Meter | None":
-        """Returns the simplest metre of a bar, of quarters if it can be; None if MIDI has none."""
+        """Returns the simplest meter of a bar, in quarters if possible; None if MIDI has none."""
         share = Fraction(ticks, TICKS_PER_WHOLE)
         denominator = max(4, share.denominator)
         numerator = int(share * denominator)
@@ -83,8 +84,8 @@ class Voice:
 
     Attributes:
         program: General MIDI program; None for drums.
-        channel: MIDI channel (1-16) where it is written; drums have 10.
-        bars: Bar texts without bar lines and inline fields; "" where the voice rests all through.
+        channel: MIDI channel (1-16) if it is written; 10 for drums.
+        bars: Bar texts without bar lines and inline fields; "" where the voice rests throughout.
     """
 
     program: int | None
@@ -99,15 +100,15 @@ class Voice:
 
 @dataclass
 class Tune:
-    """A tune: what holds for all voices, and the voices.
+    """A tune: what all voices share, and the voices.
 
     Attributes:
         key: Name of the major key of the signature, one of `notation.KEYS`.
-        meters: Bar number (from 0) -> metre from there on; holds bar 0.
-        tempos: Bar number -> quarters a minute from there on; holds bar 0.
+        meters: Bar number (from 0) -> meter from there on; always contains bar 0.
+        tempos: Bar number -> quarters a minute from there on; always contains bar 0.
         voices: In the order of their numbers.
-        pickup: Ticks of the first bar, if all voices agree that it is shorter than its metre.
-        origins: (voice index, bar) -> line and column where the bar's text stood, if it was read.
+        pickup: Ticks of the first bar, if all voices agree that it is shorter than its meter.
+        origins: (voice index, bar) -> line and column of the bar's text, if it was read from text.
     """
 
     key: str
@@ -134,7 +135,7 @@ class Tune:
 
 
 def instruments(tune: Tune) -> dict[str, Any]:
-    """Returns `n_voices`, `programs` (General MIDI, drums apart, each once) and `has_drums`."""
+    """Returns `n_voices`, `programs` (distinct, General MIDI, without drums) and `has_drums`."""
     return {
         "n_voices": len(tune.voices),
         "programs": sorted({v.program for v in tune.voices if v.program is not None}),
@@ -146,7 +147,7 @@ def best_key(classes: Sequence[int]) -> str:
     """Returns the key of the signature that needs the fewest accidentals.
 
     Args:
-        classes: (12,) notes of each pitch class, C first.
+        classes: (12,) number of notes of each pitch class, C first.
     """
 
     def in_key(sharps: int) -> int:
@@ -157,7 +158,7 @@ def best_key(classes: Sequence[int]) -> str:
 
 
 def playable_tempo(tempo: int) -> int:
-    """Returns the nearest tempo that `Q:` can say and MIDI's whole microseconds give back.
+    """Returns the nearest tempo that `Q:` can write and MIDI's whole microseconds round-trip.
 
     Args:
         tempo: Quarters of a beat a minute.
@@ -167,8 +168,8 @@ def playable_tempo(tempo: int) -> int:
 
 
 def seconds(tune: Tune, lengths: Iterable[int]) -> float:
-    """Returns how long bars of so many ticks last by the tempo map."""
-    ticks_at: Counter[Fraction] = Counter()  # tempo -> ticks that it holds for
+    """Returns how long bars of these lengths (in ticks) last by the tempo map."""
+    ticks_at: Counter[Fraction] = Counter()  # tempo -> number of ticks
     tempo = tune.tempos[0]
     for bar, ticks in enumerate(lengths):
         tempo = tune.tempos.get(bar, tempo)
@@ -179,7 +180,7 @@ def seconds(tune: Tune, lengths: Iterable[int]) -> float:
 
 
 def bar_clock(tune: Tune, lengths: Iterable[int]) -> list[float]:
-    """Returns the seconds at which bars of so many ticks start, and the last one ends."""
+    """Returns the start of each bar and the end of the last, in seconds; `lengths` in ticks."""
     clock, tempo = [0.0], tune.tempos[0]
     for bar, ticks in enumerate(lengths):
         tempo = tune.tempos.get(bar, tempo)
@@ -196,7 +197,7 @@ def print_tune(tune: Tune, layout: str = "bars") -> str:
     """Writes a tune; the inverse of `parse_tune`.
 
     Args:
-        tune: Of at least one bar.
+        tune: A tune of at least one bar.
         layout: One of `LAYOUTS`.
     """
     if layout not in LAYOUTS:
@@ -231,19 +232,19 @@ def _print_bars(tune: Tune) -> list[str]:
         for name, voice in zip(names, tune.voices, strict=True):
             if text := voice.bars[bar]:
                 line.append(f"{name}{meter}{tempo}{text}|")
-                tempo = ""  # the first voice of the bar says it
+                tempo = ""  # written once, in the first voice of the bar
         lines.append("".join(line) or f"{names[0]}{meter}{tempo}{rest_text(ticks)}|")
     return [*lines[:-1], lines[-1] + "]"]
 
 
 def _print_voices(tune: Tune) -> list[str]:
-    """Prints voice after voice, changes of metre and tempo as field lines in every one.
+    """Prints voice by voice, with changes of meter and tempo as field lines in each.
 
-    Inline, music21 reads none of them, and abcjs loses changes of tempo in voices whose tuplets
-    end a rounding error beside those of the first. Each is followed by `L:`, since music21 drops a
-    lone field line before a note. The metre is said again where a voice begins: abcjs takes a
-    rest of a whole note for a bar of whatever metre it read last. It is said there, too, where the
-    header names another (`notation.header_meter`).
+    Inline, music21 reads none of them, and abcjs loses tempo changes in voices whose tuplets end a
+    rounding error away from those of the first. Each is followed by `L:`, since music21 drops a
+    lone field line before a note. The meter is repeated where a voice begins: abcjs takes a rest of
+    a whole note for a bar of whatever meter it read last. It is also written there if the header
+    names another one (`notation.header_meter`).
     """
     rests = [rest_text(ticks) for ticks in tune.bar_ticks()]
     says_meters = len(tune.meters) > 1 or _header_meter(tune) != tune.meters[0]
@@ -274,7 +275,7 @@ def _print_voices(tune: Tune) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class BarError:
-    """A bar whose length is not its metre's. Bars and voices are numbered from 1."""
+    """A bar whose length differs from its meter. Bars and voices are numbered from 1."""
 
     voice: int
     bar: int
@@ -286,10 +287,10 @@ def read_bars(tune: Tune) -> tuple[list[list[list[Segment]]], list[BarError]]:
     """Reads the notes of all bars.
 
     Returns:
-        Per voice, per bar, the segments ([] for a bar of rest); and the bars of wrong length.
+        Per voice, per bar, the segments ([] for a silent bar); and the bars of wrong length.
 
     Raises:
-        AbcError: Where a bar's text is not in the dialect.
+        AbcError: If a bar's text is not in the dialect.
     """
     reader = bar_reader(tune.key)
     known: dict[str, list[Segment]] = {"": []}  # bars repeat a lot

@@ -25,7 +25,7 @@ from .notation import (
 )
 from .tune import Meter, Tune, Voice, tempo_line
 
-MAX_VOICE_BARS = 4_000_000  # more than what `limits.Limits` let be written
+MAX_VOICE_BARS = 4_000_000  # more than `limits.Limits` allows to be written
 
 _BAR_LINE = re.compile(r"\|\]|\|")
 
@@ -33,17 +33,17 @@ _BAR_LINE = re.compile(r"\|\]|\|")
 def parse_tune(abc: str) -> Tune:
     """Reads a tune of our dialect in either layout.
 
-    Bars are kept as text here; `read_bars` reads their notes. Lines may end as on any machine.
+    Bars are kept as text here; `read_bars` reads their notes. Any line endings are accepted.
 
     Raises:
-        AbcError: With line and column, where the text leaves the dialect, or voices disagree on the
-            metre or tempo of a bar.
+        AbcError: With line and column, if the text is not in the dialect, or voices disagree on the
+            meter or tempo of a bar.
     """
     return _Parser(abc).tune()
 
 
 class _Parser:
-    """Reads line by line; the state is the voice and the bar that the next bar text belongs to."""
+    """Reads line by line; its state is the voice and bar to which the next bar text belongs."""
 
     def __init__(self, abc: str) -> None:
         self.lines = plain_text(abc).split("\n")
@@ -51,12 +51,12 @@ class _Parser:
         self.meters: dict[int, Meter] = {}
         self.tempos: dict[int, Fraction] = {}
         self.voices: dict[int, Voice] = {}
-        self.marks: dict[str, int] = {}  # how a voice's bar begins -> its number
+        self.marks: dict[str, int] = {}  # beginning of a voice's bar -> voice number
         self.voice: Voice | None = None
         self.origins: dict[tuple[int, int], tuple[int, int]] = {}
         self.bars_layout = False
         self.first_rests: set[int] = set()  # lengths of silent first bars
-        self.n_bars = 0  # of the bars layout
+        self.n_bars = 0  # bars read so far, in the bars layout
 
     def tune(self) -> Tune:
         for number, text in enumerate(self.lines, start=1):
@@ -101,7 +101,7 @@ class _Parser:
             raise AbcError(f"{text[:20]!r} is no header line of the dialect", number)
 
     def _field_line(self, text: str, number: int) -> None:
-        """Reads a change of metre or tempo of the voices layout, for the bar that comes next."""
+        """Reads a change of meter or tempo in the voices layout, which applies to the next bar."""
         if self.voice is None:
             raise AbcError(f"{text[:20]!r} outside a voice", number)
         value, bar = text[2:].strip(), len(self.voice.bars)
@@ -115,7 +115,7 @@ class _Parser:
     def _change(
         self, field: str, text: str, bar: int, number: int, columns: tuple[int, int]
     ) -> None:
-        """Takes the metre (`M`) or tempo (`Q`) from a bar on; `columns`: of field and text."""
+        """Sets the meter (`M`) or tempo (`Q`) from a bar on; `columns`: of field and text."""
         if field == "M":
             name, changes, parse, line = "metre", self.meters, Meter.parse, "M:{}".format
         else:
@@ -135,10 +135,10 @@ class _Parser:
             try:
                 lengths.add(reader.read(text)[-1].end)
             except AbcError:
-                return None  # `tune.read_bars` tells, with the place
+                return None  # `tune.read_bars` raises it, with the place
         ticks = min(lengths, default=0)
         is_pickup = len(lengths) == 1 and ticks < self.meters[0].ticks
-        # One that no rest could fill (two thirds of a unit, in a tuplet) is a bar of wrong length.
+        # A length that no rest can fill (two thirds of a unit, in a tuplet) is a wrong length.
         return ticks if is_pickup and ticks % SHORTEST_TICKS == 0 else None
 
     def _open_voice(self, voice_id: int, number: int) -> None:
@@ -164,7 +164,7 @@ class _Parser:
             self.voice.program = None if value == DRUM_CHANNEL else self.voice.program
 
     def _bars_line(self, text: str, number: int) -> None:
-        """Reads one bar of the bars layout: the voices it names; the others rest."""
+        """Reads one bar of the bars layout; voices that it does not name rest."""
         self.bars_layout = True
         bar = self.n_bars
         self.n_bars += 1
@@ -191,10 +191,10 @@ class _Parser:
             position = stop + 2 if text.startswith("|]", stop) else stop + 1
 
     def _plain_bars_line(self, text: str, bar: int, number: int) -> bool:
-        """Reads the same of a line as nearly all are, in one go; if it is not, changes nothing.
+        """Reads a typical line in one pass; changes nothing if the line is not typical.
 
         Returns:
-            Whether it was: no changes, no silent bar, each voice once, in order.
+            Whether it was typical: no field changes, no silent bar, each voice once, in order.
         """
         if not text.endswith(("|", "|]")):
             return False
@@ -220,13 +220,13 @@ class _Parser:
         return True
 
     def _check_size(self, number: int) -> None:
-        """Refuses text that declares many voices and rests for long: few bytes, much memory."""
+        """Rejects text with many voices and long rests: few bytes, but much memory."""
         if self.n_bars * len(self.voices) > MAX_VOICE_BARS:
             found = f"{self.n_bars:,} bars of {len(self.voices)} voices"
             raise AbcError(f"{found}, expected at most {MAX_VOICE_BARS:,} together", number)
 
     def _voice_text(self, text: str, number: int) -> None:
-        """Reads a line of the voices layout: some bars of the open voice."""
+        """Reads a line of the voices layout: bars of the current voice."""
         if self.bars_layout:
             raise AbcError("expected a line [V:1]...|, one bar a line", number)
         if self.voice is None:
@@ -237,15 +237,15 @@ class _Parser:
         while position < len(text):
             end = _BAR_LINE.search(text, position)
             stop = end.start() if end else len(text)
-            if end or text[position:stop].strip():  # a bar cut off before its bar line counts
+            if end or text[position:stop].strip():  # a bar without its bar line counts
                 self._add_bar(len(self.voices), text, position, stop, number)
             position = end.end() if end else stop
 
     def _add_bar(self, voice_id: int, text: str, start: int, stop: int, number: int) -> None:
-        """Takes [M:] and [Q:] off the head of a bar and keeps the rest as the voice's next bar."""
+        """Strips leading [M:] and [Q:] from a bar and keeps the rest as the voice's next bar."""
         bars = self.voices[voice_id].bars
         bar = len(bars)
-        # asked first, since nearly no bar begins so
+        # the cheap test first, since almost no bar begins with a field
         while text.startswith("[", start) and (match := INLINE_FIELD.match(text, start, stop)):
             if match[1] == "V":
                 raise AbcError("[V:] inside a bar", number, start + 1)

@@ -1,9 +1,9 @@
-"""Events -> notes: which instrument plays each, and when it ends, as a synthesiser would hear it.
+"""Events -> notes: which instrument plays each, and when it ends, as a synthesizer would play it.
 
-A channel belongs to a port, not to a track: its program and its drums hold for whatever track
-plays on it. A note ends at the note-off of its own track, the first attack with the first release;
-one without, at the next release of its pitch on its channel; all, when their channel is silenced;
-at the latest when their track ends. A drum needs no end.
+A channel belongs to a port, not to a track: its program and drum mode apply to every track that
+plays on it. A note ends at the note-off of its own track, the first attack with the first release.
+A note without one ends at the next release of its pitch on its channel. All notes end when their
+channel is silenced, and at the latest when their track ends. A drum needs no release.
 
 Sources: MIDI 1.0 (controllers 120 and 123); RP-001 (meta event 21, the port).
 """
@@ -19,9 +19,9 @@ DRUMS = -1  # in place of a program
 _NOTE_OFF, _NOTE_ON, _CONTROL, _PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 _BANK = 0
 _SOUNDS_OFF, _NOTES_OFF = 120, 123
-_DRUM_QUARTERS = 0.25  # of a drum without an end
+_DRUM_QUARTERS = 0.25  # length of a drum note without a release
 _NEVER = 2 * MOST_TICKS
-_STRIDE = 4 * MOST_TICKS  # channels stand so far apart on one axis of time
+_STRIDE = 4 * MOST_TICKS  # offset between channels on one shared time axis
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Notes:
 
     Attributes:
         track: (n,) number of the track chunk.
-        channel: (n,) 0-15, and 16 more for each port.
+        channel: (n,) 0-15, plus 16 for each port.
         program: (n,) General MIDI program, `DRUMS` for drums.
         onset: (n,) ticks of the file.
         end: (n,) ticks of the file, at least `onset`.
@@ -49,8 +49,8 @@ def read_notes(events: Events, ticks_a_quarter: int) -> Notes:
     """Reads the notes of all tracks.
 
     Args:
-        events: Of the file.
-        ticks_a_quarter: Of the file, for drums without an end.
+        events: The events of the file.
+        ticks_a_quarter: Resolution of the file, for drums without a release.
     """
     kind = events.status & 0xF0
     channel = (events.status & 0x0F) + CHANNELS * _ports(events, events.place)
@@ -72,7 +72,7 @@ def read_notes(events: Events, ticks_a_quarter: int) -> Notes:
     end = np.minimum(end, np.where(held, events.ends[events.track[on]], _NEVER))
     short = onset + round(_DRUM_QUARTERS * ticks_a_quarter)
     end = np.where(held & (program == DRUMS), np.minimum(end, short), end)
-    # They are in order of track and onset; often of channel and program, too.
+    # Sorted by track and onset already, and often by channel and program, too.
     source = (events.track[on] * (channel.max(initial=0) + 1) + channel[on]) * 256 + program + 1
     order = np.argsort(source, kind="stable")
     columns = (events.track[on], channel[on], program, onset, end, events.first[on])
@@ -80,7 +80,7 @@ def read_notes(events: Events, ticks_a_quarter: int) -> Notes:
 
 
 def _ports(events: Events, places: np.ndarray) -> np.ndarray:
-    """Returns the port of each place in the file, 0 where its track has named none yet: (n,)."""
+    """Returns the port at each place in the file, 0 where its track has set none yet: (n,)."""
     named = [m for m in events.messages if m.kind == PORT and m.content]
     if not named:  # as in most files
         return np.zeros(len(places), np.int64)
@@ -95,12 +95,12 @@ def _released_in_track(
     """Pairs attacks with releases of their key and track, first with first.
 
     Returns:
-        The tick of each release, `_NEVER` where there is none: (attacks,).
+        The tick of each attack's release, `_NEVER` where there is none: (attacks,).
     """
     both = np.sort(np.concatenate([on, off]))
     group = events.track[both] * (key.max(initial=0) + 1) + key[both]
     bits = len(both).bit_length()
-    packed = np.sort(group << bits | np.arange(len(both)))  # faster than to sort places by groups
+    packed = np.sort(group << bits | np.arange(len(both)))  # faster than sorting places by groups
     both, group = both[packed & ((1 << bits) - 1)], packed >> bits
     is_attack = np.zeros(len(key), bool)
     is_attack[on] = True
@@ -110,14 +110,14 @@ def _released_in_track(
     number = np.cumsum(is_first) - 1
     sounding = np.cumsum(step)
     sounding -= (sounding - step)[is_first][number]
-    # A release while nothing sounds releases nothing: it is where the count falls to a new low.
+    # A release while nothing sounds has no effect: there the count falls to a new low.
     far = len(both) + 1
     lowest = np.minimum(np.minimum.accumulate(sounding - far * number) + far * number, 0)
     before = np.where(is_first, 0, np.append(0, lowest[:-1])[: len(lowest)])
     releases = np.flatnonzero(~is_attack & (lowest == before))
     attacks = np.flatnonzero(is_attack)
-    # The first release of a group is that of its first attack, and so on.
-    earlier = np.cumsum(is_attack)[is_first] - is_attack[is_first]  # attacks of groups before
+    # The first release of a group belongs to its first attack, and so on.
+    earlier = np.cumsum(is_attack)[is_first] - is_attack[is_first]  # attacks of earlier groups
     of = number[releases]
     first_release = np.append(True, of[1:] != of[:-1])[: len(of)]
     rank = np.arange(len(of)) - np.flatnonzero(first_release)[np.cumsum(first_release) - 1]
@@ -127,11 +127,11 @@ def _released_in_track(
 
 
 def _next(keys: np.ndarray, ticks: np.ndarray, of: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Returns when the next event of each key comes, later than the tick; `_NEVER` if none: (n,).
+    """Returns the tick of the next event of each key after `ticks`; `_NEVER` if none: (n,).
 
     Args:
         keys: (n,) keys or channels.
-        ticks: (n,) after which to look.
+        ticks: (n,) ticks after which to look.
         of: (events,) key or channel of each event.
         at: (events,) tick of each event.
     """
@@ -156,10 +156,10 @@ def _programs(events: Events, kind: np.ndarray, channel: np.ndarray, on: np.ndar
 
 
 def _when(events: Events, channel: np.ndarray, on: np.ndarray, changes: np.ndarray) -> np.ndarray:
-    """Returns when program changes hold, in half ticks; attacks are on odd ones: (changes,).
+    """Returns when program changes take effect, in half ticks; attacks are on odd ones: (changes,).
 
-    One at the tick of an attack is meant for it, whichever track comes first in the file; unless
-    it follows the attack in the same track.
+    A change at the tick of an attack applies to it, whichever track comes first in the file, unless
+    the change follows the attack in the same track.
     """
     moment = events.track * _STRIDE + events.tick  # rising
     attacks = moment[on]
@@ -189,10 +189,10 @@ def _last_said(
     """Returns the value that was last set on the channel of each moment: (n,).
 
     Args:
-        moments: (n,) channel times `_STRIDE`, and half ticks.
-        said: (changes,) the same of each change, in the order of the file.
-        values: (changes,) what each sets.
-        default: (n,) what holds before.
+        moments: (n,) channel times `_STRIDE`, plus half ticks.
+        said: (changes,) the same for each change, in file order.
+        values: (changes,) the value that each sets.
+        default: (n,) the value before any change.
     """
     if not len(said):
         return default
@@ -205,14 +205,14 @@ def _last_said(
 def _drum_steps(
     events: Events, kind: np.ndarray, channel: np.ndarray, changes: np.ndarray, when: np.ndarray
 ) -> list[Step]:
-    """Returns what may make channels drums, in half ticks; nothing for most files.
+    """Returns the steps that may make channels drums, in half ticks; none for most files.
 
     Args:
-        events: Of the file.
+        events: The events of the file.
         kind: (n,) status without the channel.
-        channel: (n,) of each event.
-        changes: (changes,) the program changes among the events.
-        when: (changes,) half tick of each.
+        channel: (n,) channel of each event.
+        changes: (changes,) indices of the program changes among the events.
+        when: (changes,) half tick at which each takes effect.
     """
     sysex = [message for message in events.messages if message.kind == SYSEX]
     banks = np.flatnonzero((kind == _CONTROL) & (events.first == _BANK))

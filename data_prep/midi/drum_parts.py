@@ -1,4 +1,4 @@
-"""Which channels are drums, and from when on: channel 10, and what a file says otherwise.
+"""Which channels are drums, and from when on: channel 10, unless a file says otherwise.
 
 Sources: General MIDI Level 2 (banks 120 and 121); Roland GS (part mode, address 40 1n 15; reset,
 40 00 7F); Yamaha XG (part mode, address 08 pp 07; banks 126 and 127; system on, 00 00 7E).
@@ -7,26 +7,26 @@ Sources: General MIDI Level 2 (banks 120 and 121); Roland GS (part mode, address
 from collections.abc import Iterator
 from typing import NamedTuple
 
-CHANNELS = 16  # of a port
-DRUM_CHANNEL = 9  # where a file says nothing
+CHANNELS = 16  # per port
+DRUM_CHANNEL = 9  # the default, counted from 0
 _BANKS = {120: True, 121: False, 126: True, 127: True}  # whether their programs are drum kits
-_XG_BANKS = (126, 127)  # other instruments where a file speaks GS
-_GS = (0x41, 0x42, 0x12)  # maker and model; the byte between them is the device
+_XG_BANKS = (126, 127)  # other instruments where a file uses GS
+_GS = (0x41, 0x42, 0x12)  # maker and model, without the device byte between them
 _RESETS = ((0x7E, 0x09), (*_GS, 0x40, 0x00, 0x7F), (0x43, 0x4C, 0x00, 0x00, 0x7E))
-_GS_PART_MODE = (0x40, 0x15)  # around the part
+_GS_PART_MODE = (0x40, 0x15)  # address bytes before and after the part
 _XG_PART_MODE = (0x43, 0x4C, 0x08)
 
 
 class Step(NamedTuple):
-    """What may make a channel drums, or no drums.
+    """An event that may turn a channel into drums, or back.
 
     Attributes:
         time: In any unit.
-        place: In the file.
-        channel: With 16 more for each port; of a system exclusive message the first of its port.
-        bank: That controller 0 chooses, None for other steps.
-        sysex: A system exclusive message from behind F0, None for other steps. If there is neither
-            this nor a bank, the step is a program change: a bank holds from the next one on.
+        place: Position in the file.
+        channel: Plus 16 for each port; for a system exclusive message the first of its port.
+        bank: The bank that controller 0 selects, None for other steps.
+        sysex: A system exclusive message without its F0, None for other steps. If there is neither
+            this nor a bank, the step is a program change: a bank takes effect at the next one.
     """
 
     time: int
@@ -37,12 +37,12 @@ class Step(NamedTuple):
 
 
 def drum_changes(steps: list[Step]) -> Iterator[tuple[int, int, bool]]:
-    """Yields (channel, time, whether it is drums from there on), in time."""
+    """Yields (channel, time, whether it is drums from there on), sorted by time."""
     speaks_gs = any(_is(step.sysex, _GS) for step in steps)
     kits = {bank: kit for bank, kit in _BANKS.items() if not (speaks_gs and bank in _XG_BANKS)}
     banks: dict[int, int] = {}
     changed: set[int] = set()
-    # At one time a reset comes first, since the tracks that set things up stand in any order.
+    # At equal times a reset comes first, since setup tracks come in any order.
     for step in sorted(steps, key=lambda s: (s.time, not _is_reset(s.sysex), s.place)):
         if _is_reset(step.sysex):
             banks.clear()
@@ -60,12 +60,12 @@ def drum_changes(steps: list[Step]) -> Iterator[tuple[int, int, bool]]:
 
 
 def changes_drums(banks: set[int], sysex: list[bytes]) -> bool:
-    """Whether any channel may become drums, or none: most files say nothing of it."""
+    """Whether any channel may be turned into drums, or back: most files contain no such event."""
     return not banks.isdisjoint(_BANKS) or any(_part_mode(content) for content in sysex)
 
 
 def _part_mode(sysex: bytes | None) -> tuple[int, bool] | None:
-    """Returns (channel, whether it is drums) if a message sets the mode of a part."""
+    """Returns (channel, whether it is drums) if a message sets the mode of a part, else None."""
     if _is(sysex, (*_GS, _GS_PART_MODE[0])) and len(sysex) > 7:
         part, address, mode = sysex[5] ^ 0x10, sysex[6], sysex[7]
         if part < CHANNELS and address == _GS_PART_MODE[1]:
@@ -81,7 +81,7 @@ def _is_reset(sysex: bytes | None) -> bool:
 
 
 def _is(sysex: bytes | None, maker_and_address: tuple[int, ...]) -> bool:
-    """Whether a message begins so; its second byte, the device, is any."""
+    """Whether a message begins with these bytes; its second byte, the device, is ignored."""
     if not sysex:
         return False
     maker, *address = maker_and_address

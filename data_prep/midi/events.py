@@ -1,8 +1,8 @@
-"""Track chunks -> events as arrays: what each channel is told, and when.
+"""Track chunks -> events as arrays: which messages each channel gets, and when.
 
-A track is mostly channel messages, one after another: a regular expression runs over them at the
-speed of C, and numpy takes all runs apart at once. Only what stands between the runs (meta
-events, system exclusive messages, bytes that break the rules) is read one by one.
+A track is mostly channel messages, one after another: a regular expression scans them at C speed,
+and numpy decodes all runs at once. Only what is between the runs (meta events, system exclusive
+messages, malformed bytes) is read one by one.
 
 Source: Standard MIDI File specification 1.0 (RP-001), track chunks; MIDI 1.0, running status.
 """
@@ -16,14 +16,14 @@ import numpy as np
 from ..storage.drop_reasons import DropReason
 from .limits import MidiError
 
-# A delta time has at most four bytes, of which the last is below 128; the status may be missing.
+# A delta time has at most four bytes, the last of them below 128; the status may be missing.
 _DELTA = rb"[\x80-\xff]{0,3}+[\x00-\x7f]"
 _PAIRS = re.compile(rb"(?:%b[\x80-\xbf\xe0-\xef]?+[\x00-\x7f]{2})*+" % _DELTA)  # two data bytes
 _SINGLES = re.compile(rb"(?:%b[\xc0-\xdf]?+[\x00-\x7f])*+" % _DELTA)  # programs, pressure
 _DELTA_BYTES = 4
-MOST_TICKS = 1 << 41  # later ones are taken for this: beyond any limit, and safe to compute with
+MOST_TICKS = 1 << 41  # later ticks are clipped to this: above any limit, and no overflow
 _META, _SYSEX, _ESCAPE = 0xFF, 0xF0, 0xF7
-_SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # of messages that do not belong into a file
+_SYSTEM_DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # of messages that do not belong in a file
 SYSEX = -1  # in place of the type of a meta event
 PORT, END_OF_TRACK, TEMPO, TIME_SIGNATURE = 0x21, 0x2F, 0x51, 0x58
 
@@ -33,10 +33,10 @@ class Message:
     """A meta event or a system exclusive message.
 
     Attributes:
-        place: In the file; rises from event to event.
+        place: Position in the file; increases from event to event.
         kind: The type of a meta event, or `SYSEX`.
-        content: Its bytes; of a system exclusive message those behind F0.
-        tick: Since the start of the track.
+        content: Its bytes; for a system exclusive message those after F0.
+        tick: Ticks since the start of the track.
         track: Number of the track chunk.
     """
 
@@ -49,16 +49,16 @@ class Message:
 
 @dataclass
 class Events:
-    """Channel messages of all tracks in the order of the file, and what stands between them.
+    """Channel messages of all tracks in file order, and the other messages between them.
 
     Attributes:
-        place: (n,) in the file, rising.
-        tick: (n,) since the start of the track.
+        place: (n,) position in the file, increasing.
+        tick: (n,) ticks since the start of the track.
         track: (n,) number of the track chunk.
         status: (n,) 128-239.
         first: (n,) first data byte, at most 127.
-        second: (n,) second data byte, at most 127; 0 where a message has one.
-        messages: Meta events and system exclusive messages, in the order of the file.
+        second: (n,) second data byte, at most 127; 0 where a message has only one.
+        messages: Meta events and system exclusive messages, in file order.
         starts: (tracks,) place of the first event of each track.
         ends: (tracks,) tick of the end of each track.
     """
@@ -79,11 +79,11 @@ def read_events(midi: bytes, tracks: list[tuple[int, int]], n_counted: int) -> E
 
     Args:
         midi: The file.
-        tracks: (start, stop) of the events of each track chunk, rising.
-        n_counted: Tracks that the header counts; others are left out where they are broken.
+        tracks: (start, stop) of the events of each track chunk, increasing.
+        n_counted: Number of tracks in the header; malformed tracks beyond it are skipped.
 
     Raises:
-        MidiError: Where the bytes are no events, or there is no track.
+        MidiError: If the bytes are not events, or there is no track.
     """
     reader = _Reader(midi)
     whole = []
@@ -149,10 +149,10 @@ class _Reader:
 
     Attributes:
         pairs: (start, stop) of runs of messages with two data bytes.
-        singles: (start, stop) of runs of messages with one.
+        singles: (start, stop) of runs of messages with one data byte.
         between: (place, delta, kind, start, stop) of meta events and system exclusive messages.
-        broken: (place, delta, status, first, second) of messages with a data byte above 127; a
-            status of 0 is running status.
+        broken: (place, delta, status, first, second) of messages with a data byte above 127; status
+            0 means running status.
         found: All of these.
     """
 
@@ -165,15 +165,15 @@ class _Reader:
         self.found = (self.pairs, self.singles, self.between, self.broken)
 
     def read_track(self, place: int, stop: int) -> None:
-        """Reads the events of a track, up to its end or the end of its bytes.
+        """Reads the events of a track, up to its end-of-track event or the end of its bytes.
 
         Raises:
-            MidiError: Where the bytes are no events.
+            MidiError: If the bytes are not events.
         """
         midi = self.midi
-        runs: re.Pattern[bytes] | None = None  # by the running status
+        runs: re.Pattern[bytes] | None = None  # for the running status
         while place < stop:
-            if midi[place] < 0x80 and place + 1 < stop:  # as nearly always
+            if midi[place] < 0x80 and place + 1 < stop:  # nearly always
                 delta, at, status = midi[place], place + 1, midi[place + 1]
             else:
                 delta, at = self._number(place, stop)
@@ -199,7 +199,7 @@ class _Reader:
             place = at + len(data)
 
     def _message(self, place: int, delta: int, at: int, stop: int) -> tuple[int, bool]:
-        """Reads what is no channel message; returns the place after it, and if the track ends."""
+        """Reads a non-channel message; returns the place after it, and if the track ends."""
         status, kind, at = self.midi[at], SYSEX, at + 1
         if status not in (_META, _SYSEX, _ESCAPE):
             after = at + _SYSTEM_DATA_BYTES.get(status, 0)
@@ -214,7 +214,7 @@ class _Reader:
         return at + length, status == _META and kind == END_OF_TRACK
 
     def _number(self, place: int, stop: int) -> tuple[int, int]:
-        """Reads a number of variable length; returns it, and the place after it."""
+        """Reads a variable-length number; returns it, and the place after it."""
         number = self._byte(place, stop)
         if number < 0x80:
             return number, place + 1
@@ -235,18 +235,18 @@ class _Reader:
 def _take_apart(
     content: np.ndarray, runs: list[tuple[int, int]], n_data: int
 ) -> Sequence[np.ndarray]:
-    """Takes runs of channel messages apart.
+    """Decodes runs of channel messages.
 
-    Bytes below 128 come in turn: the last of a delta time, then the data. What stands before them
-    above 127 is a status if it follows a delta time, and belongs to a delta time if it does not.
+    Bytes below 128 alternate: the last byte of a delta time, then the data bytes. A byte above 127
+    is a status if it follows a delta time, else it is part of a delta time.
 
     Args:
         content: The bytes of the file.
-        runs: (start, stop) of each.
-        n_data: Data bytes of a message.
+        runs: (start, stop) of each run.
+        n_data: Data bytes per message.
 
     Returns:
-        (n,) each: place, delta time, status (0 if it is running), first and second data byte.
+        (n,) each: place, delta time, status (0 for running status), first and second data byte.
     """
     if not runs:
         return np.empty((5, 0), np.int64)
@@ -255,7 +255,7 @@ def _take_apart(
     for after, before in zip([0, *stops.tolist()], [*starts.tolist(), len(content)], strict=True):
         is_low[after:before] = False
     low = np.flatnonzero(is_low)
-    last = low[:: n_data + 1]  # of each delta time
+    last = low[:: n_data + 1]  # last byte of each delta time
     first = low[1 :: n_data + 1]
     end = low[n_data :: n_data + 1]
     start = np.append(0, end[:-1] + 1)

@@ -1,4 +1,4 @@
-"""Which MIDI files are not converted, and how that is said."""
+"""Limits above which MIDI files are not converted, and the error that reports it."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,11 @@ class MidiError(ValueError):
     """A MIDI file that is not converted.
 
     Attributes:
-        reason: For counting.
+        reason: The drop reason, for counting.
     """
 
     def __init__(self, reason: DropReason, message: str) -> None:
-        super().__init__(reason, message)  # as given: another process makes it anew from these
+        super().__init__(reason, message)  # unchanged, since unpickling calls __init__ with these
         self.reason = reason
 
     def __str__(self) -> str:
@@ -22,21 +22,21 @@ class MidiError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a file may ask for; beyond it, it is refused with a reason of its own.
+    """Upper limits for a file; each has its own drop reason.
 
-    Real files reach 30,000 notes; a legal one of 47 bytes may hold one rest of 139,810 bars
-    (the longest that MIDI can write). What is far beyond either is a bomb or a joke.
+    Real files reach 30,000 notes; a legal file of 47 bytes may contain one rest of 139,810 bars
+    (the longest that MIDI can write). Anything far above either is a bomb or a joke.
 
     Attributes:
         bytes: Size of the file. 200,000 notes fit in 2 MB, as does the largest file of Lakh MIDI.
-        notes: Of all tracks.
-        bars: Bars, silent ones too.
+        notes: Notes of all tracks.
+        bars: Bars, including silent ones.
         voices: Voices of all parts; the dialect numbers them with three digits.
-        quarters: Quarter notes from the start to the end.
-        seconds: By the tempo map.
+        quarters: Quarter notes from start to end.
+        seconds: Duration by the tempo map.
         chars: Characters of the text.
-        chars_per_byte: Characters of the text per byte of the file, counted as one of at least
-            `small_file_bytes`, since a small file may rest for long.
+        chars_per_byte: Characters of the text per byte of the file. The file counts as at least
+            `small_file_bytes` long, since a small file may contain long rests.
         small_file_bytes: See `chars_per_byte`.
     """
 
@@ -55,6 +55,6 @@ LIMITS = Limits()
 
 
 def check_limit(reason: DropReason, found: float, what: str, limit: float) -> None:
-    """Raises `MidiError` with the reason where a file holds more of something than it may."""
+    """Raises `MidiError` with the reason if a file exceeds a limit."""
     if found > limit:
         raise MidiError(reason, f"{found:,.0f} {what}, limit {limit:,.0f}")

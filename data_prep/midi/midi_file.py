@@ -1,6 +1,6 @@
-"""Bytes of a MIDI file -> its notes, tempos and metres; what wraps or slightly breaks it is read.
+"""Bytes of a MIDI file -> its notes, tempos and meters; tolerates wrappers and slight damage.
 
-Tracks are counted, not believed: a header may name fewer than there are.
+Tracks are counted rather than trusting the header, which may name fewer than there are.
 
 Source: Standard MIDI File specification 1.0 (RP-001), header and track chunks; RIFF RMID (RP-029).
 """
@@ -15,25 +15,25 @@ from .channels import Notes, read_notes
 from .events import TEMPO, TIME_SIGNATURE, Events, read_events
 from .limits import LIMITS, Limits, MidiError, check_limit
 
-# What is a MIDI file, by name and by content (`find_header`): nobody else decides that.
+# What counts as a MIDI file, by name and by content (`find_header`), is defined only here.
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 _HEADER_SEARCH_BYTES = 65_536
 _HEADER_LENGTH = 6
-_PATTERNS = 2  # the format whose tracks are pieces of their own
-_MOST_POWER = 32  # of two, as a denominator: no metre has it, and it can be computed with
-_SMPTE_29 = 30_000 / 1001  # 30 frames a second with dropped numbers; any other number is meant
+_PATTERNS = 2  # the format whose tracks are separate pieces
+_MOST_POWER = 32  # cap on the exponent of a denominator: no real meter has it, and 2**32 fits int64
+_SMPTE_29 = 30_000 / 1001  # 29 means 30 drop-frame; any other number is taken literally
 _SMPTE_QUARTERS_A_SECOND = 2  # 120 quarters a minute, MIDI's own default
 
 
 @dataclass
 class MidiFile:
-    """What the converter needs of a file.
+    """What the converter needs from a file.
 
     Attributes:
-        ticks_a_quarter: Of all times here.
-        notes: At least one.
-        tempos: (n, 2) tick and microseconds a quarter note, in the order of the file.
-        meters: (n, 3) tick, numerator and denominator of time signatures, in the same order.
+        ticks_a_quarter: Ticks per quarter note, for all times here.
+        notes: At least one note.
+        tempos: (n, 2) tick and microseconds per quarter note, in file order.
+        meters: (n, 3) tick, numerator and denominator of time signatures, in file order.
     """
 
     ticks_a_quarter: int
@@ -43,15 +43,15 @@ class MidiFile:
 
 
 def find_header(content: bytes) -> int:
-    """Returns where the chunk MThd stands: not at 0 in RIFF RMID and Mac binary; -1 if nowhere."""
+    """Returns the offset of the MThd chunk, above 0 in RIFF RMID and MacBinary; -1 if missing."""
     return content.find(b"MThd", 0, _HEADER_SEARCH_BYTES)
 
 
 def read_midi(midi: bytes, limits: Limits = LIMITS) -> MidiFile:
-    """Reads a MIDI file, from wherever its header chunk stands.
+    """Reads a MIDI file, starting at its header chunk.
 
     Raises:
-        MidiError: With the reason not to convert it.
+        MidiError: With the drop reason, if the file is not to be converted.
     """
     check_limit(DropReason.TOO_MANY_BYTES, len(midi), "bytes", limits.bytes)
     start = find_header(midi)
@@ -74,7 +74,7 @@ def read_midi(midi: bytes, limits: Limits = LIMITS) -> MidiFile:
     _check(notes, division, limits)
     tempos = _metas(events, TEMPO, 3)
     tempos = np.column_stack([tempos[:, 0], tempos[:, 1:] @ [1 << 16, 1 << 8, 1]])
-    if ticks_a_second:  # time is absolute there: tempo events do not stretch it
+    if ticks_a_second:  # SMPTE time is absolute: tempo events do not change it
         tempos = np.array([[0, round(division / ticks_a_second * 1e6)]])
     meters = _metas(events, TIME_SIGNATURE, 2)
     meters[:, 2] = 1 << np.minimum(meters[:, 2], _MOST_POWER)
@@ -91,7 +91,7 @@ def _check(notes: Notes, ticks_a_quarter: int, limits: Limits) -> None:
 
 
 def _smpte_ticks_a_second(division: bytes) -> float | None:
-    """Returns the ticks a second of a header that counts frames, None for one that does not."""
+    """Returns the ticks per second of a header in SMPTE frames, None for any other header."""
     if division[0] < 0x80:
         return None
     frames = 256 - division[0]
@@ -103,18 +103,18 @@ def _tracks(midi: bytes, start: int, n_tracks: int) -> Iterator[tuple[int, int]]
 
     Args:
         midi: The file.
-        start: Of the first chunk after the header.
-        n_tracks: As the header counts them; what follows them at once is read where it is whole.
+        start: Offset of the first chunk after the header.
+        n_tracks: Number of tracks in the header; tracks directly after them are read if complete.
 
     Raises:
-        MidiError: Where one of these is cut off.
+        MidiError: If one of the tracks that the header counts is truncated.
     """
     found = 0
     while start + 8 <= len(midi):
         stop = start + 8 + int.from_bytes(midi[start + 4 : start + 8], "big")
         after = midi[stop : stop + 4]
         is_followed = not after or after.isalnum()
-        if not is_followed:  # by a chunk, or nothing: the length is wrong
+        if not is_followed:  # neither a chunk nor the end of the file follows: the length is wrong
             following = midi.find(b"MTrk", start + 8)
             stop = following if following >= 0 else len(midi)
         if midi[start : start + 4] == b"MTrk":
@@ -125,14 +125,14 @@ def _tracks(midi: bytes, start: int, n_tracks: int) -> Iterator[tuple[int, int]]
                 raise MidiError(DropReason.UNREADABLE, f"{message}, expected {stop - start - 8:,}")
             found += 1
         if not is_followed and found >= n_tracks:
-            return  # files that were written over longer ones still hold tracks of those
+            return  # files that were written over longer ones still contain tracks of those
         start = stop
 
 
 def _metas(events: Events, kind: int, size: int) -> np.ndarray:
-    """Returns tick and the first bytes of all meta events of a type: (n, 1 + size).
+    """Returns the tick and first bytes of all meta events of a type: (n, 1 + size).
 
-    Shorter ones are broken, and passed over.
+    Shorter events are malformed and skipped.
     """
     rows = [
         (message.tick, *message.content[:size])
@@ -143,7 +143,7 @@ def _metas(events: Events, kind: int, size: int) -> np.ndarray:
 
 
 def _in_turn(events: Events, ticks_a_quarter: int) -> Events:
-    """Moves the tracks of format 2, pieces of their own, one behind another, bar by bar of 4/4."""
+    """Lays the tracks of format 2, which are separate pieces, end to end, in whole bars of 4/4."""
     bar = 4 * ticks_a_quarter
     starts = np.concatenate([[0], np.cumsum(-(-events.ends // bar) * bar)])
     messages = [replace(m, tick=m.tick + int(starts[m.track])) for m in events.messages]

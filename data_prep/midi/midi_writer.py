@@ -36,20 +36,20 @@ def write_midi(
     meters: Iterable[tuple[int, int, int]],
     tracks: Sequence[MidiTrack],
 ) -> bytes:
-    """Writes a file; channels are shared, and ports used, only where there are too many tracks.
+    """Writes a file; shares channels and uses ports only if there are too many tracks.
 
     Args:
-        ticks_per_quarter: Of all times.
-        tempos: (tick, microseconds a quarter note); slower than MIDI can say is its slowest.
+        ticks_per_quarter: Resolution of all times.
+        tempos: (tick, microseconds per quarter note); clipped to the slowest that MIDI can write.
         meters: (tick, numerator, denominator).
-        tracks: Each becomes one of the file, behind one of tempos and metres.
+        tracks: Each becomes one track of the file, after a first track of tempos and meters.
     """
     metas = [
         (tick, _meta(_TEMPO, min(max(mspq, 1), _SLOWEST_MSPQ).to_bytes(3, "big")))
         for tick, mspq in tempos
     ]
     for tick, numerator, denominator in meters:
-        # 24 MIDI clocks a click and 8 thirty-seconds a quarter note, as everywhere
+        # 24 MIDI clocks per click and 8 thirty-seconds per quarter note, as usual
         content = bytes([min(numerator, 255), denominator.bit_length() - 1, 24, 8])
         metas.append((tick, _meta(_TIME_SIGNATURE, content)))
     metas.sort(key=lambda pair: pair[0])
@@ -68,9 +68,9 @@ def write_midi(
 
 
 def _channels(tracks: Sequence[MidiTrack]) -> list[tuple[int, int]]:
-    """Returns (port, channel) of each: its own, where they suffice; else one a program.
+    """Returns (port, channel) of each track: its own if there are enough, else one per program.
 
-    Most synthesisers pass ports over: they are for what is beyond fifteen programs.
+    Most synthesizers ignore ports: they are used only beyond fifteen programs.
     """
     others = [number for number, track in enumerate(tracks) if track.program is not None]
     if len(others) <= len(_CHANNELS):
@@ -84,10 +84,10 @@ def _channels(tracks: Sequence[MidiTrack]) -> list[tuple[int, int]]:
 
 
 def _note_events(notes: np.ndarray, channel: int) -> bytes:
-    """Returns the events of notes; what ends at a tick comes before what begins there."""
+    """Returns the events of notes; at each tick, note-offs come before note-ons."""
     n = len(notes)
     ticks = np.concatenate([notes[:, 1], notes[:, 0]])
-    order = np.lexsort((np.arange(2 * n), ticks))  # ends were put first
+    order = np.lexsort((np.arange(2 * n), ticks))  # the ends come first in `ticks`
     is_on = order >= n
     deltas = np.diff(ticks[order], prepend=0)
     table = np.empty((2 * n, _DELTA_BYTES + 3), np.uint8)
@@ -103,7 +103,7 @@ def _note_events(notes: np.ndarray, channel: int) -> bytes:
 
 
 def _number(value: int) -> bytes:
-    """Returns a number of variable length."""
+    """Returns a variable-length number."""
     out = [value & 0x7F]
     while value := value >> 7:
         out.append(value & 0x7F | 0x80)
@@ -115,6 +115,6 @@ def _meta(kind: int, content: bytes) -> bytes:
 
 
 def _chunk(events: bytes) -> bytes:
-    """Returns a track chunk, closed by the end of the track."""
+    """Returns a track chunk, closed by an end-of-track event."""
     events += b"\0" + _meta(0x2F, b"")
     return b"MTrk" + len(events).to_bytes(4, "big") + events

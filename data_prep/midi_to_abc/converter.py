@@ -1,8 +1,8 @@
-"""Stage 1: MIDI bytes -> ABC text of our dialect, or the reason why not.
+"""Stage 1: MIDI bytes -> ABC text of our dialect, or a drop reason.
 
 Every track becomes one part; notes of a part that overlap without sharing their ends become extra
 voices. Bar lines follow the time signatures; tempo is kept bar by bar, with the error fed back so
-that it never adds up. Text that is played by `abc_to_midi` is converted to itself.
+that it never accumulates. Text -> `abc_to_midi` -> this converter gives the same text.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from .voices import Voices, split_voices
 
 _CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
 _CHARS_OF_A_REST = 3  # z4|
-# Of the chords of a part, that an extra voice must have; more where abc2midi runs out of voices.
+# Share of a part's chords that an extra voice must have; larger where abc2midi runs out of voices.
 _LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
 _MANY_VOICES = 30
 
@@ -38,10 +38,10 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
     Args:
         midi: The bytes of a Standard MIDI File.
         layout: One of `tune.LAYOUTS`.
-        limits: Where to refuse.
+        limits: Limits above which the file is refused.
 
     Raises:
-        MidiError: With the reason not to convert it.
+        MidiError: With the drop reason, if the file is not to be converted.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout {layout!r}, expected one of {LAYOUTS}")
@@ -52,11 +52,11 @@ def midi_to_abc(midi: bytes, *, layout: str = "bars", limits: Limits = LIMITS) -
 
 @dataclass(frozen=True)
 class Converted:
-    """A file as a tune, and what of it the tune leaves out.
+    """A file as a tune, and the number of notes that the tune leaves out.
 
     Attributes:
         tune: The tune.
-        n_doubled: Notes that the grid puts where another of their part and pitch is: one is kept.
+        n_doubled: Notes left out because the grid puts them on another of their part and pitch.
     """
 
     tune: Tune
@@ -75,7 +75,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Converted:
     tempos = bar_tempos(read, grid.starts, limits)
     n_voices, n_bars = len(voices.parts), len(grid.meters)
     check_limit(DropReason.TOO_MANY_VOICES, n_voices, "voices", limits.voices)
-    check(n_voices * n_bars * _CHARS_OF_A_REST)  # as the layout `voices` has them at least
+    check(n_voices * n_bars * _CHARS_OF_A_REST)  # a lower bound, for the layout `voices`
 
     programs = notes.programs[voices.parts].tolist()
     key = _best_key(voices, notes.programs)
@@ -87,7 +87,7 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Converted:
 
 
 def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
-    """Returns bar -> metre from there on, and the ticks of a first bar that is a pick-up."""
+    """Returns bar -> meter from there on, and the ticks of the first bar if it is a pickup."""
     pickup = None
     if len(meters) > 1 and meters[0].ticks < meters[1].ticks:
         pickup, meters = meters[0].ticks, [meters[1], *meters[1:]]
@@ -96,7 +96,7 @@ def _meter_changes(meters: list[Meter]) -> tuple[dict[int, Meter], int | None]:
 
 
 def check_chars(n_chars: int, n_bytes: int, limits: Limits) -> None:
-    """Raises `MidiError` where text of so many characters is too much for a file of that size."""
+    """Raises `MidiError` if the text is too long, by itself or for the size of the file."""
     check_limit(DropReason.TOO_MANY_CHARS, n_chars, "characters", limits.chars)
     most = limits.chars_per_byte * max(n_bytes, limits.small_file_bytes)
     what = f"characters of {n_bytes:,} bytes"
@@ -108,7 +108,7 @@ class _Notes:
     """All notes of a file, by part, then onset.
 
     Attributes:
-        programs: (parts,) General MIDI program; `DRUMS` for drums.
+        programs: (parts,) General MIDI program of each part; `DRUMS` for drums.
         parts: (n,) part of each note.
         onsets: (n,) ticks, as played.
         ends: (n,) ticks, as played.
@@ -123,7 +123,7 @@ class _Notes:
 
     @classmethod
     def of(cls, midi: MidiFile) -> Self:
-        """Makes a part of what a track plays on one program of a channel, and one of all drums."""
+        """Makes one part per track, channel and program, and one part of all drums."""
         notes = midi.notes
         is_drums = notes.program == DRUMS
         sources = np.stack([notes.track, notes.channel, notes.program])
@@ -146,13 +146,13 @@ class _Notes:
 def _quantize(
     notes: _Notes, grid: BarGrid, midi: MidiFile, check: Callable[[int], None]
 ) -> tuple[Voices, BarGrid]:
-    """Draws the notes to a grid and spreads them over voices; returns the bars they need, too.
+    """Quantizes the notes to a grid and splits them into voices; also returns the bars they need.
 
     Args:
         notes: All notes of the file.
         grid: Bars and beats.
-        midi: For its tempos.
-        check: Is told how many characters the text has at the least, and raises `MidiError` if they
+        midi: The file, for its tempos.
+        check: Called with a lower bound on the characters of the text; raises `MidiError` if there
             are too many.
     """
     onsets = _snap(notes, grid, midi)
@@ -164,7 +164,7 @@ def _quantize(
         voices = split_voices(
             notes.parts, onsets, notes.ends, notes.pitches, is_drums, grid.cells, least_share
         )
-        check(_count_letters(voices, grid.starts))  # merging keeps them, and takes its time
+        check(_count_letters(voices, grid.starts))  # merging does not change the count, and is slow
         voices = merge_voices(voices, notes.programs[voices.parts], grid.cells)
         if len(voices.parts) <= _MANY_VOICES:
             break
@@ -172,7 +172,7 @@ def _quantize(
 
 
 def _count_letters(voices: Voices, starts: np.ndarray) -> int:
-    """Counts the notes that the text will name: those held over a bar line once in each bar."""
+    """Counts the notes that the text will name: those held over bar lines once in each bar."""
     bar_lines = np.searchsorted(starts, voices.end, side="left") - np.searchsorted(
         starts, voices.onset, side="right"
     )
@@ -180,7 +180,7 @@ def _count_letters(voices: Voices, starts: np.ndarray) -> int:
 
 
 def _snap(notes: _Notes, grid: BarGrid, midi: MidiFile) -> np.ndarray:
-    """Returns the onsets, drawn to the grids that fit them: (n,) whole ticks."""
+    """Returns the onsets, snapped to the grids that fit them: (n,) whole ticks."""
     seconds = np.diff(seconds_at(midi, grid.cells))
     columns = (notes.parts, notes.onsets, notes.ends, notes.pitches)
     return snap_onsets(*columns, grid.cells, seconds)
@@ -194,7 +194,7 @@ def _best_key(voices: Voices, programs: np.ndarray) -> str:
 
 
 def _channels(programs: Sequence[int]) -> list[int | None]:
-    """Returns MIDI channels: 10 for drums; others where readers would run out: one a program."""
+    """Returns MIDI channels: 10 for drums; others only if readers would run out, one a program."""
     others = [program for program in programs if program != DRUMS]
     if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
         return [10 if program == DRUMS else None for program in programs]
@@ -204,7 +204,7 @@ def _channels(programs: Sequence[int]) -> list[int | None]:
 
 
 def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:
-    """Writes all voices: per voice its bars, "" for bars of rest."""
+    """Writes all voices: per voice its bars, "" for silent bars."""
     starts = grid.starts
     chord, bar, rows = _cut_at_bar_lines(voices, starts)
     sets, set_of_chord = _intern_chords(voices)
@@ -236,7 +236,7 @@ def _cut_at_bar_lines(
     """Cuts chords at bar lines.
 
     Returns:
-        Of each piece the chord, the bar, and (start, end, tied) in ticks from the bar's start.
+        For each piece its chord, its bar, and (start, end, tied) in ticks from the bar's start.
     """
     first_bar = np.searchsorted(starts, voices.onset, side="right") - 1
     last_bar = np.searchsorted(starts, voices.end, side="left") - 1
@@ -250,7 +250,7 @@ def _cut_at_bar_lines(
 
 
 def _intern_chords(voices: Voices) -> tuple[list[tuple[int, ...]], np.ndarray]:
-    """Numbers the sets of pitches: the sets, single pitches first; and (chords,) their numbers."""
+    """Returns the distinct pitch sets, single pitches first, and each chord's index: (chords,)."""
     numbers = voices.pitches[voices.first_note[:-1]].copy()
     many = np.flatnonzero(np.diff(voices.first_note) > 1)
     known: dict[tuple[int, ...], int] = {}

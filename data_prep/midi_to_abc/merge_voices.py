@@ -1,8 +1,8 @@
-"""Voices of one instrument that never get in each other's way -> one voice.
+"""Voices of one instrument that never conflict -> one voice.
 
 Many files spread an instrument over tracks that take turns, or that move in one rhythm: written
-apart, they are mostly rests. Two voices are joined if the result is just what the converter would
-write for it: no note is moved, cut, or lost.
+separately, they are mostly rests. Two voices are joined if the converter would write the result
+unchanged: no note is moved, cut, or lost.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from .voices import MAX_CHORD_NOTES, Voices
 
 @dataclass
 class _Line:
-    """A voice while it grows: its chords by onset, each given by the chord that it joined."""
+    """A voice that may grow by joining: its chords by onset, with their indices in `chord`."""
 
     voice: int
     onset: np.ndarray
@@ -29,9 +29,9 @@ def merge_voices(voices: Voices, instruments: np.ndarray, cells: np.ndarray) -> 
     """Joins voices of the same instrument where nothing is lost.
 
     Args:
-        voices: As they were split.
-        instruments: (voices,) what may be joined has the same number; negative for drums, which
-            stay apart.
+        voices: The voices as split.
+        instruments: (voices,) voices with the same number may be joined; negative for drums, which
+            stay separate.
         cells: (beats + 1,) first tick of each beat.
     """
     notes = _PitchSets.of(voices)
@@ -52,13 +52,13 @@ def merge_voices(voices: Voices, instruments: np.ndarray, cells: np.ndarray) -> 
 
 @dataclass
 class _PitchSets:
-    """The pitches of chords as sets of 128 bits, and which chords were joined to which.
+    """The pitches of chords as sets of 128 bits, and which chord each was joined to.
 
     Attributes:
         low: (chords,) pitches 0-63 as bits.
         high: (chords,) pitches 64-127 as bits.
         size: (chords,) number of notes.
-        joined: (chords,) the chord that each has become part of; itself at first.
+        joined: (chords,) the chord that each has become part of; initially itself.
     """
 
     low: np.ndarray
@@ -80,7 +80,7 @@ class _PitchSets:
         )
 
     def can_join(self, ours: np.ndarray, theirs: np.ndarray) -> bool:
-        """Whether pairs of chords share no pitch and are not too large together."""
+        """Whether all pairs of chords share no pitch and are not too large together."""
         shared = (self.low[ours] & self.low[theirs]) | (self.high[ours] & self.high[theirs])
         small = self.size[ours] + self.size[theirs] <= MAX_CHORD_NOTES
         return not shared.any() and bool(small.all())
@@ -94,17 +94,17 @@ class _PitchSets:
 
 
 def _join_all(lines: list[_Line], notes: _PitchSets, cells: np.ndarray) -> list[_Line]:
-    """Joins each line to the first earlier one that takes it, until none takes another."""
+    """Joins each line to the first earlier line that fits, until no two fit."""
     kept: list[_Line] = []
     for line in lines:
         if not any(_join(earlier, line, notes, cells) for earlier in kept):
             kept.append(line)
-    # A line that has grown may take what it did not take before.
+    # A line that has grown may fit one that it did not fit before.
     return kept if len(kept) == len(lines) else _join_all(kept, notes, cells)
 
 
 def _join(ours: _Line, theirs: _Line, notes: _PitchSets, cells: np.ndarray) -> bool:
-    """Joins a line to an earlier one, if that changes no note; returns whether it did."""
+    """Joins a line to an earlier one if that changes no note; returns whether it did."""
     after = np.searchsorted(ours.onset, theirs.onset, side="right")
     before = np.maximum(after - 1, 0)
     together = (ours.onset[before] == theirs.onset) & (ours.end[before] == theirs.end)
@@ -129,7 +129,7 @@ def _join(ours: _Line, theirs: _Line, notes: _PitchSets, cells: np.ndarray) -> b
 
 
 def _assemble(voices: Voices, lines: list[_Line], joined: np.ndarray) -> Voices:
-    """Puts lines back into arrays; a chord that joined another gives it its notes."""
+    """Puts lines back into arrays; a joined chord passes its notes on to the other."""
     while (joined != joined[joined]).any():
         joined = joined[joined]
     chord = np.concatenate([line.chord for line in lines])

@@ -1,12 +1,12 @@
 """Onsets -> the grid of their beat: sixteenths, triplets, or twice as fine, part by part.
 
-Each half of a beat takes the grid that says its onsets best, or both take one triplet. A grid
-costs what its onsets are off, as if by chance (Gaussian, of `_SPREAD_TICKS`), and more the finer
-it is; so straight and ornamented beats stand side by side. Swing is read for a passage (swing.py).
-Onsets that lie exactly on a grid stay: what was converted before is converted to itself.
+Each half of a beat gets the grid that fits its onsets best, or both halves share one triplet. The
+cost of a grid is the deviation of its onsets under a Gaussian of `_SPREAD_TICKS`, plus a penalty
+for finer grids; so straight and ornamented beats can alternate. Swing is detected over a passage
+(swing.py). Onsets exactly on a grid stay, so that converted music round-trips unchanged.
 
-This is decided once, in `snap_onsets`. What a voice needs later, for its releases, is read off
-the onsets that were drawn to these grids: `grids_of`.
+Grids are chosen once, in `snap_onsets`. What a voice needs later, for its releases, is recovered
+from the snapped onsets by `grids_of`.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from .timeline import EXACT_TICKS
 _HALF_BEAT = TICKS_PER_QUARTER // 2
 _TRIPLET = 16  # over the whole beat
 _SIXTEENTH = 12
-# Steps that divide half a beat, and what each costs; the order is that of preference.
+# Steps that divide half a beat, in order of preference, and the cost of each.
 _HALF_STEPS = (_SIXTEENTH, 8, 6, 3)
 _COSTS = {_SIXTEENTH: 0.0, _TRIPLET: 1.5, 8: 2.5, 6: 1.5, 3: 4.0}
 _SPREAD_TICKS = 1.5
 _COLLISION_COST = 3.0
 _EXACT_COST = 1e-6
-# Attacks of a part and pitch so near are one note, played by two tracks, or a flam.
+# Attacks of one part and pitch this close are one note, played by two tracks, or a flam.
 _DOUBLED_TICKS, _APART_SECONDS = 2, 0.02
-_FINE = 8  # a step by which an attack may be moved, since its place is taken
+_FINE = 8  # largest step by which an attack may be moved if its place is taken
 _PHASE_TOLERANCE_TICKS = 1.5
-_PHASE_SHARE = 0.6  # of all attacks, that must stand there ...
-_PHASE_LEAD = 0.3  # ... and so much more than on the grid as it is
+_PHASE_SHARE = 0.6  # share of all attacks that must be on the shifted grid ...
+_PHASE_LEAD = 0.3  # ... and its lead over the share on the original grid
 _PHASE_ATTACKS = 8
-# What holds onsets that lie on a grid exactly: (steps, ticks of a beat).
+# Whether an onset is exactly on a grid: (steps, ticks of a beat).
 _EXACT_STEPS = (*_HALF_STEPS, _TRIPLET)
 _FITS = np.arange(TICKS_PER_QUARTER) % np.array(_EXACT_STEPS)[:, None] == 0
 _EXACT_COSTS = _EXACT_COST * np.array([_COSTS[step] for step in _EXACT_STEPS])
@@ -41,11 +41,11 @@ _EXACT_COSTS = _EXACT_COST * np.array([_COSTS[step] for step in _EXACT_STEPS])
 
 @dataclass
 class Grids:
-    """The steps chosen for beats that hold onsets; others have sixteenths.
+    """The steps chosen for beats with onsets; other beats have sixteenths.
 
     Attributes:
         cells: (beats + 1,) first tick of each beat of the piece.
-        keys: (n,) part * beats + beat, rising.
+        keys: (n,) part * beats + beat, increasing.
         steps: (n, 2) ticks of the grid in each half of the beat.
     """
 
@@ -66,7 +66,7 @@ def locate(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the beat of each time, the ticks into it, and the beat's length.
 
-    `side` is `left` for releases: one on a beat belongs to the beat before it.
+    `side` is `left` for releases: a release on a beat belongs to the previous beat.
     """
     beat = np.clip(np.searchsorted(cells, times, side=side) - 1, 0, len(cells) - 2)
     return beat, times - cells[beat], cells[beat + 1] - cells[beat]
@@ -86,7 +86,7 @@ def snap_onsets(
     cells: np.ndarray,
     seconds: np.ndarray,
 ) -> np.ndarray:
-    """Draws onsets to the grids that fit them, chosen for each beat of each part: (n,) whole ticks.
+    """Snaps onsets to the best grid for each beat of each part: (n,) whole ticks.
 
     Args:
         parts: (n,) part of each note; the notes are sorted by part, then onset.
@@ -94,7 +94,7 @@ def snap_onsets(
         ends: (n,) ticks.
         pitches: (n,) MIDI pitches.
         cells: (beats + 1,) first tick of each beat.
-        seconds: (beats,) how long each lasts.
+        seconds: (beats,) length of each beat.
     """
     beat, offset, length = locate(cells, onsets)
     is_first = _is_first(parts * (len(cells) - 1) + beat)
@@ -106,12 +106,12 @@ def snap_onsets(
     follows = (
         (parts[1:] == parts[:-1])
         & (onsets[1:] - onsets[:-1] > _DOUBLED_TICKS)
-        & (ends[:-1] <= onsets[1:] + 1)  # one after the other, as a grace note and its main note
+        & (ends[:-1] <= onsets[1:] + 1)  # one after the other, like a grace note and its main note
     )
     earlier, later = _heard_apart(parts, onsets, pitches, seconds[beat] / length)
 
     def cost(step: int) -> np.ndarray:
-        """What each half beat costs on a grid: (groups, 2)."""
+        """Returns the cost of a grid for each half beat: (groups, 2)."""
         snapped = np.round(offset / step) * step
         error = np.abs(offset - snapped)
         total = np.bincount(slot, error * error, 2 * n_groups) / (2 * _SPREAD_TICKS**2)
@@ -137,7 +137,7 @@ def snap_onsets(
     out = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
     room = np.where(half, length, np.minimum(length, _HALF_BEAT))  # where a grid ends
     for before, note in zip(earlier.tolist(), later.tolist(), strict=True):
-        if out[note] <= out[before]:  # the next place is as near as any that is free
+        if out[note] <= out[before]:  # no free place is nearer than the next
             place = out[before] + step[before]
             is_free = place <= cells[beat[before]] + room[before] and step[before] <= _FINE
             if is_free and place - onsets[note] <= step[before]:
@@ -148,13 +148,13 @@ def snap_onsets(
 def _heard_apart(
     parts: np.ndarray, onsets: np.ndarray, pitches: np.ndarray, seconds_a_tick: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pairs of attacks of a part and pitch, near each other, that are no doubled note.
+    """Returns pairs of attacks of one part and pitch, close together, that are not doubled notes.
 
     Args:
         parts: (n,) part of each note; the notes are sorted by part, then onset.
         onsets: (n,) ticks.
         pitches: (n,) MIDI pitches.
-        seconds_a_tick: (n,) by the tempo.
+        seconds_a_tick: (n,) seconds per tick, by the tempo.
     """
     voice = parts * 128 + pitches
     order = np.argsort(voice, kind="stable")
@@ -166,17 +166,17 @@ def _heard_apart(
 
 
 def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids | None:
-    """Returns the grids that hold onsets which were drawn to them; None if none does.
+    """Returns the grids that contain snapped onsets exactly; None if there are none.
 
     Args:
-        parts: (n,) part, or voice, of each chord; they are sorted by part, then onset.
+        parts: (n,) part, or voice, of each chord; the chords are sorted by part, then onset.
         onsets: (n,) whole ticks.
         cells: (beats + 1,) first tick of each beat.
     """
     beat, offset, length = locate(cells, onsets)
     key = parts * (len(cells) - 1) + beat
     is_first = _is_first(key)
-    slot = 2 * np.cumsum(is_first) - 2 + (offset >= _HALF_BEAT)  # rising, as onsets do
+    slot = 2 * np.cumsum(is_first) - 2 + (offset >= _HALF_BEAT)  # increasing, as onsets are
     first = np.flatnonzero(_is_first(slot))
     costs = np.zeros((len(_EXACT_STEPS), 2 * int(is_first.sum())))
     fits = np.bitwise_and.reduceat(_FITS[:, offset], first, axis=1)
@@ -187,7 +187,7 @@ def grids_of(parts: np.ndarray, onsets: np.ndarray, cells: np.ndarray) -> Grids 
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:
-    """Returns where a run of equal values begins: (n,) bool."""
+    """Returns whether each value begins a run of equal values: (n,) bool."""
     return np.concatenate([[True], values[1:] != values[:-1]])
 
 
@@ -198,10 +198,10 @@ def _cheapest(
 
     Args:
         halves: (steps, beats, 2) cost of each of `_HALF_STEPS` in each half.
-        triplet: (beats, 2) cost of one triplet.
+        triplet: (beats, 2) cost of one triplet over the whole beat.
         room: (beats,) length of each beat.
     """
-    # A triplet fills its half of the beat, or the beat: both must be there in full.
+    # A triplet fills half a beat or a whole beat, which must not be cut short.
     eighth_triplet = _HALF_STEPS.index(8)
     halves[eighth_triplet, room < _HALF_BEAT, 0] = np.inf
     halves[eighth_triplet, room < TICKS_PER_QUARTER, 1] = np.inf
@@ -216,7 +216,7 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
     """Returns by how many ticks, in [0, 48), the beats of a file are late; 0 if they are not.
 
     Some files were recorded, or aligned with audio, against a clock that did not start on a beat.
-    Their attacks stand on a grid, but not on that of the file.
+    Their attacks are on a grid, but not on the grid of the file.
 
     Args:
         onsets: (n,) ticks, of all parts.
@@ -225,7 +225,7 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
     times = np.sort(onsets)
     _, offset, _ = locate(
         cells, times[_is_first(times)]
-    )  # each once; np.unique takes thrice as long
+    )  # each time once; np.unique takes three times as long
     if len(offset) < _PHASE_ATTACKS:
         return 0
 
@@ -234,12 +234,12 @@ def find_phase(onsets: np.ndarray, cells: np.ndarray) -> int:
         return float((away <= _PHASE_TOLERANCE_TICKS).mean())
 
     as_it_is = share(0, _SIXTEENTH)
-    if as_it_is + _PHASE_LEAD > 1:  # as nearly always: nothing can lead
+    if as_it_is + _PHASE_LEAD > 1:  # nearly always: no other phase can lead by enough
         return 0
     shares = {phase: share(phase, _SIXTEENTH) for phase in range(0, _SIXTEENTH, SHORTEST_TICKS)}
     best = max(shares, key=shares.__getitem__)
     if shares[best] < max(_PHASE_SHARE, as_it_is + _PHASE_LEAD):
         return 0
-    # Of the four sixteenths of a beat, the one that most attacks stand on is the beat.
+    # Of the four sixteenths of a beat, the one with the most attacks is the beat.
     beats = range(best, TICKS_PER_QUARTER, _SIXTEENTH)
     return max(beats, key=lambda phase: share(phase, TICKS_PER_QUARTER))

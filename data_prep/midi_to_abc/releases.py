@@ -1,7 +1,7 @@
 """When notes end: what a composer would write, not when keys went up.
 
-A release near an attack is that attack; a gap too short for a rest is none; what is left goes to
-the grid of the attacks around it.
+A release near an attack moves to it; a gap too short for a rest is closed; other releases snap to
+the grid of the attacks around them.
 """
 
 import numpy as np
@@ -9,11 +9,11 @@ import numpy as np
 from ..dialect.notation import TICKS_PER_UNIT
 from .quantize import Grids, locate, nearest_step
 
-_NEAR_SHARE = 0.4  # of a note's length: so much its release may move ...
-_NEAR_TICKS = (3.0, 12.0)  # ... but at least, and at most, this
-# Chords of so many ticks end on multiples of so many, where nothing else says more.
+_NEAR_SHARE = 0.4  # share of a note's length by which its release may move ...
+_NEAR_TICKS = (3.0, 12.0)  # ... clipped to this range
+# (ticks, step): chords of at least `ticks` end on multiples of `step`, unless attacks set the grid.
 _LONG = ((60, 24), (192, 48))
-PART_STRIDE = 1 << 30  # more ticks than `Limits.quarters` has: parts stand apart on one axis
+PART_STRIDE = 1 << 30  # offset between parts on one shared axis: more ticks than `Limits.quarters`
 
 
 def near_ticks(length: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def near_ticks(length: np.ndarray) -> np.ndarray:
 
 def to_near_attacks(parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Moves each release to the nearest attack of its part, if that is near: (n,) ticks."""
-    attacks = parts * PART_STRIDE + onsets  # rising
+    attacks = parts * PART_STRIDE + onsets  # increasing
     releases = parts * PART_STRIDE + ends
     place = np.searchsorted(attacks, releases)
     best, distance = ends, near_ticks(ends - onsets)
@@ -36,10 +36,10 @@ def to_near_attacks(parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray) -> 
 
 
 def written_ends(voice: np.ndarray, onset: np.ndarray, end: np.ndarray, grids: Grids) -> np.ndarray:
-    """Draws the ends of chords to the grid of their own voice's onsets: (chords,) whole ticks.
+    """Snaps the ends of chords to the grid of their own voice's onsets: (chords,) whole ticks.
 
-    A gap of less than a sixteenth before the next chord is how keys are released, not a rest that
-    a composer would write.
+    A gap of less than a sixteenth before the next chord comes from how keys are released and is not
+    a rest that a composer would write.
     """
     cells = grids.cells
     beat, offset, length = locate(cells, onset)
@@ -48,7 +48,7 @@ def written_ends(voice: np.ndarray, onset: np.ndarray, end: np.ndarray, grids: G
     steps = grids.steps_at(voice, beat, offset)
     snapped = cells[beat] + nearest_step(offset, steps, length)
     out = np.maximum(snapped.astype(np.int64), shortest)
-    free = steps == TICKS_PER_UNIT  # no attacks say more
+    free = steps == TICKS_PER_UNIT  # no attacks ask for another grid
     for ticks, step in _LONG:
         coarse = (cells[beat] + nearest_step(offset, step, length)).astype(np.int64)
         out = np.where(free & (out - onset >= ticks) & (coarse > onset), coarse, out)

@@ -1,25 +1,26 @@
-"""Which beats are swung: two eighths, the first twice as long, however a player is off.
+"""Which beats are swung: two eighths, the first twice as long, despite inexact playing.
 
-A player who swings does so for many beats, and each alone says too little: an attack may be as near
-the fifth of eight parts of the beat as the last third.
+A player who swings does so for many beats, and a single beat is ambiguous: an attack may be as near
+5/8 of the beat as 2/3.
 """
 
 import numpy as np
 
 from ..dialect.notation import TICKS_PER_QUARTER
 
-SWUNG_EIGHTH = 32  # ticks; as a step of a grid, it leaves only this and the beats
-_OFF_BEAT = (9, 40)  # where it may be, early or late; outside, an attack belongs to a beat
-_PASSAGE_BEATS = 32  # that hold one attack off the beat
+SWUNG_EIGHTH = 32  # ticks; as a grid step, it allows only this place and the beats
+_OFF_BEAT = (9, 40)  # ticks of an early or late swung eighth; outside, an attack belongs to a beat
+_PASSAGE_BEATS = 32  # beats with one attack off the beat
 _LEAST_PASSAGE_BEATS = 8
-_CHORD_TICKS = 4  # attacks so near are one
-# How players are off, in seconds: a passage is swung if so many of its attacks are so near the
-# swung eighth, and the mean of these, and of all, none counted as further off, is so near.
+_CHORD_TICKS = 4  # attacks this close are one
+# Tolerances in seconds. A passage is swung if at least `_NEAR_SHARE` of its attacks are within
+# `_NEAR_SECONDS` of the swung eighth, and if the mean deviation of these, and that of all attacks
+# (clipped to `_NEAR_SECONDS`), is at most `_MIDDLE_SECONDS`.
 _NEAR_SECONDS, _NEAR_SHARE = 0.030, 0.7
 _MIDDLE_SECONDS = 0.010
-# An attack is none of them that is off by more than this, and so many times more than half of them.
+# An attack is an outlier if it is off by more than `_FAR_TIMES` the median plus `_FAR_SECONDS`.
 _FAR_SECONDS, _FAR_TIMES = 0.005, 4.5
-_LEAST_SECONDS_A_TICK = 0.005  # of 250 beats a minute: where beats are faster, these are ticks
+_LEAST_SECONDS_A_TICK = 0.005  # at 250 beats a minute; for faster beats the tolerances are in ticks
 
 
 def is_swung(
@@ -29,17 +30,17 @@ def is_swung(
     is_inexact: np.ndarray,
     seconds_a_tick: np.ndarray,
 ) -> np.ndarray:
-    """Returns which beats have nothing but attacks on the beat and swung eighths: (beats,).
+    """Returns which beats contain only attacks on the beat and swung eighths: (beats,).
 
-    A passage is swung if the attacks off the beat, where there is one in a beat, are late eighths
-    of a triplet, all together.
+    A passage is swung if the attacks off the beat, in beats with one such attack, are on average
+    the last eighths of triplets.
 
     Args:
         parts: (n,) part of each note; the notes are sorted by part, then onset.
-        offset: (n,) ticks into its beat.
-        is_first: (n,) whether it is the first of its part and beat.
-        is_inexact: (beats,) whether its attacks lie on no grid.
-        seconds_a_tick: (beats,) by the tempo.
+        offset: (n,) ticks of each note into its beat.
+        is_first: (n,) whether the note is the first of its part and beat.
+        is_inexact: (beats,) whether the attacks of the beat fit no grid exactly.
+        seconds_a_tick: (beats,) seconds per tick, by the tempo.
     """
     seconds_a_tick = np.maximum(seconds_a_tick, _LEAST_SECONDS_A_TICK)
     first = np.flatnonzero(is_first)
@@ -55,7 +56,7 @@ def is_swung(
     most_from_beat = np.maximum.reduceat(np.abs(from_beat), first) * seconds_a_tick
     off = np.maximum(np.abs(late), most_from_beat)
     on_beat = np.add.reduceat(from_beat, first) * seconds_a_tick, np.add.reduceat(~is_off, first)
-    most_off = np.full(len(first), -1.0)  # seconds, of attacks that are on the beat, or swung
+    most_off = np.full(len(first), -1.0)  # seconds that attacks may be off the beat or the swing
     part = parts[first]
     starts = np.flatnonzero(np.append(True, part[1:] != part[:-1]))
     for start, stop in zip(starts, np.append(starts[1:], len(part)), strict=True):
@@ -63,7 +64,7 @@ def is_swung(
         if len(beats) >= _LEAST_PASSAGE_BEATS and is_inexact[beats].any():
             late_on_beat, n_on_beat = (each[beats] for each in on_beat)
             of_passage = _most_off(late[beats], is_inexact[beats], late_on_beat, n_on_beat)
-            # Beats between belong to the passage before them.
+            # Beats in between belong to the passage before them.
             place = np.searchsorted(beats, np.arange(start, stop), side="right") - 1
             most_off[start:stop] = of_passage[np.maximum(place, 0)]
     return (off <= most_off) & (is_one | (n_off == 0))
@@ -72,13 +73,14 @@ def is_swung(
 def _most_off(
     late: np.ndarray, is_inexact: np.ndarray, late_on_beat: np.ndarray, n_on_beat: np.ndarray
 ) -> np.ndarray:
-    """Returns how far attacks may be off in the passage of each: (n,) seconds; -1: it is no swing.
+    """Returns how far off attacks may be in the passage of each: (n,) seconds; -1 if not swung.
 
     Args:
-        late: (n,) seconds after the last eighth of a triplet, of attacks off the beat.
-        is_inexact: (n,) whether it lies on no grid. A passage of which all do means what it says.
-        late_on_beat: (n,) seconds, summed over the attacks on its beat.
-        n_on_beat: (n,) number of these.
+        late: (n,) seconds after the last eighth of a triplet, for attacks off the beat.
+        is_inexact: (n,) whether the beat fits no grid exactly. A passage in which every beat fits
+            one is taken literally.
+        late_on_beat: (n,) seconds after the beat, summed over the attacks on it.
+        n_on_beat: (n,) number of these attacks.
     """
     size = min(_PASSAGE_BEATS, len(late))
 
@@ -93,10 +95,10 @@ def _most_off(
     middle = mean(np.clip(late, -_NEAR_SECONDS, _NEAR_SECONDS))
     middle_of_near = mean(late * is_near) / np.maximum(share, 1 / size)
     is_swung = (share >= _NEAR_SHARE) & (mean(is_inexact) > 0)
-    for seconds in (middle, middle_of_near):  # eighths and dotted ones together have the middle
+    for seconds in (middle, middle_of_near):  # even and dotted eighths together also have this mean
         is_swung &= np.abs(seconds) <= _MIDDLE_SECONDS
-    # Where all attacks are late by as much, as in a file that did not start on a beat, it is the
-    # step between them that counts.
+    # Where all attacks are equally late, as in a file that did not start on a beat, only the
+    # distance between them counts.
     apart = middle_of_near - mean(late_on_beat) / np.maximum(mean(n_on_beat), 1 / size)
     is_swung &= np.abs(apart) <= 2 * _MIDDLE_SECONDS
     most = np.full(len(is_swung), -1.0)

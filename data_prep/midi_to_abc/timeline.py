@@ -1,4 +1,4 @@
-"""Where bars, beats and seconds lie in a MIDI file: its time signatures and tempos, on our grid."""
+"""Bars, beats and seconds of a MIDI file: its time signatures and tempos, on our grid."""
 
 import itertools
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ..midi.midi_file import MidiFile
 from ..storage.drop_reasons import DropReason
 
 MAX_TEMPO_DRIFT_SECONDS = 0.015
-EXACT_TICKS = 0.02  # what float arithmetic may be off, and a file with 480 ticks a quarter is not
+EXACT_TICKS = 0.02  # above float rounding errors, and below one tick at 480 a quarter
 _COMMON_TIME = Meter(4, 4)
 
 
@@ -24,7 +24,7 @@ class BarGrid:
 
     Attributes:
         starts: (bars + 1,) first tick of each bar, and the end of the last.
-        meters: Metre of each bar.
+        meters: Meter of each bar.
         cells: (beats + 1,) first tick of each beat, counted in quarters from each bar's start.
     """
 
@@ -34,9 +34,9 @@ class BarGrid:
 
     @classmethod
     def of(cls, midi: MidiFile, end: float, limits: Limits) -> Self:
-        """Lays bars at least up to tick `end`; raises `MidiError` where they would be too many."""
+        """Lays out bars up to at least tick `end`; raises `MidiError` if there are too many."""
         changes = [change for change in _meter_changes(midi) if change[0] <= end]
-        spans: list[tuple[int, Meter, int]] = []  # first tick, metre, bars
+        spans: list[tuple[int, Meter, int]] = []  # first tick, meter, bars
         for (start, meter), (stop, _) in itertools.pairwise(changes):
             full, rest = divmod(stop - start, meter.ticks)
             spans.append((start, meter, full))
@@ -57,35 +57,35 @@ class BarGrid:
 
     @classmethod
     def common_time(cls, end: float) -> "BarGrid":
-        """Lays bars of 4/4 beyond tick `end`."""
+        """Lays out bars of 4/4 to beyond tick `end`."""
         n_bars = int(end // _COMMON_TIME.ticks) + 1
         starts = np.arange(n_bars + 1) * _COMMON_TIME.ticks
         return cls(starts, [_COMMON_TIME] * n_bars, np.arange(0, starts[-1] + 1, TICKS_PER_QUARTER))
 
     def counts_bars(self) -> bool:
-        """Whether there is more than bars of one beat, as files have that know no bars."""
+        """Whether the file has real bars, and not only bars of one beat."""
         beat = self.meters[0]
         return beat.numerator > 1 or beat.ticks > TICKS_PER_QUARTER or len(set(self.meters)) > 1
 
     def after(self, phase: int) -> "BarGrid":
-        """Returns the grid `phase` ticks later, behind a bar of so many ticks."""
+        """Returns the grid shifted by `phase` ticks, after a first bar of that length."""
         meter = Meter.of_ticks(phase)
         starts, cells = (np.append([0], part + phase) for part in (self.starts, self.cells))
         return BarGrid(starts, [meter, *self.meters], cells)
 
     def cut(self, end: int) -> "BarGrid":
-        """Returns the bars that are needed up to tick `end`."""
+        """Returns the bars needed up to tick `end`."""
         n_bars = max(1, int(np.searchsorted(self.starts, end, side="left")))
         starts, meters = self.starts[: n_bars + 1], self.meters[:n_bars]
         return BarGrid(starts, meters, self.cells[self.cells <= starts[-1]])
 
 
 def _meter_changes(midi: MidiFile) -> list[tuple[int, Meter]]:
-    """Returns (tick, metre) of each change, the first at tick 0."""
+    """Returns (tick, meter) of each change, the first at tick 0."""
     times, numerators, denominators = midi.meters.T
     legal = (numerators > 0) & np.isin(denominators, DENOMINATORS)
     times = times[legal] * (TICKS_PER_QUARTER / midi.ticks_a_quarter)
-    # A change a little off the beat means the beat; an exact one further off means what it says.
+    # A change slightly off the beat moves to the beat; one exactly on the fine grid is kept.
     fine = np.round(times / SHORTEST_TICKS) * SHORTEST_TICKS
     coarse = np.round(times / TICKS_PER_UNIT) * TICKS_PER_UNIT
     ticks = np.where(np.abs(times - fine) <= EXACT_TICKS, fine, coarse).astype(np.int64)
@@ -100,7 +100,7 @@ def _meter_changes(midi: MidiFile) -> list[tuple[int, Meter]]:
 
 
 def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
-    """Returns the bars that fill what a metre change leaves of a bar, as (tick, metre, bars)."""
+    """Returns the bars that fill a bar cut short by a meter change, as (tick, meter, bars)."""
     if not ticks:
         return []
     if meter := Meter.of_ticks(ticks):
@@ -110,21 +110,21 @@ def _cut_bar(start: int, ticks: int) -> list[tuple[int, Meter, int]]:
 
 
 def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, Fraction]:
-    """Returns bar -> quarters a minute, in quarters of a beat, where it changes.
+    """Returns bar -> quarters a minute, to a quarter of a beat, where it changes.
 
-    Inside a bar the mean tempo is taken. A tempo is kept until the bar lines would be more than
-    15 ms from where the file has them.
+    Inside a bar the mean tempo is used. A tempo is kept until the bar lines would be more than
+    15 ms from those of the file.
 
     Args:
-        midi: Where the tempos stand.
-        starts: (bars + 1,) as of `BarGrid`.
-        limits: For its seconds.
+        midi: The file with the tempos.
+        starts: (bars + 1,) as in `BarGrid`.
+        limits: For its limit on seconds.
     """
     clock = seconds_at(midi, starts)
     quarters = np.diff(starts) / TICKS_PER_QUARTER
     true = 240 * quarters / np.maximum(np.diff(clock), 1e-9)  # quarter beats a minute
     only = round(float(true[0]))
-    if np.abs(true - only).max() < 1e-5 and playable_tempo(only) == only:  # as most files have it
+    if np.abs(true - only).max() < 1e-5 and playable_tempo(only) == only:  # as in most files
         check_limit(DropReason.TOO_MANY_SECONDS, clock[-1], "seconds", limits.seconds)
         return {0: Fraction(only, 4)}
     out: dict[int, Fraction] = {}
@@ -133,7 +133,7 @@ def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, 
     for bar, (length, start, end, tempo) in enumerate(rows):
         nearest = round(tempo)
         if abs(tempo - nearest) < 1e-5 and abs(written - start) < 1e-5:
-            best = playable_tempo(nearest)  # in time, and can be said exactly
+            best = playable_tempo(nearest)  # in time, and exactly representable
         else:
             choices = {playable_tempo(int(tempo) + up) for up in (0, 1)}
             drifts = {choice: abs(written + 240 * length / choice - end) for choice in choices}
@@ -148,11 +148,11 @@ def bar_tempos(midi: MidiFile, starts: np.ndarray, limits: Limits) -> dict[int, 
 
 
 def seconds_at(midi: MidiFile, ticks: np.ndarray) -> np.ndarray:
-    """Returns the second at which each tick of ours comes, counted from the first: (n,)."""
+    """Returns the time in seconds of each of our ticks, relative to the first: (n,)."""
     tempos = midi.tempos[midi.tempos[:, 1] > 0]
     times, mspq = tempos[np.argsort(tempos[:, 0], kind="stable")].T
     times = times * (TICKS_PER_QUARTER / midi.ticks_a_quarter)
-    # MIDI rounds a tempo to whole microseconds; 118.25 a minute is meant, and read back, exactly.
+    # MIDI rounds a tempo to whole microseconds; a tempo such as 118.25 is recovered exactly.
     meant = np.round(MICROSECONDS / mspq)
     mspq = np.where(np.round(MICROSECONDS / meant) == mspq, MICROSECONDS / meant, mspq)
     times = np.concatenate([[-1.0], times])

@@ -1,7 +1,7 @@
-"""Notes of parts -> voices: chords one after another, in which nothing overlaps.
+"""Notes of parts -> voices: sequences of chords without overlaps.
 
-Notes of one attack whose releases are near one another are a chord; what overlaps becomes extra
-voices of its part, as long as there is enough of it.
+Notes of one attack whose releases are close together are a chord; overlapping chords become extra
+voices of their part, if there are enough of them.
 """
 
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ _MAX_VOICES_A_PART = 6
 
 @dataclass
 class Voices:
-    """Chords in order of voice, then onset; and their notes in the order of the chords.
+    """Chords sorted by voice, then onset; and their notes in the order of the chords.
 
     Attributes:
         parts: (voices,) part of each voice.
-        voice: (chords,) voice of each.
+        voice: (chords,) voice of each chord.
         onset: (chords,) ticks.
         end: (chords,) ticks.
-        first_note: (chords + 1,) where the notes of each begin in `pitches`.
-        pitches: (notes,) MIDI pitches, rising within a chord.
+        first_note: (chords + 1,) where the notes of each chord begin in `pitches`.
+        pitches: (notes,) MIDI pitches, ascending within a chord.
     """
 
     parts: np.ndarray
@@ -46,7 +46,7 @@ def split_voices(
     cells: np.ndarray,
     least_share: float,
 ) -> Voices:
-    """Spreads notes over voices.
+    """Splits notes into voices.
 
     Args:
         parts: (n,) part of each note.
@@ -55,11 +55,11 @@ def split_voices(
         pitches: (n,) MIDI pitches.
         is_drums: (parts,) whether a part is the drum kit.
         cells: (beats + 1,) first tick of each beat.
-        least_share: Of the chords of a part, that a voice must have to be written; notes that
-            would overlap are cut short rather.
+        least_share: Share of a part's chords that a voice must have to be written; otherwise the
+            overlapping notes are cut short.
     """
     parts, onsets, ends, pitches = _without_doubles(parts, onsets, ends, pitches)
-    ends = np.maximum(ends, onsets + 1)  # an onset may have been drawn beyond a release
+    ends = np.maximum(ends, onsets + 1)  # an onset may have been snapped past its release
     ends = to_near_attacks(parts, onsets, ends)
     chords = _chords(parts, onsets, ends, pitches, is_drums)
     chords.end = _cut_by_next_attack(chords, is_drums)
@@ -85,10 +85,10 @@ def split_voices(
 
 @dataclass
 class _Chords:
-    """Chords by part, then onset, of a part's voices still together.
+    """Chords by part, then onset, before a part is split into voices.
 
     Attributes:
-        part: (chords,) part of each.
+        part: (chords,) part of each chord.
         onset: (chords,) ticks.
         end: (chords,) ticks, as played.
         size: (chords,) number of notes.
@@ -111,7 +111,7 @@ def _chords(
     pitches: np.ndarray,
     is_drums: np.ndarray,
 ) -> _Chords:
-    """Joins notes of one attack whose releases are near one another; the last release holds."""
+    """Joins notes of one attack whose releases are close together; keeps the last release."""
     chord = _chord_numbers(parts, onsets, ends, is_drums)
     order = _order(chord, pitches)
     pitches = pitches[order]
@@ -128,7 +128,7 @@ def _chords(
 
 
 def _cut_by_next_attack(chords: _Chords, is_drums: np.ndarray) -> np.ndarray:
-    """Ends the chords of drums where the next one starts: (chords,) ticks."""
+    """Ends drum chords where the next one starts: (chords,) ticks."""
     part = chords.part
     attacks = part * PART_STRIDE + chords.onset
     following = np.searchsorted(attacks, attacks, side="right")
@@ -137,12 +137,12 @@ def _cut_by_next_attack(chords: _Chords, is_drums: np.ndarray) -> np.ndarray:
 
 
 def _order(first: np.ndarray, pitches: np.ndarray) -> np.ndarray:
-    """Returns the order by whole numbers, nearly sorted, then by pitches: (n,)."""
+    """Returns the order by `first` (integers, nearly sorted), then by pitches: (n,)."""
     return np.argsort(first * _PITCHES + pitches, kind="stable")
 
 
 def _is_first(values: np.ndarray) -> np.ndarray:
-    """Returns where a run of equal values begins: (n,) bool."""
+    """Returns whether each value begins a run of equal values: (n,) bool."""
     return np.concatenate([[True], values[1:] != values[:-1]])
 
 
@@ -154,7 +154,7 @@ def _first_of_runs(*values: np.ndarray) -> np.ndarray:
 def _without_doubles(
     parts: np.ndarray, onsets: np.ndarray, ends: np.ndarray, pitches: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Joins notes of one part, onset and pitch; the longest holds."""
+    """Joins notes of one part, onset and pitch; keeps the longest."""
     order = _order(parts * PART_STRIDE + onsets, pitches)
     parts, onsets, ends, pitches = (a[order] for a in (parts, onsets, ends, pitches))
     first = _first_of_runs(parts, onsets, pitches)
@@ -166,7 +166,7 @@ def _chord_numbers(
 ) -> np.ndarray:
     """Numbers the chords: (notes,) from 0.
 
-    Drums of one attack are one chord: a drum has no length of its own.
+    Drums of one attack are one chord: drums have no note length.
     """
     order = np.lexsort((-ends, onsets, parts))
     part, onset, end = parts[order], onsets[order], ends[order]
@@ -182,9 +182,9 @@ def _chord_numbers(
 
 
 def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gives each chord the first voice of its part that is free; see `_FirstFit`.
+    """Gives each chord the first free voice of its part; see `_FirstFit`.
 
-    A second pass goes without the voices that turned out to be nearly empty.
+    A second pass omits the voices that turned out to be nearly empty.
 
     Returns:
         Per chord its voice (counted within the part), its end, and the chord that it is part of:
@@ -215,10 +215,10 @@ def _allocate(chords: _Chords, least_share: float) -> tuple[np.ndarray, np.ndarr
 
 
 def _overlapping(part: np.ndarray, onset: np.ndarray, end: np.ndarray) -> list[tuple[int, int]]:
-    """Returns (start, stop) of the groups of chords of which each overlaps another of the group.
+    """Returns (start, stop) of the groups of chords that overlap each other.
 
     Args:
-        part: (chords,) by attack, as all.
+        part: (chords,) part of each chord; all arrays are sorted by attack.
         onset: (chords,) ticks.
         end: (chords,) ticks.
     """
@@ -231,17 +231,17 @@ def _overlapping(part: np.ndarray, onset: np.ndarray, end: np.ndarray) -> list[t
 
 
 class _FirstFit:
-    """Chords by attack, and the voice that each has got: the first that is free.
+    """Chords by attack, and the voice assigned to each: the first that is free.
 
-    When all that a part may have are taken, the one that would be free first is cut short; or, if
-    it starts with the chord, they become one. Only an attack too large for that gets more voices.
+    When a part has no voice left, the chord that would end first is cut short; or, if it starts
+    with the new chord, the two are joined. Only an attack too large for that gets more voices.
 
     Attributes:
         onsets: Ticks.
-        voices: 0 for a chord that overlaps none.
+        voices: 0 for a chord without overlaps.
         ends: Ticks.
         sizes: Numbers of notes.
-        joined: The chord that each is part of; itself, mostly.
+        joined: The chord that each is part of; mostly itself.
     """
 
     def __init__(self, onsets: list[int], ends: list[float], sizes: list[int]) -> None:
@@ -250,7 +250,7 @@ class _FirstFit:
         self.voices, self.joined = [0] * len(onsets), [*range(len(onsets))]
 
     def allocate(self, start: int, stop: int, most: int) -> None:
-        """Gives the chords from `start` to `stop`, which overlap, at most so many voices."""
+        """Gives the overlapping chords from `start` to `stop` at most `most` voices."""
         some = slice(start, stop)
         self.ends[some], self.joined[some] = self._ends[some], range(start, stop)
         self.sizes[some] = self._sizes[some]
@@ -265,7 +265,7 @@ class _FirstFit:
                 voices[chord] = self._voice_of_next(chord, last, most)
 
     def _voice_of_next(self, chord: int, last: list[int], most: int) -> int:
-        """Gives a voice to a chord that finds none free; see the class."""
+        """Gives a voice to a chord for which none is free; see the class."""
         onsets, ends, sizes = self.onsets, self.ends, self.sizes
         if len(last) >= most:
             voice = min(

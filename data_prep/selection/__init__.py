@@ -1,1 +1,1 @@
-"""What is kept: clean, filter, near-duplicate clusters, split."""
+"""Selection of tunes: clean, filter, near-duplicate clusters, split."""

@@ -1,7 +1,7 @@
-"""Stage 2: ABC text -> canonical ABC text, and what later denominators need.
+"""Stage 2: ABC text -> canonical ABC text, and the counts for later denominators.
 
-Our converter writes canonical text already; what is left to do is musical: silence before the
-first and after the last note is not something a model should learn to spend tokens on.
+Our converter writes canonical text already; what remains to be cleaned is musical: a model should
+not spend tokens on silence before the first and after the last note.
 """
 
 import gzip
@@ -20,14 +20,14 @@ from ..dialect.tune_parser import parse_tune
 
 @dataclass(frozen=True)
 class CleanSettings:
-    """What is taken off.
+    """What is removed.
 
     Attributes:
-        trim_silence: Silent bars at both ends.
-        max_chars: A longer tune ends with the last bar line within so many characters; 0 for no
-            limit. So a corpus of few characters still is one of many songs.
-        strip_directives: All lines that begin with `%`, and the fields `X:` and `Q:`, as in phase 1
-            of study A: programs, drums and tempo are lost, which it names as its error.
+        trim_silence: Remove silent bars at both ends.
+        max_chars: Cut longer tunes at the last bar line within this many characters; 0 for no
+            limit. So a corpus of few characters still contains many songs.
+        strip_directives: Remove all lines that begin with `%`, and the fields `X:` and `Q:`, as in
+            phase 1 of study A: programs, drums and tempo are lost, which it names as its error.
     """
 
     trim_silence: bool = True
@@ -50,14 +50,14 @@ def clean_abc(abc: str, settings: CleanSettings = CleanSettings()) -> str:
 
 
 def clean_tune(tune: Tune, settings: CleanSettings) -> Tune:
-    """Returns the tune as `settings` want it, but for its length; of no bars if all is silent."""
+    """Returns the tune as set by `settings`, except for its length; no bars if all is silent."""
     if settings.trim_silence or not any(any(voice.bars) for voice in tune.voices):
         return trim_silence(tune)
     return tune
 
 
 def strip_directives(abc: str) -> str:
-    """Returns the text with the fields `M:`, `L:`, `K:` and `V:` alone."""
+    """Returns the text with only the fields `M:`, `L:`, `K:` and `V:`."""
     lines = [line for line in abc.splitlines(keepends=True) if line[:1] not in "%XQ"]
     return _INLINE_TEMPO.sub("", "".join(lines))
 
@@ -66,7 +66,7 @@ _INLINE_TEMPO = re.compile(r"\[Q:[^\]]*\]")
 
 
 def trim_silence(tune: Tune) -> Tune:
-    """Cuts bars in which all voices rest off both ends, and drops voices that never sound."""
+    """Removes bars in which all voices rest from both ends, and voices that never sound."""
     voices = [voice for voice in tune.voices if any(voice.bars)]
     sounding = [bar for bar in range(tune.n_bars) if any(voice.bars[bar] for voice in voices)]
     first, stop = (sounding[0], sounding[-1] + 1) if sounding else (0, 0)
@@ -80,21 +80,21 @@ def trim_silence(tune: Tune) -> Tune:
 
 
 def _cut_changes(changes: dict[int, Any], first: int, stop: int) -> dict[int, Any]:
-    """Moves bar -> value changes so that bar `first` is bar 0; what held there holds from 0."""
+    """Shifts bar -> value changes so that bar `first` is bar 0; its value applies from 0 on."""
     before = max(bar for bar in changes if bar <= first)
     later = {bar - first: value for bar, value in changes.items() if first < bar < stop}
     return {0: changes[before]} | later
 
 
 def cut_tune(tune: Tune, max_chars: int) -> Tune:
-    """Returns the first bars of a tune: as many as `max_chars` characters hold, maybe none.
+    """Returns the first bars of a tune: as many as fit in `max_chars` characters, maybe none.
 
     Notes that are tied over the cut end there.
     """
     lines = print_tune(tune, "bars").splitlines(keepends=True)
     head, bars = lines[: -tune.n_bars], lines[-tune.n_bars :]
     ends = itertools.accumulate((len(bar) for bar in bars), initial=sum(map(len, head)))
-    # The last bar line takes one character more.
+    # The last bar line is one character longer.
     n_bars = sum(end + 1 <= max_chars for end in itertools.islice(ends, 1, None))
     return trim_silence(
         replace(
@@ -112,11 +112,11 @@ def _without_last_tie(bars: list[str]) -> list[str]:
 
 
 def measured(performance: Performance, abc: str) -> dict[str, Any]:
-    """Counts what losses are divided by, and tells the music's fingerprint.
+    """Counts the denominators of losses, and computes the music's fingerprint.
 
     Args:
-        performance: Of the text.
-        abc: In the layout `bars`.
+        performance: The performance of the text.
+        abc: The text, in the layout `bars`.
 
     Returns:
         `n_chars`, `n_notes` (note onsets; each note of a chord counts), `n_bars` (bars summed
@@ -135,7 +135,7 @@ def measured(performance: Performance, abc: str) -> dict[str, Any]:
 
 
 def gzip_ratio(text: str) -> float:
-    """Returns size after gzip over size before, of the text without white space, in (0, 1+].
+    """Returns size after gzip over size before, of the text without whitespace, in (0, 1+].
 
     Source: study A, which drops files below 0.24 as too repetitive.
     """
@@ -144,9 +144,9 @@ def gzip_ratio(text: str) -> float:
 
 
 def fingerprint(performance: Performance) -> str:
-    """Returns a digest that tunes share exactly if they are the same music.
+    """Returns a digest that is equal exactly for tunes of the same music.
 
-    Compared are onset, length and pitch of all notes, drums apart; the whole tune may be
+    It covers onset, length and pitch of all notes, drums separately; the whole tune may be
     transposed, played at another tempo, or on other instruments.
     """
     voices = zip(performance.tune.voices, performance.voices, strict=True)
@@ -160,7 +160,7 @@ def fingerprint(performance: Performance) -> str:
     pitches -= pitches.min(initial=np.iinfo(np.int64).max)
     digest = hashlib.sha256()
     for part in (music[:n_notes], music[n_notes:]):
-        # One number a note; ticks are below 2^27, since MIDI can say no more (see abc_to_midi).
+        # One number per note; ticks are below 2^27, which is MIDI's limit (see abc_to_midi).
         keys = np.unique(part @ np.array([1 << 34, 1 << 7, 1]))
         digest.update(keys.astype("<i8").tobytes() + b"|")
     return digest.hexdigest()[:32]

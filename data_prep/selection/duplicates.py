@@ -1,17 +1,18 @@
 """Near-duplicate clusters: a song, its other arrangements and its edits are one cluster.
 
-What two MIDI files of a song share are melodic figures: runs of `figure_notes` notes, told by their
-intervals, so that key, tempo, quantisation, instruments and drums do not matter. They are taken
-from the top line of each voice, and from the top line of the whole tune, since one file may have in
-one track what another has in many. Figures of few different pitches (repeated notes, trills) and
-those that stand in many tunes (scales, patterns of accompaniment) tell no songs apart and are left
-out. A tune is joined to another one that has a given share of its figures: so an excerpt, or a
-song in a medley, is found, which the Jaccard index would miss.
+What two MIDI files of a song share are melodic figures: runs of `figure_notes` notes, identified by
+their intervals, so that key, tempo, quantization, instruments and drums do not matter. They are
+taken from the top line of each voice, and from the top line of the whole tune, since one file may
+have in one track what another has in many. Figures with few different pitches (repeated notes,
+trills) and figures that occur in many tunes (scales, accompaniment patterns) do not distinguish
+songs and are left out. A tune is joined to any tune that has a given share of its figures: this
+finds an excerpt, or a song in a medley, which the Jaccard index would miss.
 
-Only figures whose hash is below a bound are kept, the same ones in every tune (FracMinHash: Irber
-et al. 2022): the sketch grows with the tune, so that shares can be told for a short tune in a long
-one too, where signatures of fixed length (datasketch, rensa) have next to nothing to compare. All
-pairs that share figures come out of one sparse matrix product, so no bands are needed.
+Only figures whose hash is below a threshold are kept, the same ones in every tune (FracMinHash:
+Irber et al. 2022): the sketch grows with the tune, so that shares can also be estimated for a short
+tune in a long one, where signatures of fixed length (datasketch, rensa) have next to nothing to
+compare. All pairs that share figures come from one sparse matrix product, so no LSH bands are
+needed.
 """
 
 import itertools
@@ -26,10 +27,10 @@ from ..dialect.abc_to_midi import Performance
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, for the polynomial over a figure's intervals
 _PITCHES = 128
-_FIGURES = 2**31  # a figure's number; the lowest bit of a sketch's entry says where it stands
+_FIGURES = 2**31  # range of a figure's number; the lowest bit of a sketch's entry is its place
 _ROWS_AT_ONCE = 512
 _VALUES_AT_ONCE = 2**20
-_RANGES = 64  # of figures, one of which is sorted at a time
+_RANGES = 64  # ranges of figures, sorted one at a time
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class DuplicateSettings:
     """When two tunes are the same song.
 
     Attributes:
-        figure_notes: Notes of a melodic figure.
-        min_pitches: Figures of fewer different pitches are left out.
-        sample: One of so many figures is kept.
-        max_songs: Figures that more tunes have are left out.
-        min_shared: Sampled figures that two tunes share at least, or they are not joined.
-        threshold: Share of the sampled figures of one tune that the other has, in (0, 1].
-        max_cluster: In a larger cluster, chained together by chance, only closer tunes stay joined.
+        figure_notes: Notes per melodic figure.
+        min_pitches: Figures with fewer different pitches are left out.
+        sample: One in this many figures is kept.
+        max_songs: Figures that occur in more tunes are left out.
+        min_shared: Minimum number of sampled figures that two joined tunes share.
+        threshold: Minimum share of the sampled figures of one tune that the other has, in (0, 1].
+        max_cluster: In larger clusters, chained together by chance, only closer tunes stay joined.
     """
 
     figure_notes: int = 16
@@ -69,17 +70,17 @@ def signature(performance: Performance, settings: DuplicateSettings) -> np.ndarr
     """Returns the sketch of a tune: its sampled figures.
 
     Returns:
-        (S,) uint32, ascending, one entry for each different figure: twice its number, and one
-        more if it stands in the top line of the whole tune only. Empty if there is no figure.
+        (S,) uint32, ascending, one entry per different figure: twice its number, plus one if it
+        occurs only in the top line of the whole tune. Empty if there is no figure.
     """
     return sketch(top_lines(performance), settings)
 
 
 def top_lines(performance: Performance) -> list[np.ndarray]:
-    """Returns the highest note of each onset, drums apart.
+    """Returns the highest note of each onset, without drums.
 
     Returns:
-        Pitches (n,), int64, in order of time: of the whole tune first, then of each voice.
+        Pitches (n,), int64, in order of time: first of the whole tune, then of each voice.
     """
     voices = []
     for voice, chords in zip(performance.tune.voices, performance.voices, strict=True):
@@ -109,7 +110,7 @@ def sketch(lines: Sequence[np.ndarray], settings: DuplicateSettings) -> np.ndarr
 
 
 def _figures(lines: Sequence[np.ndarray], settings: DuplicateSettings) -> np.ndarray:
-    """Returns the numbers of the different figures that the sample keeps: (S,) uint64."""
+    """Returns the numbers of the distinct sampled figures: (S,) uint64."""
     n = settings.figure_notes
     lines = [line for line in lines if len(line) >= n]
     if not lines:
@@ -118,7 +119,7 @@ def _figures(lines: Sequence[np.ndarray], settings: DuplicateSettings) -> np.nda
     n_windows = len(pitches) - n + 1
     inside = np.ones(n_windows, bool)
     for end in np.cumsum([len(line) for line in lines])[:-1]:
-        inside[end - n + 1 : end] = False  # a window over the end of a line is no figure
+        inside[end - n + 1 : end] = False  # windows across the end of a line are not figures
     intervals = np.diff(pitches).astype(np.uint64)  # (P - 1,), modulo 2**64
     bits = np.uint64(1) << (pitches % 64).astype(np.uint64)
     hashes = np.zeros(n_windows, np.uint64)
@@ -132,7 +133,7 @@ def _figures(lines: Sequence[np.ndarray], settings: DuplicateSettings) -> np.nda
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """Spreads every bit over all others; the finaliser of splitmix64 (Steele et al. 2014)."""
+    """Mixes every bit into all others; the finalizer of splitmix64 (Steele et al. 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -143,7 +144,7 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sketches:
-    """The sketches of T tunes, one after another.
+    """The sketches of T tunes, concatenated.
 
     Attributes:
         entries: (S,) uint32, as `signature` returns them.
@@ -155,7 +156,7 @@ class Sketches:
 
     @classmethod
     def of(cls, signatures: Sequence[np.ndarray]) -> "Sketches":
-        """Puts the sketches of single tunes together."""
+        """Concatenates the sketches of single tunes."""
         entries = np.concatenate([np.empty(0, np.uint32), *signatures])
         return cls(entries, np.cumsum([0, *map(len, signatures)]))
 
@@ -172,7 +173,7 @@ def clusters(
     the tunes.
 
     Args:
-        sketches: Of T tunes, made under the same settings.
+        sketches: Sketches of T tunes, made with the same settings.
         exact_keys: T digests of the music, such as `clean.fingerprint`.
         settings: When two tunes are the same song.
     """
@@ -185,7 +186,7 @@ def clusters(
     keys, key = np.unique(np.array(exact_keys, dtype=str), return_inverse=True)
     links, shares = near_links(sketches, settings)
     component = _components(key[links], shares, len(keys), settings.max_cluster)
-    # Keys ascend, so the first one of a component is its smallest.
+    # Keys ascend, so the first key of a component is its smallest.
     _, first = np.unique(component, return_index=True)
     return keys[first[component[key]]].tolist()
 
@@ -193,16 +194,16 @@ def clusters(
 def _components(
     links: np.ndarray, shares: np.ndarray, n_nodes: int, max_cluster: int
 ) -> np.ndarray:
-    """Returns the component of each node, numbered from 0; too large ones lose loose links.
+    """Returns the component of each node, numbered from 0; oversized ones lose their weak links.
 
     Args:
         links: (2, E) nodes.
         shares: (E,) how close they are, in (0, 1].
-        n_nodes: Nodes in all.
-        max_cluster: From this size on, links count only if their share is higher, and so on up to
-            a share of 0.95, where a component stays as large as it is.
+        n_nodes: Total number of nodes.
+        max_cluster: Above this size, the minimum share of links is raised step by step, up to 0.95,
+            where a component stays as large as it is.
     """
-    bounds = np.zeros(n_nodes)  # the share that a node's links must have
+    bounds = np.zeros(n_nodes)  # minimum share of a node's links
     while True:
         kept = links[:, shares >= bounds[links].max(axis=0)]
         ones = np.ones(kept.shape[1], np.int8)
@@ -215,10 +216,10 @@ def _components(
 
 
 def near_links(sketches: Sketches, settings: DuplicateSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Finds, for each tune, those that have enough of the figures of its voices.
+    """Finds, for each tune, the tunes that have enough of the figures of its voices.
 
     Returns:
-        (2, E) tune and the other one, and (E,) the share of the tune's figures that it has.
+        (2, E) the tune and the other tune, and (E,) the share of its figures that the other has.
     """
     everywhere, in_voices, sizes = _figure_tables(sketches, settings.max_songs)
     columns = everywhere.T.tocsr()
@@ -235,20 +236,20 @@ def near_links(sketches: Sketches, settings: DuplicateSettings) -> tuple[np.ndar
 
 
 def _figure_tables(sketches: Sketches, max_songs: int) -> tuple[csr_array, csr_array, np.ndarray]:
-    """Returns which of T tunes has which of the F figures that 2 to `max_songs` tunes have.
+    """Returns which of T tunes has which of the F figures that occur in 2 to `max_songs` tunes.
 
-    Most figures stand in one tune only. They are sorted out a range of figures at a time, so that
-    next to the sketches only those that are left need memory.
+    Most figures occur in only one tune. They are removed one range of figures at a time, so that
+    besides the sketches only the remaining ones need memory.
 
     Returns:
-        (T, F) with 1 for each figure of a tune, (T, F) for those of its voices alone, and (T,) the
-        figures of its voices, those included that no other tune has.
+        (T, F) with 1 for each figure of a tune, (T, F) for those of its voices only, and (T,) the
+        number of figures of its voices, including those that no other tune has.
     """
     n_tunes = len(sketches)
     sizes = np.zeros(n_tunes, np.int64)
     columns, tunes, in_voices, n_figures = [], [], [], 0
     end = int(sketches.entries.max(initial=0)) + 1
-    # even bounds, since a figure is two entries
+    # even bounds, since a figure has two entries
     bounds = np.linspace(0, end + end % 2, _RANGES + 1).astype(np.uint64) // 2 * 2
     for low, high in itertools.pairwise(bounds):
         places = _places_between(sketches.entries, low, high)
@@ -271,7 +272,7 @@ def _figure_tables(sketches: Sketches, max_songs: int) -> tuple[csr_array, csr_a
 
 
 def _places_between(entries: np.ndarray, low: np.uint64, high: np.uint64) -> np.ndarray:
-    """Returns where entries from `low` to below `high` stand, (P,) ascending."""
+    """Returns the indices of entries in [low, high), (P,) ascending."""
     found = []
     for start in range(0, len(entries), _VALUES_AT_ONCE):  # a part at a time, to save memory
         part = entries[start : start + _VALUES_AT_ONCE]

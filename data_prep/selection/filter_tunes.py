@@ -1,4 +1,4 @@
-"""Stage 3: keep a tune, or the reason to drop it; keep its informative voices."""
+"""Stage 3: the drop reason of a tune, if any; and the selection of its informative voices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from .clean import gzip_ratio
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """What a tune must have to be kept.
+    """Conditions for keeping a tune.
 
     Attributes:
-        min_notes: Fewer notes are no tune.
-        min_gzip_ratio: Size after gzip over size before, of the text without white space; lower
-            means that the tune mostly repeats itself. 0 for no limit. Study A takes 0.24.
-        min_voice_gzip_ratio: The same of single voices: those below are left out of the tune, which
-            is dropped only if none is left. 0 for no limit.
-        drop_duplicates: Whether one tune of each cluster stays.
+        min_notes: Tunes with fewer notes are dropped.
+        min_gzip_ratio: Size after gzip over size before, of the text without whitespace; lower
+            means that the tune mostly repeats itself. 0 for no limit. Study A uses 0.24.
+        min_voice_gzip_ratio: The same for single voices: voices below are removed from the tune,
+            which is dropped only if none is left. 0 for no limit.
+        drop_duplicates: Whether to keep only one of the tunes with the same fingerprint.
     """
 
     min_notes: int = 16
@@ -34,11 +34,11 @@ class FilterSettings:
 
 
 def drop_reason(row: Mapping[str, Any], settings: FilterSettings) -> DropReason | None:
-    """Returns why the tune is dropped, or None to keep it.
+    """Returns the drop reason of a tune, or None to keep it.
 
     Args:
-        row: Of stage 2: the text in the layout `bars`, and what `clean.measured` counts in it.
-        settings: What it must have.
+        row: A row of stage 2: the text in the layout `bars`, and its counts by `clean.measured`.
+        settings: Conditions for keeping the tune.
     """
     if row["n_notes"] < settings.min_notes:
         return DropReason.TOO_FEW_NOTES
@@ -50,12 +50,12 @@ def drop_reason(row: Mapping[str, Any], settings: FilterSettings) -> DropReason 
 def keep_informative_voices(abc: str, min_ratio: float) -> str:
     """Returns the tune without the voices whose own text compresses too well; "" if none is left.
 
-    Study A drops four of five files for being repetitive as a whole; mostly it is the accompaniment
-    that repeats, and this keeps the rest.
+    Study A drops four of five files for being repetitive as a whole; mostly only the accompaniment
+    repeats, and this keeps the rest.
 
     Args:
         abc: A tune in either layout.
-        min_ratio: The lowest gzip ratio of a voice that stays.
+        min_ratio: The lowest gzip ratio of a voice that is kept.
     """
     tune = parse_tune(abc)
     voices = [voice for voice in tune.voices if gzip_ratio("|".join(voice.bars)) >= min_ratio]

@@ -1,7 +1,7 @@
 """Stage 4: train / validation / test by hash of the duplicate cluster.
 
-A whole cluster lies in one split, always, and where a song goes depends on nothing but its own
-cluster: adding or removing files moves no song outside the clusters that they belong to.
+A whole cluster is always in one split, and the split of a song depends only on its own cluster:
+adding or removing files moves no song outside the clusters that they belong to.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ SPLIT_BY = ("cluster", "file")
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How songs are dealt out.
+    """How songs are split.
 
     Attributes:
         validation: Share of the songs, in (0, 1).
-        test: Likewise; the rest is train.
-        by: `cluster`; or `file`, as both studies did: copies then lie on both sides.
+        test: Share of the songs, in (0, 1); the rest is train.
+        by: `cluster`; or `file`, as both studies did: copies may then be on both sides.
     """
 
     validation: float = 0.05

@@ -1,6 +1,6 @@
-"""Stage 3, over all tunes: which of several copies stays, and which tunes are one cluster.
+"""Stage 3, over all tunes: which of several copies is kept, and which tunes are one cluster.
 
-What is held of a tune here is small: digests, and its sampled figures.
+Only little is kept in memory per tune: digests, and its sampled figures.
 """
 
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from .duplicates import DuplicateSettings, Sketches, clusters
 
 
 def first_of_copies(files: list[Path]) -> np.ndarray:
-    """Tells which tunes stay, where of those with one fingerprint only one may: (n,) bool.
+    """Returns which tunes are kept, one per fingerprint: (n,) bool.
 
-    It is the one of the smallest digest, so the order of the files does not matter.
+    It is the tune with the smallest digest, so the order of the files does not matter.
 
     Args:
         files: Tables with the columns `fingerprint` and `digest`.
@@ -32,7 +32,7 @@ def first_of_copies(files: list[Path]) -> np.ndarray:
 
 
 def cluster_tunes(files: list[Path], kept: np.ndarray, settings: DuplicateSettings) -> list[str]:
-    """Returns the cluster of each tune that is kept.
+    """Returns the cluster of each kept tune.
 
     Args:
         files: Tables with the columns `fingerprint` and `figures`.
@@ -50,7 +50,7 @@ def cluster_tunes(files: list[Path], kept: np.ndarray, settings: DuplicateSettin
 
 
 def write_clustered(files: list[Path], kept: np.ndarray, ids: list[str], out: Path) -> None:
-    """Writes the tunes that are kept, each with its cluster and without what found it."""
+    """Writes the kept tunes, with a cluster column, and without fingerprint and figures."""
     start = 0
     for number, table in enumerate(_kept_rows(files, kept)):
         clustered = pa.array(ids[start : start + len(table)], pa.string())
@@ -63,7 +63,7 @@ def write_clustered(files: list[Path], kept: np.ndarray, ids: list[str], out: Pa
 def _kept_rows(
     files: list[Path], kept: np.ndarray, columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Yields the rows of each file that are kept."""
+    """Yields the kept rows of each file."""
     start = 0
     for file in files:
         table = Part((file,)).read(columns)

@@ -1,7 +1,7 @@
 """Stage 1, one file: MIDI bytes -> a row of the output. This is what the worker processes run.
 
-Beside the text, a row holds what later losses are divided by. It is counted in the text of the
-bars, which repeat a lot, so that nothing has to be played.
+Along with the text, a row contains the denominators of later losses. They are counted in the text
+of the bars, which repeat a lot, so that nothing has to be performed.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
         return failed(row, error.reason, str(error))
     except MemoryError:  # tried again alone, see convert_pool.py
         raise
-    except Exception as error:  # a fault of the converter costs this file, and is counted
+    except Exception as error:  # a bug in the converter costs only this file, and is counted
         last = traceback.extract_tb(error.__traceback__)[-1]
         text = " ".join(str(error).split())[:200]
         where = f"{Path(last.filename).name}, line {last.lineno}"
@@ -47,7 +47,7 @@ def convert_file(name: str, midi: bytes, layout: str) -> dict[str, Any]:
 
 
 def row_before(name: str, content: Content) -> dict[str, Any]:
-    """Returns the row of a file that is not converted; with its reason, if it cannot be read."""
+    """Returns the row of a file before conversion; with a drop reason if it cannot be read."""
     is_read = isinstance(content, bytes)
     row = {
         "digest": hashlib.sha256(content).hexdigest() if is_read else "",
@@ -65,19 +65,19 @@ def failed(row: dict[str, Any], reason: DropReason, message: str) -> dict[str, A
 
 
 def printable(name: str) -> str:
-    """Returns a file's name as text; bytes that are no UTF-8 are replaced."""
+    """Returns a file's name as text; bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def count(tune: Tune) -> dict[str, Any]:
-    """Counts what losses are divided by, as `clean.measured` does for text.
+    """Counts the denominators of losses, as `clean.measured` does for text.
 
     Args:
-        tune: Of the converter: all its bars are full, and ties lead to the same pitches.
+        tune: A tune by the converter: all its bars are full, and ties lead to the same pitches.
 
     Returns:
         `n_notes` (note onsets; each note of a chord counts), `n_bars` (bars summed over the
-        voices), `n_seconds` (by the tempo map), and what `tune.instruments` tells.
+        voices), `n_seconds` (by the tempo map), and the result of `tune.instruments`.
     """
     bars = Counter(bar for voice in tune.voices for bar in voice.bars)
     return {
@@ -89,7 +89,7 @@ def count(tune: Tune) -> dict[str, Any]:
 
 
 def _notes_of_bar(bar: str) -> int:
-    """Counts the notes that end in a bar: of several that are tied, the last."""
+    """Counts the notes that end in a bar: of tied notes, only the last."""
     n_notes = 0
     for chord, chord_tie, note, tie in _CHORD.findall(bar):
         if note:

@@ -1,8 +1,8 @@
-"""Worker processes that convert files in order, several a task, and outlive bad ones.
+"""Worker processes that convert files in order, several per task, and survive bad files.
 
-Files of a task whose worker dies or takes too long are tried again alone, one after another, once
-the rest of their shard is done: what fails then is named. Only so much is read ahead that the
-workers are busy across the borders of shards.
+Files of a task whose worker dies or times out are retried alone, one by one, once the rest of their
+shard is done; those that fail again are recorded. Only enough is read ahead to keep the workers
+busy across shard boundaries.
 """
 
 import itertools
@@ -25,22 +25,22 @@ from .convert_file import convert_file, failed, row_before
 Row = dict[str, Any]
 File = tuple[str, Content]
 
-BATCH_FILES = 8  # a task; dispatching one costs a tenth of converting a file
+BATCH_FILES = 8  # per task; dispatching a task costs a tenth of converting a file
 BATCH_BYTES = 4_000_000
 AHEAD_FILES = 256  # two shards
 AHEAD_BYTES = 64_000_000
-# A last resort: the limits of `midi_file.LIMITS` decide, and they do not depend on the machine.
+# A last resort: normally `midi.limits.LIMITS` apply, which do not depend on the machine.
 FILE_TIMEOUT_SECONDS = 60.0
 WORKER_BYTES = 2 << 30  # address space on top of what a worker has when it starts
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is done to each file.
+    """How each file is converted.
 
     Attributes:
         layout: One of `tune.LAYOUTS`.
-        timeout_seconds: For a task, and for a file that is tried again alone.
+        timeout_seconds: For a task, and for a file that is retried alone.
         convert: (name, bytes, layout) -> row; a function that a new process can import.
     """
 
@@ -69,8 +69,8 @@ class Converter:
         """Yields the rows of each shard, in the order of its files.
 
         Args:
-            shards: Their files; they are read ahead, in order.
-            advance: Is told how many files more are done.
+            shards: The files of each shard; they are read ahead, in order.
+            advance: Called with the number of files newly done.
         """
         scheduled = self._scheduled(shards)
         for _, batches in itertools.groupby(scheduled, key=lambda batch: batch.shard):
@@ -87,7 +87,7 @@ class Converter:
             yield rows
 
     def _scheduled(self, shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
-        """Yields batches in order; those ahead of the one yielded are in the workers' queue."""
+        """Yields batches in order; the following ones are already in the workers' queue."""
         ahead: deque[_Batch] = deque()
         for batch in _batches(shards):
             batch.future = self._schedule(batch.files)
@@ -103,7 +103,7 @@ class Converter:
         return self._pool.schedule(task, timeout=self._conversion.timeout_seconds)
 
     def _result(self, batch: _Batch) -> list[Row | None]:
-        """Returns the rows of a batch, or None for each of its files if it has to be retried."""
+        """Returns the rows of a batch, or None for each of its files if they must be retried."""
         try:
             return batch.future.result()
         except (FutureTimeoutError, ProcessExpired, MemoryError):
@@ -111,7 +111,7 @@ class Converter:
 
     def _alone(self, file: File) -> Row:
         row = row_before(*file)
-        if row["drop_reason"]:  # it could not even be read, and is no cause of anything
+        if row["drop_reason"]:  # it could not be read, so it did not cause the failure
             return row
         try:
             return self._schedule([file]).result()[0]
@@ -148,8 +148,8 @@ def _convert_batch(files: list[File], conversion: Conversion) -> list[Row]:
 
 
 def bound_memory() -> None:
-    """Makes a worker that asks for too much fail by itself, before the machine stalls."""
-    if not sys.platform.startswith("linux"):  # elsewhere the limit is not kept, or not known
+    """Limits a worker's memory, so that it fails by itself before the machine stalls."""
+    if not sys.platform.startswith("linux"):  # elsewhere the limit is not enforced, or unknown
         return
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,10 +1,10 @@
-"""The shards of a conversion: which there are to be, which are there, and how one is written.
+"""The shards of a conversion: which are planned, which exist, and how one is written.
 
-A shard's name, `part-<number>-<made>-<stamps>.parquet`, holds two digests. The first is of how its
-rows are made: source, layout, the converter's code and the names of the files. The second is of
-the files' sizes and times, and only says whether they are as they were: where it differs and the
-first does not, the files are read, and a shard of the same bytes is given its new name. Nothing is
-converted again because a collection was copied or touched.
+A shard's name, `part-<number>-<made>-<stamps>.parquet`, contains two digests. The first covers how
+its rows are made: source, layout, the converter's code and the file names. The second covers the
+files' sizes and times, and only tells whether they may have changed: if only it differs, the files
+are read, and a shard of the same bytes is renamed. So nothing is converted again only because a
+collection was copied or touched.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from ..storage.code_identity import code_digest
 from .convert_file import convert_file, row_before
 from .convert_pool import File, Row
 
-SHARD_FILES = 128  # what an interruption costs at most
+SHARD_FILES = 128  # at most this many files are lost by an interruption
 SCHEMA = pa.schema(
     [
         ("digest", pa.string()),  # sha256 of the bytes; "" if they could not be read
@@ -42,13 +42,13 @@ SCHEMA = pa.schema(
         ("has_drums", pa.bool_()),
     ]
 )
-# The second digest is missing in names that were given before there were two.
+# Older shards have no second digest in their names.
 _SHARD_NAME = re.compile(r"(part-\d{5,}-[0-9a-f]{12})(-[0-9a-f]{12})?\.(parquet|[0-9a-f]{8}\.part)")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of the output, and what goes into it; it is done when it lies at its path."""
+    """One output file and its input files; it is done once it exists at its path."""
 
     path: Path
     source: Source
@@ -56,17 +56,17 @@ class Shard:
 
     @property
     def stem(self) -> str:
-        """Of its name, what does not depend on the times of files."""
+        """The part of its name that does not depend on file sizes and times."""
         return _SHARD_NAME.fullmatch(self.path.name)[1]
 
 
 def converter_code() -> str:
-    """Returns the digest of the code that decides what the rows of a shard say."""
+    """Returns the digest of the code that determines the rows of a shard."""
     return code_digest(convert_file, row_before, write_shard)
 
 
 def plan_shards(sources: Iterable[Source], folder: Path, layout: str) -> list[Shard]:
-    """Cuts each source into shards; a shard holds files of one source.
+    """Cuts each source into shards; a shard contains files of one source.
 
     Raises:
         SourceError: If a source cannot be read or is empty.
@@ -90,9 +90,9 @@ def _digest(lines: list[str]) -> str:
 
 
 def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
-    """Removes shards of other inputs from a folder, and returns those that are still to be made.
+    """Deletes shards of other inputs from a folder, and returns the missing ones.
 
-    Those of the same inputs under other file times stay, under their new name.
+    Shards of the same inputs with other file times are kept and renamed.
 
     Raises:
         SourceError: If a source changed since the plan.
@@ -116,10 +116,10 @@ def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
 
 def _holds(shard: Path, files: Iterable[File]) -> bool:
     """Whether the rows of a shard are those of these files."""
-    found = [_content(row_before(*file)) for file in files]  # to the end, also if it is not needed
+    found = [_content(row_before(*file)) for file in files]  # read to the end, even if not needed
     try:
         rows = pq.read_table(shard, columns=["digest", "drop_reason", "message"]).to_pylist()
-    except (pa.ArrowException, OSError):  # cut off or damaged: it is made again
+    except (pa.ArrowException, OSError):  # truncated or damaged: it is made again
         return False
     return [_content(row) for row in rows] == found
 
@@ -130,10 +130,10 @@ def _content(row: Row) -> str | tuple[str, str]:
 
 
 def files_of(shards: list[Shard]) -> Iterator[Iterator[File]]:
-    """Yields the files of each shard; they are read as they are taken, in one pass a source.
+    """Yields the files of each shard; they are read lazily, in one pass per source.
 
     Args:
-        shards: Those of one source stand together and in the order of the plan.
+        shards: Grouped by source, in the order of the plan.
 
     Raises:
         SourceError: If a source changed since the plan.
@@ -149,13 +149,13 @@ def files_of(shards: list[Shard]) -> Iterator[Iterator[File]]:
 
 
 def write_shard(shard: Shard, rows: list[Row]) -> None:
-    """Writes a shard, whole or not at all.
+    """Writes a shard atomically.
 
     Raises:
         OSError: If it cannot be written.
     """
-    # A name of its own for each try: on a cluster, a lost task may still write when its
-    # successor does. Both put the same bytes there.
+    # A separate name for each try: on a cluster, a lost task may still be writing while its
+    # successor does. Both write the same bytes.
     part = shard.path.with_suffix(f".{secrets.token_hex(4)}.part")
     try:
         table = pa.Table.from_pylist([row | {"source": shard.source.name} for row in rows], SCHEMA)

@@ -1,1 +1,1 @@
-"""Stages that appear whole, tables in parts, identity by content."""
+"""Atomically written stages, tables in parts, identity by content."""

@@ -1,13 +1,13 @@
-"""A digest of the code that a function really uses: of its own, and of all that it names.
+"""A digest of the code that a function actually uses: its own, and all that it refers to.
 
-What is used is found from the imports: the names in a function lead to functions, classes and
-constants of this project, and theirs to others. What counts is their syntax, without docstrings,
-comments, annotations and imports. Rewording a docstring or moving a definition to another module
-changes nothing, then, and changing a constant that is used anywhere below does.
+Dependencies are found through names and imports: the names in a function lead to functions, classes
+and constants of this project, and theirs to others. The digest covers their syntax, without
+docstrings, comments, annotations and imports. So rewording a docstring or moving a definition to
+another module does not change it, and changing a constant that is used anywhere below does.
 
-Names are taken as they stand: a local variable that is called like something at the top of its
-module counts as a use of that. What is looked up by a string, as by `getattr`, is not seen.
-Of an enum, `Reason.SILENT` uses that member alone: further members change nothing.
+Names are resolved without scopes: a local variable with the name of something at the top of its
+module counts as a use of that. Lookups by string, as with `getattr`, are not seen.
+Of an enum, `Reason.SILENT` uses only that member: adding members changes nothing.
 """
 
 import ast
@@ -21,11 +21,11 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[2]
 PACKAGES = ("data_prep", "modeling", "training", "scaling", "evaluation")  # others are libraries
-_NOT_COMPUTED = ("annotation", "returns", "type_comment", "kind", "ctx")  # fields of syntax nodes
+_NOT_COMPUTED = ("annotation", "returns", "type_comment", "kind", "ctx")  # ignored fields of nodes
 
 Place = tuple[str, str]
-"""Module and name of a definition: `("data_prep.pipeline", "main")`; that of a method, or of a
-member of an enum, has a dot."""
+"""Module and name of a definition: `("data_prep.pipeline", "main")`; the name of a method, or of an
+enum member, has a dot."""
 
 
 def code_digest(*functions: Callable[..., Any]) -> str:
@@ -34,12 +34,12 @@ def code_digest(*functions: Callable[..., Any]) -> str:
 
 
 def _module_of(function: Callable[..., Any]) -> str:
-    is_command = function.__module__ == "__main__"  # and was started by `python -m <name>`
+    is_command = function.__module__ == "__main__"  # started by `python -m <name>`
     return sys.modules["__main__"].__spec__.name if is_command else function.__module__
 
 
 def digest_of(starts: Iterable[Place], project: Path = PROJECT) -> str:
-    """Returns the digest of definitions and of all that they use, as 16 hexadecimal digits.
+    """Returns the digest of definitions and all that they use, as 16 hexadecimal digits.
 
     Raises:
         ValueError: If a definition is not found, or uses a module as an object.
@@ -47,17 +47,17 @@ def digest_of(starts: Iterable[Place], project: Path = PROJECT) -> str:
     texts = []
     for place in definitions_used(starts, project):
         definition = _definition(project, *place)
-        # Which of two definitions of one name is meant is told by what it says.
+        # The text of the used definition tells apart two definitions of the same name.
         used = {name: _definition(project, *place).text for name, place in definition.uses.items()}
         texts.append(f"{definition.text} {sorted(used.items())}")
     return hashlib.sha256("\n".join(sorted(set(texts))).encode()).hexdigest()[:16]
 
 
 def definitions_used(starts: Iterable[Place], project: Path = PROJECT) -> set[Place]:
-    """Returns the places of definitions and of all that they use.
+    """Returns the places of definitions and all that they use.
 
     Raises:
-        ValueError: As `digest_of`.
+        ValueError: As in `digest_of`.
     """
     found: set[Place] = set()
     todo = list(starts)
@@ -97,9 +97,9 @@ def _definition(project: Path, module: str, name: str) -> _Definition:
 
 
 def _nodes(project: Path, module: str, name: str) -> tuple[list[ast.stmt], dict[str, str]]:
-    """Returns the statements that define a name; for a method also the names of its class's.
+    """Returns the statements that define a name; for a method also the methods of its class.
 
-    A member of an enum is defined by its class without the other members.
+    An enum member is defined by its class without the other members.
     """
     top, _, method = name.partition(".")
     nodes, methods = _read(project, module).statements.get(top, []), {}
@@ -115,7 +115,7 @@ def _nodes(project: Path, module: str, name: str) -> tuple[list[ast.stmt], dict[
 
 
 def _find(project: Path, module: str, name: str, imports: dict[str, Place]) -> Place | None:
-    """Returns where a name is defined, or None if it is local, built in, or of a library."""
+    """Returns where a name is defined, or None if it is local, built in, or from a library."""
     if name not in imports:
         return (module, name) if name in _read(project, module).statements else None
     source, original = imports[name]
@@ -133,10 +133,10 @@ def _find(project: Path, module: str, name: str, imports: dict[str, Place]) -> P
 
 @dataclass(frozen=True)
 class _Module:
-    """What stands at the top of a module.
+    """The top level of a module.
 
     Attributes:
-        statements: Name -> those that define it, and those that change it.
+        statements: Name -> the statements that define or change it.
         imports: Name -> where it is imported from; the place of a module has the name "".
     """
 
@@ -152,7 +152,7 @@ def _read(project: Path, module: str) -> _Module:
     stored = {name.id for name in _names(others) if isinstance(name.ctx, ast.Store)}
     defined = stored | set(statements)
     for node in others:
-        # `TABLE = {}` is about TABLE alone; `TABLE.update(more)` about both, as far as one can see
+        # `TABLE = {}` changes only TABLE; `TABLE.update(more)` may change both names
         is_plain = isinstance(node, ast.Assign | ast.AnnAssign)
         targets = getattr(node, "targets", None) or [getattr(node, "target", node)]
         for name in {name.id for name in _names(targets if is_plain else [node])} & defined:
@@ -171,7 +171,7 @@ def _file(project: Path, module: str) -> Path:
 
 
 def _imports(project: Path, module: str, nodes: Iterable[ast.AST]) -> dict[str, Place]:
-    """Returns name -> place of what is imported from this project, anywhere inside."""
+    """Returns name -> place of all imports from this project, at any depth."""
     found: dict[str, Place] = {}
     for node in (inner for outer in nodes for inner in ast.walk(outer)):
         if isinstance(node, ast.Import):
@@ -210,7 +210,7 @@ def _with_one_member(enum: ast.ClassDef, member: str) -> ast.ClassDef:
 
 
 def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """Yields the fields of a node in which it is said what is computed."""
+    """Yields the fields of a node that affect what is computed."""
     for name, value in ast.iter_fields(node):
         if isinstance(value, list):
             value = [each for each in value if not _is_silent(each)]
@@ -232,7 +232,7 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _plain(node: Any) -> Any:
-    """Returns a node as nested lists, the same in all versions of Python."""
+    """Returns a node as nested lists, which are the same in all Python versions."""
     if isinstance(node, list):
         return [_plain(each) for each in node]
     if not isinstance(node, ast.AST):
@@ -240,6 +240,6 @@ def _plain(node: Any) -> Any:
     if isinstance(node, ast.AnnAssign):
         node = ast.Assign(targets=[node.target], value=node.value)
     plain = [type(node).__name__, *([name, _plain(value)] for name, value in _fields(node))]
-    if isinstance(node, ast.ClassDef):  # where an annotation makes the field of a dataclass
+    if isinstance(node, ast.ClassDef):  # annotations define the fields of a dataclass
         plain.append([each.target.id for each in node.body if isinstance(each, ast.AnnAssign)])
     return plain

@@ -1,8 +1,8 @@
-"""Why a file or tune is not in a corpus: all reasons, of all stages.
+"""Why a file or tune is not in a corpus: the drop reasons of all stages.
 
-A new rule is two files: its reason here, with a line of help, and the rule itself, which gives that
-reason: it raises `MidiError` in the conversion, or returns it in `filter_tunes.drop_reason`. Rows,
-stage.json, cards and pages hold the reason's text and count it; they need no list of their own.
+A new rule touches two files: its reason here, with a line of help, and the rule itself, which
+raises `MidiError` with the reason in the conversion, or returns it in `filter_tunes.drop_reason`.
+Rows, stage.json, cards and pages contain and count the reason's text; they need no separate list.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class DropReason(StrEnum):
-    """A reason, as rows and stage.json have it; what each means stands in `HELP`."""
+    """A drop reason, as written in rows and stage.json; `HELP` explains each."""
 
     # the conversion
     NOT_MIDI = "not_midi"
@@ -37,14 +37,14 @@ class DropReason(StrEnum):
     DUPLICATE = "duplicate"
 
 
-# Apart from the reasons, so that other words for one are no other code (code_identity.py).
+# Separate from the reasons, so that rewording one does not change the code digest.
 HELP = {
     DropReason.NOT_MIDI: "no MThd chunk near the start: a web page, another format, an empty file",
-    DropReason.UNREADABLE: "a broken header, or tracks that cannot be parsed",
+    DropReason.UNREADABLE: "a malformed header, or tracks that cannot be parsed",
     DropReason.UNREADABLE_MEMBER: (
-        "of an archive or folder: damaged, encrypted, a link, a name that leads out of it"
+        "in an archive or folder: damaged, encrypted, a link, a name that leads out of it"
     ),
-    DropReason.NO_NOTES: "no track holds a note",
+    DropReason.NO_NOTES: "no track contains a note",
     DropReason.TOO_MANY_BYTES: "above midi.limits.Limits.bytes",
     DropReason.TOO_MANY_NOTES: "above midi.limits.Limits.notes",
     DropReason.TOO_MANY_BARS: "above midi.limits.Limits.bars",
@@ -53,24 +53,24 @@ HELP = {
     DropReason.TOO_MANY_SECONDS: "above midi.limits.Limits.seconds",
     DropReason.TOO_MANY_CHARS: "the text would be above midi.limits.Limits.chars",
     DropReason.TOO_MUCH_EXPANSION: (
-        "the text would be above midi.limits.Limits.chars_per_byte times the file"
+        "the text would be above midi.limits.Limits.chars_per_byte times the file size"
     ),
-    DropReason.TIMEOUT: "the converter was not done in time, also when tried again alone",
-    DropReason.CRASH: "a fault of the converter, or its worker died or ran out of memory",
+    DropReason.TIMEOUT: "the converter timed out, also when the file was retried alone",
+    DropReason.CRASH: "a bug in the converter, or its worker died or ran out of memory",
     DropReason.UNREADABLE_ABC: "the text is not in the dialect",
-    DropReason.SILENT: "no bar holds a note",
-    DropReason.FIRST_BAR_TOO_LONG: "not even one bar fits into clean.max_chars",
+    DropReason.SILENT: "no bar contains a note",
+    DropReason.FIRST_BAR_TOO_LONG: "not even one bar fits in clean.max_chars",
     DropReason.TOO_FEW_NOTES: "below filter.min_notes",
     DropReason.TOO_REPETITIVE: (
-        "compresses too well: the whole below filter.min_gzip_ratio, or each of its voices below "
+        "compresses too well: the tune below filter.min_gzip_ratio, or each of its voices below "
         "filter.min_voice_gzip_ratio"
     ),
-    DropReason.DUPLICATE: "the same music as another tune, which stays",
+    DropReason.DUPLICATE: "the same music as another tune, which is kept",
 }
 
 
 def counted(dropped: Mapping[str, int]) -> str:
-    """Returns how many were dropped for which reason, in one line."""
+    """Returns the number dropped for each reason, in one line."""
     return ", ".join(f"{reason} {n:,}" for reason, n in dropped.items()) or "none"
 
 

@@ -1,4 +1,4 @@
-"""Errors in one line: for the command line as `explain` has them, for rows as `first_line` does."""
+"""Errors in one line: `explain` for the command line, `first_line` for rows."""
 
 import errno
 import functools
@@ -9,7 +9,7 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def command(*errors: type[Exception]) -> Callable[[Main], Main]:
-    """Decorator of a `main(arguments) -> exit code`, which these errors end with one line and 2."""
+    """Decorates a `main(arguments) -> exit code`: these errors print one line and return 2."""
 
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
@@ -29,12 +29,12 @@ def command(*errors: type[Exception]) -> Callable[[Main], Main]:
 
 
 def explain(error: BaseException) -> str:
-    """Returns an error in one line; a full disk with what to do, also when a library wrapped it."""
+    """Returns an error in one line; a full disk with advice, even when a library wrapped it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
             return (
-                f"no space left on the disk ({cause}); what was finished is kept: make room and "
+                f"no space left on the disk ({cause}); finished work is kept: free some space and "
                 "repeat the command"
             )
         cause = cause.__cause__
@@ -42,5 +42,5 @@ def explain(error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of what an error says, or the name of its class."""
+    """Returns the first line of an error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,6 +1,6 @@
-"""Tables of any size, a part at a time: `datasets.map` over each part, in worker processes.
+"""Tables of any size, one part at a time, in worker processes.
 
-What a stage needs of memory depends on the size of a part, then, and not on that of the corpus.
+So the memory of a stage depends on the size of a part, not on that of the corpus.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .stages import worker_pool
 
-FILES_A_PART = 4  # shards of the conversion: some 500 tunes, a worker of half a gigabyte
+FILES_A_PART = 4  # shards of the conversion: some 500 tunes, half a gigabyte per worker
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Part:
     """Some rows of a table.
 
     Attributes:
-        files: Parquet files, all of whose rows are meant;
-        row_group: or, of a single file, those of one row group.
+        files: Parquet files; the part is all of their rows.
+        row_group: If set, the part is only this row group, of a single file.
     """
 
     files: tuple[Path, ...]
@@ -58,7 +58,7 @@ class Part:
 
 
 def parts_of_files(files: Iterable[Path], files_a_part: int = 1) -> list[Part]:
-    """Cuts a table of many files into parts of some files each."""
+    """Splits a table of many files into parts of `files_a_part` files each."""
     files = list(files)
     return [
         Part(tuple(files[start : start + files_a_part]))
@@ -67,26 +67,26 @@ def parts_of_files(files: Iterable[Path], files_a_part: int = 1) -> list[Part]:
 
 
 def parts_of_file(file: Path) -> list[Part]:
-    """Cuts a table of one file into its row groups."""
+    """Splits a table of one file into its row groups."""
     with pq.ParquetFile(file) as table:
         return [Part((file,), group) for group in range(table.num_row_groups)]
 
 
 Work = Callable[[Dataset], tuple[Dataset, Any]]
-"""Rows in; rows out, and what is to be told of them: a function that another process can import."""
+"""Rows in; rows and a report on them out. Another process must be able to import the function."""
 
 
 def map_parts(
     tasks: list[tuple[Part, Work]], out: Path, workers: int | None, desc: str
 ) -> Iterator[tuple[Path, Any]]:
-    """Yields, for each task in order, the file that `work` made of its part, and what it told.
+    """Yields, for each task in order, the file that `work` made of its part, and its report.
 
     Args:
-        tasks: Parts, and what is done to each. If there is but one it is done here, which saves
-            the start of a process.
-        out: Folder of the files; where no row is left there is no file under the name yielded.
-        workers: Processes; all cores if None.
-        desc: What the progress bar says.
+        tasks: Parts, and the work on each. A single task runs in this process, which saves starting
+            another one.
+        out: Folder of the files; if no row is left, the yielded path does not exist.
+        workers: Number of processes; all cores if None.
+        desc: Label of the progress bar.
 
     Raises:
         ValueError: If a worker died.
@@ -113,7 +113,7 @@ def map_parts(
 
 def _map_part(part: Part, work: Work, file: Path) -> Any:
     datasets.disable_caching()
-    datasets.disable_progress_bars()  # that of the parts stays
+    datasets.disable_progress_bars()  # the bar over the parts remains
     rows, told = work(Dataset(part.read()))
     if len(rows):
         write_table(rows.with_format("arrow")[:], file)
@@ -121,10 +121,10 @@ def _map_part(part: Part, work: Work, file: Path) -> Any:
 
 
 class TableWriter:
-    """A parquet file that is written a row group at a time.
+    """A parquet file that is written one row group at a time.
 
     Args:
-        file: Where to.
+        file: Path of the file.
     """
 
     def __init__(self, file: Path) -> None:
@@ -132,7 +132,7 @@ class TableWriter:
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, table: pa.Table) -> None:
-        """Appends the rows as one row group; none are no row group."""
+        """Appends the rows as one row group; does nothing if there are none."""
         if not len(table):
             return
         table = table.replace_schema_metadata()  # the same bytes, whatever wrote the part
@@ -141,7 +141,7 @@ class TableWriter:
         self._writer.write_table(table, row_group_size=len(table))
 
     def close(self) -> None:
-        """Ends the file; there is none if nothing was written."""
+        """Closes the file; there is no file if nothing was written."""
         if self._writer is not None:
             self._writer.close()
 

@@ -1,7 +1,7 @@
-"""What the stages share on disk: folders that appear whole, and a stage.json beside each.
+"""What the stages share on disk: atomically written folders, with a stage.json in each.
 
-A stage is done again exactly when the digest of its inputs, settings or code has changed.
-(The caching of `datasets` is off: it does not notice that an imported function changed.)
+A stage is run again exactly when the digest of its inputs, settings or code has changed.
+(The caching of `datasets` is off: it does not notice changes in imported functions.)
 """
 
 import gc
@@ -29,12 +29,12 @@ STAGES = ("1_abc", "2_clean", "3_filtered", "4_split", "5_tokens", "6_blocks")
 
 
 def read_stage(folder: Path) -> dict[str, Any] | None:
-    """Returns the stage.json of a finished stage; None where there is none or a damaged one."""
+    """Returns the stage.json of a finished stage; None if it is missing or damaged."""
     return read_object(folder / "stage.json")
 
 
 def read_object(path: Path) -> dict[str, Any] | None:
-    """Returns the object of a JSON file; None where there is none or a damaged one."""
+    """Returns the object in a JSON file; None if it is missing or damaged."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
@@ -43,11 +43,11 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def is_fresh(about: Path, expected: dict[str, Any]) -> bool:
-    """Whether a result was made of what it would be made of now.
+    """Whether a result was made from the inputs it would be made from now.
 
     Args:
-        about: The JSON file beside the result; where it is missing or damaged, nothing is fresh.
-        expected: Entries of it that decide.
+        about: The JSON file next to the result; if it is missing or damaged, nothing is fresh.
+        expected: The entries that it must contain.
     """
     found = read_object(about)
     return found is not None and found | json.loads(json.dumps(expected)) == found
@@ -62,19 +62,19 @@ def run_stage(
     work: Callable[[Path], dict[str, Any]],
     keeps_names: bool = True,
 ) -> dict[str, Any]:
-    """Runs a stage, unless its result lies there already.
+    """Runs a stage, unless its result exists already.
 
-    Where it comes out as it was, byte by byte, `former_digests` of stage.json says under which
-    digests it was known: a run that was trained on it is trained on this.
+    If a new run gives byte-identical files, `former_digests` of stage.json lists their earlier
+    digests: a model trained under one of those was trained on the same data.
 
     Args:
-        folder: The result. It is written under another name and renamed when it is whole.
-        inputs: Digests of what goes in.
+        folder: The result. It is written under another name and renamed when it is complete.
+        inputs: Digests of the inputs.
         settings: The settings of this stage, as JSON.
-        code: Digest of the code that decides the result.
-        work: Fills the folder it is given and returns what stage.json shall say: counts.
-        keeps_names: Whether former digests still hold where the files are the same; not if they
-            stood for files of another stage as well, which are others now.
+        code: Digest of the code that determines the result.
+        work: Fills the folder it is given and returns the counts for stage.json.
+        keeps_names: Whether former digests remain valid if the files are the same; not if they also
+            covered files of another stage, which have changed.
 
     Returns:
         The content of stage.json.
@@ -86,10 +86,10 @@ def run_stage(
         if _is_whole(folder, before):
             logger.info("%s: unchanged", folder)
             return before
-        logger.warning("%s: files are missing or cut off; it is made again", folder)
+        logger.warning("%s: files are missing or truncated; the stage is run again", folder)
     for broken_off in folder.parent.glob(f"{folder.name}.*.part"):
         shutil.rmtree(broken_off, ignore_errors=True)
-    # Of this process: a worker that outlives a killed one writes where nobody looks any more.
+    # Named by process: a worker that outlives a killed process writes to an unused folder.
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     fresh.mkdir(parents=True)
     stage = {"stage": folder.name, "digest": digest, "settings": settings, **work(fresh)}
@@ -104,21 +104,21 @@ def run_stage(
 
 
 def describe_files(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
-    """Returns name -> `bytes` and `sha256` of files, as stage.json holds them."""
+    """Returns name -> `bytes` and `sha256` of files, as recorded in stage.json."""
     return {file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files}
 
 
 def sha256_of(file: Path) -> str:
-    """Returns the sha256 of a file, as hexadecimal digits."""
+    """Returns the SHA-256 of a file, as hexadecimal digits."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def check_files(folder: Path, stage: dict[str, Any]) -> None:
-    """Holds the files of a stage against its stage.json.
+    """Checks the files of a stage against its stage.json.
 
     Raises:
-        ValueError: If one is missing or damaged; names it.
+        ValueError: If one is missing or damaged; the message names it.
     """
     for name, said in stage["files"].items():
         file = folder / name
@@ -131,7 +131,7 @@ def check_files(folder: Path, stage: dict[str, Any]) -> None:
 
 
 def _is_whole(folder: Path, stage: dict[str, Any]) -> bool:
-    """Tells by the sizes; what is in the files is checked when the next stage reads them."""
+    """Checks file sizes only; the content is checked when the next stage reads the files."""
     files = ((folder / name, said["bytes"]) for name, said in stage.get("files", {}).items())
     return all(file.is_file() and file.stat().st_size == size for file, size in files)
 
@@ -140,11 +140,11 @@ def _is_whole(folder: Path, stage: dict[str, Any]) -> bool:
 def worker_pool(
     workers: int | None, initializer: Callable[[], object] | None = None
 ) -> Iterator[ProcessPool]:
-    """Worker processes that, on Ctrl-C or an error, do not first finish what they were given.
+    """Opens a pool of worker processes that stop at once on Ctrl-C or an error.
 
     Args:
-        workers: How many; all cores if None.
-        initializer: What each does when it starts.
+        workers: Number of processes; all cores if None.
+        initializer: Called in each worker when it starts.
     """
     start = partial(_start_worker, initializer)
     pool = ProcessPool(workers or os.cpu_count(), initializer=start, context=get_context("spawn"))
@@ -159,19 +159,19 @@ def worker_pool(
 
 
 def _start_worker(initializer: Callable[[], object] | None) -> None:
-    # Tunes are many small objects and no cycles: looked for less often, they cost a tenth less.
+    # Tunes are many small objects without cycles: with rarer collection, they cost a tenth less.
     gc.set_threshold(50_000, 20, 20)
-    # Else the first bar makes a lock between processes, which is reported as lost when this ends.
+    # Else the first bar makes an inter-process lock, which is reported as leaked when this ends.
     tqdm.set_lock(threading.RLock())
     if initializer:
         initializer()
 
 
 def measure_resources(seconds: float, workers: int | None) -> dict[str, float]:
-    """Returns what a stage took, as measured.json has it.
+    """Returns the time and memory of a stage, as recorded in measured.json.
 
-    Peak memory is that of this process until now, and that of the largest of its workers that have
-    ended: resident set sizes in MB (10^6 bytes).
+    Peak memory is that of this process so far, and that of the largest of its finished workers:
+    resident set sizes in MB (10^6 bytes).
     """
     kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes
     main, worker = (
@@ -187,7 +187,7 @@ def measure_resources(seconds: float, workers: int | None) -> dict[str, float]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, whole or not at all."""
+    """Writes JSON atomically."""
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
     part.rename(path)

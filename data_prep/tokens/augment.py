@@ -1,16 +1,16 @@
-"""Further copies of a train song, in other keys and at other tempos.
+"""Augmented copies of a train song, in other keys and at other tempos.
 
-They are written once, in the data stage, rather than drawn anew at training time: blocks stay one
-memory-mapped file whose order is a function of seed and step alone, the loader is as fast as
-before, and unique tokens can be counted. Another key is another spelling, too, so a copy needs a
-parse: 11 ms for the first of a song and 2 for each further one (means over 1,500 files of 11,800
+They are written once, in the data stage, rather than drawn at training time: blocks stay one
+memory-mapped file whose order depends only on seed and step, the loader is as fast as before, and
+unique tokens can be counted. Another key also needs another spelling, so a copy needs a parse:
+11 ms for the first copy of a song and 2 ms for each further one (means over 1,500 files of 11,800
 characters each, on one core).
 
 Only the train split is augmented, after the split: all copies of a song are in train, so nothing
-of validation or test is learnt in another key.
+of validation or test is learned in another key.
 
-What is written is what the converter would write for the transposed music, its choice of key
-included; so a text that is a fixed point of the converter has copies that are fixed points.
+The text is what the converter would write for the transposed music, including its choice of key;
+so copies of a text that is a fixed point of the converter are fixed points, too.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from ..dialect.tune_parser import parse_tune
 OTHER_KEYS = tuple(semitones for semitones in range(-6, 6) if semitones)
 MAX_TEMPO_JITTER = 0.5
 _PITCHES = 128
-_PIANO = (21, 108)  # its lowest and highest key, as MIDI pitches
+_PIANO = (21, 108)  # lowest and highest key of a piano, as MIDI pitches
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class AugmentSettings:
     """How the train split is augmented.
 
     Attributes:
-        copies: Further copies of each song, each in a key of its own; 0 to 11.
-        tempo_jitter: Each copy is played up to so much faster (0.1: by 10 %), or slower by the
-            same factor, drawn uniformly on a logarithmic scale; 0 to 0.5, 0 keeps the tempo.
-        seed: Of the draws.
+        copies: Additional copies of each song, each in a different key; 0 to 11.
+        tempo_jitter: Largest change of tempo of a copy: up to this much faster (0.1: by 10 %), or
+            slower by the same factor, log-uniform; 0 to 0.5, 0 keeps the tempo.
+        seed: Random seed.
     """
 
     copies: int = 0
@@ -63,16 +63,16 @@ class AugmentSettings:
 
 
 def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
-    """Returns the further copies of a song, in the layout `bars`.
+    """Returns the augmented copies of a song, in the layout `bars`.
 
-    They depend on nothing but the song and the settings; with fewer `copies`, the first of them
-    are the same.
+    They depend only on the song and the settings; with fewer `copies`, the first ones stay the
+    same.
 
     Args:
         abc: The song, in either layout, with its `%%MIDI` lines (without them, drums would be
             taken for pitches).
-        digest: What the draws are seeded with beside `settings.seed`: the song's own.
-        settings: How many, and how.
+        digest: The song's digest, which seeds the draws along with `settings.seed`.
+        settings: How many copies, and how they differ.
 
     Returns:
         `settings.copies` texts; fewer where fewer keys stay in range, see `transpositions`.
@@ -85,7 +85,7 @@ def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
     tune = parse_tune(abc)
     counts = _pitch_counts(tune)
     seed = hashlib.sha256(f"augment {settings.seed} {digest}".encode()).digest()
-    # Of `Random`, only `random()` is promised to give the same in every version of Python.
+    # Only `Random.random()` is guaranteed to be reproducible across Python versions.
     draw = random.Random(int.from_bytes(seed, "big")).random
     keys = sorted(_in_range(counts), key=lambda _: draw())[: settings.copies]
     copies = []
@@ -101,18 +101,18 @@ def augmented(abc: str, digest: str, settings: AugmentSettings) -> list[str]:
 
 
 def transpose(tune: Tune, semitones: int, counts: np.ndarray | None = None) -> Tune:
-    """Returns the tune `semitones` higher; drums stay, spelled in the new key.
+    """Returns the tune `semitones` higher; drums keep their pitches, spelled in the new key.
 
-    The key is the one that the converter would choose. Where the tune's own key was not the
+    The key is the one that the converter would choose. If the tune's own key was not the
     converter's choice, it is moved along the circle of fifths, to at most six accidentals.
 
     Args:
-        tune: What is moved.
-        semitones: By how many, down if negative.
-        counts: Of its pitches, where they are known; see `_pitch_counts`.
+        tune: The tune to transpose.
+        semitones: Interval in semitones, negative for down.
+        counts: Its pitch counts, if known; see `_pitch_counts`.
 
     Raises:
-        AbcError: Where a bar is not in the dialect.
+        AbcError: If a bar is not in the dialect.
         ValueError: If a pitch would leave MIDI's range.
     """
     counts = _pitch_counts(tune) if counts is None else counts
@@ -130,23 +130,24 @@ def transpose(tune: Tune, semitones: int, counts: np.ndarray | None = None) -> T
         replace(voice, bars=list(map((drums if voice.is_drums else pitched).bar, voice.bars)))
         for voice in tune.voices
     ]
-    return replace(tune, key=key, voices=voices, origins={})  # the text stood nowhere
+    return replace(tune, key=key, voices=voices, origins={})  # new text has no origin
 
 
 def transpositions(tune: Tune) -> list[int]:
-    """Returns by how many semitones the tune can be moved, of -6 to 5 without 0, ascending.
+    """Returns the semitones by which the tune can be transposed, of -6 to 5 without 0, ascending.
 
-    It stays on the 88 keys of a piano, since abcjs cannot play what is far below; where it was
-    beyond them, it goes no further out. A tune without pitched notes has no other keys.
+    The result stays on the 88 keys of a piano, since abcjs cannot play pitches far below; a tune
+    that is already outside them goes no further out. A tune without pitched notes has no other
+    keys.
 
     Raises:
-        AbcError: Where a bar is not in the dialect.
+        AbcError: If a bar is not in the dialect.
     """
     return _in_range(_pitch_counts(tune))
 
 
 def _pitch_counts(tune: Tune) -> np.ndarray:
-    """Returns how many notes each MIDI pitch has, drums left out: (128,) int64."""
+    """Returns the number of notes of each MIDI pitch, without drums: (128,) int64."""
     performance = perform(tune)
     pitches = [
         pitch
@@ -168,11 +169,11 @@ def _in_range(counts: np.ndarray) -> list[int]:
 
 
 def _key_after(key: str, semitones: int, counts: np.ndarray) -> str:
-    """Returns the key after moving by `semitones`; see `transpose`."""
+    """Returns the key after transposing by `semitones`; see `transpose`."""
     classes = np.bincount(np.arange(_PITCHES) % 12, counts).astype(np.int64)  # (12,), C first
     if key == best_key(classes):
-        # Not simply moved along: of two keys that need as many accidentals (a pentatonic tune has
-        # three), the converter takes the one with fewer sharps or flats, which may be the other.
+        # Not simply transposed: of keys that need equally many accidentals (a pentatonic tune has
+        # three), the converter takes the one with fewer sharps or flats, which may differ.
         return best_key(np.roll(classes, semitones))
     return KEY_NAMES[(KEYS[key] + 7 * semitones + 5) % 12 - 5]
 
@@ -180,8 +181,8 @@ def _key_after(key: str, semitones: int, counts: np.ndarray) -> str:
 class _Respeller:
     """Writes bars of one key as bars of another, some semitones higher.
 
-    Only the notes' names are replaced, in place: so lengths, ties and tuplets cannot change. The
-    rule of accidentals is that of `bar_writer`, and a test holds them equal.
+    Only note names are replaced, in place, so lengths, ties and tuplets cannot change. The
+    accidental rule is that of `bar_writer`, and a test checks that they agree.
     """
 
     def __init__(self, key: str, new_key: str, semitones: int) -> None:
@@ -189,7 +190,7 @@ class _Respeller:
         self._spellings = spellings(new_key)
         self._semitones = semitones
         self._read: dict[str, int] = {}  # letter -> alteration, as read in the bar so far
-        self._written: set[str] = set()  # letters altered in the new text of the bar
+        self._written: set[str] = set()  # letters altered in the new text of the bar so far
         self._known = {"": ""}  # bars repeat a lot
 
     def bar(self, text: str) -> str:
@@ -217,10 +218,10 @@ class _Respeller:
 
 
 def with_tempo(tune: Tune, factor: float) -> Tune:
-    """Returns the tune with all tempos times `factor`, as near as `Q:` and MIDI can say them.
+    """Returns the tune with all tempos times `factor`, to the precision of `Q:` and MIDI.
 
-    `Q:` counts quarters of a beat, from 3.75 to 24,000 quarters a minute; a tempo beyond is the
-    nearest of them. Changes that become none are left out, as the converter leaves them out.
+    `Q:` counts quarters of a beat, from 3.75 to 24,000 quarters a minute; tempos out of range are
+    clipped. Changes that round to the same tempo are left out, as in the converter.
 
     Raises:
         ValueError: If the factor is not a positive number.

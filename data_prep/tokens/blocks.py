@@ -1,12 +1,12 @@
 """Stage 6: ids -> blocks of fixed length, for training.
 
-A song is the sequence end + ids + end, as it is in evaluation and in generation, where the end
-token is also the start. It is cut into blocks from its beginning, so that a model meets the head of
-songs where evaluation and generation have it: at the head of a block. What is left of each song,
-less than a block, is laid one after another and cut likewise. (Cutting one long stream instead, a
-GPT of 99 thousand parameters reached 1.117 nats a token after 2 million tokens of the bundled
-corpus, and 1.065 this way; an LSTM of the same size 0.789 and 0.793, so it does not mind.)
-Validation and test are not cut here: their loss is taken song by song.
+A song is the sequence end + ids + end, as in evaluation and generation, where the end token is also
+the start token. It is cut into blocks from its beginning, so that a model sees the head of songs
+where evaluation and generation have it: at the head of a block. The remainders of the songs, each
+less than a block, are concatenated and cut the same way. (Cutting one long stream instead, a GPT of
+99 thousand parameters reached 1.117 nats per token after 2 million tokens of the bundled corpus,
+against 1.065 this way; an LSTM of the same size reached 0.789 and 0.793, so it is not affected.)
+Validation and test are not cut here: their loss is computed song by song.
 """
 
 import tempfile
@@ -25,9 +25,9 @@ class BlockSettings:
     r"""How songs become blocks.
 
     Attributes:
-        block_length: Tokens a block: the context length of the models.
-        separator: Text between songs that are laid end to end without end tokens, as study A did
-            with two newlines; "" for songs cut each from its beginning.
+        block_length: Tokens per block: the context length of the models.
+        separator: Text between songs that are concatenated without end tokens, as study A did with
+            two newlines; "" to cut each song from its beginning.
     """
 
     block_length: int = 256
@@ -41,7 +41,7 @@ class BlockSettings:
 def heads_then_rests(
     songs: Iterable[np.ndarray], end_id: int, block_length: int, folder: Path
 ) -> Iterator[np.ndarray]:
-    """Yields what fills blocks of each song, and then what is left of them.
+    """Yields the part of each song that fills blocks, and then the remainders of all songs.
 
     Args:
         songs: Ids of each song, (n,) integers, without special tokens.
@@ -61,17 +61,17 @@ def heads_then_rests(
 
 
 def songs_end_to_end(songs: Iterable[np.ndarray], separator: Sequence[int]) -> Iterator[np.ndarray]:
-    """Yields songs, each with the ids of the separator after it."""
+    """Yields songs, each followed by the ids of the separator."""
     return (np.concatenate([song, separator]) for song in songs)
 
 
 def write_blocks(chunks: Iterable[np.ndarray], block_length: int, file: Path) -> int:
-    """Cuts ids into blocks; what fills no block is cut off at the end.
+    """Cuts ids into blocks; drops the incomplete block at the end.
 
     Args:
-        chunks: Ids, (n,) integers, that are laid one after another.
+        chunks: Ids, (n,) integers, which are concatenated.
         block_length: T.
-        file: Becomes a .npy file, uint16 (blocks, block_length).
+        file: The .npy file to write, uint16 (blocks, block_length).
 
     Returns:
         The number of blocks.
@@ -98,6 +98,6 @@ def write_blocks(chunks: Iterable[np.ndarray], block_length: int, file: Path) ->
 
 
 def _write_header(file: IO[bytes], n_blocks: int, block_length: int) -> None:
-    # numpy leaves room for a longer first axis, so that the header can be written again
+    # numpy leaves room for a longer first axis, so the header can be overwritten
     header = {"descr": "<u2", "fortran_order": False, "shape": (n_blocks, block_length)}
     np.lib.format.write_array_header_1_0(file, header)

@@ -21,12 +21,12 @@ SPECIAL_TOKENS = (PAD, UNK, END)
 
 @dataclass(frozen=True)
 class TokenizerKind:
-    """A tokenizer that can be had.
+    """An available tokenizer.
 
     Attributes:
-        name: As `tokens.tokenizer` of a data preset has it.
-        label: In figures.
-        about: What it is, in a line.
+        name: Value of `tokens.tokenizer` in a data preset.
+        label: Name in figures.
+        about: Description in one line.
     """
 
     name: str
@@ -34,25 +34,26 @@ class TokenizerKind:
     about: str
 
 
-# The one table of them; `train_tokenizer` makes them.
+# The list of all tokenizers; `train_tokenizer` makes them.
 TOKENIZERS = {
     kind.name: kind
     for kind in (
         # lossless, since the alphabet is the dialect's own
         TokenizerKind("char", "characters", "one token per character of the dialect"),
-        # study A's vocabulary; what is beyond becomes `<unk>`, and is counted
+        # study A's vocabulary; other characters become `<unk>`, and are counted
         TokenizerKind("char64", "64 characters", "the most frequent characters, 64 tokens in all"),
-        # study B's idea; lossless, since what is rare falls back to characters
+        # study B's idea; lossless, since rare units fall back to characters
         TokenizerKind("note", "notes", "one token per note name, length, voice mark, header field"),
         # learned from the train split only, never across a bar line or line end
         TokenizerKind("bpe", "byte pairs", "byte-pair merges within a bar"),
     )
 }
-OF_MODEL = "model"  # none of its own: that of a trained model, for fine-tuning; see model_tokens.py
+OF_MODEL = "model"  # the tokenizer of a trained model, for fine-tuning; see model_tokens.py
 _CHAR64_SIZE = 64
 _N_ASCII = 128
-_TEXTS_AT_ONCE = 32  # an encoding takes some hundred bytes a token until its ids are taken out
-# What `note` keeps whole: header fields, voice marks, notes with accidental and octave, lengths.
+_TEXTS_AT_ONCE = 32  # an encoding takes some hundred bytes a token until its ids are extracted
+# Units that `note` keeps whole: header fields, voice marks, notes with accidental and octave,
+# lengths.
 NOTE_UNITS = (
     r"%%MIDI [a-z]+ |[XMLQKV]:|\[V:\d+\]|[_=^]{0,2}[A-Ga-g][,']*|\d*/\d*|\d+|\(3(?::2:\d)?|.|\n"
 )
@@ -60,16 +61,18 @@ NOTE_UNITS = (
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Which tokenizer.
+    """Settings of the tokenizer.
 
     Attributes:
         tokenizer: One of `TOKENIZERS`, or `model`.
-        vocab_size: Of `bpe`, special tokens included; 0 for the others, which take what they need.
-        min_frequency: Of `note`: a unit that is rarer in the train split is written in characters.
-        min_tokens: Songs of fewer tokens are left out of all splits.
-        max_tokens: Songs of more tokens are left out; 0 for no limit.
-        tokenizer_sha256: Of `model`: the digest of its tokenizer.json; model_tokens.py sets it.
-        folder: Of `model`: where its tokenizer lies. Not a field, so that no stage.json has it:
+        vocab_size: For `bpe`: vocabulary size including special tokens; 0 for the others, whose
+            size is not a setting.
+        min_frequency: For `note`: units that are rarer in the train split are spelled in
+            characters.
+        min_tokens: Songs with fewer tokens are left out of all splits.
+        max_tokens: Songs with more tokens are left out; 0 for no limit.
+        tokenizer_sha256: For `model`: the digest of its tokenizer.json; set by model_tokens.py.
+        folder: For `model`: folder of its tokenizer. Not a field, so that it is in no stage.json:
             the same tokenizer elsewhere makes the same tokens.
     """
 
@@ -102,8 +105,8 @@ def train_tokenizer(
     """Makes a tokenizer.
 
     Args:
-        texts: The train split; the char tokenizer does not look at it.
-        settings: Which one.
+        texts: The train split; not used by the char tokenizer.
+        settings: Settings of the tokenizer.
         context_length: Stored as `model_max_length`.
     """
     if settings.tokenizer == OF_MODEL:
@@ -119,13 +122,13 @@ def train_tokenizer(
             u for u, n in counts.items() if n >= settings.min_frequency and u not in vocab
         )
         vocab |= {unit: len(vocab) + i for i, unit in enumerate(units)}
-    # ignore_merges: a unit of the vocabulary is taken whole, any other falls back to characters.
+    # ignore_merges: a unit in the vocabulary is one token, any other falls back to characters.
     model = models.BPE(
         vocab=vocab, merges=[], unk_token=UNK, fuse_unk=False, ignore_merges=bool(units)
     )
     backend = Tokenizer(model)
     if settings.tokenizer == "bpe":
-        # GPT-2's pattern splits letters from digits, which tears notes apart; bars stay whole here.
+        # GPT-2's pattern separates letters from digits, which splits notes; bars stay whole here.
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"\n|\|\]?"), "merged_with_previous")
         trainer = trainers.BpeTrainer(
             vocab_size=settings.vocab_size,
@@ -153,24 +156,24 @@ def _load_tokenizer(folder: Path, context_length: int) -> PreTrainedTokenizerFas
     tokenizer = PreTrainedTokenizerFast.from_pretrained(
         folder, local_files_only=True, model_max_length=context_length
     )
-    # Whoever saved it may have cut or filled up texts with it; songs are taken whole here.
+    # It may have been saved with truncation or padding enabled; songs are encoded whole here.
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
 def _most_frequent(texts: Iterable[str], count: int) -> str:
-    """Returns the most frequent characters, the lower code point first among equals."""
+    """Returns the most frequent characters; ties go to the lower code point."""
     counts = Counter(itertools.chain.from_iterable(texts))
     return "".join(sorted(counts, key=lambda char: (-counts[char], char))[:count])
 
 
 @cache
 def load_encoder(file: Path) -> Callable[[Sequence[str]], Iterator[np.ndarray]]:
-    """Returns what encodes texts by a tokenizer.json: texts -> the ids of each, (T,) uint16.
+    """Returns the encoder of a tokenizer.json: texts -> the ids of each, (T,) uint16.
 
-    Not through transformers: its call takes twice the time, and here there is nothing to pad. Where
-    each token is one character, the ids are looked up, which gives the same in a tenth of the time.
+    It does not use transformers, whose call takes twice the time, since there is nothing to pad. If
+    each token is one character, ids are looked up: the same result in a tenth of the time.
     """
     tokenizer = Tokenizer.from_file(str(file))
     said = json.loads(file.read_text("utf-8"))
@@ -184,7 +187,7 @@ def load_encoder(file: Path) -> Callable[[Sequence[str]], Iterator[np.ndarray]]:
             for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False):
                 yield np.array(encoding.ids, np.uint16)
 
-    table = np.full(_N_ASCII + 1, tokenizer.token_to_id(UNK), np.uint16)  # the last: all others
+    table = np.full(_N_ASCII + 1, tokenizer.token_to_id(UNK), np.uint16)  # last: all other chars
     for text, i in vocab.items() if is_characters else ():
         table[ord(text)] = i
 

@@ -131,7 +131,7 @@ REASONS = "data_prep/storage/drop_reasons.py"
     ("pattern", "text"),
     [
         (r"    # cleaning\n", '    TOO_LOUD = "too_loud"\n'),  # a further reason
-        (r'"no track holds a note"', '"silence"'),  # a line of help
+        (r'"no track contains a note"', '"silence"'),  # a line of help
     ],
 )
 def test_further_reasons_to_drop_and_reworded_help_change_nothing(copied, pattern, text):

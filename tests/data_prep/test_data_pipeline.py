@@ -205,7 +205,7 @@ def test_second_pipeline_on_a_folder_is_refused_and_takes_nothing_from_the_first
         assert pipeline.main([*command, "--workers", "1"]) == 2
     error = capsys.readouterr().err
     assert (error.count("\n"), unfinished.exists()) == (1, True)
-    assert f"{unfinished.parent}: another process is writing there; let it end" in error
+    assert f"{unfinished.parent}: another process is writing there; wait for it" in error
     unfinished.rmdir()
 
 
@@ -373,8 +373,8 @@ def test_bad_sources_are_one_clear_line(tmp_path, capsys):
         archive.writestr("readme.txt", "no music here")
     (tmp_path / "cut.zip").write_bytes((tmp_path / "words.zip").read_bytes()[:-9])
     for source, message in {
-        tmp_path / "empty": "holds no MIDI file",
-        tmp_path / "words.zip": "holds no MIDI file",
+        tmp_path / "empty": "contains no MIDI file",
+        tmp_path / "words.zip": "contains no MIDI file",
         tmp_path / "cut.zip": "cannot be read: damaged or cut off",
         tmp_path / "nowhere": "does not exist",
     }.items():
@@ -383,7 +383,7 @@ def test_bad_sources_are_one_clear_line(tmp_path, capsys):
         assert message in error
         assert str(source) in error
         assert error.count("\n") == 1
-    with pytest.raises(SourceError, match="holds no MIDI file"):
+    with pytest.raises(SourceError, match="contains no MIDI file"):
         open_source(str(tmp_path / "empty"), tmp_path).members()
 
 
@@ -465,7 +465,7 @@ def test_description_holds_the_counts_of_every_stage(made, tmp_path, capsys):
     splits = corpus["4_split"]["splits"].values()
     assert sum(split["n_songs"] for split in splits) == corpus["3_filtered"]["rows_out"]
     assert describe.main([str(tmp_path), str(tmp_path)]) == 2
-    assert "made by make data" in capsys.readouterr().err
+    assert "run `make data`" in capsys.readouterr().err
 
 
 def test_speeds_of_a_conversion_that_was_taken_over_are_refused(made, tmp_path, capsys):
@@ -579,7 +579,7 @@ def test_file_name_that_is_no_unicode_is_kept_readable(tune_files):
 @pytest.mark.parametrize("name", ["latest", "music21"])
 def test_names_that_are_taken_are_refused(tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(SourceError, match="a name that is taken"):
+    with pytest.raises(SourceError, match="a reserved name"):
         open_source(str(tmp_path / name), tmp_path)
     assert open_source(str(tmp_path / name), tmp_path, "mine").name == "mine"
 
@@ -766,7 +766,7 @@ def test_copies_in_other_keys_are_in_train_alone(made, tmp_path):
 def test_copies_of_stripped_text_are_refused(tmp_path):
     config = tmp_path / "data_x.yaml"
     config.write_text("clean: {strip_directives: true}\naugment: {copies: 1}\n")
-    with pytest.raises(ValueError, match="expected one of them alone"):
+    with pytest.raises(ValueError, match="expected only one of them"):
         load_settings(config)
 
 

@@ -226,9 +226,7 @@ def test_tables_in_a_folder_are_read_and_those_without_midi_are_passed_over(
     found = read(music, tmp_path)
     names = ["data/a.parquet/00000000", "data/a.parquet/00000001", "z.mid"]
     assert found == dict(zip(names, tunes, strict=True))
-    assert caplog.messages == [
-        f"{music}: no MIDI in these tables, passed over: c.parquet, data/b.parquet"
-    ]
+    assert caplog.messages == [f"{music}: skipped tables without MIDI: c.parquet, data/b.parquet"]
 
 
 # ---------------------------------------------------------------- download
@@ -479,10 +477,15 @@ def test_folder_or_file_of_a_revision_is_fetched_alone(hub, tmp_path):
 def test_half_of_a_dataset_does_not_pass_for_the_whole(hub, tmp_path):
     hub.broken = {"more [1]/z.zip"}
     uri = "hf://datasets/u/n"
-    assert "what came is kept, repeat the command" in from_hub(hub, uri, tmp_path).splitlines()[-1]
+    assert (
+        "the files so far are kept, repeat the command"
+        in from_hub(hub, uri, tmp_path).splitlines()[-1]
+    )
     assert (tmp_path / "downloads" / "u--n" / COMMIT).is_dir()
     offline = from_hub(hub, uri, tmp_path, HF_HUB_OFFLINE="1").splitlines()[-1]
-    assert offline.endswith("HF_HUB_OFFLINE is set, and not all of it was fetched before; unset it")
+    assert offline.endswith(
+        "HF_HUB_OFFLINE is set, and not all files were downloaded before; unset it"
+    )
     hub.broken = set()
     assert len(from_hub(hub, uri, tmp_path)[2]) == 4
 

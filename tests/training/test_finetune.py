@@ -220,7 +220,7 @@ def test_new_weights_under_an_old_name_are_another_run(ready, tmp_path, capsys):
 
 
 def test_model_must_be_there_and_of_this_project(ready, tmp_path, capsys):
-    cases = {"runs/single/gpt_tny": "does not exist", "runs/single": "holds no finished model"}
+    cases = {"runs/single/gpt_tny": "does not exist", "runs/single": "contains no finished model"}
     bare = tmp_path / "bare"
     shutil.copytree("runs/single/gpt_tiny/checkpoint", bare)
     (bare / "tokenizer.json").unlink()
@@ -230,7 +230,7 @@ def test_model_must_be_there_and_of_this_project(ready, tmp_path, capsys):
     GPT2LMHeadModel(shape).save_pretrained(stock)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(f"runs/single/gpt_tiny/checkpoint/{name}", stock)
-    cases[str(stock)] = "'gpt2'(, expected one of abc_gpt, abc_lstm| that is none of this project)"
+    cases[str(stock)] = "'gpt2'(, expected one of abc_gpt, abc_lstm| that is not from this project)"
     preset = load_settings(CONFIGS / "data/finetune.yaml")
     for model, message in cases.items():
         assert tune(f"model.pretrained={model}") == 2
@@ -260,7 +260,7 @@ def test_data_must_be_made_for_the_model(ready, tmp_path, capsys):
 def test_presets_and_models_that_do_not_belong_together_are_refused(ready):
     with pytest.raises(ValueError, match="add --model"):
         take_from_model(load_settings(CONFIGS / "data/finetune.yaml"), None)
-    with pytest.raises(ValueError, match="a tokenizer of its own"):
+    with pytest.raises(ValueError, match="its own tokenizer"):
         take_from_model(load_settings(CONFIGS / "data/char.yaml"), "runs/single/gpt_tiny")
     assert take_from_model(load_settings(CONFIGS / "data/char.yaml"), None)
 
@@ -269,7 +269,7 @@ def test_empty_folder_is_one_line(ready, tmp_path, capsys):
     command = [str(tmp_path), "--config", str(CONFIGS / "data/finetune.yaml")]
     command += ["--model", "runs/single/gpt_tiny", "--data-root", str(tmp_path / "data")]
     assert pipeline.main(command) == 2
-    assert "holds no MIDI file" in capsys.readouterr().err
+    assert "contains no MIDI file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
