@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..fitting.diagnostics import CURVATURE_P
 from ..laws.registry import LAWS
 from ..runs_table import Run, RunsTable
-from ..writing.wording import crossover_in_figure, quantity, short_count
+from ..writing.wording import crossover_in_figure, in_words, quantity, short_count
 from .figure_style import FamilyStyle, add_notes, handle, row_of_panels, set_log_axes, styles_of
 
 N_LABELS = {
@@ -159,9 +159,9 @@ def _law_notes(fits: dict) -> list[str]:
         if tokens is not None:
             drawn = "fitted" if at_one else "fitted to all runs, drawn"
             drawn += f" at $D$ = {short_count(tokens)} tokens"
-        notes.append(f"{' and '.join(names)}: {drawn}.")
+        notes.append(f"{in_words(names)}: {drawn}.")
     for reason, names in refusals.items():
-        notes.append(f"{' and '.join(names)}: {reason}.")
+        notes.append(f"{in_words(names)}: {reason}.")
     return notes + _crossover_notes(fits["crossovers"], drawn_tokens)
 
 
@@ -169,9 +169,16 @@ def _crossover_notes(crossovers: Sequence[dict], drawn_tokens: set[float]) -> li
     """Where two families cross, at the D that is drawn; comparisons without data are left out."""
     found: dict[str, list[str]] = {}
     any_drawn = any(entry["n_tokens"] in drawn_tokens for entry in crossovers)
-    for entry in crossovers:
-        if entry["n_tokens"] not in drawn_tokens and (any_drawn or entry["at"] != "equal_params"):
-            continue
-        pair = " and ".join(style.name for style in styles_of(entry["archs"]).values())
-        found.setdefault(pair, []).append(crossover_in_figure(entry))
-    return [f"Crossover of {pair}: {'; '.join(places)}." for pair, places in found.items()]
+    shown = [
+        entry
+        for entry in crossovers
+        if entry["n_tokens"] in drawn_tokens or not (any_drawn or entry["at"] != "equal_params")
+    ]
+    for entry in shown:
+        if entry["n_params"] is not None:
+            pair = in_words(style.name for style in styles_of(entry["archs"]).values())
+            found.setdefault(pair, []).append(crossover_in_figure(entry))
+    notes = [f"Crossover of {pair}: {'; '.join(places)}." for pair, places in found.items()]
+    if shown and len(shown) > sum(map(len, found.values())):
+        notes.append(f"No {'other ' * bool(found)}crossover in the measured range.")
+    return notes

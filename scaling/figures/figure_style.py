@@ -39,7 +39,7 @@ RC = {
     "svg.hashsalt": "scaling",  # otherwise the ids inside an SVG are random
 }
 MOST_TICKS = 8
-NOTE_WIDTH = 96  # characters of a note in 6.4 inches
+NOTE_WIDTH = 90  # characters of a note in 6.4 inches
 # a range smaller than this factor gets ticks at equal steps, a larger one at 1, 2, 5 times 10^k
 SMALL_RANGE = 4.0
 

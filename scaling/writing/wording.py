@@ -1,6 +1,6 @@
 """Numbers, intervals and crossovers as text, for tables, findings, figures and terminals."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 COMPARED_AT = {"equal_params": "parameters", "equal_flops": "FLOPs", "equal_time": "seconds"}
@@ -44,11 +44,15 @@ def crossover(entry: dict[str, Any]) -> str:
 
 def crossover_in_figure(entry: dict[str, Any]) -> str:
     """The same for the notes of a figure, which name the families themselves."""
-    place = "none in the measured range"
-    if entry["n_params"] is not None:
-        place = f"at $N$ = {short_count(entry['n_params'])}"
-        if entry["interval_95"] is not None:
-            ends = " to ".join(short_count(end) for end in entry["interval_95"])
-            place += f" (95 % interval {ends})"
+    place = f"at $N$ = {short_count(entry['n_params'])}"
+    if entry["interval_95"] is not None:
+        ends = " to ".join(short_count(end) for end in entry["interval_95"])
+        place += f" (95 % interval {ends})"
     at = "time" if entry["at"] == "equal_time" else COMPARED_AT[entry["at"]]
     return f"at equal {at} {place}"
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Names as a list in a sentence: "GPT", "GPT and LSTM", "GPT, LSTM and Llama"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

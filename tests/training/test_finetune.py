@@ -220,7 +220,10 @@ def test_new_weights_under_an_old_name_are_another_run(ready, tmp_path, capsys):
 
 
 def test_model_must_be_there_and_of_this_project(ready, tmp_path, capsys):
-    cases = {"runs/single/gpt_tny": "does not exist", "runs/single": "(?:holds|contains) no finished model"}
+    cases = {
+        "runs/single/gpt_tny": "does not exist",
+        "runs/single": "(?:holds|contains) no finished model",
+    }
     bare = tmp_path / "bare"
     shutil.copytree("runs/single/gpt_tiny/checkpoint", bare)
     (bare / "tokenizer.json").unlink()
