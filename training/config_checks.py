@@ -24,7 +24,10 @@ SECTIONS = ("model", "data", "budget", "training", "lora")
 # trunk is the run that a branch may start from; written into its saved config
 TOP_FIELDS = {"name": str, "study": str, "size": str, "trunk": str}
 # data.digest is written into the saved config: it ties the run to the blocks it was trained on
-DATA_FIELDS = {"root": str, "dataset": str, "preset": str, "digest": str, "validation_every": int}
+DATA_FIELDS = {
+    **{"root": str, "dataset": str, "preset": str, "digest": str},
+    **{"validation_every": int, "consecutive_blocks": int},
+}
 BUDGET_FIELDS = {
     **{"tokens": int, "global_batch_tokens": int},
     **{"decay_share": float, "branches": list},  # for the schedule warmup_stable_decay
@@ -50,6 +53,7 @@ REQUIRED_FROM_PRETRAINED = {
 FINETUNING = "finetune"  # the study of all fine-tuned runs, which are part of no scaling law
 RANGES = {
     "data.validation_every": (lambda value: value >= 1, "1 or more"),
+    "data.consecutive_blocks": (lambda value: value >= 1, "1 or more"),
     "budget.spike_factor": (lambda value: value > 1, "above 1"),
     "budget.epochs": (lambda value: value > 0, "above 0"),
     "lora.r": (lambda value: value >= 1, "1 or more"),

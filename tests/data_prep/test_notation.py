@@ -127,7 +127,10 @@ def test_voices_that_disagree_on_a_bar_are_refused_with_what_they_say(name, firs
     found = rf"line 12, .* disagree on the {name} of bar 2: {second[1:-1]}, after {first[1:-1]}"
     with pytest.raises(AbcError, match=found):
         parse_tune(abc)
-    with pytest.raises(ValueError, match=f"line 12: .* one {name} in all voices of the bar"):
+    american = name.replace("metre", "meter")  # the export is code that travels on its own
+    with pytest.raises(
+        ValueError, match=f"line 12: .* the same {american} in all voices of the bar"
+    ):
         export_tune(abc)
     assert parse_tune(abc.replace(second, first)).n_bars == 2
 

@@ -185,7 +185,7 @@ def test_card_of_a_stock_family_runs_no_code_for_plain_text(run, capsys):
     assert "This GPT-NeoX with " in text
     assert "`GPTNeoXForCausalLM`, a class that ships with transformers." in text
     assert 'pipeline("text-generation", model="someone/neox")' in text
-    assert "copy the .py files of this folder beside" in text
+    assert "with a saved copy, put the .py" in text
 
 
 def test_model_of_a_stock_family_can_be_fine_tuned(run):

@@ -40,7 +40,7 @@ def test_rule_of_the_sweep_is_found_and_the_planner_reads_it(tmp_path):
     rule = read_rule(tmp_path / "study.yaml", {"learning_rate_rule": "results/learning_rates.json"})
     rate = learning_rate_by_rule(rule, "abc_gpt", 100_000)
     assert rate == pytest.approx(best_rate(100_000), rel=5e-3)
-    with pytest.raises(ValueError, match="knows abc_gpt, not abc_lstm"):
+    with pytest.raises(ValueError, match="covers abc_gpt, not abc_lstm"):
         learning_rate_by_rule(rule, "abc_lstm", 100_000)
 
 

@@ -73,6 +73,16 @@ def test_positions_give_the_rows_of_their_epochs(blocks, positions):
     assert BlockOrder(blocks, PLAN, SEED).rows(positions).tolist() == flat[positions].tolist()
 
 
+def test_blocks_that_follow_each_other_may_be_read_in_a_row(blocks):
+    rows = BlockOrder(blocks, PLAN, SEED, consecutive=4).rows(range(N_BLOCKS))
+    whole = N_BLOCKS - N_BLOCKS % 4
+    assert sorted(rows) == list(range(N_BLOCKS))
+    groups = rows[:whole].reshape(-1, 4)
+    assert (groups == groups[:, :1] + np.arange(4)).all()
+    assert (groups[:, 0] % 4 == 0).all()
+    assert groups[:, 0].tolist() != sorted(groups[:, 0])
+
+
 def test_trainer_reads_the_blocks_in_their_order(loader):
     batches = list(loader)
     assert rows_of(batches) == expected_rows().tolist()

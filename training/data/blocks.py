@@ -65,15 +65,18 @@ class BlockOrder:
         blocks: uint16 (n_blocks, T).
         plan: Gives the number of sequences that the run reads.
         seed: Seed of the order.
+        consecutive: So many blocks that follow each other in the file are read in a row, as a
+            longer context would read them.
     """
 
-    def __init__(self, blocks: np.ndarray, plan: RunPlan, seed: int) -> None:
+    def __init__(self, blocks: np.ndarray, plan: RunPlan, seed: int, consecutive: int = 1) -> None:
         # as a plain array: slicing a memmap constructs another memmap, which takes longer than
         # copying a small batch; the file stays mapped
         self.blocks = blocks.view(np.ndarray)
         self.n_sequences = plan.n_sequences
         self.n_sequences_per_step = plan.sequences_per_step
         self.seed = seed
+        self.consecutive = consecutive
         self._permutations: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -97,7 +100,10 @@ class BlockOrder:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch not in self._permutations:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.blocks))
+            n_groups, n_left = divmod(len(self.blocks), self.consecutive)
+            groups = np.random.default_rng([self.seed, epoch]).permutation(n_groups)
+            order = (groups[:, None] * self.consecutive + np.arange(self.consecutive)).ravel()
+            order = np.concatenate([order, np.arange(len(order), len(order) + n_left)])
             # a batch that is read in order spans at most two epochs
             kept = {e: p for e, p in self._permutations.items() if e == epoch - 1}
             self._permutations = {**kept, epoch: order.astype(np.uint32)}
@@ -185,4 +191,5 @@ def order_blocks(data: TrainingData, config: dict[str, Any], plan: RunPlan) -> B
         logger.warning(
             "the data are read %.1f times: expect a higher loss than with new data", epochs
         )
-    return BlockOrder(data.blocks, plan, config["training"]["seed"])
+    consecutive = config["data"].get("consecutive_blocks", 1)
+    return BlockOrder(data.blocks, plan, config["training"]["seed"], consecutive)
