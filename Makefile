@@ -54,6 +54,12 @@ help:  ## | this list
 
 setup: $(STAMP)  ## | create the virtual environment .venv
 
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): about 2 GB, some minutes"
+	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
 demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 	@echo "1. Music: the public-domain tunes of music21 become ABC text and tokens"
 	@$(PY) -m data_prep.pipeline music21 --config configs/data/demo.yaml --keep-latest
@@ -78,7 +84,7 @@ convert: $(STAMP)  ## MIDI=<...> OUT=<folder> | MIDI -> shards of ABC, for large
 	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
 
 describe: $(STAMP)  ## DATASET=data/<name>/<preset> | counts and histograms -> results/corpus.json
-	@test -n "$(DATASET)" || { echo "error: expected make corpus DATASET=data/<name>/<preset>" >&2; exit 2; }
+	@test -n "$(DATASET)" || { echo "error: expected make describe DATASET=data/<name>/<preset>" >&2; exit 2; }
 	$(PY) -m data_prep.describe "$(DATASET)" results
 	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
 	$(PY) -m scaling.plots results --only corpus
@@ -167,14 +173,14 @@ side-studies: $(STAMP)  ## | context, leakage, tokenizers -> results/
 		runs/cpu/gpt_l2_d64_t12M_s[12]/ runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/tokenizers.json
 
 test-loss: $(STAMP)  ## RUNS=<runs> | test loss in every unit, beside baselines
-	@test -n "$(RUNS)" || { echo "error: no RUNS given; expected make likelihood RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
+	@test -n "$(RUNS)" || { echo "error: no RUNS given; expected make test-loss RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
 	$(PY) -m evaluation.loss.likelihood $(RUNS) --out $(or $(OUT),results/likelihood.json)
 
 notebook: $(STAMP)  ## | run results/scaling_study.ipynb again
 	$(PY) tests/helpers/run_notebook.py results/scaling_study.ipynb
 
 bench-converter: $(STAMP)  ## MIDI=<...> | the converter beside midi2abc and others
-	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make bench MIDI=<folder or .zip>" >&2; exit 2; }
+	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make bench-converter MIDI=<folder or .zip>" >&2; exit 2; }
 	$(PY) benchmarks/conversion.py $(MIDI) --files $(FILES) --seed $(SEED) $(ARGS)
 	$(PY) benchmarks/readers.py $(MIDI) --seed $(SEED)
 
@@ -189,7 +195,7 @@ kill-training: $(STAMP)  ## [KILLS=20] | kill, resume, compare the weights
 
 ##@ Develop
 
-quality: $(STAMP)  ## | format and lint
+quality: $(STAMP)  ## | check format and lint
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 
@@ -210,7 +216,7 @@ test-lowest: $(STAMP)  ## | model tests, lowest transformers allowed
 	$(call test_release,lowest,$(LOWEST))
 
 library-tests: $(STAMP)  ## TRANSFORMERS=... GENERATION=... | transformers' own tests, on our families
-	@test -n "$(TRANSFORMERS)" -a -n "$(GENERATION)" || { echo "error: expected make mixins TRANSFORMERS=<source package of transformers, unpacked> GENERATION=<checkout with tests/generation>" >&2; exit 2; }
+	@test -n "$(TRANSFORMERS)" -a -n "$(GENERATION)" || { echo "error: expected make library-tests TRANSFORMERS=<source package of transformers, unpacked> GENERATION=<checkout with tests/generation>" >&2; exit 2; }
 	@$(PY) -c "import httpx, parameterized" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[mixins]"
 	$(PY) tests/library_mixins/run.py "$(TRANSFORMERS)" "$(GENERATION)" $(ARGS)
 

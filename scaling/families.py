@@ -9,7 +9,7 @@ A class that ships with transformers becomes a family by an entry here and a siz
 
     Family("neox", "GPT-NeoX", "gpt_neox", "attention",
            dropout_keys=("hidden_dropout", "attention_dropout"),
-           settings=lambda model: {"tie_word_embeddings": True})
+           settings=lambda model: {"intermediate_size": 4 * model["hidden_size"]})
 
 One of our own also needs its files in modeling/. Letters: C width, L layers, I width of the MLP.
 """

@@ -1,5 +1,7 @@
 import ast
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -232,6 +234,15 @@ def test_paths_modules_and_make_targets_that_pages_name_exist():
         re.findall(r"^(?:\$\(eval \$\(call renamed,)?([a-z-]+)[:,]", makefile, re.MULTILINE)
     )
     assert targets == phony, "a file or folder of that name would keep make from running it"
+
+
+def test_every_target_sets_itself_up_in_a_fresh_clone(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    for target in ("setup", "demo", "test", "docs"):
+        done = subprocess.run(["make", "-n", target], cwd=tmp_path, capture_output=True, text=True)
+        assert "-m venv .venv" in done.stdout, done.stderr
+        assert "--constraint constraints.txt" in done.stdout
 
 
 def test_dependencies_of_the_project_are_all_pinned():
