@@ -174,7 +174,7 @@ def judge_all(texts: Sequence[str], workers: int | None = None) -> list[Verdict]
     """Judges texts; logs which readers are missing."""
     verdicts, about = judge_texts(texts, workers=workers)
     for name, reason in about["missing"].items():
-        logger.warning("%s does not judge: %s", name, reason)
+        logger.warning("judge unavailable: %s: %s", name, reason)
     return verdicts
 
 

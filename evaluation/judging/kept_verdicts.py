@@ -44,7 +44,7 @@ def judge_sets(sets: dict[str, Rows], folder: Path) -> tuple[dict[str, Rows], di
         verdicts, about = judge_texts(texts, [row["abc"] for row in rows])
         judges = {name: about[name] for name in ("versions", "missing")}
         for name, reason in about["missing"].items():
-            logger.warning("%s does not judge: %s", name, reason)
+            logger.warning("judge unavailable: %s: %s", name, reason)
         place = iter(verdicts)
         for kind in new:
             own = [{"sample": row["sample"]} | next(place) for row in sets[kind]]

@@ -1,6 +1,6 @@
 """The overhead of sampling within the grammar: probability mass, deterministic steps, music, time.
 
-Illegal mass is the probability that the model assigns, in one step of a constrained sample, to
+Masked mass is the probability that the model assigns, in one step of a constrained sample, to
 tokens that the grammar does not allow there: its mean, and its distribution over steps. Where it is
 zero, the grammar changes nothing. A step is deterministic if exactly one token is legal.
 """
@@ -33,7 +33,7 @@ class MassRecorder(LogitsProcessor):
         rows: B, texts that are written in parallel, each from its start token.
 
     Attributes:
-        mass: Illegal mass of each step, for each row.
+        mass: Probability masked in each step, for each row.
         n_forced: Number of steps with exactly one legal token, for each row.
     """
 

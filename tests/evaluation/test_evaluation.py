@@ -115,9 +115,9 @@ def test_conditions_and_own_music_reach_the_tunes(tmp_path, tiny_model, tokenize
         (row,) = sampling.read_samples(tmp_path / name / "samples.jsonl")
         return row["abc"]
 
-    wished = write("w", "--meter", "3/4", "--key", "G", "--instruments", "Violin, drums")
-    assert "\nM:3/4\n" in wished
-    assert "\nK:G\nV:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n[V:" in wished
+    given = write("w", "--meter", "3/4", "--key", "G", "--instruments", "Violin, drums")
+    assert "\nM:3/4\n" in given
+    assert "\nK:G\nV:1\n%%MIDI program 40\nV:2\n%%MIDI channel 10\n[V:" in given
     (tmp_path / "own.mid").write_bytes(chorale)
     bars = midi_to_abc(chorale)
     assert write("m", "--prompt", str(tmp_path / "own.mid"), "--bars", "2").startswith(

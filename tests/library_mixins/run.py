@@ -143,7 +143,7 @@ def run_tests(tree: Path, log: Path) -> dict[str, dict[str, Any]]:
         **os.environ,
         "HF_HUB_OFFLINE": "1",
         "PYTHONPATH": str(HERE),
-        # A compilation that was broken off elsewhere must not reach this run.
+        # A compilation that was interrupted elsewhere must not reach this run.
         "TORCHINDUCTOR_CACHE_DIR": str(tree / "inductor"),
     }
     command = [sys.executable, "-m", "pytest", *flags, *files]

@@ -100,7 +100,7 @@ def test_bfloat16_model_loads_predicts_and_generates(model_type, tmp_path):
 )
 @pytest.mark.parametrize("model_type", FAMILIES)
 def test_compiled_model_has_the_same_loss_and_gradients(model_type, backend, tmp_path, monkeypatch):
-    # A compilation that was broken off elsewhere would leave a damaged cache.
+    # A compilation that was interrupted elsewhere would leave a damaged cache.
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     model, ids = build(model_type).train(), torch.tensor([[2, 3, 4, 5], [2, 5, 6, 7]])
     torch.compiler.reset()

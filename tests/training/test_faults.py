@@ -92,7 +92,7 @@ def weights(run="run"):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def broken(request, tmp_path_factory):
-    """Family, its final weights, and runs broken off at step 7, with checkpoints at 4 and 6."""
+    """Family, its final weights, and runs interrupted at step 7, with checkpoints at 4 and 6."""
     place = tmp_path_factory.mktemp("broken")
     make_dataset(place / "data")
     with pytest.MonkeyPatch.context() as patch:
@@ -108,7 +108,7 @@ def broken(request, tmp_path_factory):
 
 @pytest.fixture
 def again(broken, tmp_path, monkeypatch, caplog):
-    """A copy of what was broken off; returns family, final weights and the newest checkpoint."""
+    """A copy of an interrupted run; returns family, final weights and the newest checkpoint."""
     family, expected, place = broken
     shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

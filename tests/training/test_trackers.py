@@ -1,4 +1,4 @@
-"""Experiment trackers: off unless wished for, and one line where their package is not there."""
+"""Experiment trackers: off by default, and a one-line error if their package is missing."""
 
 import importlib.util
 import json
