@@ -150,7 +150,7 @@ publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the H
 
 update-results: $(STAMP)  ## STUDY=<study file> | copy a fitted study to results/, fill tables
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && mkdir -p results && \
-	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json results/ && \
+	cp "$$runs"/runs.csv "$$runs"/curves.csv "$$runs"/fits.json "$$runs"/fit.json results/ && \
 	$(PY) -m scaling.plots results && \
 	$(PY) -m scaling.reporting.blocks results
 
