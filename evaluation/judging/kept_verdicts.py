@@ -51,7 +51,13 @@ def judge_sets(sets: dict[str, Rows], folder: Path) -> tuple[dict[str, Rows], di
             write_atomically(verdict_files[kind], json_lines(own))
             write_json(about_files[kind], keys[kind] | {"judges": judges}, indent=None)
     judged = {kind: read_samples(file) for kind, file in verdict_files.items()}
-    return judged, read_json(about_files[next(iter(sets))])["judges"]
+    # sets that were judged at another time may have had other readers
+    about = [read_json(file)["judges"] for file in about_files.values()]
+    merged = {
+        name: {reader: text for each in about for reader, text in each[name].items()}
+        for name in ("versions", "missing")
+    }
+    return judged, merged
 
 
 def _judging_key(rows: Rows) -> str:
