@@ -16,7 +16,7 @@ from markupsafe import Markup
 from scaling.families import in_order, label_of
 from scaling.writing.commands import command
 from scaling.writing.files import read_csv, read_json, write_atomically
-from scaling.writing.wording import bracket
+from scaling.writing.wording import bracket, in_words
 
 from .model_report import PAGE, page_template, verdicts_of
 from .model_report import headlines as model_headlines
@@ -64,7 +64,7 @@ def summary(
     sizes = [run["n_params"] for run in runs]
     music = data["stages"]["5_tokens"]["splits"]["train"]
     lines = [
-        f"{len(runs)} models of {', '.join(map(label_of, families))}, with {min(sizes):,.0f} to "
+        f"{len(runs)} models of {in_words(map(label_of, families))}, with {min(sizes):,.0f} to "
         f"{max(sizes):,.0f} parameters (embeddings not counted), were trained on "
         f"{music['n_songs']:,} tunes, {music['n_seconds'] / 3600:.0f} hours of music."
     ]
@@ -85,7 +85,7 @@ def summary(
     for entry in fits["crossovers"]:
         is_shown = entry["at"] == "equal_params" and entry["n_tokens"] is not None
         if is_shown and entry.get("n_params") is not None:
-            pair = " and ".join(map(label_of, entry["archs"]))
+            pair = in_words(map(label_of, entry["archs"]))
             place = f"{entry['n_params']:,.0f} parameters {bracket(entry['interval_95'], ',.0f')}"
             lines.append(f"{pair} reach the same loss at {place.rstrip()}.")
     return lines + [f"{line}." for line in model_headlines(metrics)]

@@ -77,8 +77,6 @@ def fill_blocks(
     filled = [name for name in names or blocks if (results / blocks[name].source).exists()]
     for name in filled:
         page = results.resolve().parent / blocks[name].page
-        if blocks[name].page.startswith("results/"):
-            page = results / Path(blocks[name].page).name
         write_atomically(page, fill(page.read_text("utf-8"), blocks[name].lines(results), name))
     return filled
 

@@ -36,7 +36,13 @@ from .timing import Estimate, estimate
 logger = logging.getLogger(__name__)
 
 
-def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool) -> list[str]:
+def run_study(
+    study: Study,
+    jobs: int,
+    gpus: Sequence[str],
+    with_estimate: bool,
+    records: Records | None = None,
+) -> list[str]:
     """Run what is missing; return one line for each run that failed.
 
     Args:
@@ -44,10 +50,10 @@ def run_study(study: Study, jobs: int, gpus: Sequence[str], with_estimate: bool)
         jobs: Number of parallel processes.
         gpus: From `find_gpus`.
         with_estimate: Whether to measure first how long it will take.
+        records: Receives the records of the study's runs.
     """
     missing = study.missing()
     _check_cells(study.runs, missing)
-    records = Records(study.records) if study.records else None
     if records:
         for planned in study.runs:
             if is_finished(*planned) and not records.hold(*planned):
@@ -161,8 +167,8 @@ def _do(arguments: argparse.Namespace) -> list[str]:
     if arguments.count:
         print(len(study.runs))
         return []
-    if study.records:
-        records = Records(study.records)
+    records = Records(study.records) if study.records else None
+    if records:
         for planned in study.missing():
             if records.hold(*planned):
                 records.restore(*planned)
@@ -175,7 +181,7 @@ def _do(arguments: argparse.Namespace) -> list[str]:
         return []
     if arguments.index is not None:
         return run_one_cell(study, arguments.index, gpus)
-    return run_study(study, jobs, gpus, with_estimate=arguments.estimate is not False)
+    return run_study(study, jobs, gpus, arguments.estimate is not False, records)
 
 
 @command(ValueError, OSError)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scaling.writing.files import write_atomically
+from scaling.writing.files import read_json, write_atomically, write_json
 
 from ..run.branches import branch_config
 from ..run.run_folder import RunFolder, settings_differ
@@ -60,17 +60,16 @@ class Records:
             if not folder.is_finished:
                 folder.path.mkdir(parents=True, exist_ok=True)
                 folder.save_config()
-                record = json.dumps(self.by_name[name]["record"], indent=1, allow_nan=False)
-                write_atomically(folder.record, record + "\n")
+                write_json(folder.record, self.by_name[name]["record"])
 
     def add(self, cell: Cell, run: RunFolder) -> None:
         """Add the records that a cell has written so far."""
         for name in cell.run_names:
-            folder = run.path.with_name(name)
-            if (folder / "record.json").is_file():
+            folder = RunFolder(run.path.with_name(name), run.config)
+            if folder.is_finished:
                 self.by_name[name] = {
-                    "record": json.loads((folder / "record.json").read_text("utf-8")),
-                    "config": yaml.safe_load((folder / "config.yaml").read_text("utf-8")),
+                    "record": read_json(folder.record),
+                    "config": yaml.safe_load(folder.config_file.read_text("utf-8")),
                 }
         self.write()
 
