@@ -69,7 +69,7 @@ demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 	@$(call fit_study,$(DEMO))
 	@echo "4. Tunes: the best model writes, three readers judge"
 	@$(PY) -m evaluation.evaluate_model runs/demo --n $(N) --seed $(SEED)
-	@$(PY) -m evaluation.pages.model_report runs/demo
+	@$(PY) -m evaluation.pages.model_report runs/demo > /dev/null  # the report links to this page
 	@echo "5. What was found"
 	@$(PY) -m evaluation.pages.report runs/demo
 

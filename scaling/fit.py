@@ -106,6 +106,7 @@ def _summary(fits: dict, every_law: bool) -> list[str]:
         for row in fits["input"]["dropped"]
     ]
     refused: dict[tuple[str, ...], list[str]] = {}
+    warned: dict[str, list[str]] = {}  # families often share a warning
     for arch, laws in fits["laws"].items():
         names = fits["settings"]["laws"]
         not_fitted = tuple(name for name in names if "refused" in laws[name])
@@ -118,9 +119,11 @@ def _summary(fits: dict, every_law: bool) -> list[str]:
                 parameter(laws[name], each, ".4g", "no interval") for each in laws[name]["params"]
             ]
             lines.append(f"{arch} {name}: " + ", ".join(parts))
-            lines += [f"  warning: {warning}" for warning in laws[name]["warnings"]]
+            for warning in laws[name]["warnings"]:
+                warned.setdefault(warning, []).append(f"{arch} {name}")
         if every_law or not laws["chosen"] or len(names) - len(not_fitted) > 1:
             lines.append(f"{arch}: quoted law {laws['chosen']}: {laws['chosen_reason']}")
+    lines += [f"warning ({', '.join(of)}): {text}" for text, of in warned.items()]
     for not_fitted, archs in refused.items():
         if not_fitted and not every_law:
             which = f"{', '.join(not_fitted)} ({', '.join(archs)})"
