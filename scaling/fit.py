@@ -23,7 +23,6 @@ import numpy as np
 from .fit_family import fit_family
 from .fit_options import OBJECTIVES, Settings, read_fit
 from .fitting.intervals import LEVEL, MIN_CLUSTERS, MIN_CLUSTERS_FOR_JACKKNIFE
-from .fitting.minimise import HUBER_DELTA
 from .laws.registry import LAWS
 from .predictions.crossover import find_crossovers
 from .predictions.fitted import FittedLaw
@@ -57,7 +56,6 @@ def fit_table(table: RunsTable, settings: Settings, path: Path) -> dict[str, obj
         },
         "settings": asdict(settings)
         | {
-            "huber_delta": HUBER_DELTA,
             "level": LEVEL,
             "min_runs_for_bootstrap": MIN_CLUSTERS,
             "min_runs_for_jackknife": MIN_CLUSTERS_FOR_JACKKNIFE,

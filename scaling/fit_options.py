@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .fitting.minimise import HUBER_DELTA
 from .runs_table import TableError, check_columns
 from .writing.files import read_json
 
@@ -21,13 +22,17 @@ FILE_NAME = "fit.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """The user's choices. laws: names; bootstrap: number of refits; seed: seed of all draws."""
+    """The user's choices. laws: names; bootstrap: number of refits; seed: seed of all draws.
+
+    huber_delta: of the objective huber_log, in log loss.
+    """
 
     laws: tuple[str, ...]
     objective: str
     bootstrap: int
     seed: int
     columns: dict[str, str]
+    huber_delta: float = HUBER_DELTA
 
 
 def check_fit(fit: Any, where: str) -> dict[str, Any]:

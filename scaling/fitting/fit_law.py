@@ -37,12 +37,12 @@ def fit_one_law(
     Args:
         law: a form that `refusal` does not refuse for these runs.
         runs: one family's runs, sorted by size; at one D if the law is in N alone.
-        settings: gives the objective, and B.
+        settings: gives the objective, its delta, and B.
         rng: source of the draws.
     """
     fields = ("n_params", "n_tokens", "loss", "unique_tokens")
     columns = (np.array([getattr(run, field) for run in runs], dtype=float) for field in fields)
-    problem = Problem.of(*columns, settings.objective)
+    problem = Problem.of(*columns, settings.objective, settings.huber_delta)
     theta = fit_law(law, problem)
     drawn, n_tokens = _drawn_points(runs)
     spread = _spread(law, runs, problem, theta, drawn, settings.bootstrap, rng)

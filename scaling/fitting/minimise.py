@@ -1,6 +1,6 @@
 """Fit of one law to runs: many starts, a trust-region method, and L-BFGS-B to polish.
 
-Objective: sum of Huber(1e-3) over log residuals. Source: Hoffmann et al. 2022, section 3.3;
+Objective: sum of Huber (delta 1e-3) over log residuals. Source: Hoffmann et al. 2022, section 3.3;
 Besiroglu et al. 2024 for the sum, the scaling and the tight tolerances. The trust-region
 method uses that the objective is a sum of penalties of residuals: it needs a tenth of the steps of
 L-BFGS-B, and a hundredth where eleven parameters trade off. Array letters: n runs, k parameters.
@@ -29,12 +29,16 @@ REFIT = {"ftol": 1e-10, "xtol": 1e-9, "gtol": 1e-14, "max_nfev": 60}
 
 @dataclass(frozen=True)
 class Problem:
-    """Runs to fit: their points, log_loss and weights, each (n,), and the objective."""
+    """Runs to fit: their points, log_loss and weights, each (n,), and the objective.
+
+    huber_delta: where the objective huber_log turns from quadratic to linear, in log loss.
+    """
 
     points: Points
     log_loss: np.ndarray
     weights: np.ndarray
     objective: Objective = "huber_log"
+    huber_delta: float = HUBER_DELTA
 
     @classmethod
     def of(
@@ -44,17 +48,19 @@ class Problem:
         loss: np.ndarray,
         unique_tokens: np.ndarray | float = np.nan,
         objective: Objective = "huber_log",
+        huber_delta: float = HUBER_DELTA,
     ) -> "Problem":
         """Runs of weight 1 from N, D, L and U, each (n,); where U is NaN (unknown), D is used."""
         log_d = np.log(n_tokens)
         log_u = np.where(np.isnan(unique_tokens), log_d, np.log(unique_tokens))
         points = Points(np.log(n_params), log_d, log_u)
-        return cls(points, np.log(loss), np.ones(len(log_d)), objective)
+        return cls(points, np.log(loss), np.ones(len(log_d)), objective, huber_delta)
 
     def subset(self, keep: np.ndarray) -> "Problem":
         """The runs where keep, (n,) of bool, is true."""
         points = Points(*(log[keep] for log in self.points))
-        return Problem(points, self.log_loss[keep], self.weights[keep], self.objective)
+        log_loss, weights = self.log_loss[keep], self.weights[keep]
+        return replace(self, points=points, log_loss=log_loss, weights=weights)
 
     def centred(self) -> tuple["Problem", tuple[float, float]]:
         """The runs with log N and log D centered on their means, and those means."""
@@ -120,7 +126,7 @@ def _penalty(log_loss: np.ndarray, problem: Problem) -> tuple[np.ndarray, np.nda
     residual, by_log_loss = _missed(log_loss, problem)
     if problem.objective != "huber_log":
         return 0.5 * residual**2, residual * by_log_loss
-    slope = np.minimum(np.maximum(residual, -HUBER_DELTA), HUBER_DELTA)
+    slope = np.minimum(np.maximum(residual, -problem.huber_delta), problem.huber_delta)
     return slope * (residual - 0.5 * slope), slope  # quadratic inside delta, linear outside
 
 
@@ -144,22 +150,23 @@ def _minimise(
         return by_theta * _missed(log_loss, problem)[1][:, None]
 
     def penalty(squares: np.ndarray) -> np.ndarray:
-        return problem.weights * _penalty_of_squares(squares, problem.objective)
+        return problem.weights * _penalty_of_squares(squares, problem)
 
     settings = {"bounds": bounds, "loss": penalty, "x_scale": "jac"} | options
     result = least_squares(residuals, start, jac=jacobian, **settings)
     return result.x, float(result.cost)
 
 
-def _penalty_of_squares(squares: np.ndarray, objective: Objective) -> np.ndarray:
+def _penalty_of_squares(squares: np.ndarray, problem: Problem) -> np.ndarray:
     """Twice the penalty as a function of the squared residual, and two derivatives, (3, n)."""
-    if objective != "huber_log":
+    if problem.objective != "huber_log":
         return np.stack([squares, np.ones_like(squares), np.zeros_like(squares)])
-    root = np.sqrt(np.maximum(squares, HUBER_DELTA**2))
-    outside = squares > HUBER_DELTA**2
-    value = np.where(outside, HUBER_DELTA * (2 * root - HUBER_DELTA), squares)
-    bend = np.where(outside, -HUBER_DELTA / (2 * root**3), 0.0)
-    return np.stack([value, HUBER_DELTA / root, bend])
+    delta = problem.huber_delta
+    root = np.sqrt(np.maximum(squares, delta**2))
+    outside = squares > delta**2
+    value = np.where(outside, delta * (2 * root - delta), squares)
+    bend = np.where(outside, -delta / (2 * root**3), 0.0)
+    return np.stack([value, delta / root, bend])
 
 
 def _polish(theta: np.ndarray, law: Law, surface: Surface, problem: Problem) -> np.ndarray:

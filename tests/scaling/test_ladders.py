@@ -14,6 +14,7 @@ from scaling.fitting.minimise import Problem, fit_law, objective_value
 from scaling.fitting.refusals import carries
 from scaling.laws.law import Points
 from scaling.laws.registry import LAWS
+from scaling.predictions import questions
 from scaling.predictions.costs import CostCurve
 from scaling.predictions.fitted import FittedLaw
 from scaling.predictions.frontier import best_use
@@ -377,11 +378,11 @@ def test_predictions_have_intervals_and_name_extrapolation(synthetic, capsys):
 
 def test_size_and_tokens_that_a_budget_asks_for_ask_for_the_budget(synthetic):
     fitted_law = predict.read_fits(synthetic)["gpt"]
-    best = predict.ask(fitted_law, predict.Question(log_c=np.log(1e14)))
+    best = questions.ask(fitted_law, questions.Question(log_c=np.log(1e14)))
     n, d = best["n_params"][0], best["n_tokens"][0]
-    for question in (predict.Question(log_n=np.log(n)), predict.Question(log_d=np.log(d))):
-        assert predict.ask(fitted_law, question)["flops"][0] == pytest.approx(1e14, rel=0.02)
-    both = predict.ask(fitted_law, predict.Question(log_n=np.log(n), log_d=np.log(d)))
+    for question in (questions.Question(log_n=np.log(n)), questions.Question(log_d=np.log(d))):
+        assert questions.ask(fitted_law, question)["flops"][0] == pytest.approx(1e14, rel=0.02)
+    both = questions.ask(fitted_law, questions.Question(log_n=np.log(n), log_d=np.log(d)))
     assert both["loss"][0] == pytest.approx(best["loss"][0])
 
 
