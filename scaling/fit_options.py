@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .fitting.minimise import HUBER_DELTA
 from .runs_table import TableError, check_columns
 from .writing.files import read_json
 
 OBJECTIVES = ("huber_log", "squares")  # the first is the default
+HUBER_DELTA = 1e-3  # where huber_log turns from quadratic to linear, in log loss
 FIELDS = ("objective", "columns")
 FILE_NAME = "fit.json"
 

@@ -21,9 +21,10 @@ import yaml
 
 from .families import family_of
 from .fit import write_fits
+from .fit_family import fit_family
 from .fit_options import OBJECTIVES, Settings, read_fit
 from .laws.registry import LAWS
-from .predictions.forecast import Target, compare, forecast
+from .predictions.forecast import Target, compare, forecast, sources
 from .runs_table import TableError, read_runs
 from .writing.commands import command, parser_of
 from .writing.files import read_json
@@ -99,7 +100,11 @@ def make(
         runs = [run for run in table.runs if run.arch == arch]
         if not runs:
             raise TableError(f"{runs_path}: no run of {arch}; leave out its sizes, or train some")
-        predictions += forecast(runs, of_family, settings)
+        for source in sources(runs):
+            law = fit_family(arch, source.runs, settings)[1] if source.runs else None
+            if law is None:
+                raise TableError(f"{runs_path}: {arch} {source.name} has no law; train more sizes")
+            predictions += forecast(law, source, of_family, runs)
     return {"made": made, "input": {"digest": table.digest}, "predictions": predictions}
 
 

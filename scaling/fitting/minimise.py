@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import least_squares, minimize
 
+from ..fit_options import HUBER_DELTA
 from ..laws.law import Law, Points, Surface
 
 # the first two are on log residuals; squares_of_loss is on the loss itself, as Gadre et al. fit
 Objective = Literal["huber_log", "squares", "squares_of_loss"]
-HUBER_DELTA = 1e-3
 # sums of Huber terms are about 1e-5, where the minimizers' own tolerances would stop too early
 OBJECTIVE_SCALE = 1e3
 # of all starts, this many are refined to full precision

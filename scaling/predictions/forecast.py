@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..fit_family import fit_family
-from ..fit_options import Settings
 from ..fitting.intervals import percentile_interval
 from ..runs_table import Run, TableError
 from ..writing.wording import short_count
@@ -43,10 +41,17 @@ class Target:
         return Question(*(value and math.log(value) for value in given))
 
 
-def forecast(
-    runs: Sequence[Run], targets: Sequence[Target], settings: Settings
-) -> list[dict[str, object]]:
-    """Predictions for one family: from all its runs, and from those of its smaller sizes."""
+@dataclass(frozen=True)
+class Source:
+    """Runs that predict, and what they are asked beyond the targets of all."""
+
+    name: str
+    runs: list[Run]
+    held_out: list[Target]
+
+
+def sources(runs: Sequence[Run]) -> list[Source]:
+    """All runs of a family; and those of its smaller sizes, which predict the runs left out."""
     largest = sorted({run.n_params for run in runs})[-LEFT_OUT:]
     smaller = [run for run in runs if run.n_params not in largest]
     measured = sorted({(run.n_params, run.n_tokens) for run in runs if run.n_params in largest})
@@ -54,19 +59,25 @@ def forecast(
         Target(runs[0].arch, f"{short_count(n)} parameters, {short_count(d)} tokens", n, d)
         for n, d in measured
     ]
-    rows = []
-    for source, kept, asked in (
-        (ALL_RUNS, list(runs), list(targets)),
-        (SMALLER, smaller, [*targets, *held_out]),
-    ):
-        _, law = fit_family(runs[0].arch, kept, settings) if kept else ({}, None)
-        if law is None:
-            raise TableError(f"{runs[0].arch}, {source}: no law could be fitted, train more sizes")
-        # what a token costs is counted, not fitted, so all sizes may say it
-        law = replace(law, flops=CostCurve.through(runs, "flops"))
-        scatter = _scatter(law, kept)
-        rows += [{"from": source} | _predict(law, target, scatter) for target in asked]
-    return rows
+    return [Source(ALL_RUNS, list(runs), []), Source(SMALLER, smaller, held_out)]
+
+
+def forecast(
+    law: FittedLaw, source: Source, targets: Sequence[Target], runs: Sequence[Run]
+) -> list[dict[str, object]]:
+    """Predictions of a law.
+
+    Args:
+        law: fitted to the runs of the source.
+        source: these runs.
+        targets: what to predict, besides the runs held out.
+        runs: all runs of the family: what a token costs is counted, not fitted, so sizes that were
+            left out may say it.
+    """
+    law = replace(law, flops=CostCurve.through(runs, "flops"))
+    scatter = _scatter(law, source.runs)
+    asked = [*targets, *source.held_out]
+    return [{"from": source.name} | _predict(law, target, scatter) for target in asked]
 
 
 def _scatter(law: FittedLaw, runs: Sequence[Run]) -> np.ndarray:

@@ -11,7 +11,8 @@ import itertools
 import numpy as np
 from scipy.optimize import minimize, nnls
 
-from scaling.fitting.minimise import HUBER_DELTA, Problem, objective_value
+from scaling.fit_options import HUBER_DELTA
+from scaling.fitting.minimise import Problem, objective_value
 from scaling.laws.law import Law
 
 EXPONENT_GRID = (0.15, 0.3, 0.45, 0.7, 1.0)
