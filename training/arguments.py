@@ -7,6 +7,7 @@ from contextlib import suppress
 import torch
 from transformers import TrainingArguments
 
+from . import muon
 from .budget import RunPlan, accumulation_steps
 from .run.run_folder import RunFolder
 
@@ -22,7 +23,9 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
         ValueError: If the Trainer refuses a value, or the global batch does not split evenly.
     """
     has_gpu = torch.accelerator.is_available()
-    section, decay = run.config["training"], {}
+    section, decay = dict(run.config["training"]), {}
+    if section.get("optim") == muon.NAME:  # TrainingArguments has no such name
+        del section["optim"]
     if has_gpu and section.get("bf16"):
         torch.set_float32_matmul_precision("high")  # validation stays in fp32, may use TF32
     if section.get("torch_compile"):

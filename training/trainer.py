@@ -19,6 +19,7 @@ from .cpu_operations import quick_operations
 from .data.blocks import TrainingData, order_blocks
 from .data.validation import SongEvaluator, SongLoss
 from .failure import write_bundle
+from .muon import optimizer_of
 from .run.branches import find_trunk
 from .run.checkpoints import (
     disk_full_in_one_line,
@@ -216,6 +217,7 @@ def _make_trainer(
         args=args,
         train_dataset=blocks,
         callbacks=[log, BranchPoints(run, plan.branch_steps), stop],
+        **optimizer_of(args, run.config["training"].get("optim")),
     )
     # keep its files outside the checkpoints, unless TENSORBOARD_LOGGING_DIR sets the folder
     for callback in trainer.callback_handler.callbacks:

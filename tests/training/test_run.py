@@ -226,10 +226,19 @@ def test_other_settings_or_data_go_to_the_next_free_name(place, caplog):
     )
 
 
-@pytest.mark.parametrize("config", ["gpt_tiny", "lstm_tiny"])
-@pytest.mark.parametrize("way", ["killed", "ctrl-c"])
-def test_resumed_run_equals_an_uninterrupted_one(config, way, place, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("config", "optim", "way"),
+    [
+        ("gpt_tiny", "adamw_torch_fused", "killed"),
+        ("gpt_tiny", "adamw_torch_fused", "ctrl-c"),
+        ("gpt_tiny", "muon", "killed"),
+        ("lstm_tiny", "adamw_torch_fused", "killed"),
+        ("lstm_tiny", "adamw_torch_fused", "ctrl-c"),
+    ],
+)
+def test_resumed_run_equals_an_uninterrupted_one(config, optim, way, place, monkeypatch, capsys):
     settings = [*TINY, "model.dropout=0.1", "training.save_steps=4", "training.logging_steps=2"]
+    settings.append(f"training.optim={optim}")
     assert train_tiny(*settings, "name=whole", config=config) == 0
     if way == "killed":
         break_off_at(10, monkeypatch, fail)
