@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from measuring import measure
 
-from benchmarks import conversion, grammar_corpus, selection, tokens, training
+from benchmarks import conversion, grammar_corpus, selection, step_time, tokens, training
 from data_prep.dialect.tune import Voice, print_tune
 from data_prep.dialect.tune_parser import parse_tune
 from data_prep.midi_to_abc.converter import midi_to_abc
@@ -178,3 +178,36 @@ def test_a_folder_that_is_no_checkout_of_the_peer_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(training.loader, "N_TOKENS", 2**12)
     with pytest.raises(FileNotFoundError, match="to a checkout of nanoGPT"):
         measure_training(tmp_path, tmp_path)
+
+
+def test_law_of_step_times_recovers_its_own_terms():
+    def row(n_params, layers, width, batch, before):
+        seconds = 1e-4 * layers + 2e-10 * n_params + 5e-11 * batch * n_params
+        seconds += 3e-10 * batch * layers * width * before
+        names = ("n_params", "layers", "width", "batch", "tokens_before", "step_seconds")
+        values = (n_params, layers, width, batch, before, seconds)
+        return {"family": "gpt", **dict(zip(names, values, strict=True))}
+
+    shapes = [(1e4, 2, 24), (1e5, 2, 64), (8e5, 4, 128), (5e6, 6, 256)]
+    rows = [row(*shape, batch, t) for shape in shapes for batch in (1, 8) for t in (32, 900)]
+    law = step_time.fit_law(rows)
+    assert list(law["seconds"].values()) == pytest.approx([1e-4, 2e-10, 5e-11, 3e-10])
+    assert law["relative_error"]["largest"] < 1e-6
+
+
+def test_step_times_are_measured_for_every_family_in_every_case(tmp_path, monkeypatch):
+    study = tmp_path / "study.yaml"
+    sizes = [f"{{config: {name}, model.hidden_size: 16}}" for name in ("gpt_tiny", "lstm_tiny")]
+    study.write_text(f"sizes: [{', '.join(sizes)}]\ntokens: [1000]\nseeds: [1]\n")
+    monkeypatch.setattr(step_time, "LARGER", [])
+    monkeypatch.setattr(step_time, "CASES", {64: ((8, 16), (1, 2))})
+    monkeypatch.setattr(step_time, "STEPS", 2)
+    rows = [row for size in step_time.sizes_of(study) for row in step_time.measure(size, 1)]
+    assert [row["family"] for row in rows] == ["gpt"] * 4 + ["lstm"] * 4
+    assert {(row["batch"], row["tokens_before"]) for row in rows} == {
+        (1, 9),
+        (1, 17),
+        (2, 9),
+        (2, 17),
+    }
+    assert rows[0]["n_params"] == 4 * 12 * 16**2 + 9 * 16
