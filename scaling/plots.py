@@ -23,6 +23,7 @@ from .figures.figure_corpus import draw_corpus
 from .figures.figure_curves import draw_loss_curves
 from .figures.figure_isoflop import draw_isoflop
 from .figures.figure_law import draw_scaling_law
+from .figures.figure_music import draw_loss_and_music
 from .figures.figure_rates import draw_learning_rates
 from .figures.figure_side import draw_leakage, draw_tokenizers
 from .figures.figure_style import PNG_DPI, RC
@@ -107,6 +108,7 @@ FIGURES: dict[str, FigureSource] = {
         ("context_length", "evaluation.loss.context_use", draw_context_length),
         ("leakage", "evaluation.loss.leakage", draw_leakage, "runs"),
         ("tokenizers", "evaluation.loss.compare_tokenizers", draw_tokenizers, "runs"),
+        ("loss_and_music", "evaluation.loss_and_music", draw_loss_and_music, "runs"),
         ("corpus", "make describe", draw_corpus),
     )
 }

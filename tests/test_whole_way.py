@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from data_prep import pipeline
-from evaluation import evaluate_model, tables
+from evaluation import evaluate_model, loss_and_music, tables
 from evaluation.pages import model_report, report
-from evaluation.samples import grammar_overhead
+from evaluation.samples import grammar_overhead, sample_sets
 from evaluation.samples.sampling import read_samples
 from scaling import fit, loss_curves, plots, records
 from train import train_one
@@ -164,6 +164,39 @@ def test_report_is_one_file_with_figures_numbers_and_tunes(study):
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)  # nothing from elsewhere
     for link in re.findall(r'href="(samples/[^"]+)"', page):
         assert (study / link).is_file()
+
+
+def test_music_is_measured_beside_the_loss_of_each_run(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(study.parent.parent)
+    for module in (sample_sets, loss_and_music):
+        monkeypatch.setattr(module, "MAX_NEW_TOKENS", 120)
+    out = tmp_path / "loss_and_music.json"
+    runs = [f"runs/tiny/gpt_d{width}" for width in WIDTHS[:1]]
+    assert loss_and_music.main([*runs, "--n", "8", "--out", str(out)]) == 0
+    content = json.loads(out.read_text())
+    (row,) = content["runs"]
+    record = json.loads((study / row["run"] / "record.json").read_text())
+    assert row["validation_loss_nats_per_token"] == record["loss_nats_per_token"]["validation"]
+    assert row["distance"]["value"] is None or row["distance"]["value"] > 0  # it is hardly music
+    assert 0 < row["masked_probability"]["value"] < 1
+    low, high = row["memorised"]["interval_95"]
+    assert low <= row["memorised"]["value"] <= high
+
+
+def test_rank_correlations_are_by_family_and_leave_out_what_was_not_measured():
+    def row(arch, loss, value, valid=0.5):
+        values = {name: {"value": value} for name in loss_and_music.MEASURES}
+        name = {"arch": arch, "validation_loss_nats_per_token": loss}
+        return name | values | {"valid_without_grammar": {"value": valid}}
+
+    rows = [row("gpt", loss, loss**2, None) for loss in (1.0, 1.2, 1.5, 2.0)]
+    rows += [row("lstm", loss, -loss, -loss) for loss in (1.0, 1.1, 1.3, 1.6)]
+    found = loss_and_music.rank_correlations([*rows, row("llama", 1.0, 1.0)])
+    assert set(found) == {"all", "gpt", "lstm"}
+    assert found["gpt"]["distance"] == pytest.approx(1.0)
+    assert found["lstm"]["distance"] == pytest.approx(-1.0)
+    assert found["gpt"]["valid_without_grammar"] is None
+    assert found["lstm"]["valid_without_grammar"] == pytest.approx(-1.0)
 
 
 def test_evaluating_again_samples_and_judges_nothing_anew(study, monkeypatch):

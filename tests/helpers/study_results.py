@@ -62,6 +62,7 @@ def make_results(folder: Path) -> Path:
         "context_length": _context(("gpt", "lstm"), (99_000,), (256, 1024)),
         "leakage": _leakage(),
         "tokenizers": _tokenizers(),
+        "loss_and_music": _loss_and_music(),
     }.items():
         (folder / f"{name}.json").write_text(json.dumps(content))
     return folder
@@ -175,3 +176,17 @@ def _tokenizers() -> dict:
                 differences.append(difference | _with_interval("bits_per_note", bits - 7.6, 0.05))
     content = {"split": "validation", "seed": 1, "n_songs": 432}
     return content | {"runs": runs, "differences": differences}
+
+
+def _loss_and_music() -> dict:
+    names = ("distance", "valid_without_grammar", "masked_probability", "memorised")
+    runs = [
+        _facts(arch, n_params, 1)
+        | {name: _with_interval("value", 0.5 - 0.1 * k, 0.02) for k, name in enumerate(names)}
+        for arch in LAWS
+        for n_params in SIZES
+    ]
+    runs[0]["valid_without_grammar"] = {"value": None, "interval_95": None}
+    settings = {"n": 200, "seed": 1, "max_new_tokens": 512}
+    correlation = {"all": {"n": len(runs), **dict.fromkeys(names, 0.9)}}
+    return {"settings": settings, "rank_correlation": correlation, "runs": runs}
