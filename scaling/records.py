@@ -42,12 +42,16 @@ COLUMNS = {
     "bits_per_second": "validation.n_seconds",
     "precision": "precision",
     "learning_rate": "learning_rate",
+    "batch_tokens": "global_batch_tokens",
+    "optim": "optim",
     "tokenizer": "tokenizer",
     "dataset": "dataset",
     "context_length": "context_length",
     "trunk": "trunk_id",
 }
-TEXTS = ("run", "arch", "size", "precision", "tokenizer", "dataset", "trunk")
+TEXTS = ("run", "arch", "size", "precision", "optim", "tokenizer", "dataset", "trunk")
+# of records from before the fields existed
+OLDER = {"precision": "fp32", "optim": "adamw_torch_fused"}
 NLL_FIELD = "validation.nll_nats"
 
 
@@ -96,7 +100,7 @@ def read_record(path: Path) -> Row:
     Raises:
         RecordError: if the file is not JSON, or a field is missing or of the wrong kind.
     """
-    record = {"precision": "fp32"} | _read_json(path)  # records from before the field existed
+    record = OLDER | _read_json(path)
     if "finetuned_from" in record:
         raise RecordError(
             f"{path}: a fine-tuned model, to which no law applies; give the folder of a study"

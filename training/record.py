@@ -96,6 +96,7 @@ def make_record(
         "tokens_per_second": plan.n_tokens / seconds.wall,
         **_utilisation(counts["flops_train"] / seconds.wall, trained.args),
         "precision": precision_of(trained.args),
+        "optim": config["training"]["optim"],
         "learning_rate": config["training"]["learning_rate"],
         "global_batch_tokens": plan.sequences_per_step * plan.block_length,
         "max_steps": plan.max_steps,

@@ -103,7 +103,7 @@ def test_records_become_sorted_rows_with_the_agreed_columns(study):
     assert ",".join(rows[0]) == (
         "run,arch,size,seed,n_params,n_params_total,n_tokens,unique_tokens,flops,train_seconds,"
         "train_cpu_seconds,loss,loss_se,bits_per_char,bits_per_note,bits_per_bar,bits_per_second,"
-        "precision,learning_rate,tokenizer,dataset,context_length,trunk"
+        "precision,learning_rate,batch_tokens,optim,tokenizer,dataset,context_length,trunk"
     )
     assert [row["arch"] for row in rows] == ["gpt"] * 5 + ["lstm"] * 5
     assert [int(row["n_params"]) for row in rows] == [*GPT, *LSTM]
