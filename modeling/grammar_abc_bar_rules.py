@@ -225,6 +225,10 @@ class BarRules:
             altered |= alteration_bits((pitch,), self.sharps)
         return out[0] if len(out) == 1 else f"[{''.join(out)}]"
 
+    def text_of(self, pitches: Pitches) -> str:
+        """Returns a note's name, or a chord, as a bar begins with it."""
+        return self._tied_text(Key(0, tied=pitches))
+
     def _begin_length(self, key: Key, pitches: Pitches) -> Key:
         altered = key.altered | alteration_bits(pitches, self.sharps)
         return key._replace(phase="l", text="", pitches=pitches, altered=altered)

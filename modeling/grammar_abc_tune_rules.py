@@ -46,6 +46,7 @@ class Stage(NamedTuple):
         seconds: Duration of the whole bars.
         is_heard: Whether a voice sounds up to the end of this line's bar.
         heard: Duration of the whole bars up to the last one in which a voice sounds to the end.
+        plan: What the bars from here on must be, see grammar_abc_plan; None: anything.
     """
 
     phase: str = "line"
@@ -67,6 +68,7 @@ class Stage(NamedTuple):
     seconds: float = 0.0
     is_heard: bool = False
     heard: float = 0.0
+    plan: object = None
 
 
 class State(NamedTuple):
@@ -309,8 +311,6 @@ class TuneRules:
 
     def _bar_start(self, stage: Stage) -> Node:
         """Returns the initial state of the voice's bar."""
-        may_be_silent = stage.voice == 1 and not any(stage.tied_in)
-        may_be_silent &= self._n_rests_left(stage) >= len(stage.is_drums)
         kind = stage.key, stage.is_drums[stage.voice - 1]
         if kind not in self._bars:
             self._bars[kind] = BarGrammar(*kind, self.limits)
@@ -320,9 +320,17 @@ class TuneRules:
             tied=tied,
             is_tied_in=bool(tied),
             is_open=not stage.n_bars and not stage.bar_ticks,
-            may_be_silent=may_be_silent and stage.n_silent < self.limits.silent_bars,
+            may_be_silent=stage.voice == 1 and self._may_be_silent(stage),
         )
         return self._bars[kind].node(key)
+
+    def _may_be_silent(self, stage: Stage) -> bool:
+        """Returns whether all voices may rest in this bar."""
+        return (
+            not any(stage.tied_in)
+            and self._n_rests_left(stage) >= len(stage.is_drums)
+            and stage.n_silent < self.limits.silent_bars
+        )
 
     def _start_step(self, state: State, character: str) -> State:
         """Returns the state after a character before or at a bar's music; `[` may be either."""
@@ -338,12 +346,8 @@ class TuneRules:
         return state._replace(stage=stage._replace(text=stage.text + character, **change))
 
     def _begin_bar(self, state: State, music: str) -> State:
-        stage = state.stage
-        node = self._bar_start(stage)
-        if stage.fields is None:  # the other voices repeat only the meter
-            meter, closed, _ = written_fields(stage).partition("]")
-            fields = meter + closed if meter.startswith("[M:") else ""
-            stage = stage._replace(fields=fields)
+        node = self._bar_start(state.stage)
+        stage = with_fields(state.stage)
         if stage.n_bars and not stage.bar_ticks:
             stage = stage._replace(bar_ticks=full_bar_ticks(stage.meter))
         state = state._replace(stage=stage._replace(phase="bar", text=""), node=node)
@@ -364,6 +368,14 @@ class TuneRules:
             is_heard=stage.is_heard or bool(key.pitches or key.tied),
         )
         return self._sounded(state._replace(stage=stage, node=None), new)
+
+
+def with_fields(stage: Stage) -> Stage:
+    """Returns the stage with the fields that the other voices of the line repeat: the meter."""
+    if stage.fields is not None:
+        return stage
+    meter, closed, _ = written_fields(stage).partition("]")
+    return stage._replace(fields=meter + closed if meter.startswith("[M:") else "")
 
 
 def written_fields(stage: Stage) -> str:

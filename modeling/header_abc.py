@@ -67,7 +67,7 @@ def header_lines(
         Line("K:", None if key is None else _key_line(key)),
     ]
     if instruments is not None:
-        lines += [Line(text, text) for text in _voice_lines(instruments)]
+        lines += [Line(text, text) for text in voice_lines(instruments)]
         return [*lines, Line(FIRST_BAR)]
     n_lines = max(
         (n for n, condition in ((2, meter), (4, tempo), (6, key)) if condition is not None),
@@ -94,14 +94,23 @@ def _tempo_line(tempo: float) -> str:
     return f"Q:{tempo_text(int(tempo * 4))}"
 
 
-def _voice_lines(instruments: list[int | str]) -> list[str]:
+def voice_lines(instruments: list[int | str], first: int = 1) -> list[str]:
+    """Returns the header lines of voices.
+
+    Args:
+        instruments: One per voice: General MIDI programs, their names, or "drums".
+        first: Number of the first voice.
+
+    Raises:
+        ValueError: If there is none, or one is unknown.
+    """
     if not isinstance(instruments, (list, tuple)) or not instruments:
         raise ValueError(f"instruments {instruments!r}, expected a list of them, one per voice")
     programs = [_program(instrument) for instrument in instruments]
     melodic = list(dict.fromkeys(program for program in programs if program is not None))
     n_melodic = sum(program is not None for program in programs)
     lines = []
-    for number, program in enumerate(programs, 1):
+    for number, program in enumerate(programs, first):
         lines.append(f"V:{number}")
         if program is None:
             lines.append(f"%%MIDI channel {DRUM_CHANNEL}")
