@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
+from .dialect.notation import FILL_IN_TOKENS
 from .selection.split import SPLITS, split_of
 from .selection.unique_tunes import cluster_tunes, first_of_copies, write_clustered
 from .settings import DataSettings
@@ -31,6 +32,7 @@ from .storage.parts import FILES_A_PART, Part, TableWriter, map_parts, parts_of_
 from .storage.stages import STAGES, check_files, measure_resources, read_stage, run_stage
 from .tokens.augment import AugmentSettings
 from .tokens.blocks import heads_then_rests, songs_end_to_end, write_blocks
+from .tokens.passage_rows import add_marks, heads_passages_rests, passage_rows
 from .tokens.tokenizers import train_tokenizer
 from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
 
@@ -77,6 +79,11 @@ class CorpusStages:
         self._stage("4_split", asdict(settings.split), self._split)
         context = {"context_length": settings.blocks.block_length}
         tokens = asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context
+        if settings.fill_in.share:
+            tokens |= {"fill_in": asdict(settings.fill_in)}
+            self._stage("5_tokens", tokens, self._tokens_and_passages)
+            self._stage("6_blocks", asdict(settings.blocks), self._blocks_of_passages)
+            return self.done
         self._stage("5_tokens", tokens, self._tokens)
         self._stage("6_blocks", asdict(settings.blocks), self._blocks)
         return self.done
@@ -203,6 +210,47 @@ class CorpusStages:
         list(done)  # exhaust it, which closes the workers
         shutil.rmtree(out / "parts")
         return {"vocab_size": len(tokenizer), "splits": counts}
+
+    def _tokens_and_passages(self, out: Path) -> dict[str, Any]:
+        """Stage 5 with a share of the train songs in fill-in form."""
+        counts = self._tokens(out)
+        counts["vocab_size"] = add_marks(out)
+        train = out / "train.parquet"
+        work = partial(
+            passage_rows,
+            tokenizer_file=out / "tokenizer.json",
+            block_length=self.settings.blocks.block_length,
+            settings=self.settings.fill_in,
+        )
+        tasks = [(part, work) for part in parts_of_file(train)]
+        done = map_parts(tasks, out / "parts", self.workers, "5_tokens, fill-in")
+        joined = _join_tokens(done, out / "joined.parquet")
+        (out / "joined.parquet").replace(train)
+        shutil.rmtree(out / "parts")
+        n_songs = {"n_songs": counts["splits"]["train"]["n_songs"]}  # rows are passages, too
+        counts["splits"]["train"] |= joined | n_songs
+        return counts
+
+    def _blocks_of_passages(self, out: Path) -> dict[str, Any]:
+        """Stage 6 where passages are not to be cut."""
+        tokenizer = AutoTokenizer.from_pretrained(self.folder / "5_tokens")
+        marks = tokenizer.convert_tokens_to_ids(list(FILL_IN_TOKENS))
+        length = self.settings.blocks.block_length
+        songs = self._train_ids()
+        chunks = heads_passages_rests(songs, marks, tokenizer.eos_token_id, length, out)
+        n_blocks = write_blocks(chunks, length, out / "train.npy")
+        return {
+            "block_length": length,
+            "n_blocks": n_blocks,
+            "n_tokens": n_blocks * length,
+            "vocab_size": self.done["5_tokens"]["vocab_size"],
+        }
+
+    def _train_ids(self) -> Iterator[np.ndarray]:
+        """The ids of each row of the train split, (n,) uint16."""
+        train = parts_of_file(self.folder / "5_tokens" / "train.parquet")
+        columns = (part.read(["input_ids"])["input_ids"].combine_chunks() for part in train)
+        return (ids.values.to_numpy() for column in columns for ids in column)
 
     def _blocks(self, out: Path) -> dict[str, Any]:
         train = parts_of_file(self.folder / "5_tokens" / "train.parquet")

@@ -14,6 +14,7 @@ from .selection.filter_tunes import FilterSettings
 from .selection.split import SplitSettings
 from .tokens.augment import AugmentSettings
 from .tokens.blocks import BlockSettings
+from .tokens.fill_in import FillInSettings
 from .tokens.tokenizers import TokenSettings
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class DataSettings:
     filter: FilterSettings = field(default_factory=FilterSettings)
     split: SplitSettings = field(default_factory=SplitSettings)
     augment: AugmentSettings = field(default_factory=AugmentSettings)
+    fill_in: FillInSettings = field(default_factory=FillInSettings)
     tokens: TokenSettings = field(default_factory=TokenSettings)
     blocks: BlockSettings = field(default_factory=BlockSettings)
 
@@ -63,6 +65,11 @@ def load_settings(path: Path) -> DataSettings:
         raise ValueError(
             f"{path}: clean.strip_directives and augment.copies; expected only one of them, since "
             "without %%MIDI lines drums cannot be told from pitches and would be transposed"
+        )
+    if settings.fill_in.share and (settings.clean.strip_directives or settings.blocks.separator):
+        raise ValueError(
+            f"{path}: fill_in.share needs whole headers and songs that end, expected no "
+            "clean.strip_directives and no blocks.separator"
         )
     return settings
 

@@ -51,6 +51,9 @@ ALPHABET = "".join(
     sorted(set("\n %%MIDIprogramchannelchordattackXMLQKV:/=^_,'|[]()-z#bABCDEFGabcdefg0123456789"))
 )
 
+# Special tokens of models that fill in: before the bars ahead, the bars behind, and those to write.
+FILL_IN_TOKENS = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
+
 VOICE_ID = re.compile(r"[0-9]{1,3}")
 VOICE_LINE = re.compile(r"V:([0-9]{1,3})")
 MIDI_LINE = re.compile(r"%%MIDI (program|channel) ([0-9]{1,3})")

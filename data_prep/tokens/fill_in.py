@@ -1,0 +1,117 @@
+"""Train songs in fill-in form: bars of a passage moved behind those that follow them.
+
+A song becomes passages, each as long as a block can hold. Of each passage some bars are drawn as
+the middle, and it is written as
+
+    <fim_prefix> header, bars before <fim_suffix> bars after <fim_middle> number of bars, middle
+
+so that a model learns to write bars that it knows both sides of, and how many they are. The header
+of a passage names the meter and tempo in force at its start. Only the train split is changed.
+
+Source: Bavarian et al. 2022, "Efficient training of language models to fill in the middle": prefix,
+suffix, middle at the level of documents; here at bar lines.
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+MOST_BARS = 16
+_MARKS = 3 + 2  # tokens: the three of the form, start and end of the sequence
+_METER = re.compile(r"\[M:([^\]\n]*)\]")
+_TEMPO = re.compile(r"\[Q:([^\]\n]*)\]")
+
+
+@dataclass(frozen=True)
+class FillInSettings:
+    """How much of the train split is in fill-in form.
+
+    Attributes:
+        share: Share of the train songs, in [0, 1]; which ones follows from their digests.
+        most_bars: Most bars of a middle.
+        seed: Seed of the middles.
+    """
+
+    share: float = 0.0
+    most_bars: int = MOST_BARS
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"share is {self.share}, expected 0 to 1")
+        if self.most_bars < 1:
+            raise ValueError(f"most_bars is {self.most_bars}, expected 1 or more")
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage of a tune in the layout `bars`, in three parts of whole lines."""
+
+    prefix: str
+    suffix: str
+    middle: str
+
+    @property
+    def middle_text(self) -> str:
+        """The middle behind its number of bars, as it is encoded."""
+        return f"{self.middle.count(chr(10))}\n{self.middle}"
+
+
+def is_chosen(digest: str, settings: FillInSettings) -> bool:
+    """Whether a song, by its digest, is written in fill-in form."""
+    number = hashlib.sha256(f"fill-in {settings.seed} {digest}".encode()).digest()[:4]
+    return int.from_bytes(number, "big") < settings.share * 2**32
+
+
+def passages(
+    abc: str,
+    digest: str,
+    most_tokens: int,
+    n_tokens: Callable[[str], int],
+    settings: FillInSettings,
+) -> Iterator[Passage]:
+    """Yields the passages of a song, from its start to its end.
+
+    A bar that is too long for a passage of its own is left out.
+
+    Args:
+        abc: The song, in the layout `bars`.
+        digest: Seeds the draws.
+        most_tokens: Longest sequence, with all marks, start and end.
+        n_tokens: Number of tokens of a line.
+        settings: How the middle is drawn.
+    """
+    start = abc.find("\n[V:") + 1
+    head, lines = abc[:start], abc[start:].splitlines(keepends=True)
+    seed = hashlib.sha256(f"passages {settings.seed} {digest}".encode()).digest()
+    # Only `Random.random()` is guaranteed to be reproducible across Python versions.
+    draw = random.Random(int.from_bytes(seed, "big")).random
+    lengths = [n_tokens(line) for line in lines]
+    longest_count = n_tokens(f"{settings.most_bars}\n")
+    first = 0
+    while first < len(lines):
+        header = _header_at(head, lines[:first])
+        room = most_tokens - _MARKS - longest_count - sum(map(n_tokens, header.splitlines(True)))
+        last = first
+        while last < len(lines) and lengths[last] <= room:
+            room -= lengths[last]
+            last += 1
+        if last > first:
+            n_bars = last - first
+            n_middle = 1 + int(draw() * min(settings.most_bars, n_bars))
+            begin = first + int(draw() * (n_bars - n_middle + 1))
+            before, behind = lines[first:begin], lines[begin + n_middle : last]
+            middle = lines[begin : begin + n_middle]
+            yield Passage(header + "".join(before), "".join(behind), "".join(middle))
+        first = max(last, first + 1)
+
+
+def _header_at(head: str, lines: Sequence[str]) -> str:
+    """Returns the header with the meter and tempo in force after these lines."""
+    before = "".join(lines)
+    for name, pattern in (("M", _METER), ("Q", _TEMPO)):
+        if found := pattern.findall(before):
+            head = re.sub(rf"(?m)^{name}:.*$", f"{name}:{found[-1]}", head, count=1)
+    return head
