@@ -21,7 +21,8 @@ import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase
 
 from .grammar_abc_limits import DIALECT, GENERATION, Limits
-from .grammar_abc_tune import State, TuneGrammar
+from .grammar_abc_plan import Plan, PlannedGrammar
+from .grammar_abc_tune_rules import State
 from .notation_abc import ALPHABET
 
 _END = "\0"  # stands for the end token
@@ -66,10 +67,10 @@ class TokenGrammar:
                 "of them, such as char"
             )
         self.end_id = end_id
-        self.grammar = TuneGrammar(limits)
+        self.grammar = PlannedGrammar(limits)
         # what the prompt may contain; notes and seconds count as in the limits
         counted = {name: getattr(limits, name) for name in ("n_notes", "n_pitches", "seconds")}
-        self._prompt_grammar = TuneGrammar(replace(DIALECT, **counted))
+        self._prompt_grammar = PlannedGrammar(replace(DIALECT, **counted))
         self._tree: dict[str, Any] = {}
         for token, text in enumerate(self.texts):
             branch = self._tree
@@ -105,6 +106,14 @@ class TokenGrammar:
             ValueError: If it leaves the dialect; names line and column.
         """
         return self.grammar.continued(self._prompt_grammar.read(text))
+
+    def planned(self, text: str, plan: Plan) -> State:
+        """Returns the state after the start of a tune whose next bars are planned.
+
+        Raises:
+            ValueError: If the text leaves the dialect; names line and column.
+        """
+        return self.grammar.planned(self.read_prompt(text), plan)
 
     def advance(self, state: State, token: int, n_left: int) -> State | None:
         """Returns the state after a token; None if it is illegal.
@@ -211,14 +220,21 @@ class TuneLogitsProcessor(LogitsProcessor):
     Args:
         tokens: The automaton for the model's tokenizer.
         max_new_tokens: As given to `generate`, or one number per row, lower for some.
+        starts: The state after each row's prompt, if a prompt is not the start of a tune.
 
     Attributes:
         counts: What it did; filled in by the loops of the two families.
     """
 
-    def __init__(self, tokens: TokenGrammar, max_new_tokens: int | Sequence[int]) -> None:
+    def __init__(
+        self,
+        tokens: TokenGrammar,
+        max_new_tokens: int | Sequence[int],
+        starts: Sequence[State] | None = None,
+    ) -> None:
         self.tokens = tokens
         self.max_new_tokens = max_new_tokens
+        self.starts = starts
         self.counts = GrammarCounts()
         self._n_prompt: int | None = None
         self._states: dict[tuple[int, ...], State] = {}
@@ -237,6 +253,8 @@ class TuneLogitsProcessor(LogitsProcessor):
         return budgets if isinstance(budgets, int) else budgets[row]
 
     def _prompt_state(self, ids: list[int], row: int) -> State:
+        if self.starts is not None:
+            return self.starts[row]
         text = "".join(self.tokens.texts[token] for token in ids)
         state = self.tokens.read_prompt(text)
         if self.tokens.grammar.is_late(state):

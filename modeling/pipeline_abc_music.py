@@ -2,6 +2,8 @@
 
     write = pipeline("abc-music", model="user/name", trust_remote_code=True)
     tunes = write(meter="3/4", key="G", instruments=["Violin", "drums"], seed=1)
+    tunes = write(prompt=tune, fill=(5, 8))                            # bars 5 to 8 anew
+    tunes = write(accompany=tune, instruments=["Acoustic Bass", "drums"])  # voices beside its own
 
 Given fields are fixed; unspecified fields are sampled one by one, in the order of the dialect. So a
 meter is chosen before the key is known, and a key once meter and tempo are.
@@ -11,7 +13,7 @@ import difflib
 import functools
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,13 +27,16 @@ from transformers import (
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
+from .arrange_abc import Arrangement, arrange_accompaniment, arrange_fill
 from .export_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
 from .grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
+from .grammar_abc_plan import PLANNED
+from .grammar_abc_tune_rules import State
 from .header_abc import FIRST_BAR, Line, header_lines
-from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FIRST_LINE, plain_text
+from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FILL_IN_TOKENS, FIRST_LINE, plain_text
 
 TASK = "abc-music"
-CONDITIONS = ("meter", "key", "tempo", "instruments", "prompt")
+CONDITIONS = ("meter", "key", "tempo", "instruments", "prompt", "fill", "accompany")
 PLAIN_SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 GENERATION = (*PLAIN_SAMPLING, "min_p", "typical_p", "repetition_penalty", "use_cache")
 COUNTS = ("max_new_tokens", "num_return_sequences")
@@ -48,6 +53,9 @@ class _Row:
     ids: list[int]
     left: int = 0  # tokens that the model may still write
     ended: bool = False
+    arrangement: Arrangement | None = None
+    n_read: int = 0  # of the ids, those that the model reads but does not write
+    start: State | None = None  # of the grammar, if there is an arrangement
 
 
 class AbcMusicPipeline(Pipeline):
@@ -79,6 +87,11 @@ class AbcMusicPipeline(Pipeline):
                 tempo: Quarters per minute, in steps of 0.25.
                 instruments: One per voice: General MIDI programs (0-127), their names, or "drums".
                 prompt: The start of a tune in the layout `bars`, instead of conditions.
+                fill: With a whole tune as `prompt`: the first and the last bar to write anew,
+                    numbered from 1. All other bars stay as they are; the new ones have the same
+                    lengths. The model must have been trained to fill in.
+                accompany: A whole tune whose voices stay as they are; the model writes further
+                    ones, of the `instruments`, beside them.
                 num_return_sequences: Number of tunes for each condition.
                 seed: Gives the same tunes on the same machine; leaves the global random state
                     unchanged.
@@ -125,6 +138,9 @@ class AbcMusicPipeline(Pipeline):
             own = {"prompt": own} if isinstance(own, str) else own or {}
             _check_names(own, CONDITIONS)
             given = {name: value for name, value in (conditions | own).items() if value is not None}
+            if "fill" in given or "accompany" in given:
+                rows.append(self._arranged(given))
+                continue
             prompt = given.pop("prompt", None)
             if prompt is None:
                 rows.append(_Row(self._writable(header_lines(**given)), []))
@@ -146,18 +162,27 @@ class AbcMusicPipeline(Pipeline):
         """Generate the rows, `num_return_sequences` copies of each."""
         tokens = self.grammar if grammar or (grammar is None and self.has_grammar) else None
         rows = [
-            _Row(list(row.lines), list(row.ids), max_new_tokens)
+            replace(row, lines=list(row.lines), ids=list(row.ids), left=max_new_tokens)
             for row in inputs["rows"]
             for _ in range(num_return_sequences)
         ]
+        arranged = [row for row in rows if row.arrangement]
+        if arranged and grammar is False:
+            raise ValueError("fill and accompany are written within the grammar: leave grammar out")
+        for row in arranged:
+            row.start = self.planned_grammar.planned(row.arrangement.before, row.arrangement.plan)
+            # the bars are given in number, so what they take at least does not count
+            row.left += self.planned_grammar.n_closing_tokens(row.start) + 1
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             # In a batch, the longest prompt would use up the context of all others.
             n_rows = inputs["batch_size"] if self._context == math.inf else 1
-            for start in range(0, len(rows), n_rows):
-                self._write(rows[start : start + n_rows], tokens, generation)
+            plain = [row for row in rows if not row.arrangement]
+            for some in (plain, arranged):
+                for start in range(0, len(some), n_rows):
+                    self._write(some[start : start + n_rows], tokens, generation)
         return {"rows": rows, "n": num_return_sequences}
 
     def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
@@ -166,9 +191,11 @@ class AbcMusicPipeline(Pipeline):
         return [tunes[start : start + outputs["n"]] for start in range(0, len(tunes), outputs["n"])]
 
     def _tune(self, row: _Row) -> dict[str, Any]:
-        text = self.tokenizer.decode(row.ids, skip_special_tokens=True)
+        text = self.tokenizer.decode(row.ids[row.n_read :], skip_special_tokens=True)
+        if row.arrangement:
+            text = row.arrangement.before + text + row.arrangement.after
         abc, has_end = cut_after_end(text)
-        tune = {"abc": abc, "ended": row.ended or has_end, "n_tokens": len(row.ids)}
+        tune = {"abc": abc, "ended": row.ended or has_end, "n_tokens": len(row.ids) - row.n_read}
         tune |= {"abc_voices": None, "error": None, "midi": None}
         try:
             voices = export_tune(abc if tune["ended"] else cut_to_whole_bars(abc))
@@ -208,8 +235,48 @@ class AbcMusicPipeline(Pipeline):
             raise ValueError("the prompt has characters that this model's tokenizer cannot write")
         return self._encode(prompt)
 
+    def _arranged(self, given: dict[str, Any]) -> _Row:
+        """Return the row of bars to fill in, or of voices to accompany."""
+        name = "fill" if "fill" in given else "accompany"
+        if not self.has_grammar:
+            raise ValueError(
+                f"{name} needs the grammar, but this model's tokenizer has no whole dialect"
+            )
+        with_it = "prompt" if name == "fill" else "instruments"
+        if others := given.keys() - {name, with_it}:
+            raise ValueError(
+                f"{name} and {', '.join(sorted(others))}: expected only {with_it} with it"
+            )
+        if name == "accompany":
+            arrangement = arrange_accompaniment(given["accompany"], given.get("instruments"))
+            ids = self._encode(arrangement.before)
+            return _Row([], ids, arrangement=arrangement, n_read=len(ids))
+        if "prompt" not in given:
+            raise ValueError("fill without a tune, expected the whole tune as prompt")
+        marks = self.tokenizer.convert_tokens_to_ids(list(FILL_IN_TOKENS))
+        if self.tokenizer.unk_token_id in marks or None in marks:
+            raise ValueError(
+                f"this model was not trained to fill in: its tokenizer has no {FILL_IN_TOKENS[0]}; "
+                "use one whose data had fill_in.share, or continue the bars before"
+            )
+        arrangement = arrange_fill(
+            given["prompt"], given["fill"], self._n_tokens, self._trained_length
+        )
+        parts = zip(marks, map(self._encode, arrangement.passage), strict=True)
+        ids = [token for mark, part in parts for token in (mark, *part)]
+        return _Row([], ids, arrangement=arrangement, n_read=len(ids))
+
+    @property
+    def _trained_length(self) -> int:
+        """Number of tokens that the model was trained to read at once."""
+        longest = getattr(self.model.config, "max_position_embeddings", None)
+        return min(self.tokenizer.model_max_length, longest or self.tokenizer.model_max_length)
+
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def _n_tokens(self, text: str) -> int:
+        return len(self._encode(text))
 
     def _can_encode(self, text: str) -> bool:
         return self.tokenizer.unk_token_id not in self._encode(text)
@@ -237,6 +304,11 @@ class AbcMusicPipeline(Pipeline):
     def grammar(self) -> TokenGrammar:
         """The grammar for this tokenizer; kept, since it caches its states."""
         return TokenGrammar.of(self.tokenizer)
+
+    @functools.cached_property
+    def planned_grammar(self) -> TokenGrammar:
+        """The same for bars that are planned; kept, too."""
+        return TokenGrammar.of(self.tokenizer, PLANNED)
 
     def _write(
         self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
@@ -317,7 +389,10 @@ class AbcMusicPipeline(Pipeline):
         )
         token_texts = self._token_texts[: self.model.config.vocab_size]
         processors = [_line_starts(token_texts, starts, n_prompt)] if starts else []
-        if tokens:
+        if rows[0].start:
+            starts_at = [row.start for row in rows]
+            processors.append(TuneLogitsProcessor(self.planned_grammar, left, starts_at))
+        elif tokens:
             processors.append(TuneLogitsProcessor(tokens, left))
         output = self.model.generate(
             **inputs.to(self.device),

@@ -141,6 +141,19 @@ def tuplet_items(text: str) -> int:
     return int(match[1] or 3) if match else 0
 
 
+def header_at(header: str, bars: str) -> str:
+    """Returns a header with the metre and tempo that are in force after some bars.
+
+    Args:
+        header: Lines of a header.
+        bars: Lines of the layout `bars` that follow it.
+    """
+    in_force = {name: value for name, value in INLINE_FIELD.findall(bars) if name != "V"}
+    for name, value in in_force.items():
+        header = re.sub(rf"(?m)^{name}:.*$", f"{name}:{value}", header, count=1)
+    return header
+
+
 def rest_text(ticks: int) -> str:
     """Returns the rest that fills `ticks`, e.g. `z16` for a bar of 4/4."""
     return "z" + length_text(ticks)

@@ -14,14 +14,13 @@ suffix, middle at the level of documents; here at bar lines.
 
 import hashlib
 import random
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from ..dialect.notation import header_at
 
 MOST_BARS = 16
 _MARKS = 3 + 2  # tokens: the three of the form, start and end of the sequence
-_METER = re.compile(r"\[M:([^\]\n]*)\]")
-_TEMPO = re.compile(r"\[Q:([^\]\n]*)\]")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def passages(
     longest_count = n_tokens(f"{settings.most_bars}\n")
     first = 0
     while first < len(lines):
-        header = _header_at(head, lines[:first])
+        header = header_at(head, "".join(lines[:first]))
         room = most_tokens - _MARKS - longest_count - sum(map(n_tokens, header.splitlines(True)))
         last = first
         while last < len(lines) and lengths[last] <= room:
@@ -107,11 +106,3 @@ def passages(
             yield Passage(header + "".join(before), "".join(behind), "".join(middle))
         first = max(last, first + 1)
 
-
-def _header_at(head: str, lines: Sequence[str]) -> str:
-    """Returns the header with the meter and tempo in force after these lines."""
-    before = "".join(lines)
-    for name, pattern in (("M", _METER), ("Q", _TEMPO)):
-        if found := pattern.findall(before):
-            head = re.sub(rf"(?m)^{name}:.*$", f"{name}:{found[-1]}", head, count=1)
-    return head
