@@ -128,12 +128,12 @@ class PlannedGrammar(TuneGrammar):
 
     def step(self, state: State, character: str) -> State | None:
         """As in `TuneRules`."""
-        if character == "-" and not self._may_hold(state):
+        if character == "-" and character not in self.follow(state):
             return None
         return super().step(state, character)
 
     def _may_hold(self, state: State) -> bool:
-        """Returns whether the note or chord so far may be held into the next bar."""
+        """Returns whether a note or chord that could be held may be: into the next bar."""
         bar = bar_of(state.stage)
         note = None if bar is None or state.node is None else bar.next_notes[state.stage.voice - 1]
         if note is None:

@@ -162,7 +162,14 @@ def test_pipeline_is_saved_with_all_files_that_it_imports():
     copied = {Path(f).name for f in get_relative_import_files(folder / "pipeline_abc_music.py")}
     grammar = {path.name for path in folder.glob("grammar_abc_*.py")}
     assert copied - {"arguments_abc.py", "decoding_abc.py", "decoding_abc_gpt.py"} == grammar | {
-        *("header_abc.py", "export_abc.py", "notation_abc.py", "decoding_abc_llama.py")
+        *(
+            "header_abc.py",
+            "export_abc.py",
+            "notation_abc.py",
+            "decoding_abc_llama.py",
+            "arrange_abc.py",
+            "plan_abc.py",
+        )
     }
 
 
