@@ -14,7 +14,7 @@ from .grammar_abc_tune_rules import State
 from .header_abc import FIRST_BAR, voice_lines
 from .notation_abc import ELEMENT, INLINE_FIELD, SILENCE, VOICE_MARK, plain_text
 
-_VOICE_HEAD = re.compile(r"V:\d+\n(?:%%MIDI [^\n]*\n)+")
+_VOICE_HEAD = re.compile(r"V:\d+\n((?:%%MIDI [^\n]*\n)+)")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Bars:
     def n_voices(self) -> int:
         """Number of voices."""
         return len(self.states[-1].stage.is_drums)
+
+    @property
+    def voice_heads(self) -> list[str]:
+        """The lines that declare each voice's instrument, without its number."""
+        return _VOICE_HEAD.findall(self.header)
 
     def fields(self, bar: int) -> str:
         """Returns the changes at the start of a bar, numbered from 0."""
@@ -76,12 +81,17 @@ def read_bars(abc: str) -> Bars:
     start = text.find(f"\n{FIRST_BAR}") + 1
     grammar = _reader()
     lines = tuple(text[start:].splitlines(keepends=True))
-    grammar.read(text)  # an error names the line of the whole text
-    states, ticks = [grammar.read(text[:start])], []
-    for line in lines:
-        before_end = grammar.read(line.rstrip("]\n"), states[-1])
-        ticks.append(before_end.stage.bar_ticks)
-        states.append(grammar.read(line, states[-1]))
+    states, ticks = [], []
+    try:
+        states.append(grammar.read(text[:start]))
+        for line in lines:
+            music = line.rstrip("]\n")
+            before_end = grammar.read(music, states[-1])
+            ticks.append(before_end.stage.bar_ticks)
+            states.append(grammar.read(line[len(music) :], before_end))
+    except ValueError:
+        grammar.read(text)  # the same error, with the line of the whole text
+        raise
     return Bars(text[:start], lines, tuple(states), tuple(ticks))
 
 
