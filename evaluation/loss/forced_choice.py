@@ -128,12 +128,8 @@ def choose(run: FinishedRun, settings: ChoiceSettings) -> dict[str, Any]:
         n_bars = min(len(first.lines), len(second.lines)) - 1
         losses = [
             score(
-                model,
-                encode,
-                end,
-                given.header,
-                beside(given, other, n_bars),
-                run.files.block_length,
+                *(model, encode, end, header_of(given, other)),
+                *(beside(given, other, n_bars), run.files.block_length),
             )
             for given, other in itertools.product((first, second), repeat=2)
         ]
