@@ -113,14 +113,12 @@ def described(rows: Rows, statistics: Callable[[dict, str], dict], seed: int) ->
         [export_tune(row[side]) for side in ("true", "abc") for row in rows],
         [row[side] for side in ("true", "abc") for row in rows],
     )
-    true, own = verdicts[: len(rows)], verdicts[len(rows) :]
-    pairs = [(t[VALID], o[VALID]) for t, o in zip(true, own, strict=True) if t[VALID] is not None]
+    pairs = zip(verdicts[: len(rows)], verdicts[len(rows) :], strict=True)
+    both = [own[VALID] for true, own in pairs if true[VALID]]
     return {
         "n": len(rows),
         "untouched": rate([is_untouched(row) for row in rows]),
-        "valid_where_the_true_one_is": rate([o for t, o in pairs if t])
-        if any(p[0] for p in pairs)
-        else None,
+        "valid_where_the_true_one_is": rate(both) if both else None,
         "judges": {name: about[name] for name in ("versions", "missing")},
         "less_true": differences(
             *([statistics(row, side) for row in rows] for side in ("abc", "true")), seed
@@ -158,7 +156,7 @@ def arrange(run: FinishedRun, n_fills: int, n_accompaniments: int, seed: int, ou
         write_atomically(out.with_name(f"{out.stem}_{name}.jsonl"), json_lines(rows))
         content[name] = described(rows, statistics, seed)
     of_several = [abc for abc in songs if 2 <= read_bars(abc).n_voices <= MOST_VOICES]
-    content["first_bar_ms"] = first_bar_ms(write, of_several)
+    content["first_bar_ms"] = first_bar_ms(write, of_several) if len(of_several) > 1 else None
     return content
 
 
