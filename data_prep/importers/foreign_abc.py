@@ -3,29 +3,24 @@
     for found in read_book(Path("book.abc").read_bytes()):
         print(found.number, found.title, found.error or print_tune(found.tune))
 
-A file may hold any number of tunes; each is read when it is asked for.
+A file may hold any number of tunes; each is read when it is asked for. What is played is what
+abc2midi plays, without its accompaniments; docs/how-to/abc.md says what is left out and refused.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from ..dialect.notation import AbcError
+from ..dialect.notation import CHORD_ATTACK_LINE, AbcError
 from ..dialect.tune import Tune, read_bars
 from ..dialect.tune_parser import parse_tune
 from ..midi.limits import LIMITS, Limits
-from .abc_book import split_book
-
-
-class Warned(NamedTuple):
-    """Something in a tune that was read otherwise than it is written, and where (from 1)."""
-
-    message: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"line {self.line}, column {self.column}: {self.message}"
+from .abc_book import TuneText, split_book
+from .abc_text.header import read_title
+from .abc_text.lines import Line, lines_of
+from .abc_text.performing import perform
+from .abc_text.tune_reader import read_tune
+from .report import Report, Warned
+from .score_to_tune import score_to_tune
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +44,7 @@ class ForeignTune:
     number: str
     title: str
     tune: Tune | None = None
-    warnings: tuple[Warned, ...] = field(default=())
+    warnings: tuple[Warned, ...] = ()
     error: AbcError | None = None
 
 
@@ -63,14 +58,45 @@ def read_book(content: bytes, limits: Limits = LIMITS) -> Iterator[ForeignTune]:
             mark.
         limits: Tunes above them are refused, with repeats played out.
     """
-    for place, (line, text) in enumerate(split_book(content), start=1):
-        yield _read(text, place, line)
+    header, tunes = split_book(content)
+    defaults = [*lines_of(header, 1)]
+    place = 0
+    for place, text in enumerate(tunes, start=1):
+        yield _read(text, place, defaults, limits)
+    if not place:
+        yield ForeignTune(1, 1, "", "", error=AbcError("the file is empty"))
 
 
-def _read(text: str, place: int, line: int) -> ForeignTune:
+def _read(text: TuneText, place: int, defaults: list[Line], limits: Limits) -> ForeignTune:
+    number, title = read_title(lines_of(*text))
+    report = Report()
     try:
-        tune = parse_tune(text)
-        read_bars(tune)
-        return ForeignTune(place, line, "", "", tune)
+        tune = _own_tune(text) or _foreign_tune(text, defaults, report, limits)
     except AbcError as error:
-        return ForeignTune(place, line, "", "", error=error)
+        return ForeignTune(place, text.line, number, title, None, report.warnings(), error)
+    return ForeignTune(place, text.line, number, title, tune, report.warnings())
+
+
+def _own_tune(text: TuneText) -> Tune | None:
+    """Reads a tune of our dialect; None if it is not in it.
+
+    Raises:
+        AbcError: If it says that it is, by its header and layout, but breaks its rules.
+    """
+    claims = CHORD_ATTACK_LINE in text.text
+    try:
+        tune = parse_tune(text.text)
+        bar_errors = read_bars(tune)[1]
+    except AbcError as error:
+        if claims and "\n[V:" in text.text:  # the layout `bars` means something else elsewhere
+            line = error.line + text.line - 1
+            raise AbcError(error.message, line, error.column) from None
+        return None
+    return tune if tune.n_bars and (claims or not bar_errors) else None
+
+
+def _foreign_tune(
+    text: TuneText, defaults: list[Line], report: Report, limits: Limits
+) -> Tune:
+    read = read_tune(lines_of(*text), defaults, report)
+    return score_to_tune(perform(read, report, limits.notes), report, limits)

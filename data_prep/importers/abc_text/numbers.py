@@ -1,0 +1,34 @@
+"""Numbers and lengths in ABC text, with bounds: hostile text may have any number of digits."""
+
+import re
+from fractions import Fraction
+
+from ...dialect.notation import AbcError
+from ..report import Place
+
+MAX_NUMBER = 9_999_999
+LENGTH = re.compile(r"(?P<number>[0-9]*)(?P<slashes>/*)(?P<below>[0-9]*)")
+
+
+def read_number(digits: str, place: Place) -> int:
+    """Returns a number of a few digits; raises `AbcError` above `MAX_NUMBER`."""
+    if len(digits) > 50 or int(digits) > MAX_NUMBER:
+        raise AbcError(f"number {digits[:12]}..., expected at most {MAX_NUMBER:,}", *place)
+    return int(digits)
+
+
+def read_length(match: re.Match[str], place: Place) -> Fraction:
+    """Returns a length such as `3`, `3/2`, `/` or `//`, in units.
+
+    Args:
+        match: Of `LENGTH`; no digits, or 0, mean 1 above and 2 below the stroke.
+        place: Of the length.
+    """
+    above = read_number(match["number"], place) if match["number"] else 0
+    strokes = len(match["slashes"])
+    if not strokes:
+        return Fraction(above or 1)
+    below = read_number(match["below"], place) if match["below"] else 0
+    if strokes > 12:
+        raise AbcError(f"{strokes} strokes, expected at most 12", *place)
+    return Fraction(above or 1, (below or 2) << (strokes - 1))
