@@ -15,12 +15,14 @@ from ..dialect.tune import Tune, read_bars
 from ..dialect.tune_parser import parse_tune
 from ..midi.limits import LIMITS, Limits
 from .abc_book import TuneText, split_book
-from .abc_text.header import read_title
+from .abc_playing.performing import perform
+from .abc_text.header import is_default, read_title
 from .abc_text.lines import Line, lines_of
-from .abc_text.performing import perform
 from .abc_text.tune_reader import read_tune
 from .report import Report, Warned
 from .score_to_tune import score_to_tune
+
+MAX_DEFAULTS = 200  # lines of the file's header that hold for its tunes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def read_book(content: bytes, limits: Limits = LIMITS) -> Iterator[ForeignTune]:
         limits: Tunes above them are refused, with repeats played out.
     """
     header, tunes = split_book(content)
-    defaults = [*lines_of(header, 1)]
+    defaults = [line for line in lines_of(header, 1) if is_default(line)][:MAX_DEFAULTS]
     place = 0
     for place, text in enumerate(tunes, start=1):
         yield _read(text, place, defaults, limits)
@@ -95,8 +97,6 @@ def _own_tune(text: TuneText) -> Tune | None:
     return tune if tune.n_bars and (claims or not bar_errors) else None
 
 
-def _foreign_tune(
-    text: TuneText, defaults: list[Line], report: Report, limits: Limits
-) -> Tune:
+def _foreign_tune(text: TuneText, defaults: list[Line], report: Report, limits: Limits) -> Tune:
     read = read_tune(lines_of(*text), defaults, report)
     return score_to_tune(perform(read, report, limits.notes), report, limits)

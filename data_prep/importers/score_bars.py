@@ -7,6 +7,7 @@ own. Only a short first bar becomes a pickup, and a short last bar is filled wit
 from bisect import bisect_right
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from ..dialect.notation import TICKS_PER_WHOLE, AbcError, read_meter
 from ..dialect.tune import Meter, playable_tempo
@@ -164,15 +165,15 @@ def _tempos(times: list[Fraction], score: Score, report: Report) -> dict[int, Fr
     at = sorted(changes)
     tempos: dict[int, Fraction] = {}
     before = None
-    for bar, (start, end) in enumerate(zip(times, times[1:], strict=False)):
+    for bar, (start, end) in enumerate(pairwise(times)):
         first, last = bisect_right(at, start) - 1, bisect_right(at, end) - 1
         last -= last > first and at[last] == end
         bounds = [start, *at[first + 1 : last + 1], end]
-        minutes = sum(
-            (4 * (later - earlier) / changes[at[first + number]])
-            for number, (earlier, later) in enumerate(zip(bounds, bounds[1:], strict=False))
+        minutes = sum(  # as floats: exact fractions of many tempos would grow without bound
+            float(4 * (later - earlier)) / float(changes[at[first + number]])
+            for number, (earlier, later) in enumerate(pairwise(bounds))
         )
-        tempo = Fraction(playable_tempo(round(16 * (end - start) / minutes)), 4)
+        tempo = Fraction(playable_tempo(round(float(16 * (end - start)) / minutes)), 4)
         if first != last:
             report.warn(f"tempo changes inside a bar: its mean is {float(tempo):g}", score.place)
         if tempo != before:

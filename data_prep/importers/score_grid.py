@@ -5,8 +5,9 @@ triplets that fill half a beat or a beat. Others go to the nearest place of thei
 of a bar stays.
 """
 
+import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cache
 
@@ -37,58 +38,73 @@ class Grid:
     def __init__(self, times: Sequence[Fraction]) -> None:
         self.times, self.ticks = list(times), bar_ticks(times)
 
-    def snap(self, onsets: Iterable[Fraction], ends: Iterable[Fraction]) -> dict[Fraction, int]:
-        """Returns time -> tick for the notes of one voice.
+    def snap(
+        self, onsets: Sequence[Fraction], ends: Sequence[Fraction]
+    ) -> tuple[list[int], list[int], list[bool]]:
+        """Returns the ticks of the notes of one voice, and whether each onset is moved.
 
         Different onsets get different ticks where there is room; the order stays.
 
         Args:
-            onsets: Whole notes.
-            ends: Whole notes.
+            onsets: Of each note, in whole notes.
+            ends: Of each note, in whole notes.
         """
-        onsets = set(onsets)
-        found: dict[Fraction, int] = {}
+        # In units that all times are whole numbers of, since fractions are slow.
+        scale = math.lcm(
+            *{time.denominator for each in (onsets, ends, self.times) for time in each}
+        )
+        whole = [[t.numerator * (scale // t.denominator) for t in each] for each in (onsets, ends)]
+        tick_of = self._tick_of(set(whole[0]), set(whole[1]), scale)
+        moved = [time * TICKS_PER_WHOLE != tick_of[time] * scale for time in whole[0]]
+        return *([tick_of[time] for time in each] for each in whole), moved
+
+    def _tick_of(self, onsets: set[int], ends: set[int], scale: int) -> dict[int, int]:
+        """Returns time -> tick; times in whole notes times `scale`."""
+        found: dict[int, int] = {}
         last = -1  # tick of the onset before
-        for start, length, points in self._beats(sorted(onsets.union(ends))):
+        for start, length, points in self._beats(sorted(onsets | ends), scale):
             offsets = [offset for offset, _ in points]
             are_onsets = [time in onsets for _, time in points]
-            if not all(offset.denominator == 1 and offset % SHORTEST_TICKS == 0 for offset in offsets):
-                offsets = _fit(offsets, are_onsets, length, last - start)
-            for offset, (_, time), is_onset in zip(offsets, points, are_onsets, strict=True):
-                found[time] = start + int(offset)
+            if any(offset % (SHORTEST_TICKS * scale) for offset in offsets):
+                exact = [Fraction(offset, scale) for offset in offsets]
+                places = _fit(exact, are_onsets, length, last - start)
+            else:
+                places = [offset // scale for offset in offsets]
+            for place, (_, time), is_onset in zip(places, points, are_onsets, strict=True):
+                found[time] = start + place
                 last = found[time] if is_onset else last
         return found
 
-    def is_moved(self, time: Fraction, tick: int) -> bool:
-        """Whether a tick is not exactly where the time is."""
-        return time * TICKS_PER_WHOLE != tick
-
     def _beats(
-        self, times: list[Fraction]
-    ) -> Iterator[tuple[int, int, list[tuple[Fraction, Fraction]]]]:
-        """Yields first tick and length of each beat with times, and these: (ticks into it, time)."""
+        self, times: list[int], scale: int
+    ) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+        """Yields first tick and length of each beat, and its times: (ticks into it, time).
+
+        Args:
+            times: In whole notes times `scale`, rising.
+            scale: Also of the ticks into the beat.
+        """
+        bars = [time.numerator * (scale // time.denominator) for time in self.times]
         bar, found = 0, []
         before = None
         for time in times:
-            while bar + 2 < len(self.times) and time >= self.times[bar + 1]:
+            while bar + 2 < len(bars) and time >= bars[bar + 1]:
                 bar += 1
             length = self.ticks[bar + 1] - self.ticks[bar]
-            offset = min((time - self.times[bar]) * TICKS_PER_WHOLE, Fraction(length))
-            beat = min(int(offset) // TICKS_PER_QUARTER, max(length - 1, 0) // TICKS_PER_QUARTER)
+            offset = min((time - bars[bar]) * TICKS_PER_WHOLE, length * scale)
+            beat = min(offset // scale, max(length - 1, 0)) // TICKS_PER_QUARTER
             start = beat * TICKS_PER_QUARTER
             cell = self.ticks[bar] + start, min(TICKS_PER_QUARTER, length - start)
             if cell != before and found:
                 yield *before, found
                 found = []
             before = cell
-            found.append((offset - start, time))
+            found.append((offset - start * scale, time))
         if found:
             yield *before, found
 
 
-def _fit(
-    offsets: list[Fraction], are_onsets: list[bool], length: int, last: int
-) -> list[int]:
+def _fit(offsets: list[Fraction], are_onsets: list[bool], length: int, last: int) -> list[int]:
     """Returns the places of times on the grid of their beat that fits best.
 
     Args:

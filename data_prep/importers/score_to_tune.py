@@ -86,26 +86,25 @@ def _key(score: Score) -> str:
 
 def _chords(notes: list[ScoreNote], grid: Grid, report: Report) -> list[_Chord]:
     """Returns the notes of one instrument of a voice as chords, by onset, highest first."""
-    tick_of = grid.snap(
-        (note.onset for note in notes), (note.onset + note.duration for note in notes)
+    onsets, offs, moved = grid.snap(
+        [note.onset for note in notes], [note.onset + note.duration for note in notes]
     )
-    onsets = sorted({tick_of[note.onset] for note in notes})
+    attacks = sorted(set(onsets))
     ends: dict[tuple[int, int], int] = {}  # (onset, pitch) -> end
     exact: dict[tuple[int, int], Fraction] = {}
-    for note in notes:
-        onset, end = tick_of[note.onset], tick_of[note.onset + note.duration]
-        if grid.is_moved(note.onset, onset):
+    for note, onset, end, is_moved in zip(notes, onsets, offs, moved, strict=True):
+        if is_moved:
             report.warn("a note is set on the nearest place that the dialect has", note.place)
         if end <= onset:
-            later = bisect_right(onsets, onset)
-            end = onsets[later] if later < len(onsets) else grid.ticks[-1]
+            later = bisect_right(attacks, onset)
+            end = attacks[later] if later < len(attacks) else grid.ticks[-1]
         place = onset, note.pitch
-        if exact.setdefault(place, note.onset) != note.onset:
+        if is_moved and exact.setdefault(place, note.onset) != note.onset:
             report.warn("a note too close to the one before it is left out", note.place)
         ends[place] = max(end, ends.get(place, 0))
     _end_at_repetitions(ends)
     if notes[0].program is None:
-        _end_drums_together(ends, onsets)
+        _end_drums_together(ends, attacks)
     together: dict[tuple[int, int], list[int]] = defaultdict(list)
     for (onset, pitch), end in ends.items():
         if end > onset:

@@ -1,1 +1,1 @@
-"""The text of one foreign ABC tune -> a score; the truth of each rule is what abc2midi plays."""
+"""The text of one foreign ABC tune -> its voices; each rule follows abc2midi."""

@@ -5,20 +5,17 @@ from fractions import Fraction
 
 from ...dialect.notation import ALTERATIONS, LETTER_PITCH_CLASS, MIDI_RANGES
 from ..report import Place, Report
+from .bounded_numbers import MAX_DIVISOR
 from .key_field import Properties
 from .voice import Rules, Voice
 
-_SETTINGS = frozenset(
-    "program channel transpose rtranspose grace gracedivider ratio programbase C".split()
-)
-
-# Directives of the sound that the dialect has no place for: they are left out without a word.
-_SOUND = frozenset(
-    "beat beatmod beataccents nobeataccents beatstring bassprog bassvol chordprog chordvol chordname "
-    "chordattack randomchordattack control controlcombo controlstring deltaloudness gchord gchordon "
-    "gchordoff gchordbars pitchbend bendstring bendstringex bendvelocity pitchbendrange portamento "
-    "noportamento ptstress stressmodel snt trim expand vol volinc makechordchannels drumbars drum "
-    "drumoff drone droneoff temperamentnormal".split()
+_NUMBERED = {"transpose", "rtranspose", "grace", "gracedivider", "ratio", "programbase", "C"}
+# Directives of the sound, which the dialect has no place for: left out without a word.
+_SOUND = re.compile(
+    r"(no)?beat(mod|accents|string|)|(bass|chord)(prog|vol)|chordname|(random)?chordattack"
+    r"|control(combo|string|)|deltaloudness|gchord(on|off|bars|)|pitchbend(range)?|ptstress"
+    r"|bend(string(ex)?|velocity)|(no)?portamento|stressmodel|snt|trim|expand|vol(inc)?"
+    r"|makechordchannels|drum(bars|off|)|drone(off)?|temperamentnormal"
 )
 _ACCOMPANIMENT = {"drumon": "drum patterns", "droneon": "drones"}
 _DRUM_NOTE = re.compile(r"(\^{1,2}|_{1,2}|=|)([A-Ga-g])([,']{0,6})")
@@ -58,15 +55,15 @@ class Directives:
             self._report.warn(f"{_ACCOMPANIMENT[name]} of %%MIDI {name} are left out", place)
         elif name == "drummap":
             self._map_drum(words, place)
-        elif name not in _SETTINGS:
-            if name not in _SOUND:
+        elif name not in {*MIDI_RANGES, *_NUMBERED}:
+            if not _SOUND.fullmatch(name):
                 self._report.warn(f"%%MIDI {name[:20]} is left out", place)
+        elif name in ("grace", "gracedivider") and words:
+            self._grace(name, words[0], place)
         elif not numbers:
             self._report.warn(f"%%MIDI {name} without a number is left out", place)
         elif name in MIDI_RANGES:
             self._instrument(name, numbers, voice, place)
-        elif name in ("grace", "gracedivider"):
-            self._grace(name, words[0], place)
         elif name == "ratio":
             self._ratio(numbers, place)
         elif name == "programbase":
@@ -101,7 +98,7 @@ class Directives:
         """Sets how long grace notes are: `grace 1/4` of the next note, `gracedivider 4`."""
         above, _, below = word.rpartition("/")
         numbers = _numbers([above or "1", below])
-        if len(numbers) < 2 or not 0 < numbers[0] < numbers[1]:
+        if len(numbers) < 2 or not 0 < numbers[0] < numbers[1] <= MAX_DIVISOR:
             self._report.warn(f"%%MIDI {name} {word[:20]} is left out", place)
             return
         # In the header, abc2midi takes `grace` for `gracedivider`.
@@ -110,8 +107,9 @@ class Directives:
         self._rules.grace_share = Fraction(above, numbers[1])
 
     def _ratio(self, numbers: list[int], place: Place) -> None:
-        if len(numbers) < 2 or not all(0 < number <= 1000 for number in numbers[:2]):
-            self._report.warn("%%MIDI ratio is left out: expected two numbers", place)
+        if len(numbers) < 2 or min(numbers[:2]) < 1 or sum(numbers[:2]) > MAX_DIVISOR:
+            expected = f"expected two numbers of at most {MAX_DIVISOR} together"
+            self._report.warn(f"%%MIDI ratio is left out: {expected}", place)
             return
         long, short = numbers[:2]
         self._rules.broken = Fraction(2 * long, long + short), Fraction(2 * short, long + short)

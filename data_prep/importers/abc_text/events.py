@@ -67,6 +67,7 @@ class Unit:
         place: Where it is written.
         program: General MIDI program; None for drums.
         is_chord: Whether it stands in brackets.
+        is_staccato: Whether it is marked to be played short, which is left out.
     """
 
     heads: list[Head]
@@ -74,6 +75,7 @@ class Unit:
     place: Place
     program: int | None
     is_chord: bool = False
+    is_staccato: bool = False
 
 
 @dataclass(slots=True)

@@ -4,15 +4,15 @@ Source: ABC standard v2.1, section 3.1; where it leaves a choice, abc2midi's.
 """
 
 import re
-from collections.abc import Iterator
 from fractions import Fraction
 
 from ...dialect.notation import AbcError
 from ..report import Place
-from .numbers import LENGTH, read_length, read_number
+from .bounded_numbers import LENGTH, read_length, read_number
 
 Meter = tuple[int, int]
 MAX_PARTS = 1000
+MAX_FIELD_CHARS = 500  # that are read of a field
 _MAX_TEMPO = 100_000
 _METER = re.compile(r"\(?\s*([0-9]+(?:\s*\+\s*[0-9]+)*)\s*\)?\s*(?:/\s*([0-9]+))?")
 _UNIT = re.compile(r"([0-9]+)(?:\s*/\s*([0-9]+))?")
@@ -56,7 +56,9 @@ def read_unit(text: str, place: Place) -> Fraction:
         ValueError: If it is none.
     """
     match = _UNIT.match(text.strip())
-    above, below = (read_number(each, place) for each in (match[1], match[2] or "1")) if match else (0, 0)
+    above, below = (
+        (read_number(each, place) for each in (match[1], match[2] or "1")) if match else (0, 0)
+    )
     if above != 1 or not 1 <= below <= 1024 or below & (below - 1):
         raise ValueError(f"unit length {text[:20]!r} is left out: expected one such as 1/8")
     return Fraction(1, below)
@@ -113,33 +115,20 @@ def read_parts(text: str, place: Place) -> list[str]:
     """Returns the order of parts of `P:A(AB)3`: A A B A B A B.
 
     Raises:
-        AbcError: If it is none, or too long.
+        ValueError: If it is none, but a description.
+        AbcError: If it is too long.
     """
     text = re.sub(r"[\s.+-]", "", text)
-    if not re.fullmatch(r"[A-Z()0-9]*", text) or len(text) > MAX_PARTS:
-        raise AbcError(f"parts {text[:20]!r}, expected an order such as A(AB)3", *place)
     stack: list[list[str]] = [[]]
-    for token in _part_tokens(text):
+    is_order = re.fullmatch(r"(?:[A-Z(][0-9]*|\)[0-9]*)*", text) and len(text) <= MAX_PARTS
+    for token in re.findall(r"\(|[A-Z)][0-9]*", text) if is_order else ():
         if token == "(":
             stack.append([])
-        elif token[0] == ")":
-            if len(stack) < 2:
-                raise AbcError(f"parts {text[:20]!r}: a ) without (", *place)
-            group = stack.pop()
-            stack[-1] += group * _times(token[1:], place)
-        else:
-            stack[-1] += [token[0]] * _times(token[1:], place)
+            continue
+        items = [token[0]] if token[0] != ")" else stack.pop() if len(stack) > 1 else []
+        stack[-1] += items * (read_number(token[1:], place) if token[1:] else 1)
         if len(stack[-1]) > MAX_PARTS:
-            raise AbcError(f"parts {text[:20]!r}: more than {MAX_PARTS:,} to play", *place)
-    if len(stack) > 1:
-        raise AbcError(f"parts {text[:20]!r}: a ( without )", *place)
+            raise AbcError(f"more than {MAX_PARTS:,} parts to play", *place)
+    if not is_order or len(stack) > 1:
+        raise ValueError(f"P:{text[:20]} is left out: expected an order such as A(AB)3")
     return stack[0]
-
-
-def _part_tokens(text: str) -> Iterator[str]:
-    yield from re.findall(r"\(|(?:\)|[A-Z])[0-9]*", text)
-
-
-def _times(digits: str, place: Place) -> int:
-    """Returns how often a part is played, at least once, as abc2midi does."""
-    return min(max(read_number(digits, place), 1), MAX_PARTS) if digits else 1

@@ -6,7 +6,15 @@ from fractions import Fraction
 
 from ...dialect.notation import AbcError
 from ..report import Place, Report
-from .fields import Meter, default_unit, read_meter, read_parts, read_tempo, read_unit
+from .fields import (
+    MAX_FIELD_CHARS,
+    Meter,
+    default_unit,
+    read_meter,
+    read_parts,
+    read_tempo,
+    read_unit,
+)
 from .key_field import Key, read_key
 from .lines import Kind, Line
 
@@ -58,8 +66,7 @@ def read_header(lines: Iterable[Line], defaults: Iterable[Line], report: Report)
     """
     reader = _HeaderReader(report)
     for line in defaults:
-        if line.kind is Kind.DIRECTIVE or line.letter in "MLQUIR":
-            reader.read(line)
+        reader.read(line)
     for line in lines:
         if line.kind is Kind.EMPTY:
             if reader.has_started:
@@ -67,6 +74,11 @@ def read_header(lines: Iterable[Line], defaults: Iterable[Line], report: Report)
         elif reader.read(line):
             return reader.header
     raise AbcError("no K: field, expected the header to end in one", *reader.place)
+
+
+def is_default(line: Line) -> bool:
+    """Whether a line before the first tune holds for all of them."""
+    return line.kind is Kind.DIRECTIVE or (line.letter != "" and line.letter in "MLQURIm")
 
 
 def read_title(lines: Iterable[Line]) -> tuple[str, str]:
@@ -109,7 +121,7 @@ class _HeaderReader:
         return False
 
     def _field(self, line: Line) -> bool:
-        header, letter, text = self.header, line.letter, line.text.strip()
+        header, letter, text = self.header, line.letter, line.text.strip()[:MAX_FIELD_CHARS]
         if letter == "X":
             header.number = header.number or text
         elif letter == "T":
@@ -134,7 +146,7 @@ class _HeaderReader:
 
     def _end(self, line: Line) -> bool:
         header = self.header
-        header.key, header.place = read_key(line.text), line.place
+        header.key, header.place = read_key(line.text[:MAX_FIELD_CHARS]), line.place
         for complaint in header.key.complaints:
             self.report.warn(complaint, line.place)
         if header.key.sharps is None:
@@ -143,7 +155,8 @@ class _HeaderReader:
         header.unit = self._unit or default_unit(header.meter if self._has_meter else None)
         if self._tempo:
             try:
-                header.tempo = read_tempo(self._tempo.text, header.unit, self._tempo.place)
+                text = self._tempo.text[:MAX_FIELD_CHARS]
+                header.tempo = read_tempo(text, header.unit, self._tempo.place)
             except AbcError:
                 raise
             except ValueError as error:

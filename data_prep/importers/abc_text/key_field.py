@@ -20,7 +20,11 @@ _MICROTONE = re.compile(r"[_^]+[0-9/]+[A-Ga-g]?")
 _CLEFS = ("treble", "alto", "bass", "soprano", "mezzosoprano", "mezzo", "tenor", "baritone", "tab")
 _CLEF = re.compile(rf"({'|'.join(_CLEFS)}|perc|auto|none|[CFG][1-5]?)(.*)")
 _CLEF_OCTAVES = {"+8": 1, "+15": 2, "-8": -1, "-15": -2}
-_PROPERTY = re.compile(r"""([A-Za-z]+)\s*=\s*("[^"]*"?|[^\s=]*)""")
+_PROPERTY = re.compile(
+    r"(clef|octave|transpose|sound|shift|instrument|score|name|nm|s(?:ub)?name|snm|middle|m|stem"
+    r"""|gstem|staff\w+|style|cue|dyn|map|merge|perc)\s*=\s*("[^"]*"?|[^\s=]*)""",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"\S+")
 _ALTERATIONS = {"^": 1, "^^": 2, "_": -1, "__": -2, "=": 0}
 

@@ -9,17 +9,16 @@ from fractions import Fraction
 
 from ...dialect.notation import ALTERATIONS, AbcError
 from ..report import Place, Report
+from .bounded_numbers import LENGTH, read_length, read_number
 from .events import Mark, Sign
 from .note_builder import NoteBuilder
-from .numbers import LENGTH, read_length, read_number
 from .voice import Pitch
 
 MAX_RESTS = 10_000  # bars of one Z
-MAX_PASSES = 100
 SHORTHAND = ".MLRH~Tuv'OPS"  # decorations of one character, before a note
 _NOTE = re.compile(
     rf"(?P<shorthand>[{re.escape(SHORTHAND)}]*)"
-    r"(?:(?:(?P<sign>[_^]{1,2}|=[_^]?)(?P<micro>[0-9]*(?:/+[0-9]*)?))?(?P<letter>[A-Ga-g])"
+    r"(?:(?P<sign>=?(?:\^{1,2}|_{1,2})|=|)(?P<micro>(?<=[_^])[0-9]*(?:/+[0-9]*)?|)(?P<letter>[A-Ga-g])"
     r"(?P<octave>[,']*)|(?P<rest>[zx])|(?P<chord>\[(?![0-9|]|[A-Za-z]:)))"
 )
 _ENDING = r"[0-9]+(?:[-,][0-9]+)*"
@@ -29,6 +28,8 @@ _BAR = re.compile(
        | (?P<bar>\|)(?P<passes>{_ENDING})?""",
     re.VERBOSE,
 )
+_SIGNS = {"start": Sign.START_REPEAT, "both": Sign.BOTH_REPEATS, "end": Sign.END_REPEAT,
+          "double": Sign.DOUBLE_BAR, "bar": Sign.BAR}  # fmt: skip
 _PASSES = re.compile(rf"\[({_ENDING})")
 _FIELD = re.compile(r"\[([A-Za-z]):([^\]]*)(\]?)")
 _TUPLET = re.compile(r"\(([0-9]+)(?::([0-9]*))?(?::([0-9]*))?")
@@ -128,9 +129,7 @@ class MusicLine:
         return end
 
     def _alteration(self, match: re.Match[str], place: Place) -> int | None:
-        sign = match["sign"]
-        if sign in ("=^", "=_"):
-            sign = sign[1]
+        sign = match["sign"].lstrip("=") or match["sign"]  # `=^` is as good as `^`
         alteration = ALTERATIONS[sign] if sign else None
         if not match["micro"]:
             return alteration
@@ -151,7 +150,9 @@ class MusicLine:
         place = self._place(position)
         n_bars = read_number(match["number"], place) if match["number"] else 1
         if match["below"]:
-            self._warn(f"{match[0][:12]} is read as {n_bars} bars: expected a whole number", position)
+            self._warn(
+                f"{match[0][:12]} is read as {n_bars} bars: expected a whole number", position
+            )
         if n_bars > MAX_RESTS:
             raise AbcError(f"rest of {n_bars:,} bars, expected at most {MAX_RESTS:,}", *place)
         for bar in range(max(n_bars, 1)):
@@ -163,9 +164,7 @@ class MusicLine:
     # ------------------------------------------------------------ bar lines
 
     def _bar(self, match: re.Match[str]) -> int:
-        kinds = (("start", Sign.START_REPEAT), ("both", Sign.BOTH_REPEATS),
-                 ("end", Sign.END_REPEAT), ("double", Sign.DOUBLE_BAR), ("bar", Sign.BAR))  # fmt: skip
-        sign = next(sign for name, sign in kinds if match[name])
+        sign = next(sign for name, sign in _SIGNS.items() if match[name])
         place = self._place(match.start())
         self._mark(Mark(sign, place))
         if passes := match["passes"] or match["end_passes"]:
@@ -183,7 +182,7 @@ class MusicLine:
         for part in text.split(","):
             numbers = [read_number(digits, place) for digits in part.split("-")]
             ranges.append((numbers[0], numbers[-1]))
-        return tuple(ranges[:MAX_PASSES])
+        return tuple(ranges)
 
     # ------------------------------------------------------------ brackets
 
@@ -270,7 +269,8 @@ class MusicLine:
         if self._text.startswith("&)", position):
             self._builder.voice.stop_extended_overlay()
             return position + 2
-        self._builder.overlay(self._place(position))
+        self._builder.bar()
+        self._builder.voice.overlay(self._place(position))
         return position + 1
 
     def _line_end(self, position: int) -> int:

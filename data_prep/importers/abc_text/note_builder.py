@@ -9,14 +9,15 @@ from fractions import Fraction
 
 from ...dialect.notation import AbcError
 from ..report import Place, Report
+from .bounded_numbers import MAX_DIVISOR
 from .events import Head, Ornament, Unit
 from .voice import Pitch, Voice
 
 MAX_CHORD_NOTES = 64
 MAX_GRACE_NOTES = 64
-_SHORTHAND = {"T": "trill", "R": "roll", "~": "cut", "H": "fermata"}
+_SHORTHAND = {"T": "trill", "R": "roll", "~": "cut", "H": "fermata", ".": "breath"}
 _ORNAMENTS = {"trill": Ornament.TRILL, "roll": Ornament.ROLL, "cut": Ornament.CUT}
-_PLAYED = {"trill", "fermata"}  # of the decorations between exclamation marks
+_PLAYED = {"trill", "fermata", "breath"}  # of the decorations between exclamation marks
 _TUPLET_TIME = {2: 3, 3: 2, 4: 3, 6: 2, 8: 3}  # 5, 7 and 9: 3 in meters of three, else 2
 SWING = (Fraction(4, 3), Fraction(2, 3))
 
@@ -86,8 +87,11 @@ class NoteBuilder:
         self._swing(length if is_one else None)
         self._count(length)
         unit.length = self._held(length, decorations)
+        unit.is_staccato = "breath" in decorations
         ornament = next((_ORNAMENTS[n] for n in sorted(decorations) if n in _ORNAMENTS), None)
-        if ornament is Ornament.CUT and head:
+        if head and ornament:
+            head.above, head.below = self.voice.neighbors(pitch)
+        if head and ornament is Ornament.CUT:
             self._add_cut(unit, head)
             return
         if head:
@@ -106,7 +110,7 @@ class NoteBuilder:
         voice = self.voice
         above, below = (
             Unit([Head(pitch, pitch)], voice.unit, unit.place, unit.program)
-            for pitch in (min(head.above, 127), max(head.below, 0))
+            for pitch in (head.above, head.below)
         )
         if unit.length != 3 * voice.unit:
             voice.add_graces([above])
@@ -139,7 +143,8 @@ class NoteBuilder:
         self.voice.add(self.voice.rest(Fraction(numerator, denominator), place))
 
     def _count(self, length: Fraction) -> None:
-        self._in_bar += length
+        if self.hornpipe_unit:
+            self._in_bar += length
         self._left -= self._left > 0
 
     def bar(self) -> None:
@@ -167,6 +172,7 @@ class NoteBuilder:
             return
         self._chord_decorations = self._take_decorations(shorthand)
         self._chord = Unit([], Fraction(0), place, self.voice.sound, is_chord=True)
+        self._chord.is_staccato = "breath" in self._chord_decorations
 
     def _add_to_chord(
         self, head: Head | None, length: Fraction, decorations: set[str], place: Place
@@ -176,7 +182,7 @@ class NoteBuilder:
         if len(chord.heads) >= MAX_CHORD_NOTES:
             raise AbcError(f"chord of more than {MAX_CHORD_NOTES} notes", *place)
         if not chord.length:
-            if self._graces is None:
+            if self._graces is None and self.hornpipe_unit:
                 self._in_bar += length
             chord.length = self._held(length, decorations)
         elif self._held(length, decorations) != chord.length:
@@ -233,9 +239,9 @@ class NoteBuilder:
             heads = self._chord.heads[-1:]
         else:
             unit = self._graces[-1] if self._graces else self.voice.last
-            heads = unit.heads if unit else []
+            heads = unit.heads if unit and not unit.is_staccato else []
         if not heads:
-            self._report.warn("tie (-) without a note before it is left out", place)
+            self._report.warn("tie (-) without a note, or after a staccato one, is left out", place)
         for head in heads:
             head.is_tied = True
 
@@ -258,8 +264,9 @@ class NoteBuilder:
         """Begins a tuplet: `p` in the time of `q`, for `r` units; 0 where not given."""
         if self._left:
             self._report.warn("tuplet inside a tuplet is left out", place)
-        elif not q and not 2 <= p <= 9:
-            self._report.warn(f"tuplet of {p} is left out: expected 2 to 9, or p:q:r", place)
+        elif not (1 <= p <= MAX_DIVISOR and q <= MAX_DIVISOR) or (not q and not 2 <= p <= 9):
+            expected = f"expected 2 to 9, or p:q:r up to {MAX_DIVISOR}"
+            self._report.warn(f"tuplet ({p}:{q}:{r} is left out: {expected}", place)
         else:
             time = q or _TUPLET_TIME.get(p, 3 if self.is_triple else 2)
             self._factor, self._left = Fraction(time, p), r or p

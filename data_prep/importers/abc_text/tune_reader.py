@@ -12,7 +12,14 @@ from ...dialect.notation import AbcError
 from ..report import Place, Report
 from .directives import Directives
 from .events import Mark, MeterChange, Sign, TempoChange
-from .fields import read_meter, read_symbol, read_tempo, read_unit
+from .fields import (
+    MAX_FIELD_CHARS,
+    MAX_PARTS,
+    read_meter,
+    read_symbol,
+    read_tempo,
+    read_unit,
+)
 from .header import Header, read_header
 from .key_field import Key, read_key, read_properties
 from .lines import Kind, Line
@@ -21,7 +28,7 @@ from .note_builder import SWING, NoteBuilder
 from .voice import Rules, Voice
 
 MAX_VOICES = 100
-_LEFT_OUT = re.compile(r"[^|\n]*[A-Ga-gz][^|\n]*\|")  # looks like music
+_NOTE = re.compile(r"[A-Ga-gz]")
 
 
 @dataclass
@@ -93,7 +100,8 @@ class _Body:
 
     def _look_behind_the_end(self, lines: Iterator[Line]) -> None:
         for line in lines:
-            if line.kind is Kind.MUSIC and _LEFT_OUT.match(line.text):
+            before, bar_line, _ = line.text.partition("|")
+            if line.kind is Kind.MUSIC and bar_line and _NOTE.search(before):
                 message = "this line after the empty line that ends the tune is left out"
                 self.report.warn(message, line.place)
                 return
@@ -113,7 +121,7 @@ class _Body:
         reader = _FIELDS.get(letter)
         if reader:
             try:
-                reader(self, text.strip(), place)
+                reader(self, text.strip()[:MAX_FIELD_CHARS], place)
             except AbcError:
                 raise
             except ValueError as error:
@@ -157,6 +165,8 @@ class _Body:
         if not "A" <= text[:1] <= "Z":
             self.report.warn(f"part {text[:20]!r} is left out: expected a letter A-Z", place)
             return
+        if len(self.parts) >= MAX_PARTS:
+            raise AbcError(f"more than {MAX_PARTS:,} parts", *place)
         mark = Mark(Sign.PART, place, label=text[0])
         self.parts.append(mark)
         for voice in self.voices.values():
@@ -177,7 +187,7 @@ class _Body:
             self.voices[number] = first
         voice = self.voices.get(label) or self._new_voice(label, place)
         self._go_to(voice, place)
-        words, properties = read_properties(rest)
+        _, properties = read_properties(rest)
         for unknown in properties.unknown:
             self.report.warn(f"{unknown} in V: is left out", place)
         voice.set_properties(properties)
@@ -185,7 +195,8 @@ class _Body:
     def _new_voice(self, label: str, place: Place) -> Voice:
         if len(self.voices) >= MAX_VOICES:
             raise AbcError(f"more than {MAX_VOICES} voices", *place)
-        voice = Voice(self.header.key, self.header.unit, self.header.meter, self.rules)
+        header = self.header
+        voice = Voice(header.key, header.unit, header.meter, self.rules, self.report)
         for mark in self.parts:
             voice.mark(mark)
         self.voices[label] = voice

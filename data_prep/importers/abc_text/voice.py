@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...dialect.notation import DRUM_CHANNEL, LETTER_PITCH_CLASS, LETTERS, AbcError
-from ..report import Place
+from ..report import Place, Report
 from .events import BAR_LINES, Event, Graces, Head, Mark, MeterChange, Stream, TempoChange, Unit
 from .key_field import Key, Properties
 
 MAX_OVERLAYS = 8
+MAX_EVENTS = 100_000  # notes, bar lines and changes of a tune, as written
 MIDDLE_C = 60
 
 
@@ -31,6 +32,7 @@ class Rules:
         fixed_fermata: Whether a fermata adds one unit of length instead of doubling its note.
         program_base: The number that means General MIDI program 0.
         middle_c: MIDI pitch of `C`.
+        n_events: Events of all voices so far.
     """
 
     accidentals: str = "pitch"
@@ -41,6 +43,7 @@ class Rules:
     fixed_fermata: bool = False
     program_base: int = 0
     middle_c: int = MIDDLE_C
+    n_events: int = 0
 
 
 @dataclass
@@ -72,9 +75,9 @@ class Voice:
     """
 
     def __init__(
-        self, key: Key, unit: Fraction, meter: tuple[int, int] | None, rules: Rules
+        self, key: Key, unit: Fraction, meter: tuple[int, int] | None, rules: Rules, report: Report
     ) -> None:
-        self.unit, self.meter, self.rules = unit, meter, rules
+        self.unit, self.meter, self.rules, self.report = unit, meter, rules, report
         self.program, self.channel, self.midi_semitones = 0, None, None
         self.last: Unit | None = None
         self.streams = [Stream()]
@@ -131,10 +134,14 @@ class Voice:
             if self.rules.accidentals != "not":
                 self._altered[place] = alteration
         natural = self.rules.middle_c + 12 * octave + LETTER_PITCH_CLASS[pitch.letter]
-        above, below = (
-            self._neighbor(pitch.letter, natural, step) + self.semitones for step in (1, -1)
-        )
-        return Head(natural + alteration + self.semitones, natural, above=above, below=below)
+        return Head(natural + alteration + self.semitones, natural)
+
+    def neighbors(self, pitch: Pitch) -> tuple[int, int]:
+        """Returns the pitches of the letters above and below, for ornaments."""
+        octave = pitch.octave + (self._octaves or self._clef_octaves)
+        natural = self.rules.middle_c + 12 * octave + LETTER_PITCH_CLASS[pitch.letter]
+        above, below = (self._neighbor(pitch.letter, natural, step) for step in (1, -1))
+        return min(above + self.semitones, 127), max(below + self.semitones, 0)
 
     def _neighbor(self, letter: str, natural: int, step: int) -> int:
         """Returns the pitch of the next letter, by the key signature alone."""
@@ -152,12 +159,26 @@ class Voice:
             self._break_rhythm(self._before, unit, stream)
         self._broken = None
         self._before = self.last = unit
-        stream.events.append(unit)
+        self._append(stream, unit)
         stream.time += unit.length
 
+    def _append(self, stream: Stream, event: Event) -> None:
+        stream.events.append(event)
+        self.rules.n_events += 1
+        if self.rules.n_events > MAX_EVENTS:
+            raise AbcError(f"more than {MAX_EVENTS:,} notes and bar lines")
+
     def _break_rhythm(self, first: Unit, second: Unit, stream: Stream) -> None:
-        has_chord = first.is_chord or second.is_chord  # whose length is not compared
-        if has_chord or first.length == second.length:
+        """Lengthens one unit and shortens the other, if abc2midi does.
+
+        It compares their lengths, and takes a staccato note for half as long; chords go with all.
+        """
+        has_chord = first.is_chord or second.is_chord
+        lengths = [unit.length / (1 + unit.is_staccato) for unit in (first, second)]
+        if not has_chord and lengths[0] != lengths[1]:
+            message = "broken rhythm between unequal lengths (staccato counts half) is left out"
+            self.report.warn(message, second.place)
+        else:
             stream.time -= first.length
             first.length *= self._broken[0]
             second.length *= self._broken[1]
@@ -172,7 +193,7 @@ class Voice:
         if units:
             self.last = units[-1]
             graces = Graces(units, self.rules.grace_share, self.rules.grace_of_host)
-            self.streams[self._layer].events.append(graces)
+            self._append(self.streams[self._layer], graces)
 
     def rest(self, length: Fraction, place: Place) -> Unit:
         """Returns a rest."""
@@ -192,7 +213,7 @@ class Voice:
             return
         self._altered.clear()
         if self._is_extended and self._layer:
-            self.streams[self._layer].events.append(mark)
+            self._append(self.streams[self._layer], mark)
             return
         self._layer = 0
         self._add_to_all(mark)
@@ -201,18 +222,18 @@ class Voice:
 
     def change(self, change: MeterChange | TempoChange) -> None:
         """Adds a change of meter or tempo."""
-        self.streams[0].events.append(change)
+        self._append(self.streams[0], change)
 
     def _add_to_all(self, mark: Mark) -> None:
         """Adds a sign to the voice and, at the same time, to its overlays."""
         for stream in self.streams:
             self._fill(stream, self.streams[0].time)
-            stream.events.append(mark)
+            self._append(stream, mark)
 
     def _fill(self, stream: Stream, time: Fraction) -> None:
         """Fills a stream with silence up to a time."""
         if stream.time < time:
-            stream.events.append(self.rest(time - stream.time, (1, 1)))
+            self._append(stream, self.rest(time - stream.time, (1, 1)))
             stream.time = time
 
     def _ends(self) -> list[tuple[int, Fraction]]:
@@ -229,6 +250,7 @@ class Voice:
             n_events, time = self._starts[0]
             events = [_silent(event) for event in self.streams[0].events[:n_events]]
             self.streams.append(Stream([event for event in events if event], time))
+            self.rules.n_events += len(self.streams[-1].events)
             self._starts.append((len(self.streams[-1].events), time))
         elif self._is_extended:
             n_events, time = self._starts[self._layer]

@@ -6,8 +6,8 @@ All rules are abc2midi's, in the order of the text, before repeats are played.
 from collections.abc import Iterator
 from fractions import Fraction
 
+from ..abc_text.events import BAR_LINES, Event, Graces, Head, Mark, Ornament, Sign, Unit
 from ..report import Report
-from .events import BAR_LINES, Event, Graces, Head, Mark, Ornament, Sign, Unit
 
 MAX_TRILL_NOTES = 1024
 _TRILL_MICROSECONDS = 100_000  # the longest note of a trill
@@ -52,7 +52,7 @@ def _shorten(graces: Graces, host: Unit, report: Report) -> bool:
     """
     written = sum(unit.length for unit in graces.units)
     taken = (host.length if graces.is_of_host else written) * graces.share
-    if taken >= host.length:
+    if taken >= (host.length / 2 if host.is_staccato else host.length):
         report.warn("grace notes longer than their note are left out", graces.units[0].place)
         return False
     for unit in graces.units:
@@ -90,26 +90,24 @@ def _tie(
     report.warn("tie (-) without the same note after it is left out", unit.place)
 
 
-def played_notes(
+def ornament_notes(
     head: Head, unit_length: Fraction, tempo: Fraction
 ) -> Iterator[tuple[Fraction, Fraction, int]]:
-    """Yields (time after its onset, duration, pitch) of a head with its ornament.
+    """Yields (time after its onset, duration, pitch) of the notes of a trill or roll.
 
     Args:
-        head: A head that sounds.
+        head: A head that sounds, with an ornament.
         unit_length: The header's unit length, in whole notes.
         tempo: The header's tempo, in quarters a minute.
     """
     if head.ornament is Ornament.TRILL:
         n_notes = _trill_notes(head.sounding, unit_length, tempo)
         pitches = [head.above if number % 2 == 0 else head.pitch for number in range(n_notes)]
-    elif head.ornament is Ornament.ROLL:
-        pitches = [head.pitch, head.above, head.pitch, head.below, head.pitch]
     else:
-        pitches = [head.pitch]
+        pitches = [head.pitch, head.above, head.pitch, head.below, head.pitch]
     share = head.sounding / len(pitches)
     for number, pitch in enumerate(pitches):
-        yield number * share, share, min(max(pitch, 0), 127)
+        yield number * share, share, pitch
 
 
 def _trill_notes(sounding: Fraction, unit_length: Fraction, tempo: Fraction) -> int:

@@ -3,13 +3,13 @@
 from fractions import Fraction
 
 from ...dialect.notation import AbcError, key_alterations
+from ..abc_text.events import BAR_LINES, Event, Mark, MeterChange, Sign, TempoChange, Unit
+from ..abc_text.key_field import Key
+from ..abc_text.tune_reader import Read
 from ..report import Report
 from ..score import BarLine, Score, ScoreNote, ScoreVoice
-from .events import BAR_LINES, Event, Mark, MeterChange, Sign, TempoChange, Unit
-from .key_field import Key
-from .playing import play
-from .sounding import played_notes, sound
-from .tune_reader import Read
+from .playing import MAX_PLAYED, TOO_LONG, play
+from .sounding import ornament_notes, sound
 
 
 def perform(read: Read, report: Report, max_notes: int) -> Score:
@@ -24,17 +24,21 @@ def perform(read: Read, report: Report, max_notes: int) -> Score:
         AbcError: If it has no notes, or too many.
     """
     header = read.header
-    streams = [(voice, stream) for voice in read.voices for stream in voice.streams]
-    score = Score([], [(Fraction(0), header.meter)], [(Fraction(0), header.tempo)], [], header.place)
-    n_notes = 0
-    for voice, stream in streams:
-        is_first = stream is read.voices[0].streams[0]
+    streams = [stream for voice in read.voices for stream in voice.streams]
+    score = Score(
+        [], [(Fraction(0), header.meter)], [(Fraction(0), header.tempo)], [], header.place
+    )
+    n_notes = n_played = 0
+    for stream in streams:
         events = sound(stream.events, report)
-        performer = _Performer(read, score, follows_changes=is_first)
+        performer = _Performer(read, score, follows_changes=stream is streams[0])
         for event in play(events, header.parts, len(streams) == 1, report):
             n_notes += performer.take(event)
+            n_played += 1
             if n_notes > max_notes:
                 raise AbcError(f"more than {max_notes:,} notes, repeats played", *header.place)
+            if n_played > MAX_PLAYED:
+                raise AbcError(TOO_LONG, *header.place)
         performer.voice.end = performer.time
         score.voices.append(performer.voice)
     if not n_notes:
@@ -66,19 +70,21 @@ class _Performer:
         return 0
 
     def _unit(self, unit: Unit) -> int:
-        n_before = len(self.voice.notes)
-        header = self._read.header
+        notes, n_before = self.voice.notes, len(self.voice.notes)
         for head in unit.heads:
-            if not head.sounding:
-                continue
-            for after, duration, pitch in played_notes(head, header.unit, header.tempo):
-                if unit.program is None:
-                    pitch = self._read.drum_map.get(pitch, pitch)
-                onset = self.time + after
-                note = ScoreNote(onset, duration, pitch, unit.program, unit.place)
-                self.voice.notes.append(note)
+            if head.sounding and head.ornament is None:
+                notes.append(self._note(self.time, head.sounding, head.pitch, unit))
+            elif head.sounding:
+                header = self._read.header
+                for after, duration, pitch in ornament_notes(head, header.unit, header.tempo):
+                    notes.append(self._note(self.time + after, duration, pitch, unit))
         self.time += unit.length
-        return len(self.voice.notes) - n_before
+        return len(notes) - n_before
+
+    def _note(self, onset: Fraction, duration: Fraction, pitch: int, unit: Unit) -> ScoreNote:
+        if unit.program is None:
+            pitch = self._read.drum_map.get(pitch, pitch)
+        return ScoreNote(onset, duration, pitch, unit.program, unit.place)
 
 
 def _signatures(keys: list[tuple[Key, int]]) -> list[int]:

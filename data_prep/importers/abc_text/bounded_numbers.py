@@ -1,4 +1,7 @@
-"""Numbers and lengths in ABC text, with bounds: hostile text may have any number of digits."""
+"""Numbers and lengths in ABC text, with bounds.
+
+Times are exact fractions. Bounded divisors keep these short, whatever a text says.
+"""
 
 import re
 from fractions import Fraction
@@ -7,6 +10,8 @@ from ...dialect.notation import AbcError
 from ..report import Place
 
 MAX_NUMBER = 9_999_999
+MAX_DIVISOR = 99  # of lengths, tuplets and ratios
+MAX_POWER_OF_TWO = 4096
 LENGTH = re.compile(r"(?P<number>[0-9]*)(?P<slashes>/*)(?P<below>[0-9]*)")
 
 
@@ -29,6 +34,8 @@ def read_length(match: re.Match[str], place: Place) -> Fraction:
     if not strokes:
         return Fraction(above or 1)
     below = read_number(match["below"], place) if match["below"] else 0
-    if strokes > 12:
-        raise AbcError(f"{strokes} strokes, expected at most 12", *place)
-    return Fraction(above or 1, (below or 2) << (strokes - 1))
+    divisor = (below or 2) << min(strokes - 1, 20)
+    if divisor > MAX_DIVISOR and (divisor & (divisor - 1) or divisor > MAX_POWER_OF_TWO):
+        found = f"length {match[0][:20]!r} divides by {divisor:,}"
+        raise AbcError(f"{found}, expected at most {MAX_DIVISOR}, or a power of two", *place)
+    return Fraction(above or 1, divisor)

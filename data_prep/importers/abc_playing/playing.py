@@ -7,16 +7,15 @@ repeats from the start; in a tune of one voice, a later one from the last double
 from collections.abc import Iterator
 
 from ...dialect.notation import AbcError
-from ..report import Place, Report
-from .events import Event, Mark, Sign
+from ..abc_text.events import Event, Mark, Sign
+from ..report import Report
 
-MAX_PLAYED = 500_000  # events of a voice with repeats
+MAX_PLAYED = 300_000  # events of all voices, with repeats
+TOO_LONG = f"more than {MAX_PLAYED:,} notes and bar lines, repeats played"
 _ENDINGS_END = frozenset(Sign) - {Sign.BAR, Sign.BOTH_REPEATS}
 
 
-def play(
-    events: list[Event], parts: list[str], is_alone: bool, report: Report
-) -> Iterator[Event]:
+def play(events: list[Event], parts: list[str], is_alone: bool, report: Report) -> Iterator[Event]:
     """Yields the events of a voice in the order in which they are played.
 
     Args:
@@ -26,7 +25,7 @@ def play(
         report: Takes the warnings.
 
     Raises:
-        AbcError: If they are too many.
+        AbcError: If the parts in their order are too many.
     """
     events = _supply_first_repeats(events, bool(parts))
     if is_alone and not parts:
@@ -51,11 +50,8 @@ def _in_order(events: list[Event], parts: list[str], report: Report) -> list[Eve
             report.warn(f"part {label} is not there", events[starts[0]].place)
         out += stretches.get(label, [])
         if len(out) > MAX_PLAYED:
-            raise AbcError(_TOO_LONG, *events[starts[0]].place)
+            raise AbcError(TOO_LONG, *events[starts[0]].place)
     return out
-
-
-_TOO_LONG = f"with repeats, more than {MAX_PLAYED:,} notes and bar lines of a voice"
 
 
 def _sign(event: Event) -> Sign | None:
@@ -126,19 +122,12 @@ class _Player:
 
     def run(self) -> Iterator[Event]:
         """Yields the events in the order of playing."""
-        n_played = 0
         while self.place < len(self.events):
             event = self.events[self.place]
-            n_played += 1
-            if n_played > MAX_PLAYED:
-                raise AbcError(_TOO_LONG, *self._where())
             yield event
             if isinstance(event, Mark):
                 self._obey(event)
             self.place += 1
-
-    def _where(self) -> Place:
-        return next((e.place for e in self.events if isinstance(e, Mark)), (1, 1))
 
     def _obey(self, mark: Mark) -> None:
         if mark.sign is Sign.START_REPEAT:
