@@ -7,10 +7,11 @@ A file may hold any number of tunes; each is read when it is asked for. What is 
 abc2midi plays, without its accompaniments; docs/how-to/abc.md says what is left out and refused.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..dialect.notation import CHORD_ATTACK_LINE, AbcError
+from ..dialect.notation import CHORD_ATTACK_LINE, FIRST_LINE, UNIT_LINE, AbcError
 from ..dialect.tune import Tune, read_bars
 from ..dialect.tune_parser import parse_tune
 from ..midi.limits import LIMITS, Limits
@@ -22,6 +23,7 @@ from .abc_text.tune_reader import read_tune
 from .report import Report, Warned
 from .score_to_tune import score_to_tune
 
+_OWN_HEADER = re.compile(rf"{FIRST_LINE}\nM:.*\n{UNIT_LINE}\nQ:.*\n{CHORD_ATTACK_LINE}\nK:")
 MAX_DEFAULTS = 200  # lines of the file's header that hold for its tunes
 
 
@@ -83,9 +85,11 @@ def _own_tune(text: TuneText) -> Tune | None:
     """Reads a tune of our dialect; None if it is not in it.
 
     Raises:
-        AbcError: If it says that it is, by its header and layout, but breaks its rules.
+        AbcError: If it says that it is, by header and layout, but breaks its rules.
     """
-    claims = CHORD_ATTACK_LINE in text.text
+    if f"\n{UNIT_LINE}\n" not in text.text:
+        return None
+    claims = _OWN_HEADER.match(text.text) is not None
     try:
         tune = parse_tune(text.text)
         bar_errors = read_bars(tune)[1]

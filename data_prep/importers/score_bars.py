@@ -154,8 +154,7 @@ def _report_length(
     is_short = end - start < Fraction(nominal.ticks, TICKS_PER_WHOLE)
     is_inside = lines.plain.get(start, False) and lines.plain.get(end, False)
     if is_inside or not is_short:
-        found = Fraction(end - start)
-        message = f"bar of {found} whole notes in {nominal} is kept as it is"
+        message = f"the bar before lasts {end - start} of a whole note, not {nominal}: it is kept"
         report.warn(message, lines.places.get(end, (1, 1)))
 
 

@@ -82,8 +82,6 @@ class _Performer:
         return len(notes) - n_before
 
     def _note(self, onset: Fraction, duration: Fraction, pitch: int, unit: Unit) -> ScoreNote:
-        if unit.program is None:
-            pitch = self._read.drum_map.get(pitch, pitch)
         return ScoreNote(onset, duration, pitch, unit.program, unit.place)
 
 

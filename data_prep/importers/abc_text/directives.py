@@ -25,13 +25,11 @@ class Directives:
     """Applies directives to a tune.
 
     Attributes:
-        drum_map: MIDI pitch -> drum, by `%%MIDI drummap`.
         in_body: Whether the header has ended: a transposition then holds for the current voice.
     """
 
     def __init__(self, rules: Rules, report: Report) -> None:
         self._rules, self._report = rules, report
-        self.drum_map: dict[int, int] = {}
         self.in_body = False
 
     def read(self, text: str, voice: Voice, place: Place) -> None:
@@ -123,7 +121,7 @@ class Directives:
         sign, letter, octaves = match.groups()
         octave = letter.islower() + octaves.count("'") - octaves.count(",")
         pitch = 60 + 12 * octave + LETTER_PITCH_CLASS[letter.upper()]
-        self.drum_map[pitch + (ALTERATIONS[sign] if sign else 0)] = drums[0]
+        self._rules.drum_map[pitch + (ALTERATIONS[sign] if sign else 0)] = drums[0]
 
 
 def _numbers(words: list[str]) -> list[int]:

@@ -39,13 +39,11 @@ class Read:
         header: What its header says.
         voices: In the order in which they are named.
         keys: All keys named, with the transposition in semitones where they stand.
-        drum_map: MIDI pitch -> drum.
     """
 
     header: Header
     voices: list[Voice]
     keys: list[tuple[Key, int]]
-    drum_map: dict[int, int]
 
 
 def read_tune(lines: Iterator[Line], defaults: Iterable[Line], report: Report) -> Read:
@@ -96,7 +94,7 @@ class _Body:
         self.builder.leave(self.header.place)
         self._look_behind_the_end(lines)
         voices = list(self.voices.values())
-        return Read(self.header, voices, self.keys, self.directives.drum_map)
+        return Read(self.header, voices, self.keys)
 
     def _look_behind_the_end(self, lines: Iterator[Line]) -> None:
         for line in lines:
@@ -131,6 +129,8 @@ class _Body:
         key = read_key(text)
         for complaint in key.complaints:
             self.report.warn(complaint, place)
+        if key.properties.octaves is not None:
+            self.report.warn("octave= in a K: after the first is left out", place)
         self.builder.voice.set_key(key)
         if key.sharps is not None:
             self.keys.append((key, self.builder.voice.semitones))

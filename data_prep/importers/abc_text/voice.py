@@ -5,7 +5,7 @@ all octaves; `>` lengthens one unit and shortens the next if both are equally lo
 the last bar line, in a stream of its own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from ...dialect.notation import DRUM_CHANNEL, LETTER_PITCH_CLASS, LETTERS, AbcError
@@ -32,6 +32,7 @@ class Rules:
         fixed_fermata: Whether a fermata adds one unit of length instead of doubling its note.
         program_base: The number that means General MIDI program 0.
         middle_c: MIDI pitch of `C`.
+        drum_map: MIDI pitch -> drum, for the notes that follow.
         n_events: Events of all voices so far.
     """
 
@@ -43,6 +44,7 @@ class Rules:
     fixed_fermata: bool = False
     program_base: int = 0
     middle_c: int = MIDDLE_C
+    drum_map: dict[int, int] = field(default_factory=dict)
     n_events: int = 0
 
 
@@ -99,14 +101,18 @@ class Voice:
         if key.sharps is not None:
             self._key = dict(key.alterations)
             self._altered.clear()
-        self.set_properties(key.properties)
+        if key.properties.clef_octaves is not None:
+            self._clef_octaves = key.properties.clef_octaves
+        if key.properties.semitones is not None:
+            self._semitones = key.properties.semitones
 
     def set_properties(self, properties: Properties) -> None:
-        """Sets clef, octave and transposition, where given."""
-        if properties.clef_octaves is not None:
-            self._clef_octaves = properties.clef_octaves
-        if properties.octaves is not None:
-            self._octaves = properties.octaves
+        """Sets clef, octave and transposition, where given: of the header's K:, or of V:.
+
+        The octave of a clef gives way to `octave=`, and that of a later K: to both.
+        """
+        octaves = (properties.octaves, properties.clef_octaves)
+        self._octaves = next((each for each in octaves if each is not None), self._octaves)
         if properties.semitones is not None:
             self._semitones = properties.semitones
 
@@ -134,7 +140,10 @@ class Voice:
             if self.rules.accidentals != "not":
                 self._altered[place] = alteration
         natural = self.rules.middle_c + 12 * octave + LETTER_PITCH_CLASS[pitch.letter]
-        return Head(natural + alteration + self.semitones, natural)
+        sounding = natural + alteration + self.semitones
+        if self.is_drums:
+            sounding = self.rules.drum_map.get(sounding, sounding)
+        return Head(sounding, natural)
 
     def neighbors(self, pitch: Pitch) -> tuple[int, int]:
         """Returns the pitches of the letters above and below, for ornaments."""
