@@ -145,7 +145,9 @@ def written_bars(program: str, text: str) -> list[float] | None:
 
 def are_bars(own: list[float], written: list[float], last_onset: float) -> bool:
     """Whether bars begin at the same times; bar lines after the last note begin none."""
-    sides = [[t for t in side if t <= last_onset + BAR_TOLERANCE_QUARTERS] for side in (own, written)]
+    sides = [
+        [t for t in side if t <= last_onset + BAR_TOLERANCE_QUARTERS] for side in (own, written)
+    ]
     pairs = zip(*sides, strict=False)
     return len(sides[0]) == len(sides[1]) and all(
         abs(a - b) <= BAR_TOLERANCE_QUARTERS for a, b in pairs

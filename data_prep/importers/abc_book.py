@@ -40,6 +40,11 @@ def split_book(content: bytes) -> tuple[str, Iterator[TuneText]]:
     return header, _tunes(content, first.start() if first else 0)
 
 
+def count_tunes(content: bytes) -> int:
+    """Returns the number of tunes of a file, without reading them."""
+    return sum(1 for _ in split_book(content)[1])
+
+
 def _tunes(content: bytes, start: int) -> Iterator[TuneText]:
     line = 1 + plain_text(_decode(content[:start])).count("\n")
     while start < len(content):

@@ -36,6 +36,8 @@ class ForeignTune:
     Attributes:
         place: Its number in the file, from 1.
         line: Line of the file where it begins.
+        text: As it stands in the file, with lines that end in a newline.
+        is_own: Whether it is in our dialect, or says so by its header.
         number: What its X: field says; "" without one.
         title: Its first T: field; "" without one.
         tune: The music; None if it cannot be read.
@@ -45,6 +47,8 @@ class ForeignTune:
 
     place: int
     line: int
+    text: str
+    is_own: bool
     number: str
     title: str
     tune: Tune | None = None
@@ -68,33 +72,38 @@ def read_book(content: bytes, limits: Limits = LIMITS) -> Iterator[ForeignTune]:
     for place, text in enumerate(tunes, start=1):
         yield _read(text, place, defaults, limits)
     if not place:
-        yield ForeignTune(1, 1, "", "", error=AbcError("the file is empty"))
+        yield ForeignTune(1, 1, "", False, "", "", error=AbcError("the file is empty"))
 
 
 def _read(text: TuneText, place: int, defaults: list[Line], limits: Limits) -> ForeignTune:
-    number, title = read_title(lines_of(*text))
+    claims = _OWN_HEADER.match(text.text) is not None
+    head = (place, text.line, text.text)
+    names = read_title(lines_of(*text))
     report = Report()
     try:
-        tune = _own_tune(text) or _foreign_tune(text, defaults, report, limits)
+        tune = _own_tune(text, claims)
+        if tune:
+            return ForeignTune(*head, True, *names, tune)
+        tune = _foreign_tune(text, defaults, report, limits)
     except AbcError as error:
-        return ForeignTune(place, text.line, number, title, None, report.warnings(), error)
-    return ForeignTune(place, text.line, number, title, tune, report.warnings())
+        return ForeignTune(*head, claims, *names, None, report.warnings(), error)
+    return ForeignTune(*head, claims, *names, tune, report.warnings())
 
 
-def _own_tune(text: TuneText) -> Tune | None:
+def _own_tune(text: TuneText, claims: bool) -> Tune | None:
     """Reads a tune of our dialect; None if it is not in it.
 
     Raises:
-        AbcError: If it says that it is, by header and layout, but breaks its rules.
+        AbcError: If it is in our layout `bars`, which means something else elsewhere, but breaks
+            the rules of the dialect.
     """
     if f"\n{UNIT_LINE}\n" not in text.text:
         return None
-    claims = _OWN_HEADER.match(text.text) is not None
     try:
         tune = parse_tune(text.text)
         bar_errors = read_bars(tune)[1]
     except AbcError as error:
-        if claims and "\n[V:" in text.text:  # the layout `bars` means something else elsewhere
+        if claims and "\n[V:" in text.text:
             line = error.line + text.line - 1
             raise AbcError(error.message, line, error.column) from None
         return None

@@ -121,7 +121,7 @@ def _with_splits(times: list[Fraction], score: Score, report: Report) -> list[Fr
         length = ticks[place] - ticks[place - 1]
         if not _meter_of(length, None):
             report.warn("a bar too long for any meter is cut into bars of 4/4", score.place)
-            while time - out[-1] > 1:
+            while time - out[-1] >= 2:  # what is left has a meter in any case
                 out.append(out[-1] + 1)
         out.append(time)
     return out
@@ -154,7 +154,7 @@ def _report_length(
     is_short = end - start < Fraction(nominal.ticks, TICKS_PER_WHOLE)
     is_inside = lines.plain.get(start, False) and lines.plain.get(end, False)
     if is_inside or not is_short:
-        message = f"the bar before lasts {end - start} of a whole note, not {nominal}: it is kept"
+        message = f"the bar that ends here lasts {end - start}, not {nominal}; it is kept as it is"
         report.warn(message, lines.places.get(end, (1, 1)))
 
 

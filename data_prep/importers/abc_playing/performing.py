@@ -25,9 +25,8 @@ def perform(read: Read, report: Report, max_notes: int) -> Score:
     """
     header = read.header
     streams = [stream for voice in read.voices for stream in voice.streams]
-    score = Score(
-        [], [(Fraction(0), header.meter)], [(Fraction(0), header.tempo)], [], header.place
-    )
+    start, meter = Fraction(0), header.meter if header.has_meter else None
+    score = Score([], [(start, meter)], [(start, header.tempo)], [], header.place)
     n_notes = n_played = 0
     for stream in streams:
         events = sound(stream.events, report)

@@ -29,7 +29,8 @@ class Header:
     Attributes:
         number: Of X:.
         title: Of the first T:.
-        meter: None for free meter.
+        meter: None for free meter; 4/4 without M:.
+        has_meter: Whether there is an M:. Without it, bars are as long as they are.
         unit: Unit length in whole notes.
         tempo: Quarters a minute.
         parts: Order in which the parts are played; [] if as written.
@@ -43,6 +44,7 @@ class Header:
     number: str = ""
     title: str = ""
     meter: Meter | None = DEFAULT_METER
+    has_meter: bool = False
     unit: Fraction = Fraction(1, 8)
     tempo: Fraction = DEFAULT_TEMPO
     parts: list[str] = field(default_factory=list)
@@ -101,7 +103,6 @@ class _HeaderReader:
         self.place: Place = (1, 1)
         self._unit: Fraction | None = None
         self._tempo: Line | None = None
-        self._has_meter = False
 
     def read(self, line: Line) -> bool:
         """Reads a line; returns whether it ended the header."""
@@ -127,7 +128,7 @@ class _HeaderReader:
         elif letter == "T":
             header.title = header.title or text
         elif letter == "M":
-            header.meter, self._has_meter = read_meter(text, line.place), True
+            header.meter, header.has_meter = read_meter(text, line.place), True
         elif letter == "L":
             self._unit = read_unit(text, line.place)
         elif letter == "Q":
@@ -152,7 +153,7 @@ class _HeaderReader:
         if header.key.sharps is None:
             self.report.warn("K: names no key: read as C", line.place)
             header.key.sharps = 0
-        header.unit = self._unit or default_unit(header.meter if self._has_meter else None)
+        header.unit = self._unit or default_unit(header.meter if header.has_meter else None)
         if self._tempo:
             try:
                 text = self._tempo.text[:MAX_FIELD_CHARS]
