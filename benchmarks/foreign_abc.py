@@ -9,13 +9,12 @@ pitches at the same times, within a twentieth of a quarter, repeats played. `f1`
 (notes of both), the mean over tunes. `agreed` are the tunes that abcjs plays as abc2midi does, and
 `same_as_both` the share of these that our importer plays so too.
 
-`bars` is the share of tunes whose bar lines are where the text has them: abc2midi plays the text
-with a very short, very high note after each of its bar lines, and the onsets of these, less the
-time they take, must be the beginnings of our importer's bars.
+`bars` is the share of tunes whose bars begin where the text has them, see `abc2midi_truth`.
 
-Our importer reads the file as it is. The others get each tune without its chord symbols, which they
-would play, and with `%%MIDI chordattack 0`. music21 was the importer's predecessor, by its MIDI
-file; it is slow, hence a sample. A reader that is not installed is reported.
+Our importer reads the file as it is. abc2midi is told to leave out chord symbols, and gets
+`%%MIDI chordattack 0`; the others get the tunes without chord symbols and annotations. music21 was
+the importer's predecessor, by its MIDI file; it is slow, hence a sample. A reader that is not
+installed is reported.
 """
 
 from __future__ import annotations
@@ -25,22 +24,26 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from symusic import Score
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.abc2midi_truth import (
+    TOLERANCE_QUARTERS,
+    Notes,
+    abc2midi,
+    are_bars,
+    written_bars,
+)
 from data_prep.dialect.abc_to_midi import perform
-from data_prep.dialect.notation import CHORD_ATTACK_LINE, TICKS_PER_QUARTER
+from data_prep.dialect.notation import TICKS_PER_QUARTER
 from data_prep.importers.abc_book import split_book
 from data_prep.importers.foreign_abc import read_book
 from evaluation.judging.judge_process import Reader, ReaderFailedError
@@ -48,41 +51,10 @@ from evaluation.judging.judge_table import JUDGES, find_abc2midi
 from scaling.reporting.blocks import fill_blocks
 
 BOOKS = ("essenFolksong", "oneills1850", "ryansMammoth")
-TOLERANCE_QUARTERS = 0.05
-BAR_TOLERANCE_QUARTERS = 0.125  # a marker lost in a tie or a broken rhythm moves all bars after it
-ABC2MIDI_SECONDS = 20
-MARKER_PITCH = 127  # g''''
-_MARKERS_A_WHOLE = 256  # in a whole note
 _QUOTED = re.compile(r'"[^"\n]*"')
-_BAR_LINE = re.compile(
-    r'(?P<other>"[^"\n]*"|![^!\n]*!|\[[A-Za-z]:[^\]\n]*\])'
-    r"|(?:\[\||[|:]+)\]?(?:[ \t]*\[?[0-9][0-9,-]*)?"
-)
-
-Notes = list[tuple[float, int]]
-"""(onset in quarters, MIDI pitch)"""
 
 
 # ---------------------------------------------------------------- the readers
-
-
-def abc2midi(program: str, text: str) -> Notes | None:
-    """Returns what abc2midi plays; None if it writes no MIDI file that can be read."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "tune.abc"), Path(folder, "tune.mid")
-        source.write_text(text, "utf-8")
-        command = [program, source, "-o", target]
-        subprocess.run(
-            command, capture_output=True, timeout=ABC2MIDI_SECONDS, check=False, cwd=folder
-        )
-        if not target.exists():
-            return None
-        try:
-            score = Score.from_midi(target.read_bytes())
-        except RuntimeError:
-            return None
-    # Its files begin one tick late.
-    return [((n.time - 1) / score.tpq, n.pitch) for track in score.tracks for n in track.notes]
 
 
 def judged(reader: Reader, text: str) -> Notes:
@@ -97,60 +69,10 @@ def judged(reader: Reader, text: str) -> Notes:
 
 
 def for_others(text: str) -> str:
-    """Returns a tune without chord symbols and annotations, with chords that are struck at once."""
-    head, key, body = re.split(r"^(K:)", text, maxsplit=1, flags=re.MULTILINE)
-    lines = body.split("\n")
-    music = [line if re.match(r"[A-Za-z]:", line) else _QUOTED.sub("", line) for line in lines]
-    return f"{head}{CHORD_ATTACK_LINE}\n{key}" + "\n".join(music)
-
-
-# ---------------------------------------------------------------- bar lines
-
-
-def with_markers(text: str, unit: int) -> str:
-    """Returns a tune with a marker in front of each of its bars; hornpipes are not swung.
-
-    Args:
-        text: A tune.
-        unit: The unit lengths in a whole note.
-    """
-    head, key, body = re.split(r"^(K:)", text, maxsplit=1, flags=re.MULTILINE)
-    marker = f"=g''''/{_MARKERS_A_WHOLE // unit}"
-    head = re.sub(r"^R:.*\n", "", head, flags=re.MULTILINE)
-
-    def mark(match: re.Match[str]) -> str:
-        return match[0] if match["other"] else f"{match[0]} {marker} "
-
-    lines = [
-        line if re.match(r"[A-Za-z]:|%", line) else _BAR_LINE.sub(mark, line.partition("%")[0])
-        for line in body.split("\n")
-    ]
-    # The first bar begins without a bar line, also when it is repeated.
-    return head + key + "\n".join([lines[0], marker, *lines[1:]])
-
-
-def written_bars(program: str, text: str) -> list[float] | None:
-    """Returns where the bars of a tune of one voice begin, in quarters, by abc2midi's playing."""
-    unit = re.search(r"^L: *1/(\d+)", text, re.MULTILINE)
-    is_short = re.search(r"^M: *(2/4|3/8|5/8)", text, re.MULTILINE)  # then L: is 1/16 by default
-    in_whole = int(unit[1]) if unit else 16 if is_short else 8
-    notes = abc2midi(program, with_markers(text, in_whole))
-    if notes is None:
-        return None
-    marks = sorted(onset for onset, pitch in notes if pitch == MARKER_PITCH)
-    size = 4 / _MARKERS_A_WHOLE
-    times = [mark - number * size for number, mark in enumerate(marks)]
-    return times[:1] + [b for a, b in pairwise(times) if b - a > BAR_TOLERANCE_QUARTERS]
-
-
-def are_bars(own: list[float], written: list[float], last_onset: float) -> bool:
-    """Whether bars begin at the same times; bar lines after the last note begin none."""
-    sides = [
-        [t for t in side if t <= last_onset + BAR_TOLERANCE_QUARTERS] for side in (own, written)
-    ]
-    pairs = zip(*sides, strict=False)
-    return len(sides[0]) == len(sides[1]) and all(
-        abs(a - b) <= BAR_TOLERANCE_QUARTERS for a, b in pairs
+    """Returns a tune without chord symbols and annotations."""
+    lines = text.split("\n")
+    return "\n".join(
+        line if re.match(r"[A-Za-z]:", line) else _QUOTED.sub("", line) for line in lines
     )
 
 
@@ -201,7 +123,7 @@ def measure(name: str, content: bytes, program: str, readers: list[Reader]) -> d
     (found,) = read_book(content)
     row["seconds"] = time.process_time() - start
     row["n_warnings"] = len(found.warnings)
-    text = for_others(content.decode())
+    text = content.decode()
     reference = abc2midi(program, text)
     if reference is None:
         return row | {"skipped": "abc2midi writes no MIDI", "read": found.tune is not None}
@@ -221,7 +143,7 @@ def measure(name: str, content: bytes, program: str, readers: list[Reader]) -> d
         row["bars"] = written and are_bars(bars, written, max(own)[0])
     row["ours"] = compared(own, reference)
     for reader in readers:
-        notes = judged(reader, text)
+        notes = judged(reader, for_others(text))
         row[reader.name] = compared(notes, reference)
         if reader.name == "abcjs" and row["abcjs"]["same"]:
             row["same_as_both"] = row["ours"]["same"] and compared(own, notes)["same"]

@@ -4,7 +4,7 @@ Bars are as the score has them: one that is shorter or longer than its meter get
 own. Only a short first bar becomes a pickup, and a short last bar is filled with silence.
 """
 
-from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -47,8 +47,8 @@ def bars_of(score: Score, report: Report, limits: Limits) -> Bars:
         raise AbcError(f"{int(4 * end):,} quarter notes, limit {limits.quarters:,}", *score.place)
     lines = _Lines(score, report)
     times = _with_splits(lines.times(end), score, report)
-    if len(times) > limits.bars:
-        raise AbcError(f"{len(times):,} bars, limit {limits.bars:,}", *score.place)
+    if (n_bars := len(times) - 1) > limits.bars:
+        raise AbcError(f"{n_bars:,} bars, limit {limits.bars:,}", *score.place)
     meters, pickup = _meters(times, score, lines, report)
     full = Fraction(meters[-1].ticks, TICKS_PER_WHOLE)
     if len(times) > 2 or not pickup:
@@ -97,11 +97,24 @@ class _Lines:
         return [*times, end]
 
 
-def _nominal(score: Score, time: Fraction) -> Meter | None:
-    """Returns the meter in force; None for free meter, and for one that the dialect lacks."""
-    place = bisect_right(score.meters, time, key=lambda change: change[0]) - 1
-    meter = score.meters[place][1]
-    return Meter(*meter) if meter and read_meter(f"{meter[0]}/{meter[1]}") else None
+def _last_before(changes: Sequence[Fraction], times: Sequence[Fraction]) -> list[int]:
+    """Returns, for each time, the place of the last change that is not later; all are in order."""
+    place, out = 0, []
+    for time in times:
+        while place + 1 < len(changes) and changes[place + 1] <= time:
+            place += 1
+        out.append(place)
+    return out
+
+
+def _nominal_meters(score: Score, times: Sequence[Fraction]) -> list[Meter | None]:
+    """Returns the meter in force at each time; None for free, or if the dialect lacks it."""
+    meters = [
+        Meter(*meter) if meter and read_meter(f"{meter[0]}/{meter[1]}") else None
+        for _, meter in score.meters
+    ]
+    places = _last_before([time for time, _ in score.meters], times)
+    return [meters[place] for place in places]
 
 
 def _meter_of(ticks: int, nominal: Meter | None) -> Meter | None:
@@ -133,8 +146,7 @@ def _meters(
     """Returns the meter of each bar, and the length of the first if it is a pickup."""
     ticks = bar_ticks(times)
     meters, pickup = [], None
-    for bar, start in enumerate(times[:-1]):
-        nominal = _nominal(score, start)
+    for bar, nominal in enumerate(_nominal_meters(score, times[:-1])):
         length = ticks[bar + 1] - ticks[bar]
         is_short = nominal is not None and length < nominal.ticks
         is_last = bar == len(times) - 2
@@ -161,20 +173,35 @@ def _report_length(
 def _tempos(times: list[Fraction], score: Score, report: Report) -> dict[int, Fraction]:
     """Returns bar -> tempo where it changes; inside a bar, the mean."""
     changes = dict(score.tempos)  # of several at one time, the last
-    at = sorted(changes)
+    at = [*changes]
+    places = _last_before(at, times)
     tempos: dict[int, Fraction] = {}
     before = None
-    for bar, (start, end) in enumerate(pairwise(times)):
-        first, last = bisect_right(at, start) - 1, bisect_right(at, end) - 1
+    for bar, (first, last) in enumerate(pairwise(places)):
+        start, end = times[bar : bar + 2]
         last -= last > first and at[last] == end
-        bounds = [start, *at[first + 1 : last + 1], end]
-        minutes = sum(  # as floats: exact fractions of many tempos would grow without bound
-            float(4 * (later - earlier)) / float(changes[at[first + number]])
-            for number, (earlier, later) in enumerate(pairwise(bounds))
-        )
-        tempo = Fraction(playable_tempo(round(float(16 * (end - start)) / minutes)), 4)
-        if first != last:
-            report.warn(f"tempo changes inside a bar: its mean is {float(tempo):g}", score.place)
+        if first == last:
+            exact = changes[at[first]]
+        else:
+            exact = _mean_tempo(
+                start, end, [(time, changes[time]) for time in at[first : last + 1]]
+            )
+            message = f"tempo changes inside a bar: its mean is {float(exact):g}"
+            report.warn(message, score.place)
+        tempo = Fraction(playable_tempo(round(4 * exact)), 4)
         if tempo != before:
             tempos[bar] = before = tempo
     return tempos
+
+
+def _mean_tempo(start: Fraction, end: Fraction, changes: list[tuple[Fraction, Fraction]]) -> float:
+    """Returns the tempo at which a bar lasts as long as with the changes inside it.
+
+    In floats, since exact fractions of many tempos would grow without bound.
+    """
+    bounds = [start, *(time for time, _ in changes[1:]), end]
+    minutes = sum(
+        float(later - earlier) / float(tempo)
+        for (earlier, later), (_, tempo) in zip(pairwise(bounds), changes, strict=True)
+    )
+    return float(end - start) / minutes

@@ -45,7 +45,7 @@ def lines_of(text: str, first_line: int) -> Iterator[Line]:
         first_line: Number of its first line.
     """
     end = ""
-    for number, line in enumerate(text.split("\n"), first_line):
+    for number, line in enumerate(text.rstrip("\n").split("\n"), first_line):
         start = line[:20].lower()
         if end:
             end = "" if start.startswith(end) else end

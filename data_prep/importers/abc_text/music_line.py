@@ -4,7 +4,7 @@ What abc2midi leaves out is left out; what it cannot read is left out with a war
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from ...dialect.notation import ALTERATIONS, AbcError
@@ -17,7 +17,7 @@ from .voice import Pitch
 MAX_RESTS = 10_000  # bars of one Z
 SHORTHAND = ".MLRH~Tuv'OPS"  # decorations of one character, before a note
 _NOTE = re.compile(
-    rf"(?P<shorthand>[{re.escape(SHORTHAND)}]*)"
+    rf"(?P<shorthand>[{re.escape(SHORTHAND)}]{{0,16}})"
     r"(?:(?P<sign>=?(?:\^{1,2}|_{1,2})|=|)(?P<micro>(?<=[_^])[0-9]*(?:/+[0-9]*)?|)(?P<letter>[A-Ga-g])"
     r"(?P<octave>[,']*)|(?P<rest>[zx])|(?P<chord>\[(?![0-9|]|[A-Za-z]:)))"
 )
@@ -43,8 +43,6 @@ _NO_NAME = re.compile(r"\s*$|.*[|\[\]]")  # music between two line breaks `!`
 _OLD_CHORD = re.compile(r"(?=.*[A-G])[_^=A-Ga-g,'0-9/]{2,}")
 _DIRECTIONS = re.compile(r"D\.?[CS]\.?.*|dacapo|dacoda|coda|segno|fine", re.IGNORECASE)
 
-Field = Callable[[str, str, Place], None]
-
 
 class MusicLine:
     """Reads lines of music into the current voice of a builder.
@@ -53,20 +51,14 @@ class MusicLine:
         symbols: What U: defines: letter -> name of a decoration.
     """
 
-    def __init__(self, builder: NoteBuilder, report: Report, field: Field) -> None:
-        """Makes a reader.
-
-        Args:
-            builder: Takes the notes.
-            report: Takes the warnings.
-            field: Is called with letter, text and place of each inline field.
-        """
-        self._builder, self._report, self._field = builder, report, field
+    def __init__(self, builder: NoteBuilder, report: Report) -> None:
+        self._builder, self._report = builder, report
         self.symbols: dict[str, str] = {}
         self._text, self._line, self._shift = "", 1, 1
+        self._field: tuple[str, str, Place] | None = None  # just read, to be applied
 
-    def read(self, text: str, line: int, column: int) -> None:
-        """Reads a line without its comment.
+    def read(self, text: str, line: int, column: int) -> Iterator[tuple[str, str, Place]]:
+        """Reads a line without its comment; yields letter, text and place of each inline field.
 
         Args:
             text: The line.
@@ -77,6 +69,9 @@ class MusicLine:
         position = 0
         while position < len(text):
             position = self._element(position)
+            if self._field:
+                yield self._field
+                self._field = None
 
     def _place(self, position: int) -> Place:
         return self._line, self._shift + position
@@ -172,9 +167,9 @@ class MusicLine:
         return match.end()
 
     def _mark(self, mark: Mark) -> None:
-        self._builder.voice.mark(mark)
         if mark.sign is not Sign.ENDING:
-            self._builder.bar()
+            self._builder.bar(mark.place)
+        self._builder.voice.mark(mark)
 
     def _passes(self, text: str, place: Place) -> tuple[tuple[int, int], ...]:
         """Returns the passes of an ending such as `1,3-5`, as ranges."""
@@ -195,7 +190,7 @@ class MusicLine:
         if match := _FIELD.match(text, position):
             if not match[3]:
                 self._warn(f"{match[0][:12]!r} has no closing ]", position)
-            self._field(match[1], match[2], self._place(match.start(2)))
+            self._field = match[1], match[2], self._place(match.start(2))
             return match.end()
         return self._other(position)
 
@@ -269,7 +264,7 @@ class MusicLine:
         if self._text.startswith("&)", position):
             self._builder.voice.stop_extended_overlay()
             return position + 2
-        self._builder.bar()
+        self._builder.bar(self._place(position))
         self._builder.voice.overlay(self._place(position))
         return position + 1
 

@@ -147,9 +147,19 @@ class NoteBuilder:
             self._in_bar += length
         self._left -= self._left > 0
 
-    def bar(self) -> None:
-        """Starts a bar, or an overlay."""
+    def bar(self, place: Place) -> None:
+        """Ends a bar, or goes back for an overlay."""
+        self._close("a bar line", place)
         self._in_bar = Fraction(0)
+
+    def _close(self, before: str, place: Place) -> None:
+        """Ends a chord and grace notes that are still open."""
+        if self._chord is not None:
+            self._report.warn(f"chord without ] before {before}", place)
+            self.close_chord(Fraction(1), place)
+        if self._graces is not None:
+            self._report.warn(f"grace notes without }} before {before}", place)
+            self.close_graces(place)
 
     def _swing(self, length: Fraction | None) -> None:
         """Swings a note of a hornpipe with the one before it, if it is the second of a pair."""
@@ -273,12 +283,7 @@ class NoteBuilder:
 
     def leave(self, place: Place) -> None:
         """Ends what is open in a voice, before another goes on."""
-        if self._chord is not None:
-            self._report.warn("chord without ] before the next voice", place)
-            self.close_chord(Fraction(1), place)
-        if self._graces is not None:
-            self._report.warn("grace notes without } before the next voice", place)
-            self.close_graces(place)
+        self._close("the end of the voice", place)
         if self._left:
-            self._report.warn("tuplet is cut short by the next voice", place)
+            self._report.warn("tuplet is cut short by the end of the voice", place)
         self._left, self._in_bar, self._swung = 0, Fraction(0), None

@@ -76,7 +76,7 @@ class _Body:
         self.keys = [(header.key, voice.semitones)]
         is_triple = (header.meter or (4, 4))[0] % 3 == 0
         self.builder = NoteBuilder(voice, report, is_triple)
-        self.music = MusicLine(self.builder, report, self._field)
+        self.music = MusicLine(self.builder, report)
         if header.is_hornpipe:
             self.rules.broken = SWING
             if header.meter in ((2, 4), (4, 4)):
@@ -110,7 +110,8 @@ class _Body:
         elif line.kind is Kind.FIELD:
             self._field(line.letter, line.text, line.place)
         else:
-            self.music.read(line.text, *line.place)
+            for field in self.music.read(line.text, *line.place):
+                self._field(*field)
 
     # ------------------------------------------------------------ fields
 
