@@ -111,7 +111,7 @@ def _supply_repeats(events: list[Event]) -> list[Event]:
 
 
 class _Player:
-    """Goes through the events; `pass_number` counts how often it went through this stretch."""
+    """Goes through the events; `_pass` counts how often it goes through a repeated stretch."""
 
     def __init__(self, events: list[Event], report: Report) -> None:
         self.events, self.report = events, report

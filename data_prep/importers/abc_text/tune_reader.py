@@ -87,11 +87,13 @@ class _Body:
             self._line(line)
         self.builder.voice = next(iter(self.voices.values()))
         self.directives.in_body = True
+        place = self.header.place
         for line in lines:
             if line.kind is Kind.EMPTY:
                 break
             self._line(line)
-        self.builder.leave(self.header.place)
+            place = line.place
+        self.builder.leave(place)
         self._look_behind_the_end(lines)
         voices = list(self.voices.values())
         return Read(self.header, voices, self.keys)

@@ -131,7 +131,7 @@ class Voice:
 
     def head(self, pitch: Pitch) -> Head:
         """Returns the pitch as it sounds here; its accidental, if it has one, then holds."""
-        octave = pitch.octave + (self._octaves or self._clef_octaves)
+        octave, natural = self._natural(pitch)
         place = (pitch.letter, octave if self.rules.accidentals == "octave" else None)
         if pitch.alteration is None:
             alteration = self._altered.get(place, self._key[pitch.letter])
@@ -139,16 +139,19 @@ class Voice:
             alteration = pitch.alteration
             if self.rules.accidentals != "not":
                 self._altered[place] = alteration
-        natural = self.rules.middle_c + 12 * octave + LETTER_PITCH_CLASS[pitch.letter]
         sounding = natural + alteration + self.semitones
         if self.is_drums:
             sounding = self.rules.drum_map.get(sounding, sounding)
         return Head(sounding, natural)
 
+    def _natural(self, pitch: Pitch) -> tuple[int, int]:
+        """Returns octave and MIDI pitch without accidentals and transposition."""
+        octave = pitch.octave + (self._octaves or self._clef_octaves)
+        return octave, self.rules.middle_c + 12 * octave + LETTER_PITCH_CLASS[pitch.letter]
+
     def neighbors(self, pitch: Pitch) -> tuple[int, int]:
         """Returns the pitches of the letters above and below, for ornaments."""
-        octave = pitch.octave + (self._octaves or self._clef_octaves)
-        natural = self.rules.middle_c + 12 * octave + LETTER_PITCH_CLASS[pitch.letter]
+        _, natural = self._natural(pitch)
         above, below = (self._neighbor(pitch.letter, natural, step) for step in (1, -1))
         return min(above + self.semitones, 127), max(below + self.semitones, 0)
 
@@ -175,7 +178,8 @@ class Voice:
         stream.events.append(event)
         self.rules.n_events += 1
         if self.rules.n_events > MAX_EVENTS:
-            raise AbcError(f"more than {MAX_EVENTS:,} notes and bar lines")
+            place = event.place if isinstance(event, Unit | Mark) else (1, 1)
+            raise AbcError(f"more than {MAX_EVENTS:,} notes and bar lines", *place)
 
     def _break_rhythm(self, first: Unit, second: Unit, stream: Stream) -> None:
         """Lengthens one unit and shortens the other, if abc2midi does.
