@@ -43,7 +43,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -184,7 +184,10 @@ bench-converter: $(STAMP)  ## MIDI=<...> | the converter beside midi2abc and oth
 	$(PY) benchmarks/conversion.py $(MIDI) --files $(FILES) --seed $(SEED) $(ARGS)
 	$(PY) benchmarks/readers.py $(MIDI) --seed $(SEED)
 
-fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through the converter
+bench-abc: $(STAMP)  ## | the importer of ABC beside abc2midi, abcjs and music21
+	$(PY) -m benchmarks.foreign_abc $(ARGS)
+
+fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through converter and importer
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
 
 fuzz-judges: $(STAMP)  ## | odd and hostile texts through the judges

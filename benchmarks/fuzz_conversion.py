@@ -1,11 +1,11 @@
-"""Fuzz campaign for the converter: odd MIDI files and texts, and invariants for each of them.
+"""Fuzz campaign for the ways in: odd MIDI files, texts and ABC files of others, with invariants.
 
-    python benchmarks/fuzz_conversion.py [--midi 50000] [--abc 20000] [--seed 0] [--workers 2]
-        [--sources FOLDER_OR_ZIP ...] [--only midi:123]
+    python benchmarks/fuzz_conversion.py [--midi 50000] [--abc 20000] [--foreign 20000] [--seed 0]
+        [--workers 2] [--sources FOLDER_OR_ZIP ...] [--only midi:123]
 
 Inputs and checks are those of tests/helpers/fuzzing. Files to mutate come from the bundled
 collection if `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and
-from --sources.
+from --sources; ABC of others from the books of the music21 package.
 
 Input i of a seed depends only on the seed, on i and on the files to mutate, so `--only midi:123`
 reproduces it; texts also depend on the converter, whose output is mutated. One input of each kind
@@ -23,12 +23,12 @@ import contextlib
 import json
 import random
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from pebble import ProcessExpired, ProcessPool
@@ -38,10 +38,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "helpe
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fuzzing.abc_inputs import abc_inputs
-from fuzzing.checks import MAX_SECONDS, check_abc, check_midi, kind_of
+from fuzzing.checks import MAX_SECONDS, check_abc, check_foreign, check_midi, kind_of
+from fuzzing.foreign_inputs import foreign_inputs
 from fuzzing.midi_inputs import midi_inputs
 
+from benchmarks.shrink_input import Input, shrink
 from data_prep.collections.sources import open_source
+from data_prep.importers.abc_book import split_book
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.storage.stages import worker_pool
 
@@ -49,7 +52,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = ROOT / "data" / "music21" / "0_midi"
 TUNES = ROOT / "tests" / "data"
 OUT = ROOT / "runs" / "fuzz"
-SUFFIXES = {"midi": ".mid", "abc": ".abc"}
+SUFFIXES = {"midi": ".mid", "abc": ".abc", "foreign": ".abc"}
+CHECKS = {"midi": check_midi, "abc": check_abc, "foreign": check_foreign}
 
 BATCH = 32  # inputs per task: scheduling one takes as long as a check
 SINGLE_SECONDS = 30.0  # checks stop themselves; this is for code that cannot be interrupted
@@ -58,8 +62,6 @@ SHRINK_SECONDS = 30.0
 SEEDS_A_SOURCE = 200
 MAX_SEED_BYTES = 65_536  # checks of larger files take too long to repeat often
 DETAIL_CHARS = 150
-
-Input = bytes | str
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,12 @@ class Campaign:
     sources: tuple[str, ...]
 
     def make(self, kind: str, number: int) -> Input:
-        """Returns input `number` of the campaign; `kind` is midi or abc."""
+        """Returns input `number` of the campaign; `kind` is one of `CHECKS`."""
         rng = random.Random(f"{self.seed} {kind} {number}")
         if kind == "midi":
             return next(midi_inputs(rng, midi_seeds(self.sources)))
+        if kind == "foreign":
+            return next(foreign_inputs(rng, foreign_seeds()))
         return next(abc_inputs(rng, abc_seeds(self.sources)))
 
 
@@ -82,7 +86,7 @@ class Finding:
     """An input that failed its check.
 
     Attributes:
-        kind: midi or abc.
+        kind: One of `CHECKS`.
         number: Number of the input.
         size: Size of the input, in bytes or characters.
         description: What the check reported.
@@ -122,9 +126,13 @@ def abc_seeds(sources: tuple[str, ...]) -> list[str]:
     return [text for text in texts if len(text) <= MAX_SEED_BYTES]
 
 
-def check(data: Input) -> str | None:
-    """Returns the result of the check for this type of input."""
-    return check_midi(data) if isinstance(data, bytes) else check_abc(data)
+@lru_cache(maxsize=1)
+def foreign_seeds() -> list[str]:
+    """Reads tunes to mutate: some of each ABC book in the music21 package."""
+    corpus = Path(find_spec("music21").origin).parent / "corpus"
+    paths = sorted(path for path in corpus.glob("*/*.abc") if path.stat().st_size < 10**6)
+    texts = [tune.text for path in paths for tune in split_book(path.read_bytes())[1]]
+    return texts[:: max(1, len(texts) // SEEDS_A_SOURCE)]
 
 
 def run_batch(campaign: Campaign, kind: str, start: int, stop: int) -> list[Finding]:
@@ -132,7 +140,7 @@ def run_batch(campaign: Campaign, kind: str, start: int, stop: int) -> list[Find
     findings = []
     for number in range(start, stop):
         data = campaign.make(kind, number)
-        if description := check(data):
+        if description := CHECKS[kind](data):
             findings.append(Finding(kind, number, len(data), description))
     return findings
 
@@ -183,49 +191,12 @@ def grouped(findings: list[Finding]) -> dict[str, list[Finding]]:
     return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
-# ---------------------------------------------------------------- minimizing inputs
-
-
-def shrink(data: Input) -> Input:
-    """Removes ever shorter stretches, as long as the check reports the same kind of failure."""
-    deadline = time.monotonic() + SHRINK_SECONDS
-    kind = kind_of(check(data) or "")
-
-    def fails(candidate: Input) -> bool:
-        return kind_of(check(candidate) or "") == kind
-
-    size = max(1, len(data) // 2)
-    while kind and data:
-        data, is_shorter = _remove_stretches(data, size, fails, deadline)
-        if time.monotonic() > deadline or (size == 1 and not is_shorter):
-            break
-        size = max(1, size // 2)
-    return data
-
-
-def _remove_stretches(
-    data: Input, size: int, fails: Callable[[Input], bool], deadline: float
-) -> tuple[Input, bool]:
-    """Tries all stretches of one size; returns the rest, and whether it is shorter."""
-    length, start = len(data), 0
-    while start < len(data) and time.monotonic() <= deadline:
-        shorter = next(filter(fails, _without(data, start, start + size)), None)
-        data, start = (data, start + size) if shorter is None else (shorter, start)
-    return data, len(data) < length
-
-
-def _without(data: Input, start: int, stop: int) -> Iterator[Input]:
-    """Yields an input without a stretch, first with a corrected track length."""
-    rest = data[stop:]
-    if isinstance(data, bytes):
-        head = data.rfind(b"MTrk", 0, start)
-        length = int.from_bytes(data[head + 4 : head + 8], "big") - (stop - start)
-        if head >= 0 and start >= head + 8 and length >= 0:
-            yield data[: head + 4] + length.to_bytes(4, "big") + data[head + 8 : start] + rest
-    yield data[:start] + rest
-
-
 # ---------------------------------------------------------------- reports and files
+
+
+def minimize(kind: str, data: Input) -> Input:
+    """Returns a shorter input that fails in the same way, in a worker."""
+    return shrink(data, lambda each: kind_of(CHECKS[kind](each) or ""), SHRINK_SECONDS)
 
 
 def encoded(data: Input) -> bytes:
@@ -243,7 +214,8 @@ def save_examples(
         data = campaign.make(finding.kind, finding.number)
         path = OUT / f"{finding.kind}_{campaign.seed}_{finding.number}{SUFFIXES[finding.kind]}"
         path.write_bytes(encoded(data))
-        future = pool.schedule(shrink, [data], timeout=SHRINK_SECONDS + BATCH_SECONDS)
+        timeout = SHRINK_SECONDS + BATCH_SECONDS
+        future = pool.schedule(minimize, [finding.kind, data], timeout=timeout)
         jobs.append((group, path, future))
     files = {}
     for group, path, future in tqdm(jobs, desc="minimize", unit="finding"):
@@ -276,26 +248,22 @@ def report(campaign: Campaign, groups: dict[str, list[Finding]], files: dict[str
 
 
 def replay(campaign: Campaign, only: str) -> Finding | None:
-    """Checks one input again: midi:123, abc:123, or a file that a campaign saved."""
+    """Checks one input again: midi:123, abc:123, foreign:123, or a file that a campaign saved."""
     path = Path(only)
     kind, _, number = only.partition(":")
     if path.is_file():
-        kind, number = ("midi" if path.suffix == SUFFIXES["midi"] else "abc"), "0"
-        content = path.read_bytes()
-        data = content if kind == "midi" else content.decode("utf-8", "surrogatepass")
+        named = path.name.partition("_")[0]
+        kind = named if named in CHECKS else "midi" if path.suffix == SUFFIXES["midi"] else "abc"
+        number, content = "0", path.read_bytes()
+        data = content.decode("utf-8", "surrogatepass") if kind == "abc" else content
     elif kind in SUFFIXES and number.isdecimal():
         data = campaign.make(kind, int(number))
     else:
-        raise SystemExit(f"--only {only}: expected midi:<number>, abc:<number> or a file")
+        raise SystemExit(f"--only {only}: expected {', '.join(CHECKS)}:<number>, or a file")
     print(repr(data[:2000]))
-    description = check(data)
+    description = CHECKS[kind](data)
     print(description or "all is well")
     return description and Finding(kind, int(number), len(data), description)
-
-
-def default_sources() -> list[str]:
-    """Returns where real tunes are on this machine."""
-    return [str(BUNDLED if BUNDLED.is_dir() else TUNES)]
 
 
 def parse_options() -> argparse.Namespace:
@@ -303,21 +271,23 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--midi", type=int, default=50_000, help="number of MIDI files")
     parser.add_argument("--abc", type=int, default=20_000, help="number of texts")
+    parser.add_argument("--foreign", type=int, default=20_000, help="number of files of others")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sources", nargs="+", default=[], help="more files to mutate")
-    parser.add_argument("--only", help="check one input again: midi:123, abc:123, or a file")
+    parser.add_argument("--only", help="check one input again: midi:123, or a file")
     return parser.parse_args()
 
 
 def main() -> None:
     """Run the campaign, or one input of it; print a table and save what failed."""
     options = parse_options()
-    campaign = Campaign(options.seed, (*default_sources(), *options.sources))
+    real_tunes = BUNDLED if BUNDLED.is_dir() else TUNES
+    campaign = Campaign(options.seed, (str(real_tunes), *options.sources))
     if options.only:
         sys.exit(1 if replay(campaign, options.only) else 0)
     with worker_pool(options.workers) as pool:
-        counts = {"midi": options.midi, "abc": options.abc}
+        counts = {kind: getattr(options, kind) for kind in CHECKS}
         groups = grouped(run_campaign(campaign, counts, pool))
         files = save_examples(campaign, groups, pool)
     print(f"seed {options.seed}: {counts}; {len(groups)} kinds of findings")

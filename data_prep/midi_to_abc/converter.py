@@ -5,8 +5,7 @@ voices. Bar lines follow the time signatures; tempo is kept bar by bar, with the
 that it never accumulates. Text -> `abc_to_midi` -> this converter gives the same text.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -14,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from ..dialect.bar_writer import bar_writer
+from ..dialect.midi_channels import midi_channels
 from ..dialect.notation import TICKS_PER_QUARTER
 from ..dialect.tune import LAYOUTS, Meter, Tune, Voice, best_key, print_tune
 from ..midi.channels import DRUMS
@@ -25,7 +25,6 @@ from .quantize import find_phase, snap_onsets
 from .timeline import BarGrid, bar_tempos, seconds_at
 from .voices import Voices, split_voices
 
-_CHANNELS_WITHOUT_DRUMS = tuple(c for c in range(1, 17) if c != 10)
 _CHARS_OF_A_REST = 3  # z4|
 # Share of a part's chords that an extra voice must have; larger where abc2midi runs out of voices.
 _LEAST_VOICE_SHARES = (0.02, 0.1, 0.5)
@@ -77,10 +76,11 @@ def midi_to_tune(midi: bytes, *, limits: Limits = LIMITS) -> Converted:
     check_limit(DropReason.TOO_MANY_VOICES, n_voices, "voices", limits.voices)
     check(n_voices * n_bars * _CHARS_OF_A_REST)  # a lower bound, for the layout `voices`
 
-    programs = notes.programs[voices.parts].tolist()
+    numbers = notes.programs[voices.parts].tolist()
+    programs = [None if number == DRUMS else number for number in numbers]
     key = _best_key(voices, notes.programs)
-    lines = zip(programs, _channels(programs), _write_voices(voices, grid, key), strict=True)
-    written = [Voice(None if p == DRUMS else p, channel, bars) for p, channel, bars in lines]
+    lines = zip(programs, midi_channels(programs), _write_voices(voices, grid, key), strict=True)
+    written = [Voice(program, channel, bars) for program, channel, bars in lines]
     meters, pickup = _meter_changes(grid.meters)
     tune = Tune(key, meters, tempos, written, pickup)
     return Converted(tune, len(notes.pitches) - len(voices.pitches))
@@ -191,16 +191,6 @@ def _best_key(voices: Voices, programs: np.ndarray) -> str:
     of_chord = programs[voices.parts][voices.voice] != DRUMS
     of_note = np.repeat(of_chord, np.diff(voices.first_note))
     return best_key(np.bincount(voices.pitches[of_note] % 12, minlength=12))
-
-
-def _channels(programs: Sequence[int]) -> list[int | None]:
-    """Returns MIDI channels: 10 for drums; others only if readers would run out, one a program."""
-    others = [program for program in programs if program != DRUMS]
-    if len(others) <= len(_CHANNELS_WITHOUT_DRUMS):
-        return [10 if program == DRUMS else None for program in programs]
-    in_turn = itertools.cycle(_CHANNELS_WITHOUT_DRUMS)
-    given = {DRUMS: 10} | dict(zip(dict.fromkeys(others), in_turn, strict=False))
-    return [given[program] for program in programs]
 
 
 def _write_voices(voices: Voices, grid: BarGrid, key: str) -> list[list[str]]:

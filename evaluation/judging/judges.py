@@ -39,6 +39,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from data_prep.dialect.notation import plain_text
+from data_prep.dialect.tune import print_tune
+from data_prep.importers.foreign_abc import read_book
 from scaling.writing.commands import command
 from scaling.writing.files import json_lines, write_atomically, write_json
 
@@ -77,9 +80,11 @@ class Jury(AbstractContextManager):
         """Judges a text; see the module docstring for the fields.
 
         Args:
-            text: Preferably in the voices layout, which all readers accept.
+            text: Preferably in the voices layout, which all readers accept; with any line
+                endings.
             raw: The raw model output, for the fields `raw_...`.
         """
+        text, raw = plain_text(text), None if raw is None else plain_text(raw)
         reason = refused(text)
         is_too_long = (reason or "").startswith(("more than", "a line", "not UTF-8"))
         own = OwnVerdict(message="not read") if is_too_long else read_by_us(text)
@@ -198,11 +203,12 @@ def summary(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any
 
 
 def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
-    """Reads .abc files (one tune each) and samples.jsonl files.
+    """Reads .abc files and samples.jsonl files.
 
     Returns:
-        Rows with `name`, `text` (the voices export if a sample has one, else its raw text) and
-        `raw` (for a file, its text). Bytes that are not UTF-8 are kept for the filter.
+        Rows with `name`, `text` and `raw`. Of a sample, its voices export if it has one, else its
+        raw text. Of each tune in a file, its own text if it is in our dialect or says so by its
+        header, or cannot be read; else what the importer makes of it.
     """
     rows = []
     for file in files:
@@ -211,8 +217,11 @@ def read_texts(files: list[Path]) -> list[dict[str, str | None]]:
                 name, raw = f"{file}:{sample['sample']}", sample["abc"]
                 rows.append({"name": name, "text": sample.get("abc_voices") or raw, "raw": raw})
         else:
-            text = file.read_bytes().decode("utf-8", "surrogateescape")
-            rows.append({"name": str(file), "text": text, "raw": text})
+            for found in read_book(file.read_bytes()):
+                name = str(file) if found.place == 1 else f"{file}:{found.place}"
+                is_imported = found.tune and not found.is_own
+                text = print_tune(found.tune, "voices") if is_imported else found.text
+                rows.append({"name": name, "text": text, "raw": found.text})
     return rows
 
 

@@ -3,10 +3,9 @@
 import logging
 from pathlib import Path
 
-from data_prep.dialect.abc_to_midi import perform
-from data_prep.dialect.notation import AbcError
 from data_prep.dialect.tune import print_tune
-from data_prep.dialect.tune_parser import parse_tune
+from data_prep.importers.abc_book import count_tunes
+from data_prep.importers.foreign_abc import read_book
 from data_prep.midi.midi_file import MIDI_SUFFIXES, find_header
 from data_prep.midi_to_abc.converter import midi_to_abc
 
@@ -32,8 +31,8 @@ def read_prompt(path: Path, n_bars: int) -> str:
     """Reads the beginning of a piece.
 
     Args:
-        path: A MIDI or ABC file; ABC outside the dialect is read by music21 and converted, which
-            is logged.
+        path: A MIDI or ABC file; of several tunes in an ABC file, the first. What is left out of
+            ABC outside the dialect is logged.
         n_bars: Number of bars to read.
 
     Raises:
@@ -44,33 +43,22 @@ def read_prompt(path: Path, n_bars: int) -> str:
     if path.suffix.lower() in MIDI_SUFFIXES or find_header(content) >= 0:
         abc = midi_to_abc(content)
     else:
-        abc = _as_bars(content.decode("utf-8", "replace"), path)
+        abc = _first_tune(content, path)
     try:
         return beginning(abc, n_bars)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _as_bars(text: str, path: Path) -> str:
-    """An ABC tune in the layout `bars`."""
-    try:
-        tune = parse_tune(text)
-        perform(tune)
-    except AbcError as error:
-        reason = str(error)
-    else:
-        if tune.n_bars:
-            return print_tune(tune)
-        reason = "it has no bars"
-    from music21 import converter  # imported here: it takes a second
-    from music21.midi.translate import music21ObjectToMidiFile
-
-    try:
-        midi = music21ObjectToMidiFile(converter.parseData(text, format="abc")).writestr()
-    except Exception as error:  # music21 raises anything
-        raise ValueError(
-            f"{path} is neither MIDI nor readable ABC: the strict reader reports {reason}; "
-            f"music21 reports {type(error).__name__}: {error}"
-        ) from None
-    logger.info("%s is not in the dialect (%s): converted through music21's MIDI", path, reason)
-    return midi_to_abc(midi)
+def _first_tune(content: bytes, path: Path) -> str:
+    """The first tune of an ABC file, in the layout `bars`."""
+    found = next(read_book(content))
+    if found.tune is None:
+        raise ValueError(f"{path} is neither MIDI nor readable ABC: {found.error}")
+    n_tunes = count_tunes(content)
+    if n_tunes > 1:
+        name = f"X:{found.number} {found.title}".strip()
+        logger.info("%s has %d tunes; the first is continued: %s", path, n_tunes, name)
+    for warned in found.warnings:
+        logger.warning("%s: %s", path, warned)
+    return print_tune(found.tune)

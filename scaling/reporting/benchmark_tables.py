@@ -37,6 +37,31 @@ def conversion_table(about: dict[str, Any]) -> list[str]:
     return markdown_table([f"{about['files']} files, seed {about['seed']}", *converters], rows)
 
 
+BOOKS = {
+    "all": "all",
+    "essenFolksong": "Essen folk songs",
+    "oneills1850": "O'Neill's Music of Ireland",
+    "ryansMammoth": "Ryan's Mammoth Collection",
+}
+
+
+def foreign_abc_table(about: dict[str, Any]) -> list[str]:
+    """foreign_abc.json: one row per book; shares of tunes that are played as by abc2midi."""
+    rows = []
+    for book, title in BOOKS.items():
+        found = about["summary"][book]
+        shares = [found.get(reader, {}).get("same") for reader in ("ours", "abcjs", "music21")]
+        shares += [found["same_as_both"], found["bars"]]
+        cells = ("" if share is None else f"{share:.2%}" for share in shares)
+        speed = f"{found['tunes_per_cpu_second']:.0f}"
+        rows.append((title, f"{found['tunes']:,}", *cells, speed))
+    header = (
+        *("book", "tunes", "ours", "abcjs", "music21", "ours, where abcjs agrees"),
+        *("bars as written", "tunes per second on one core"),
+    )
+    return markdown_table(header, rows)
+
+
 def sampling_table(result: dict[str, Any]) -> list[str]:
     """sampling.json: one row per case and family."""
     rows = []

@@ -15,7 +15,12 @@ from typing import Any
 from ..writing.commands import command, parser_of
 from ..writing.files import read_json, write_atomically
 from ..writing.markdown import fill
-from .benchmark_tables import conversion_table, sampling_table, training_speed_table
+from .benchmark_tables import (
+    conversion_table,
+    foreign_abc_table,
+    sampling_table,
+    training_speed_table,
+)
 from .corpus import corpus_table
 from .findings import findings
 from .tables import laws_table
@@ -55,6 +60,7 @@ BLOCKS = {
     "findings": Block("fits.json", findings, "results/README.md"),
     "corpus": Block("corpus.json", _corpus, "docs/results/corpus.md"),
     "conversion": _benchmark("conversion.json", conversion_table),
+    "foreign_abc": _benchmark("foreign_abc.json", foreign_abc_table),
     "sampling": _benchmark("sampling.json", sampling_table),
     "training_speed": _benchmark("training_speed.json", training_speed_table),
 }

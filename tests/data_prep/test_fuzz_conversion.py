@@ -2,16 +2,19 @@
 
 import itertools
 import random
+from pathlib import Path
 
 import pytest
 from fuzzing.abc_inputs import abc_inputs
-from fuzzing.checks import check_abc, check_midi, kind_of, limited
+from fuzzing.checks import check_abc, check_foreign, check_midi, kind_of, limited
+from fuzzing.foreign_inputs import foreign_inputs
 from fuzzing.midi_inputs import midi_inputs
 from fuzzing.midi_writer import midi_file, notes, tempo, time_signature, track
 
 from data_prep.midi_to_abc.converter import midi_to_abc
 
-N_MIDI, N_ABC = 200, 120
+N_MIDI, N_ABC, N_FOREIGN = 200, 120, 100
+REPORTED = Path(__file__).parent.parent / "data" / "reported"
 HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
 
 
@@ -72,6 +75,16 @@ ABC_FINDINGS = {
     "ticks_beyond_what_midi_can_say": HEAD + "z99999" * 300 + "C|]\n",
 }
 
+# What was odd -> ABC of others on which a check once failed.
+FOREIGN_FINDINGS = {
+    "overlay_in_the_first_bar": "X:1\nK:C\nC&D|E|",
+    "sharp_and_flat_at_once": "X:1\nK:C\n_^C|",
+    "bar_too_long_with_a_rest_too_short": "X:1\nM:none\nL:1/1\nK:C\nC70(3:4:1D/64",
+    "no_note_before_a_bar_line": "X:1\nK:C\n{c}|[]4|D|",
+    "line_of_decorations": "X:1\nK:C\n" + "u" * 30_000 + "C|",
+    "many_primes": "X:1\nK:C\n" + "".join(f"C/{n}(97:{n}:1D" for n in range(2, 99)),
+}
+
 
 def findings(inputs, count, check) -> dict[str, str]:
     """Kind of finding -> one of them, with its number."""
@@ -94,6 +107,17 @@ def test_odd_midi_files_become_sound_text_or_are_refused_with_a_reason(tunes):
 def test_odd_texts_become_sound_midi_or_are_refused_with_a_place(tunes):
     texts = [midi_to_abc(midi, layout=layout) for midi in tunes for layout in ("bars", "voices")]
     assert findings(abc_inputs(random.Random(1), texts), N_ABC, check_abc) == {}
+
+
+def test_odd_abc_of_others_becomes_sound_tunes_or_is_refused_with_a_place():
+    reported = REPORTED / "abc-prompt-by-music21"
+    seeds = [path.read_text("utf-8") for path in sorted(reported.glob("*.abc"))]
+    assert findings(foreign_inputs(random.Random(1), seeds), N_FOREIGN, check_foreign) == {}
+
+
+@pytest.mark.parametrize("text", FOREIGN_FINDINGS.values(), ids=FOREIGN_FINDINGS)
+def test_abc_of_others_that_failed_once_does_not_again(text):
+    assert check_foreign(text.encode()) is None
 
 
 @pytest.mark.parametrize("midi", MIDI_FINDINGS.values(), ids=MIDI_FINDINGS)

@@ -468,14 +468,28 @@ def test_verdicts_come_in_the_order_of_the_texts_and_are_the_same_again(jury):
 
 
 def test_judges_read_abc_files_and_samples(tmp_path):
-    (tmp_path / "a.abc").write_bytes(b"A\xff")
+    (tmp_path / "a.abc").write_bytes(SCALE.replace("\n", "\r\n").encode("utf-8-sig"))
     row = {"sample": 1, "abc": "raw", "abc_voices": None}
     (tmp_path / "s.jsonl").write_text(
         json.dumps(row) + "\n" + json.dumps(row | {"abc_voices": "v"})
     )
     rows = read_texts([tmp_path / "a.abc", tmp_path / "s.jsonl"])
-    assert [row["text"] for row in rows] == ["A\udcff", "raw", "v"]
-    assert [row["raw"] for row in rows] == ["A\udcff", "raw", "raw"]
+    assert [row["text"] for row in rows] == [SCALE, "raw", "v"]
+    assert [row["raw"] for row in rows] == [SCALE, "raw", "raw"]
+
+
+def test_abc_of_others_is_judged_as_the_importer_reads_it_tune_by_tune(tmp_path):
+    foreign = "X:1\nT:Caf\xe9\nL:1/8\nK:D\n|:A2d dAF:|\n"
+    broken = HEAD + "C16|C17|]\n"
+    (tmp_path / "book.abc").write_bytes(f"{foreign}\n{broken}\nX:3\nno music".encode("latin-1"))
+    rows = read_texts([tmp_path / "book.abc"])
+    names = [row["name"].removeprefix(str(tmp_path)) for row in rows]
+    assert names == ["/book.abc", "/book.abc:2", "/book.abc:3"]
+    assert rows[0]["raw"] == foreign + "\n"
+    assert rows[0]["text"].count("A4d2d2A2F2|") == 2
+    # A text that says that it is ours is judged as it is, and so is one that cannot be read.
+    assert rows[1]["text"] == rows[1]["raw"] == broken + "\n"
+    assert rows[2]["text"] == rows[2]["raw"] == "X:3\nno music"
 
 
 def test_packages_of_node_are_also_looked_for_in_the_folder_of_this_project(monkeypatch):

@@ -19,14 +19,16 @@ from symusic import Score
 
 from data_prep.dialect.abc_to_midi import Performance, abc_to_midi, perform
 from data_prep.dialect.notation import TICKS_PER_QUARTER, AbcError
-from data_prep.dialect.tune import print_tune
+from data_prep.dialect.tune import LAYOUTS, Tune, print_tune
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.importers.foreign_abc import read_book
 from data_prep.midi.limits import LIMITS, MidiError
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.storage.drop_reasons import DropReason
 
 MAX_SECONDS = 5.0  # of CPU time, which does not depend on the load of the machine
 MAX_GROWTH_BYTES = 512 * 2**20
+MAX_TUNES = 50  # of a file that are checked
 
 T = TypeVar("T")
 
@@ -57,6 +59,15 @@ def check_abc(text: str) -> str | None:
     return limited(_check_abc, text)
 
 
+def check_foreign(content: bytes) -> str | None:
+    """Checks that a file of foreign ABC becomes sound tunes, or errors with the position.
+
+    Returns:
+        None if all is well, else one line that states the problem. Never raises.
+    """
+    return limited(_check_foreign, content)
+
+
 def kind_of(description: str) -> str:
     """Returns the result of a check without the details of the input, for grouping."""
     return description.split(" (", 1)[0]
@@ -79,6 +90,36 @@ def _check_abc(text: str) -> None:
     _check_notes(midi, performance)
     if not performance.bar_errors and (again := _convert("midi_to_abc of accepted text", midi)):
         _check_converted(again)
+
+
+def _check_foreign(content: bytes) -> None:
+    with _step("read_book"):
+        found = [*itertools.islice(read_book(content), MAX_TUNES)]
+    if not found:
+        raise _FindingError("read_book yields nothing")
+    n_lines = len(re.split(b"\r\n|\n\r|\r|\n", content)) + content.count(b"\r")
+    for tune in found:
+        for said in (*tune.warnings, *filter(None, [tune.error])):
+            if not 1 <= said.line <= max(n_lines, 1) or said.column < 1:
+                raise _FindingError(f"place beside the text ({said!r})")
+        if (tune.tune is None) == (tune.error is None):
+            raise _FindingError("neither tune nor error, or both")
+        if tune.tune:
+            _check_tune(tune.tune)
+
+
+def _check_tune(tune: Tune) -> None:
+    """Checks that a tune is in the dialect: its bars are full, and both layouts read alike."""
+    if tune.origins:  # it was in the dialect before, which other checks cover
+        return
+    with _step("print_tune of a foreign tune"):
+        layouts = [parse_tune(print_tune(tune, layout)) for layout in LAYOUTS]
+        performances = [perform(layout) for layout in (tune, *layouts)]
+    if performances[0].bar_errors:
+        raise _FindingError(f"bar errors in a foreign tune ({performances[0].bar_errors[0]})")
+    for name, layout, performance in zip(LAYOUTS, layouts, performances[1:], strict=True):
+        if layout != tune or performance.voices != performances[0].voices:
+            raise _FindingError(f"the layout {name} reads otherwise ({layout.meters})")
 
 
 def _convert(step: str, midi: bytes) -> str | None:

@@ -1,0 +1,1 @@
+"""A tune as read -> a score: ties, ornaments, repeats, parts."""
