@@ -43,7 +43,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -125,6 +125,14 @@ bundle: $(STAMP)  ## DATASET=<...> OUT=<file> | a dataset as one file, for anoth
 samples: $(STAMP)  ## MODEL=<run> OUT=<folder> | tunes as .abc and .mid [N=8] [PROMPT=<file>]
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
 	$(PY) -m evaluation.samples.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
+
+fill: $(STAMP)  ## MODEL=<run> TUNE=<file> BARS=5-8 | bars of your tune written anew [N=8] [OUT=<folder>]
+	@test -n "$(MODEL)" -a -n "$(TUNE)" -a -n "$(BARS)" || { echo "error: expected make fill MODEL=runs/<study>/<run> TUNE=<.mid or .abc> BARS=5-8" >&2; exit 2; }
+	$(PY) -m evaluation.samples.arranging "$(MODEL)" "$(TUNE)" --fill "$(BARS)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(ARGS)
+
+accompany: $(STAMP)  ## MODEL=<run> TUNE=<file> WITH="Violin, drums" | voices beside your own [N=8]
+	@test -n "$(MODEL)" -a -n "$(TUNE)" -a -n "$(WITH)" || { echo 'error: expected make accompany MODEL=runs/<study>/<run> TUNE=<.mid or .abc> WITH="Violin, drums"' >&2; exit 2; }
+	$(PY) -m evaluation.samples.arranging "$(MODEL)" "$(TUNE)" --accompany "$(WITH)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 evaluate: N = 500
 evaluate: $(STAMP)  ## MODEL=<run> | samples, verdicts, test loss -> a page

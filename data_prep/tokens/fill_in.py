@@ -105,4 +105,3 @@ def passages(
             middle = lines[begin : begin + n_middle]
             yield Passage(header + "".join(before), "".join(behind), "".join(middle))
         first = max(last, first + 1)
-

@@ -31,23 +31,35 @@ def read_prompt(path: Path, n_bars: int) -> str:
     """Reads the beginning of a piece.
 
     Args:
-        path: A MIDI or ABC file; of several tunes in an ABC file, the first. What is left out of
-            ABC outside the dialect is logged.
+        path: As `read_tune` takes it.
         n_bars: Number of bars to read.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is neither MIDI nor ABC, or has no more than `n_bars` bars.
+        ValueError: As `read_tune`, or if the piece has no more than `n_bars` bars.
     """
-    content = path.read_bytes()
-    if path.suffix.lower() in MIDI_SUFFIXES or find_header(content) >= 0:
-        abc = midi_to_abc(content)
-    else:
-        abc = _first_tune(content, path)
+    abc = read_tune(path)
     try:
         return beginning(abc, n_bars)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def read_tune(path: Path) -> str:
+    """Reads a piece as a tune in the layout `bars`.
+
+    Args:
+        path: A MIDI or ABC file; of several tunes in an ABC file, the first. What is left out of
+            ABC outside the dialect is logged.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is neither MIDI nor ABC.
+    """
+    content = path.read_bytes()
+    if path.suffix.lower() in MIDI_SUFFIXES or find_header(content) >= 0:
+        return midi_to_abc(content)
+    return _first_tune(content, path)
 
 
 def _first_tune(content: bytes, path: Path) -> str:
@@ -58,7 +70,7 @@ def _first_tune(content: bytes, path: Path) -> str:
     n_tunes = count_tunes(content)
     if n_tunes > 1:
         name = f"X:{found.number} {found.title}".strip()
-        logger.info("%s has %d tunes; the first is continued: %s", path, n_tunes, name)
+        logger.info("%s has %d tunes; the first is taken: %s", path, n_tunes, name)
     for warned in found.warnings:
         logger.warning("%s: %s", path, warned)
     return print_tune(found.tune)

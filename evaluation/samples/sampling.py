@@ -185,14 +185,17 @@ def _code() -> str:
     return code_digest(load_writer, *models) + digest_of({(__spec__.name, "sample_batches")})
 
 
+def instrument_names(text: str) -> list[int | str]:
+    """Reads "Violin, 32, drums"."""
+    names = map(str.strip, text.split(","))
+    return [int(name) if name.isdecimal() else name for name in names]
+
+
 def _condition(options: argparse.Namespace) -> Condition:
     """The condition given on the command line."""
     conditions = {name: getattr(options, name) for name in ("meter", "key", "tempo")}
     if options.instruments:
-        conditions["instruments"] = [
-            int(name) if name.isdecimal() else name
-            for name in map(str.strip, options.instruments.split(","))
-        ]
+        conditions["instruments"] = instrument_names(options.instruments)
     conditions = {name: value for name, value in conditions.items() if value is not None}
     if options.prompt is None:
         return conditions or ""
