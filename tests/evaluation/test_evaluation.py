@@ -149,7 +149,7 @@ def test_prompt_of_abc_of_others_is_its_first_tune_and_says_what_is_left_out(tmp
         prompt = read_prompt(tmp_path / "book.abc", 1)
     assert prompt.endswith("\n[V:1]A4d2d2A2F2|\n")
     first, second = (record.message.removeprefix(str(tmp_path)) for record in caplog.records)
-    assert first == "/book.abc has 2 tunes; the first is continued: X:4 Ours"
+    assert first == "/book.abc has 2 tunes; the first is taken: X:4 Ours"
     assert second == "/book.abc: line 6, column 10: '?' is left out"
 
 
