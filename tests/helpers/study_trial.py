@@ -41,13 +41,16 @@ def data_presets():
 
 
 def copy_configs(place):
-    """Copy the project's configs; the learning-rate rule, which takes hours to sweep, is fake."""
-    shutil.copytree(CONFIGS, place / "configs")
+    """Copy the project's configs; the learning-rate rules, which take hours to sweep, are fake."""
+    configs = shutil.copytree(CONFIGS, place / "configs")
     names = [family.model_type for family in FAMILIES.values()]
     families = {name: {"rule": {"c": -4.0, "g": 0.1}} for name in names}
-    (place / "results").mkdir()
-    (place / "results" / "learning_rates.json").write_text(json.dumps({"families": families}))
-    return place / "configs"
+    for study in configs.glob("studies/*.yaml"):
+        if rule := yaml.safe_load(study.read_text()).get("learning_rate_rule"):
+            file = study.parent / rule
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps({"families": families}))
+    return configs
 
 
 def write_study(sizes, tokens=(2048,), seeds=(1,), **more):
