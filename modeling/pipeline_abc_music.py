@@ -12,50 +12,28 @@ meter is chosen before the key is known, and a key once meter and tempo are.
 import difflib
 import functools
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    GenerationConfig,
-    LogitsProcessorList,
-    Pipeline,
-    PrefixConstrainedLogitsProcessor,
-)
+from transformers import AutoModelForCausalLM, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 from transformers.pipelines.base import PipelineRegistry
 
-from .arrange_abc import Arrangement, arrange_accompaniment, arrange_fill
+from .arrange_abc import arrange_accompaniment, arrange_fill
 from .export_abc import check_beginning, cut_after_end, cut_to_whole_bars, export_tune
-from .grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
-from .grammar_abc_plan import PLANNED
-from .grammar_abc_tune_rules import State
-from .header_abc import FIRST_BAR, Line, header_lines
-from .notation_abc import ALPHABET, CHORD_ATTACK_LINE, FILL_IN_TOKENS, FIRST_LINE, plain_text
+from .grammar_abc_decoding import TokenGrammar
+from .header_abc import Line, header_lines
+from .notation_abc import CHORD_ATTACK_LINE, FILL_IN_TOKENS, FIRST_LINE, plain_text
+from .writing_abc import PLAIN_SAMPLING, Row, RowWriter
 
 TASK = "abc-music"
 CONDITIONS = ("meter", "key", "tempo", "instruments", "prompt", "fill", "accompany")
-PLAIN_SAMPLING = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 GENERATION = (*PLAIN_SAMPLING, "min_p", "typical_p", "repetition_penalty", "use_cache")
 COUNTS = ("max_new_tokens", "num_return_sequences")
 BATCH_SIZE = 8
 MAX_NEW_TOKENS = 1500
-MAX_HEADER_LINE_TOKENS = 32
-
-
-@dataclass
-class _Row:
-    """An unfinished tune: the lines it must still get, and its tokens without the start token."""
-
-    lines: list[Line]
-    ids: list[int]
-    left: int = 0  # tokens that the model may still write
-    ended: bool = False
-    arrangement: Arrangement | None = None
-    n_read: int = 0  # of the ids, those that the model reads but does not write
-    start: State | None = None  # of the grammar, if there is an arrangement
 
 
 class AbcMusicPipeline(Pipeline):
@@ -143,11 +121,11 @@ class AbcMusicPipeline(Pipeline):
                 continue
             prompt = given.pop("prompt", None)
             if prompt is None:
-                rows.append(_Row(self._writable(header_lines(**given)), []))
+                rows.append(Row(self._writable(header_lines(**given)), []))
             elif given:
                 raise ValueError(f"prompt and {', '.join(given)}: expected one or the other")
             else:
-                rows.append(_Row([], self._encode_prompt(prompt)))
+                rows.append(Row([], self._encode_prompt(prompt)))
         return {"rows": rows, "batch_size": inputs["batch_size"]}
 
     def _forward(
@@ -170,27 +148,44 @@ class AbcMusicPipeline(Pipeline):
         if arranged and grammar is False:
             raise ValueError("fill and accompany are written within the grammar: leave grammar out")
         for row in arranged:
-            row.start = self.planned_grammar.planned(row.arrangement.before, row.arrangement.plan)
+            row.start = self.writer.planned_grammar.planned(
+                row.arrangement.before, row.arrangement.plan
+            )
             # the bars are given in number, so what they take at least does not count
-            row.left += self.planned_grammar.n_closing_tokens(row.start) + 1
+            row.left += self.writer.planned_grammar.n_closing_tokens(row.start) + 1
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             # In a batch, the longest prompt would use up the context of all others.
-            n_rows = inputs["batch_size"] if self._context == math.inf else 1
+            n_rows = inputs["batch_size"] if self.writer.context == math.inf else 1
             plain = [row for row in rows if not row.arrangement]
             for some in (plain, arranged):
                 for start in range(0, len(some), n_rows):
-                    self._write(some[start : start + n_rows], tokens, generation)
+                    self.writer.write(some[start : start + n_rows], tokens, generation)
         return {"rows": rows, "n": num_return_sequences}
+
+    @functools.cached_property
+    def writer(self) -> RowWriter:
+        """What goes on writing rows with this model."""
+        return RowWriter(self.model, self.tokenizer)
+
+    @property
+    def has_grammar(self) -> bool:
+        """Whether the tokenizer has all characters of the dialect, as the grammar requires."""
+        return self.writer.has_grammar
+
+    @property
+    def grammar(self) -> TokenGrammar:
+        """The grammar for this tokenizer."""
+        return self.writer.grammar
 
     def postprocess(self, outputs: dict[str, Any]) -> list[list[dict[str, Any]]]:
         """Turn rows into tunes, grouped by condition."""
         tunes = [self._tune(row) for row in outputs["rows"]]
         return [tunes[start : start + outputs["n"]] for start in range(0, len(tunes), outputs["n"])]
 
-    def _tune(self, row: _Row) -> dict[str, Any]:
+    def _tune(self, row: Row) -> dict[str, Any]:
         text = self.tokenizer.decode(row.ids[row.n_read :], skip_special_tokens=True)
         if row.arrangement:
             text = row.arrangement.before + text + row.arrangement.after
@@ -211,7 +206,7 @@ class AbcMusicPipeline(Pipeline):
         """
         kept = []
         for line in lines:
-            if self._can_encode(line.text or line.start):
+            if self.writer.can_encode(line.text or line.start):
                 kept.append(line)
             elif line.text not in (None, FIRST_LINE, CHORD_ATTACK_LINE):
                 raise ValueError(
@@ -231,11 +226,11 @@ class AbcMusicPipeline(Pipeline):
             raise ValueError(message) from None
         if cut_after_end(prompt)[1]:
             raise ValueError("the prompt is a whole tune; leave out its end, |]")
-        if not self._can_encode(prompt):
+        if not self.writer.can_encode(prompt):
             raise ValueError("the prompt has characters that this model's tokenizer cannot write")
-        return self._encode(prompt)
+        return self.writer.encode(prompt)
 
-    def _arranged(self, given: dict[str, Any]) -> _Row:
+    def _arranged(self, given: dict[str, Any]) -> Row:
         """Return the row of bars to fill in, or of voices to accompany."""
         name = "fill" if "fill" in given else "accompany"
         if not self.has_grammar:
@@ -249,8 +244,8 @@ class AbcMusicPipeline(Pipeline):
             )
         if name == "accompany":
             arrangement = arrange_accompaniment(given["accompany"], given.get("instruments"))
-            ids = self._encode(arrangement.before)
-            return _Row([], ids, arrangement=arrangement, n_read=len(ids))
+            ids = self.writer.encode(arrangement.before)
+            return Row([], ids, arrangement=arrangement, n_read=len(ids))
         if "prompt" not in given:
             raise ValueError("fill without a tune, expected the whole tune as prompt")
         marks = self.tokenizer.convert_tokens_to_ids(list(FILL_IN_TOKENS))
@@ -260,180 +255,11 @@ class AbcMusicPipeline(Pipeline):
                 "use one whose data had fill_in.share, or continue the bars before"
             )
         arrangement = arrange_fill(
-            given["prompt"], given["fill"], self._n_tokens, self._trained_length
+            given["prompt"], given["fill"], self.writer.n_tokens, self.writer.trained_length
         )
-        parts = zip(marks, map(self._encode, arrangement.passage), strict=True)
+        parts = zip(marks, map(self.writer.encode, arrangement.passage), strict=True)
         ids = [token for mark, part in parts for token in (mark, *part)]
-        return _Row([], ids, arrangement=arrangement, n_read=len(ids))
-
-    @property
-    def _trained_length(self) -> int:
-        """Number of tokens that the model was trained to read at once."""
-        longest = getattr(self.model.config, "max_position_embeddings", None)
-        return min(self.tokenizer.model_max_length, longest or self.tokenizer.model_max_length)
-
-    def _encode(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-
-    def _n_tokens(self, text: str) -> int:
-        return len(self._encode(text))
-
-    def _can_encode(self, text: str) -> bool:
-        return self.tokenizer.unk_token_id not in self._encode(text)
-
-    @functools.cached_property
-    def _token_texts(self) -> list[str]:
-        """The text of each token; "" for special ones."""
-        tokenizer = self.tokenizer
-        return [tokenizer.decode([i], skip_special_tokens=True) for i in range(len(tokenizer))]
-
-    @property
-    def has_grammar(self) -> bool:
-        """Whether the tokenizer has all characters of the dialect, as the grammar requires."""
-        return set(self._token_texts) >= set(ALPHABET)
-
-    @property
-    def _context(self) -> float:
-        """Length in tokens of the longest text the model can read; inf if it can go beyond."""
-        goes_on = getattr(self.model, "goes_beyond_context", False)
-        if goes_on or _sampler_of(self.model.config.model_type):
-            return math.inf
-        return getattr(self.model.config, "max_position_embeddings", math.inf)
-
-    @functools.cached_property
-    def grammar(self) -> TokenGrammar:
-        """The grammar for this tokenizer; kept, since it caches its states."""
-        return TokenGrammar.of(self.tokenizer)
-
-    @functools.cached_property
-    def planned_grammar(self) -> TokenGrammar:
-        """The same for bars that are planned; kept, too."""
-        return TokenGrammar.of(self.tokenizer, PLANNED)
-
-    def _write(
-        self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
-    ) -> None:
-        """Generate tunes in a batch: their headers line by line, then all the rest."""
-        while any(row.lines for row in rows):
-            for row in rows:
-                while row.lines and row.lines[0].text is not None:
-                    row.ids += self._encode(row.lines.pop(0).text + "\n")
-            self._write_line([row for row in rows if row.lines], tokens, generation)
-        rows = [row for row in rows if row.left > 0]
-        end = self.tokenizer.eos_token_id
-        for row, new in zip(rows, self._generate(rows, [end], tokens, generation), strict=True):
-            row.ended = end in new
-            row.ids += new[: new.index(end)] if row.ended else new
-
-    def _write_line(
-        self, rows: list[_Row], tokens: TokenGrammar | None, generation: dict[str, Any]
-    ) -> None:
-        """Let the model write the next line of each row, with the start that line must have."""
-        starts = [row.lines.pop(0).start for row in rows]
-        newlines = {token for token, text in enumerate(self._token_texts) if "\n" in text}
-        generated = self._generate(rows, [*newlines], tokens, generation, starts)
-        for row, start, new in zip(rows, starts, generated, strict=True):
-            if start != FIRST_BAR:
-                new = new[:MAX_HEADER_LINE_TOKENS]
-            stop = next((place for place, token in enumerate(new) if token in newlines), None)
-            new = new[: len(new) if stop is None else stop + 1]
-            row.ids += new
-            row.left -= len(new)
-            if stop is None and start == FIRST_BAR:
-                row.left = 0
-            elif (
-                stop is None
-            ):  # no header line is this long: end it here, so that the other conditions still apply
-                row.ids += self._encode("\n")
-
-    def _generate(
-        self,
-        rows: list[_Row],
-        stops: list[int],
-        tokens: TokenGrammar | None,
-        generation: dict[str, Any],
-        starts: list[str] | None = None,
-    ) -> list[list[int]]:
-        """Return what the model writes after each row, at least up to one of the tokens `stops`.
-
-        Args:
-            rows: The batch.
-            stops: Generation ends once all rows have one of these.
-            tokens: Restricts the rows to the dialect; None does not.
-            generation: The caller's options for `generate`.
-            starts: The required start of each row's text, which then has no special tokens.
-        """
-        tokenizer = self.tokenizer
-        prompts = [[tokenizer.bos_token_id, *row.ids] for row in rows]
-        longest = max(map(len, prompts), default=0)
-        left = [min(row.left, self._context - longest) for row in rows]
-        if rows and longest >= self._context:
-            raise ValueError(
-                f"a prompt of {longest:,} tokens, but this model reads at most {self._context:,}; "
-                "shorten the prompt, or ask for fewer instruments"
-            )
-        room = min(
-            max(left, default=0),
-            math.inf if starts is None or FIRST_BAR in starts else MAX_HEADER_LINE_TOKENS,
-        )
-        if room < 1:
-            return [[] for _ in rows]
-        inputs = tokenizer.pad({"input_ids": prompts}, padding_side="left", return_tensors="pt")
-        n_prompt = inputs["input_ids"].shape[1]  # (B, T)
-        config = GenerationConfig(
-            **(PLAIN_SAMPLING if generation.get("do_sample", True) else {}) | generation,
-            max_new_tokens=room,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=stops,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        token_texts = self._token_texts[: self.model.config.vocab_size]
-        processors = [_line_starts(token_texts, starts, n_prompt)] if starts else []
-        if rows[0].start:
-            starts_at = [row.start for row in rows]
-            processors.append(TuneLogitsProcessor(self.planned_grammar, left, starts_at))
-        elif tokens:
-            processors.append(TuneLogitsProcessor(tokens, left))
-        output = self.model.generate(
-            **inputs.to(self.device),
-            generation_config=config,
-            logits_processor=LogitsProcessorList(processors),
-            custom_generate=_sampler_of(self.model.config.model_type),
-        )
-        new = output[:, n_prompt:].tolist()
-        return [ids[:n_tokens] for ids, n_tokens in zip(new, left, strict=True)]
-
-
-def _line_starts(
-    token_texts: list[str], starts: list[str], n_prompt: int
-) -> PrefixConstrainedLogitsProcessor:
-    """Return a processor that forces the start of each line and excludes special tokens."""
-
-    @functools.cache
-    def fitting(rest: str) -> torch.Tensor:
-        """Return the tokens that are possible where `rest` must follow."""
-        return torch.tensor(
-            [
-                token
-                for token, text in enumerate(token_texts)
-                if text and (text.startswith(rest) or rest.startswith(text))
-            ]
-        )
-
-    def allowed(row: int, ids: torch.Tensor) -> torch.Tensor:
-        n_written = sum(len(token_texts[token]) for token in ids[n_prompt:].tolist())
-        return fitting(starts[row][n_written:])
-
-    return PrefixConstrainedLogitsProcessor(allowed, num_beams=1)
-
-
-def _sampler_of(model_type: str) -> Callable[..., torch.Tensor] | None:
-    """Return `custom_generate` for a class that ships with transformers; None: its own loop."""
-    if model_type != "llama":
-        return None
-    from .decoding_abc_llama import sample_llama  # needs more of transformers than this file does
-
-    return sample_llama
+        return Row([], ids, arrangement=arrangement, n_read=len(ids))
 
 
 def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:

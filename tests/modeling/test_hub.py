@@ -169,6 +169,7 @@ def test_pipeline_is_saved_with_all_files_that_it_imports():
             "decoding_abc_llama.py",
             "arrange_abc.py",
             "plan_abc.py",
+            "writing_abc.py",
         )
     }
 
