@@ -102,6 +102,19 @@ def test_summary_waits_for_all_shards(engine, music, whole, tmp_path):
     assert (job.folder / "stage.json").exists()
 
 
+def test_tasks_queued_for_other_inputs_make_nothing(engine, music, tmp_path):
+    zipped, folder = [open_source(str(path), tmp_path) for path in music]
+    queued = engine.plan_job([zipped], tmp_path / "out", "bars")
+    again = engine.plan_job([zipped], tmp_path / "out", "bars")
+    assert (queued.plan, queued.n_files) == (again.plan, again.n_files)
+    assert queued.logs != again.logs  # its tasks read their pipeline from there
+    engine.plan_job([folder], tmp_path / "out", "bars")
+    for task in (engine.ConvertShards(queued).run, lambda: engine.summarize(queued)):
+        with pytest.raises(ValueError, match="planned for other inputs after this task was queued"):
+            task()
+    assert not contents(tmp_path / "out")
+
+
 def test_without_the_extra_one_line_says_what_to_install():
     program = (
         "import runpy, sys; sys.modules['datatrove'] = None; "
