@@ -179,6 +179,8 @@ def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
         qos=None,  # not every cluster has the default, "normal"; SBATCH_QOS sets it
         # The tasks run in this environment, whether or not it was activated.
         env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+        # Else datatrove's own last jobs would wait forever for a task that failed.
+        sbatch_args={"kill-on-invalid-dep": "yes"},
         **_TASK,
     )
     tasks = queued(
@@ -192,6 +194,8 @@ def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
         tasks=1,
         job_name="midi_summary",
         depends=tasks,
+        # It judges by the shards: a task may have failed, and have been queued again since.
+        run_on_dependency_fail=True,
         **_common(job, options, "summary"),
     ).run()
 
