@@ -10,7 +10,7 @@ from benchmarks.cluster_check import convert_by_ray, convert_by_slurm, installed
 from benchmarks.cluster_check.checks import Checks
 from benchmarks.cluster_check.collection import Collection, shards_in
 from benchmarks.cluster_check.commands import CheckError, environment, run
-from benchmarks.cluster_check.processes import kill, start_daemon, stop, with_environment
+from benchmarks.cluster_check.processes import Daemon, kill, with_environment
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,10 +88,19 @@ def test_environment_is_that_of_no_other_cluster(monkeypatch):
 def test_processes_are_found_by_what_they_were_started_with(tmp_path):
     env = {**environment(), "OF_THIS_TEST": str(tmp_path)}
     command = [sys.executable, "-c", "import time; time.sleep(300)"]
-    first, second = (start_daemon(command, tmp_path / "log", env) for _ in range(2))
-    assert with_environment(OF_THIS_TEST=str(tmp_path)) == [first.pid, second.pid]
-    kill([first.pid])
-    first.wait()
-    assert with_environment(OF_THIS_TEST=str(tmp_path)) == [second.pid]
-    stop(second)
+    first, second = (Daemon(command, tmp_path / "sleeper.log", env) for _ in range(2))
+    both = [first.process.pid, second.process.pid]
+    assert with_environment(OF_THIS_TEST=str(tmp_path)) == both
+    kill(both[:1])
+    first.process.wait()
+    assert with_environment(OF_THIS_TEST=str(tmp_path)) == both[1:]
+    second.stop()
     assert with_environment(OF_THIS_TEST=str(tmp_path)) == []
+
+
+def test_daemon_that_ends_is_not_waited_for(tmp_path):
+    command = [sys.executable, "-c", "print('ready', flush=True); raise SystemExit('no key')"]
+    daemon = Daemon(command, tmp_path / "munged.log", environment())
+    daemon.process.wait()
+    with pytest.raises(CheckError, match="munged ended: no key"):
+        daemon.has_said("ready")

@@ -33,7 +33,11 @@ from .slurm_host import start_slurm
 def run(place: Path, checks: Checks) -> None:
     """Runs all parts; one that breaks off does not stop the others."""
     music = place / "music"
-    collection = make_collection(music)
+    try:
+        collection = make_collection(music)
+    except CheckError as error:
+        checks.tell(False, "conversion by one process", str(error))
+        return
     with checks.part("Slurm"), start_slurm(place / "slurm") as slurm:
         with checks.part("conversion on Slurm"):
             convert_by_slurm.check(collection, music, slurm, checks)
@@ -53,7 +57,12 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     place, checks = Path(tempfile.mkdtemp(prefix="cluster-")), Checks()
-    run(place, checks)
+    try:
+        run(place, checks)
+    except KeyboardInterrupt:
+        shutil.rmtree(place)
+        print("interrupted; all that was started is ended", file=sys.stderr)
+        return 130
     seconds = time.monotonic() - started
     print(f"{checks.n_passed} checks passed, {checks.n_failed} failed; {seconds:.0f} s")
     if checks.n_failed:

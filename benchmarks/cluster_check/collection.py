@@ -12,7 +12,7 @@ from pathlib import Path
 from data_prep.shards.shard_files import SHARD_FILES
 
 from .checks import Checks
-from .commands import PROJECT, environment, run
+from .commands import PROJECT, CheckError, environment, run
 
 N_SHARDS = 12  # of the archive; the folder is one more
 TUNES = PROJECT / "tests" / "data" / "tunes"
@@ -68,7 +68,7 @@ def make_collection(place: Path) -> Collection:
         place: The working folder of all conversions.
 
     Raises:
-        CheckError: If the conversion fails.
+        CheckError: If the conversion fails, or a tune was not converted.
     """
     few, tunes = place / "few", sorted(TUNES.glob("*.mid"))
     few.mkdir(parents=True)
@@ -82,4 +82,6 @@ def make_collection(place: Path) -> Collection:
     command = [sys.executable, "-m", "data_prep.convert", *sources, "alone", "--workers", "1"]
     run(command, environment(), place)
     stage = json.loads((place / "alone" / "stage.json").read_text("utf-8"))
+    if stage["dropped"] != {"not_midi": 1}:
+        raise CheckError(f"one process dropped {stage['dropped']}, expected the page alone")
     return Collection(" ".join(sources), shards_in(place / "alone"), stage)

@@ -7,29 +7,43 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from training.study.child_processes import signals_held, start_child
+from training.study.child_processes import last_line, signals_held, start_child
 
-STOP_SECONDS = 30.0
+from .commands import CheckError
 
-
-def start_daemon(
-    command: Sequence[str], log: Path, env: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
-    """Starts a process in the foreground of its own session; it ends if this one is killed."""
-    with log.open("ab") as output, signals_held():
-        return start_child(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env
-        )
+STOP_SECONDS = 60.0  # a node of Ray takes up to 30
 
 
-def stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a daemon: SIGTERM, and SIGKILL if that is not enough."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+class Daemon:
+    """A process in the foreground of its own session; it ends if this one is killed."""
+
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output, signals_held():
+            options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
+            self.process = start_child(command, env=env, **options)
+
+    def check_alive(self) -> None:
+        """Raises CheckError, with its last words, if it has ended."""
+        if self.process.poll() is not None:
+            raise CheckError(f"{self.log.stem} ended: {last_line(self._output()) or 'no output'}")
+
+    def has_said(self, text: str) -> bool:
+        """Whether a text is in its output; raises like `check_alive`."""
+        self.check_alive()
+        return text in self._output()
+
+    def _output(self) -> str:
+        return self.log.read_text("utf-8", errors="replace")
+
+    def stop(self) -> None:
+        """Ends it: SIGTERM, and SIGKILL if that is not enough."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def with_environment(**names: str) -> list[int]:

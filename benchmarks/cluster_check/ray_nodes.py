@@ -5,10 +5,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .commands import environment, wait_until
-from .processes import command_of, kill, parent_of, start_daemon, stop, with_environment
+from .processes import Daemon, command_of, kill, parent_of, with_environment
 from .slurm_host import free_ports
 
 STARTED = "Ray runtime started"
@@ -62,9 +63,7 @@ def start_ray(folder: Path) -> Iterator[Ray]:
         for name, options in (("head", head), ("second", (f"--address=127.0.0.1:{port}",))):
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
             command += ["--node-ip-address=127.0.0.1", "--disable-usage-stats", *NODE, *options]
-            log = folder / f"{name}.log"
-            nodes.callback(stop, start_daemon(command, log, ray.env))
-            wait_until(
-                lambda log=log: STARTED in log.read_text("utf-8"), f"the start of Ray ({name})"
-            )
+            node = Daemon(command, folder / f"{name}.log", ray.env)
+            nodes.callback(node.stop)
+            wait_until(partial(node.has_said, STARTED), f"the start of Ray ({name})")
         yield ray

@@ -1,18 +1,19 @@
 """A Slurm of one host in a temporary folder: two tasks at a time, no file outside the folder."""
 
-import getpass
 import os
 import platform
+import pwd
 import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .commands import CheckError, environment, run, wait_until
 from .installed import find_program
-from .processes import kill, start_daemon, stop, with_environment
+from .processes import Daemon, kill, with_environment
 
 TASKS_AT_ONCE = 2
 PARTITION = "cpu"
@@ -28,7 +29,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthInfo=socket={folder}/socket,cred_expire=5
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -110,21 +111,19 @@ def start_slurm(folder: Path) -> Iterator[Slurm]:
     """
     _configure(folder)
     slurm = Slurm(environment(SLURM_CONF=str(folder / "slurm.conf")))
-    socket = folder / "munge.socket"
-    munge = [
-        f"--{name}={folder / name}" for name in ("key-file", "pid-file", "log-file", "seed-file")
-    ]
+    munge = {name: folder / name for name in ("socket", "key-file", "pid-file", "seed-file")}
     with ExitStack() as daemons:
 
-        def start(name: str, *options: str) -> None:
-            command = [find_program(name), *options]
-            daemons.callback(stop, start_daemon(command, folder / f"{name}.log", slurm.env))
+        def start(name: str, *options: str) -> Daemon:
+            daemon = Daemon([find_program(name), *options], folder / f"{name}.log", slurm.env)
+            daemons.callback(daemon.stop)
+            return daemon
 
-        start("munged", "--foreground", "--force", f"--socket={socket}", *munge)
-        wait_until(socket.exists, "the start of munged")
-        start("slurmctld", "-D")
-        start("slurmd", "-D")
-        wait_until(lambda: _is_ready(slurm), "the start of Slurm")
+        options = (f"--{name}={path}" for name, path in munge.items())
+        munged = start("munged", "--foreground", "--force", *options)
+        wait_until(partial(_is_there, munge["socket"], munged), "the start of munged")
+        controller, node = start("slurmctld", "-D"), start("slurmd", "-D")
+        wait_until(partial(_is_ready, slurm, controller, node), "the start of Slurm")
         daemons.callback(_end_tasks, slurm)
         yield slurm
 
@@ -134,6 +133,8 @@ def _configure(folder: Path) -> None:
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     (folder / "plugstack.conf").touch()
+    # Named, it is not looked for: a container may have no cgroups, and nothing here uses them.
+    (folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n", encoding="utf-8")
     key = os.open(folder / "key-file", os.O_WRONLY | os.O_CREAT, 0o600)
     with open(key, "wb") as file:
         file.write(secrets.token_bytes(1024))
@@ -141,7 +142,7 @@ def _configure(folder: Path) -> None:
     text = CONFIGURATION.format(
         folder=folder,
         host=platform.node().partition(".")[0],
-        user=getpass.getuser(),
+        user=pwd.getpwuid(os.geteuid()).pw_name,
         partition=PARTITION,
         n_cpus=TASKS_AT_ONCE,
         controller_port=controller,
@@ -159,7 +160,15 @@ def free_ports(number: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _is_ready(slurm: Slurm) -> bool:
+def _is_there(file: Path, daemon: Daemon) -> bool:
+    daemon.check_alive()
+    return file.exists()
+
+
+def _is_ready(slurm: Slurm, *daemons: Daemon) -> bool:
+    """Whether the host takes tasks; raises CheckError if a daemon has ended."""
+    for daemon in daemons:
+        daemon.check_alive()
     try:
         return slurm.tell("sinfo", "-h", "-o", "%T").strip() == "idle"
     except CheckError:  # the controller does not answer yet
