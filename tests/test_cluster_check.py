@@ -57,13 +57,18 @@ def test_conversion_that_differs_is_a_failed_check(tmp_path, capsys):
     assert lines[2] == "FAILED  files left behind by another: part-00001-x.claim"
 
 
-def test_run_of_other_weights_or_of_no_weights_is_a_failed_check(capsys):
-    alone = {"gpt": ("digest", {"max_steps": 2}), "lstm": ("digest", {"max_steps": 2})}
-    array = {**alone, "gpt": ("another", {"max_steps": 2})}
-    for found, n_passed in ((alone, 2), (array, 1), ({"gpt": alone["gpt"]}, 0), ({}, 0)):
+def test_run_of_other_weights_or_that_is_missing_is_a_failed_check(capsys):
+    record = {"max_steps": 2}
+    alone = {"weights": {"a": "1", "b": "2"}, "records": {"a": record, "b": record}}
+    for weights, records, n_failed in (
+        ({"a": "1", "b": "2"}, {"a": record, "b": record}, 0),
+        ({"a": "1", "b": "3"}, {"a": record, "b": record}, 1),
+        ({"a": "1"}, {"a": record}, 2),
+        ({}, {}, 2),
+    ):
         checks = Checks()
-        train_by_slurm.compare(alone, found, checks)
-        assert (checks.n_passed, checks.n_failed) == (n_passed, 2 - n_passed)
+        train_by_slurm.compare(alone, {"weights": weights, "records": records}, checks)
+        assert checks.n_failed == n_failed
 
 
 def test_part_that_breaks_off_is_a_failed_check_and_the_next_one_runs(capsys):

@@ -14,6 +14,7 @@ is killed. What they leave is compared with what one process on one machine leav
 Prints a line per check. Exit status 1 if one failed; the folder is kept then, and named.
 """
 
+import os
 import shutil
 import signal
 import sys
@@ -57,6 +58,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     place, checks = Path(tempfile.mkdtemp(prefix="cluster-")), Checks()
+    os.environ["TMPDIR"] = str(place)  # where datatrove and torch leave files, too
     try:
         run(place, checks)
     except KeyboardInterrupt:

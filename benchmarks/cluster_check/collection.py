@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,25 +35,24 @@ class Collection:
     stage: dict[str, object]
 
     def compare(self, out: Path, who: str, checks: Checks) -> None:
-        """Checks the shards and stage.json of another conversion."""
-        found = shards_in(out)
-        names = sorted(self.shards.keys() | found.keys())
-        others = [name for name in names if self.shards.get(name) != found.get(name)]
-        text = f"{len(found)} shards, {len(others)} other than those of one process"
-        checks.tell(not others, f"shards of {who}", text)
-        stage = json.loads((out / "stage.json").read_text("utf-8"))
-        keys = self.stage.keys() | stage.keys()
-        others = sorted(k for k in keys - NOT_COMPARED if self.stage.get(k) != stage.get(k))
-        counts = (
-            f"{stage['rows_in']:,} files, {stage['rows_out']:,} tunes, dropped {stage['dropped']}"
-        )
-        checks.tell(
-            not others, f"stage.json of {who}", counts + "".join(f"; other {k}" for k in others)
-        )
-        left = sorted(
-            p.name for p in out.iterdir() if p.name not in {*found, "stage.json", ".datatrove"}
-        )
+        """Checks the shards and stage.json of another conversion, and what it has left behind."""
+        shards, stage = shards_in(out), json.loads((out / "stage.json").read_text("utf-8"))
+        other = differences(self.shards, shards)
+        found = f"{len(shards)} shards, {len(other)} other than those of one process"
+        checks.tell(not other, f"shards of {who}", found)
+        other = [name for name in differences(self.stage, stage) if name not in NOT_COMPARED]
+        counts = (f"{stage['rows_in']:,} files", f"{stage['rows_out']:,} tunes")
+        found = ", ".join([*counts, f"dropped {stage['dropped']}"])
+        checks.tell(not other, f"stage.json of {who}", "; other ".join([found, *other]))
+        expected = {*shards, "stage.json", ".datatrove"}
+        left = sorted(path.name for path in out.iterdir() if path.name not in expected)
         checks.tell(not left, f"files left behind by {who}", ", ".join(left) or "none")
+
+
+def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """Returns the keys that only one has, or with different values."""
+    keys = sorted(one.keys() | other.keys())
+    return [key for key in keys if key not in one or key not in other or one[key] != other[key]]
 
 
 def shards_in(out: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Processes: daemons that end with this one, and those that belong to a task."""
+"""Processes: those that this one starts and ends, and those that belong to a task."""
 
 import os
 import signal
@@ -17,11 +17,13 @@ STOP_SECONDS = 60.0  # a node of Ray takes up to 30
 class Daemon:
     """A process in the foreground of its own session; it ends if this one is killed."""
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], log: Path, env: Mapping[str, str], folder: Path | None = None
+    ) -> None:
         self.log = log
         with log.open("ab") as output, signals_held():
             options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
-            self.process = start_child(command, env=env, **options)
+            self.process = start_child(command, env=env, cwd=folder, **options)
 
     def check_alive(self) -> None:
         """Raises CheckError, with its last words, if it has ended."""

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from .checks import Checks
+from .collection import differences
 from .commands import PROJECT, environment, run, wait_until
 from .slurm_host import Slurm
 
@@ -39,7 +40,7 @@ NOT_COMPARED = (
     *("train_seconds", "train_cpu_seconds", "train_seconds_spent"),
     *("tokens_per_second", "flops_per_second", "model_flops_utilisation"),
 )
-Results = dict[str, tuple[str, dict[str, Any]]]
+Results = dict[str, dict[str, Any]]
 
 
 def check(place: Path, slurm: Slurm, checks: Checks) -> None:
@@ -81,23 +82,19 @@ def make_study(folder: Path) -> str:
 
 
 def results(folder: Path) -> Results:
-    """Returns run -> SHA-256 of the final weights, and what its record says of the model."""
-    found = {}
+    """Returns what is compared -> run -> SHA-256 of the final weights, or record."""
+    weights, records = {}, {}
     for path in sorted(folder.glob("runs/cluster/*/record.json")):
-        weights = (path.parent / "checkpoint" / "model.safetensors").read_bytes()
+        final = (path.parent / "checkpoint" / "model.safetensors").read_bytes()
         record = json.loads(path.read_text("utf-8"))
-        kept = {key: value for key, value in record.items() if key not in NOT_COMPARED}
-        found[path.parent.name] = (hashlib.sha256(weights).hexdigest(), kept)
-    return found
+        weights[path.parent.name] = hashlib.sha256(final).hexdigest()
+        records[path.parent.name] = {k: v for k, v in record.items() if k not in NOT_COMPARED}
+    return {"weights": weights, "records": records}
 
 
 def compare(alone: Results, array: Results, checks: Checks) -> None:
     """Checks weights and records of an array job against those of one process."""
-    for number, what in enumerate(("weights", "records")):
-        others = [
-            name
-            for name in sorted(alone.keys() | array.keys())
-            if name not in alone or name not in array or alone[name][number] != array[name][number]
-        ]
-        found = f"{len(array)} runs, {len(others)} other than those of one process"
-        checks.tell(bool(array) and not others, f"{what} of the array job", found)
+    for what, expected in alone.items():
+        other = differences(expected, array[what])
+        found = f"{len(array[what])} runs, {len(other)} other than those of one process"
+        checks.tell(bool(expected) and not other, f"{what} of the array job", found)
