@@ -51,10 +51,10 @@ def make_shards(
     """
     ours, n_broken, n_files, told = _ClaimedShards(shards), 0, 0, 0
 
-    def tell(n_files: int) -> None:
+    def tell(n_more: int) -> None:
         nonlocal told
-        told += n_files
-        advance(n_files)
+        told += n_more
+        advance(n_more)
 
     try:
         while ours.missing:
