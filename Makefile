@@ -43,7 +43,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -203,6 +203,10 @@ fuzz-judges: $(STAMP)  ## | odd and hostile texts through the judges
 
 kill-training: $(STAMP)  ## [KILLS=20] | kill, resume, compare the weights
 	OMP_NUM_THREADS=1 $(PY) benchmarks/kill_training.py --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+cluster-check: $(STAMP)  ## | conversion and a study on a real Slurm and Ray, tasks killed
+	@$(PY) -c "import datatrove, ray" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[datatrove,ray]"
+	@$(PY) -m benchmarks.cluster_check
 
 ##@ Develop
 

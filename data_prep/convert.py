@@ -9,18 +9,13 @@ number of workers and interruptions.
 """
 
 import argparse
-import fcntl
 import hashlib
 import itertools
 import json
 import logging
-import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +24,13 @@ from tqdm import tqdm
 
 from .collections.sources import Source, open_source
 from .dialect.tune import LAYOUTS
-from .shards.convert_pool import Conversion, Converter, bound_memory
-from .shards.shard_files import (
-    Shard,
-    converter_code,
-    files_of,
-    missing_shards,
-    plan_shards,
-    write_shard,
-)
+from .shards.convert_pool import Conversion
+from .shards.make_shards import make_shards
+from .shards.shard_files import converter_code, missing_shards, plan_shards
+from .storage.claims import lock
 from .storage.drop_reasons import counted, reasons_help
 from .storage.explain import command
-from .storage.stages import describe_files, read_stage, worker_pool, write_json
+from .storage.stages import describe_files, read_stage, write_json
 
 
 @dataclass(frozen=True)
@@ -50,7 +40,7 @@ class Converted:
     Attributes:
         shards: All shards, in order.
         sources: Paths of the sources.
-        n_files: Files that this run converted; the others were done already.
+        n_files: Files that this run converted; the others were done already, or by others.
         seconds: Wall time of this run.
     """
 
@@ -86,13 +76,11 @@ def convert_collection(
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         todo = missing_shards(folder, shards)
-        n_files = sum(len(shard.members) for shard in todo)
+        n_files = 0
         if todo:
-            total = sum(len(shard.members) for shard in shards)
-            with tqdm(
-                desc="MIDI -> ABC", total=total, initial=total - n_files, unit="file"
-            ) as progress:
-                make_shards(todo, conversion, workers, progress.update)
+            total, left = (sum(len(shard.members) for shard in of) for of in (shards, todo))
+            with tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as bar:
+                n_files = make_shards(todo, conversion, workers, bar.update)
     seconds = time.monotonic() - start
     return Converted([shard.path for shard in shards], recorded_paths(sources), n_files, seconds)
 
@@ -100,68 +88,6 @@ def convert_collection(
 def recorded_paths(sources: list[Source]) -> list[str]:
     """Returns the paths of the sources as stage.json records them."""
     return sorted({str(source.path) for source in sources})
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Locks a folder against a second writing process; the lock ends with the process.
-
-    Raises:
-        ValueError: If another process has the lock.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise ValueError(f"{folder}: another process is writing there; wait for it") from error
-    finally:
-        os.close(handle)
-
-
-_MOST_BROKEN_POOLS = 5  # in a row, for one shard
-
-
-def make_shards(
-    shards: list[Shard],
-    conversion: Conversion,
-    workers: int | None,
-    advance: Callable[[int], object],
-) -> None:
-    """Converts the files of shards, and writes each shard once it is complete.
-
-    A worker that dies before it has reported its task takes its whole pool down; the remaining
-    shards then go to a new pool.
-
-    Args:
-        shards: Grouped by source, in the order of the plan.
-        conversion: How each file is converted.
-        workers: Number of processes; all cores if None.
-        advance: Called with the number of files newly done.
-
-    Raises:
-        SourceError: If a source changed since the plan.
-        OSError: If a shard cannot be written; earlier ones are kept.
-        BrokenProcessPool: If pools keep breaking before a shard is complete.
-    """
-    left, n_broken, told = list(shards), 0, 0
-
-    def tell(n_files: int) -> None:
-        nonlocal told
-        told += n_files
-        advance(n_files)
-
-    while left:
-        try:
-            with worker_pool(workers, bound_memory) as pool:
-                for rows in Converter(pool, conversion).rows(files_of(tuple(left)), tell):
-                    write_shard(left.pop(0), rows)
-                    n_broken = told = 0
-        except BrokenProcessPool:
-            n_broken += 1
-            if n_broken > _MOST_BROKEN_POOLS:
-                raise
-            tell(-told)
 
 
 # ---------------------------------------------------------------- summary

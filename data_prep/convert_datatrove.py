@@ -9,41 +9,39 @@ The command plans the shards once, and task r of n makes shards r, r + n, r + 2n
 process with the limits of convert.py. The shards are byte-identical to those of
 `python -m data_prep.convert`; either engine resumes what the other began.
 
-Progress is judged by the shards alone: datatrove only marks whole tasks, and leaves half-written
-files under their final names. Repeating the command therefore starts all tasks again, and each
-skips existing shards; repeat it only when no task is running. On Slurm, a last job writes
-stage.json; locally and on Ray, the command waits for the tasks and writes it itself. A task reads
-a compressed .tar from its start: use few tasks for such a source.
+Progress is judged by the shards alone: datatrove only marks whole tasks. Repeating the command
+starts all tasks again, and each skips existing shards. A task claims a shard before it makes it
+(claims.py), so tasks that were started twice, or a task and its predecessor that still runs, share
+the work. On Slurm, a last job writes stage.json; locally and on Ray, the command waits for the
+tasks and writes it itself. A task reads a compressed .tar from its start: use few tasks for such a
+source.
 """
 
 import argparse
-import gzip
-import itertools
-import json
 import logging
+import secrets
 import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .collections.archives import Member
 from .collections.sources import Source, open_source
 from .convert import (
     Converted,
     argument_parser,
-    lock,
-    make_shards,
     recorded_paths,
     summary_line,
     write_summary,
 )
 from .shards.convert_pool import Conversion
-from .shards.shard_files import Shard, missing_shards, plan_shards
+from .shards.make_shards import make_shards
+from .shards.shard_files import missing_shards, plan_shards
+from .shards.shard_plan import read_plan, write_plan
+from .storage.claims import lock
 from .storage.explain import command
 
 try:
@@ -57,7 +55,7 @@ except ModuleNotFoundError as error:
         sys.exit(2)
     raise ModuleNotFoundError(_NEEDED, name=error.name) from error
 
-LOGS = ".datatrove"  # inside the folder of the shards: the plan, logs, counts of the tasks
+LOGS = ".datatrove"  # inside the folder of the shards: the plan, and the logs of each command
 # One core, for the worker that converts: the task itself reads, writes and mostly waits. The
 # memory is above convert_pool.WORKER_BYTES, so that a file is refused before its task is killed.
 _TASK = {"cpus_per_task": 1, "mem_per_cpu_gb": 4}
@@ -69,7 +67,8 @@ class Job:
 
     Attributes:
         folder: Folder of the shards; an absolute path, since tasks start anywhere.
-        sources: The sources, also with absolute paths; the plan refers to them by index.
+        plan: From `write_plan`.
+        logs: Folder of this command's logs; queued tasks read their pipeline from it as well.
         recorded: Paths of the sources as stage.json records them.
         layout: One of `tune.LAYOUTS`.
         n_files: Files of the shards that were missing at the start.
@@ -77,16 +76,12 @@ class Job:
     """
 
     folder: Path
-    sources: list[Source]
+    plan: Path
+    logs: Path
     recorded: list[str]
     layout: str
     n_files: int
     started: float
-
-    @property
-    def plan(self) -> Path:
-        """Path of the plan, which saves the tasks from listing the sources again."""
-        return self.folder / LOGS / "shards.plan"
 
 
 class ConvertShards(PipelineStep):
@@ -106,13 +101,13 @@ class ConvertShards(PipelineStep):
 
         Raises:
             SourceError: If a source changed since the plan.
+            ValueError: If the folder was planned for other inputs since the task was queued.
             OSError: If a shard cannot be written; earlier ones are kept.
         """
-        ours = [
-            shard for shard in _read_plan(self.job, rank, world_size) if not shard.path.exists()
-        ]
-        count_files = partial(self.stat_update, "files", unit="batch")
-        make_shards(ours, Conversion(self.job.layout), 1, lambda n: count_files(value=n))
+        shards = read_plan(self.job.plan, self.job.folder, rank, world_size)
+        ours = [shard for shard in shards if not shard.path.exists()]
+        n_files = make_shards(ours, Conversion(self.job.layout), 1, lambda n_files: None)
+        self.stat_update("files", value=n_files, unit="batch")
         return data
 
 
@@ -125,21 +120,19 @@ def summarize(job: Job, *_: object) -> dict[str, Any]:
         The content of stage.json.
 
     Raises:
-        ValueError: If a shard is missing.
+        ValueError: If a shard is missing, or another process is writing to the folder.
     """
-    paths = [shard.path for shard in _read_plan(job, 0, 1)]
+    paths = [shard.path for shard in read_plan(job.plan, job.folder, 0, 1)]
     missing = [path.name for path in paths if not path.exists()]
     if missing:
         raise ValueError(
             f"{job.folder}: {len(missing):,} of {len(paths):,} shards are missing, the first is "
-            f"{missing[0]}; see the logs of the tasks in {job.folder / LOGS}. Repeat the command "
-            "when no task is running: it makes the missing shards"
+            f"{missing[0]}; see the logs of the tasks in {job.logs}, and repeat the "
+            "command: it makes the missing shards"
         )
     converted = Converted(paths, job.recorded, job.n_files, time.time() - job.started)
-    return write_summary(job.folder, converted, job.layout)
-
-
-# ---------------------------------------------------------------- the plan
+    with lock(job.folder, patience_seconds=60.0):  # of the same command, given twice
+        return write_summary(job.folder, converted, job.layout)
 
 
 def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
@@ -152,7 +145,7 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
 
     Raises:
         SourceError: If a source cannot be read or is empty.
-        ValueError: If a conversion by the other engine is writing to the folder.
+        ValueError: If another process is writing to the folder, or makes shards of other inputs.
     """
     started = time.time()
     folder = folder.absolute()
@@ -161,28 +154,9 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
     (folder / LOGS).mkdir(parents=True, exist_ok=True)
     with lock(folder):
         n_files = sum(len(shard.members) for shard in missing_shards(folder, shards))
-    job = Job(folder, absolute, recorded_paths(sources), layout, n_files, started)
-    _write_plan(job, shards)
-    return job
-
-
-def _write_plan(job: Job, shards: list[Shard]) -> None:
-    """Writes one line per shard; JSON round-trips bytes in names that are not UTF-8."""
-    part = job.plan.with_suffix(".part")
-    with gzip.open(part, "wt", encoding="ascii", compresslevel=1) as plan:
-        for shard in shards:
-            members = [astuple(member) for member in shard.members]
-            row = [shard.path.name, job.sources.index(shard.source), members]
-            plan.write(json.dumps(row) + "\n")
-    part.replace(job.plan)
-
-
-def _read_plan(job: Job, rank: int, world_size: int) -> Iterator[Shard]:
-    """Yields every `world_size`-th shard of the plan, starting at `rank`."""
-    with gzip.open(job.plan, "rt", encoding="ascii") as plan:
-        for line in itertools.islice(plan, rank, None, world_size):
-            name, source, members = json.loads(line)
-            yield Shard(job.folder / name, job.sources[source], [Member(*m) for m in members])
+        plan = write_plan(folder / LOGS, shards)
+    logs = plan.with_name(f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}")
+    return Job(folder, plan, logs, recorded_paths(sources), layout, n_files, started)
 
 
 # ---------------------------------------------------------------- executors
@@ -205,6 +179,8 @@ def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
         qos=None,  # not every cluster has the default, "normal"; SBATCH_QOS sets it
         # The tasks run in this environment, whether or not it was activated.
         env_command=f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH",
+        # Else datatrove's own last jobs would wait forever for a task that failed.
+        sbatch_args={"kill-on-invalid-dep": "yes"},
         **_TASK,
     )
     tasks = queued(
@@ -218,12 +194,14 @@ def _run_on_slurm(job: Job, options: argparse.Namespace) -> None:
         tasks=1,
         job_name="midi_summary",
         depends=tasks,
+        # It judges by the shards: a task may have failed, and have been queued again since.
+        run_on_dependency_fail=True,
         **_common(job, options, "summary"),
     ).run()
 
 
-def _common(job: Job, options: argparse.Namespace, logs: str) -> dict[str, Any]:
-    logging_dir = str(job.folder / LOGS / logs)
+def _common(job: Job, options: argparse.Namespace, what: str) -> dict[str, Any]:
+    logging_dir = str(job.logs / what)
     return {"workers": options.workers, "logging_dir": logging_dir, "skip_completed": False}
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .collections.sources import Source, open_source
-from .convert import Conversion, convert_collection, lock, write_summary
+from .convert import Conversion, convert_collection, write_summary
 from .selection.split import SPLITS
+from .storage.claims import lock
 from .storage.drop_reasons import counted, reasons_help
 from .storage.explain import command
 from .storage.stages import measure_resources, read_stage, write_json

@@ -19,6 +19,7 @@ KEPT_TOGETHER = {
     name: name
     for name in (
         *("test_benchmarks", "test_convert", "test_convert_datatrove", "test_data_pipeline"),
+        "test_make_shards",
         *("test_families", "test_finetune", "test_judges", "test_ladders", "test_whole_way"),
     )
 } | {

@@ -8,6 +8,7 @@ Source: Standard MIDI File specification 1.0 (RP-001), track chunks; MIDI 1.0, r
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from .limits import MidiError
 _DELTA = rb"[\x80-\xff]{0,3}+[\x00-\x7f]"
 _PAIRS = re.compile(rb"(?:%b[\x80-\xbf\xe0-\xef]?+[\x00-\x7f]{2})*+" % _DELTA)  # two data bytes
 _SINGLES = re.compile(rb"(?:%b[\xc0-\xdf]?+[\x00-\x7f])*+" % _DELTA)  # programs, pressure
+if sys.version_info < (3, 11, 5):
+    # as on Debian 12: there, a possessive group may end inside its last repetition, which failed
+    _PAIRS, _SINGLES = (re.compile(each.pattern.removesuffix(b"+")) for each in (_PAIRS, _SINGLES))
 _DELTA_BYTES = 4
 MOST_TICKS = 1 << 41  # later ticks are clipped to this: above any limit, and no overflow
 _META, _SYSEX, _ESCAPE = 0xFF, 0xF0, 0xF7

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from ..collections.archives import Member
 from ..collections.sources import Source
+from ..storage.claims import clear, holder
 from ..storage.code_identity import code_digest
 from .convert_file import convert_file, row_before
 from .convert_pool import File, Row
@@ -43,7 +44,9 @@ SCHEMA = pa.schema(
     ]
 )
 # Older shards have no second digest in their names.
-_SHARD_NAME = re.compile(r"(part-\d{5,}-[0-9a-f]{12})(-[0-9a-f]{12})?\.(parquet|[0-9a-f]{8}\.part)")
+_SHARD_NAME = re.compile(
+    r"(part-\d{5,}-[0-9a-f]{12})(-[0-9a-f]{12})?\.(parquet|claim|[0-9a-f]{8}\.part)"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Shard:
     path: Path
     source: Source
     members: list[Member]
+
+    @property
+    def claim(self) -> Path:
+        """Where the process that makes it says so, see claims.py."""
+        return self.path.with_suffix(".claim")
 
     @property
     def stem(self) -> str:
@@ -92,16 +100,25 @@ def _digest(lines: list[str]) -> str:
 def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
     """Deletes shards of other inputs from a folder, and returns the missing ones.
 
-    Shards of the same inputs with other file times are kept and renamed.
+    Shards of the same inputs with other file times are kept and renamed. Files of shards that
+    another process is making are left alone.
 
     Raises:
         SourceError: If a source changed since the plan.
+        ValueError: If another process is making shards of other inputs in the folder.
     """
     wanted = {shard.path for shard in shards}
     others = {
         path: match[1]
         for path in folder.iterdir()
         if (match := _SHARD_NAME.fullmatch(path.name)) and path not in wanted
+    }
+    claims = [path for path in others if path.suffix == ".claim"]
+    being_made = _alive(claims, wanted)
+    others = {
+        path: stem
+        for path, stem in others.items()
+        if path not in claims and _shard_of(path) not in being_made
     }
     by_stem = {stem: path for path, stem in others.items() if path.suffix == ".parquet"}
     missing = [shard for shard in shards if not shard.path.exists()]
@@ -112,6 +129,23 @@ def missing_shards(folder: Path, shards: list[Shard]) -> list[Shard]:
     for path in others:
         path.unlink(missing_ok=True)
     return [shard for shard in missing if not shard.path.exists()]
+
+
+def _alive(claims: list[Path], wanted: set[Path]) -> set[Path]:
+    """Removes claims of dead processes; returns the shards that living ones are making."""
+    alive = [claim for claim in claims if not clear(claim)]
+    for claim in alive:
+        if _shard_of(claim) not in wanted:
+            raise ValueError(
+                f"{claim.parent}: {holder(claim)} is making shards of other inputs there; wait for "
+                "it, end it, or convert into another folder"
+            )
+    return {_shard_of(claim) for claim in alive}
+
+
+def _shard_of(path: Path) -> Path:
+    """Returns the path of the shard to which a claim or an unfinished file belongs."""
+    return path.with_name(path.name.partition(".")[0] + ".parquet")
 
 
 def _holds(shard: Path, files: Iterable[File]) -> bool:

@@ -481,7 +481,8 @@ def test_second_conversion_into_a_folder_is_refused(music, tmp_path):
     assert process.wait(LIMIT_SECONDS) == 0
     if second.returncode:  # else the first had ended before it
         assert (second.returncode, error.count("\n")) == (2, 1)
-        assert "another process is writing there" in error
+        assert f"process {process.pid} on " in error
+        assert "is writing there; wait for it" in error
 
 
 def limited_files():

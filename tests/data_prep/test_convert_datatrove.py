@@ -102,6 +102,37 @@ def test_summary_waits_for_all_shards(engine, music, whole, tmp_path):
     assert (job.folder / "stage.json").exists()
 
 
+def test_last_slurm_job_runs_whatever_becomes_of_the_tasks(engine, music, tmp_path, monkeypatch):
+    """With `afterok`, it would wait forever for a task that failed and was queued again."""
+    log, sbatch = tmp_path / "log", tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(f'#!/bin/sh\necho "$@" >> {log}\necho Submitted job $(wc -l < {log})\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}")
+    slurm = ("--executor", "slurm", "--tasks", "2", "--partition", "cpu", "--time", "01:00:00")
+    process = command(music, tmp_path / "out", *slurm)
+    assert process.returncode == 0, process.stderr
+    jobs = log.read_text().splitlines()
+    assert [job for job in jobs if "--dependency" in job] == [jobs[2]]
+    assert "--dependency=afterany:1 " in jobs[2]
+    scripts = list(tmp_path.glob("out/.datatrove/*/*/launch_script.slurm"))
+    assert len(scripts) == 2
+    assert all("#SBATCH --kill-on-invalid-dep=yes" in path.read_text() for path in scripts)
+
+
+def test_tasks_queued_for_other_inputs_make_nothing(engine, music, tmp_path):
+    zipped, folder = [open_source(str(path), tmp_path) for path in music]
+    queued = engine.plan_job([zipped], tmp_path / "out", "bars")
+    again = engine.plan_job([zipped], tmp_path / "out", "bars")
+    assert (queued.plan, queued.n_files) == (again.plan, again.n_files)
+    assert queued.logs != again.logs  # its tasks read their pipeline from there
+    engine.plan_job([folder], tmp_path / "out", "bars")
+    for task in (engine.ConvertShards(queued).run, lambda: engine.summarize(queued)):
+        with pytest.raises(ValueError, match="planned for other inputs after this task was queued"):
+            task()
+    assert not contents(tmp_path / "out")
+
+
 def test_without_the_extra_one_line_says_what_to_install():
     program = (
         "import runpy, sys; sys.modules['datatrove'] = None; "

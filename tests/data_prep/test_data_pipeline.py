@@ -24,7 +24,6 @@ from warm_processes import DATA, forkserver, reuse_server
 
 from data_prep import describe, pipeline
 from data_prep.collections.sources import SourceError, open_source
-from data_prep.convert import lock
 from data_prep.corpus import CorpusStages
 from data_prep.dialect.notation import ALPHABET
 from data_prep.dialect.tune import print_tune
@@ -36,6 +35,7 @@ from data_prep.selection.filter_tunes import FilterSettings, drop_reason, keep_i
 from data_prep.selection.split import SPLITS, SplitSettings, split_of
 from data_prep.settings import load_settings
 from data_prep.shards.convert_file import convert_file
+from data_prep.storage.claims import lock
 from data_prep.tokens.blocks import heads_then_rests, songs_end_to_end, write_blocks
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
 from data_prep.tune_rows import clean_row, clean_rows, filter_rows
@@ -205,7 +205,8 @@ def test_second_pipeline_on_a_folder_is_refused_and_takes_nothing_from_the_first
         assert pipeline.main([*command, "--workers", "1"]) == 2
     error = capsys.readouterr().err
     assert (error.count("\n"), unfinished.exists()) == (1, True)
-    assert f"{unfinished.parent}: another process is writing there; wait for it" in error
+    assert f"{unfinished.parent}: process {os.getpid()} on " in error
+    assert "is writing there; wait for it" in error
     unfinished.rmdir()
 
 

@@ -22,7 +22,7 @@ from training.data.validation import SongEvaluator, SongLoss, cut_song
 from training.record import code_digest
 from training.run.checkpoints import newest_checkpoint
 from training.run.progress import RunLog
-from training.run.run_folder import RUNS, RunFolder, choose_run_folder
+from training.run.run_folder import RUNS, choose_run_folder
 from training.trainer import BudgetTrainer, mean_loss_at_end
 
 
@@ -449,13 +449,6 @@ def test_vocabulary_that_does_not_fit_the_tokenizer_is_refused(place, capsys):
     stage_file.write_text(json.dumps({**json.loads(stage_file.read_text()), "vocab_size": 65}))
     assert train_tiny(*TINY) == 2
     assert "vocabulary of 65, the tokenizer has 64" in capsys.readouterr().err
-
-
-def test_folder_in_use_is_left_alone(place, monkeypatch, capsys):
-    monkeypatch.setattr("training.run.run_folder.LOCK_WAIT_SECONDS", 0.0)
-    with RunFolder(RUNS / "single" / "gpt_tiny", {}).locked():
-        assert train_tiny(*TINY) == 2
-    assert "another process trains in" in capsys.readouterr().err
 
 
 def test_accelerate_launch_trains(place):

@@ -266,6 +266,18 @@ def test_one_cell_runs_by_its_number(place, capsys):
     assert planned_names(capsys.readouterr().out) == names
 
 
+def test_output_of_another_task_that_trains_the_same_cell_is_kept(place):
+    path = write_study([{"config": "gpt_tiny"}])
+    ((_, run),) = plan_study(path).runs
+    log = run.path / "train.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("line of another task\n")
+    assert main([str(path), "--index", "0"]) == 0
+    first, *own = log.read_text().splitlines()
+    assert first == "line of another task"
+    assert any("validation loss" in line for line in own)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

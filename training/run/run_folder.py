@@ -8,11 +8,12 @@ records. The same run resumes in the same folder; a different one gets the next 
 import fcntl
 import itertools
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -64,24 +65,44 @@ class RunFolder:
 
         Raises:
             BlockingIOError: If another process keeps training here.
+            ValueError: If a run with other settings has taken the folder since it was chosen.
+            OSError: If its file system has no locks.
         """
         if not is_main_process():  # the main one locks the folder for all of them
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + LOCK_WAIT_SECONDS
-        with (self.path / ".lock").open("w") as lock:
-            while True:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise BlockingIOError(
-                            f"another process trains in {self.path}; wait for it, or set name=..."
-                        ) from None
-                    time.sleep(0.2)
+        with (self.path / ".lock").open("a+", encoding="utf-8") as lock:
+            self._wait_for(lock)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {platform.node()}")
+            lock.flush()
+            if found := difference(self.config_file, self.config):
+                raise ValueError(
+                    f"a run with other settings ({found}) that started at the same time has taken "
+                    f"{self.path}; repeat the command, which then takes the next free name"
+                )
             yield
+
+    def _wait_for(self, lock: IO[str]) -> None:
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    lock.seek(0)
+                    raise BlockingIOError(
+                        f"another process trains in {self.path} ({lock.read() or 'unnamed'}); wait "
+                        "for it, or set name=..."
+                    ) from None
+            except OSError as error:
+                raise OSError(
+                    f"{self.path}: its file system has no file locks ({error.strerror}); mount it "
+                    "with locks, or train on another one"
+                ) from error
+            time.sleep(0.2)
 
 
 def choose_run_folder(config: dict[str, Any], data: DataFiles) -> RunFolder:

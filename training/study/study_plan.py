@@ -148,14 +148,8 @@ def write_plan(study: Study, seconds_estimated: dict[str, Any] | None = None) ->
         "cells": [asdict(cell) for cell, _ in study.runs],
         **({"seconds_estimated": seconds_estimated} if seconds_estimated else {}),
     }
-    try:
-        write_json(path, plan)
-        write_fit(path.parent, study.fit)
-    except FileNotFoundError:
-        # tasks of an array job on several machines may have the same process id, and so the same
-        # temporary file: then another task has written the same plan
-        if not path.is_file():
-            raise
+    write_json(path, plan)
+    write_fit(path.parent, study.fit)
     return path
 
 

@@ -37,7 +37,10 @@ class RunningCell:
         self.run = run
         self.slot = slot
         run.path.mkdir(parents=True, exist_ok=True)
-        self.output: IO[bytes] = (run.path / "train.log").open("wb")
+        self.log = run.path / "train.log"
+        # appended: the same cell may be running in another task, whose lines are not ours to lose
+        self.output: IO[bytes] = self.log.open("ab")
+        self.log_start = self.output.tell()
         self.process = start_child(
             [sys.executable, str(TRAIN), cell.config, *cell.overrides],
             stdin=subprocess.DEVNULL,
@@ -50,9 +53,9 @@ class RunningCell:
         """One line on how it failed, or None if it is finished."""
         if self.process.returncode == 0 and is_finished(self.cell, self.run):
             return None
-        log = self.run.path / "train.log"
-        last = last_line(log.read_text(encoding="utf-8", errors="replace")) or "no output"
-        return f"{self.cell.name} failed (exit {self.process.returncode}): {last} [{log}]"
+        own = self.log.read_bytes()[self.log_start :].decode("utf-8", errors="replace")
+        last = last_line(own) or "no output"
+        return f"{self.cell.name} failed (exit {self.process.returncode}): {last} [{self.log}]"
 
 
 def environment(slot: int, gpus: Sequence[str]) -> dict[str, str]:
