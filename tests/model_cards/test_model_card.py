@@ -33,6 +33,7 @@ WEIGHTS_AND_TEXT = {
 }
 PIPELINE = {
     *("pipeline_abc_music.py", "header_abc.py", "export_abc.py", "notation_abc.py"),
+    *("arrange_abc.py", "plan_abc.py", "writing_abc.py"),
     *(path.name for path in Path(modeling.__file__).parent.glob("grammar_abc_*.py")),
     # what it gives to `generate` for a stock Llama
     *("decoding_abc.py", "decoding_abc_gpt.py", "decoding_abc_llama.py", "arguments_abc.py"),
