@@ -1,4 +1,4 @@
-"""Stage 1 over whole collections: MIDI files -> shards of ABC text, each failure as a row.
+"""Stage 1 over whole collections: MIDI, ABC, scores -> shards of ABC text, each failure as a row.
 
     python -m data_prep.convert SOURCE [SOURCE ...] OUT [--workers N] [--layout bars]
 
@@ -21,12 +21,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from .collections.passed_over import PassedOverFiles, told
 from .collections.sources import Source, open_source
 from .dialect.tune import LAYOUTS
 from .shards.convert_pool import Conversion, Converter, bound_memory
@@ -52,12 +53,14 @@ class Converted:
         sources: Paths of the sources.
         n_files: Files that this run converted; the others were done already.
         seconds: Wall time of this run.
+        passed_over: Kind -> number and names of files that are not taken, as in `PassedOverFiles`.
     """
 
     shards: list[Path]
     sources: list[str]
     n_files: int
     seconds: float
+    passed_over: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def convert_collection(
@@ -82,7 +85,8 @@ def convert_collection(
     """
     start = time.monotonic()
     conversion = conversion or Conversion()
-    shards = plan_shards(sources, folder, conversion.layout)
+    passed_over = PassedOverFiles()
+    shards = plan_shards(sources, folder, conversion.layout, passed_over)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         todo = missing_shards(folder, shards)
@@ -90,11 +94,17 @@ def convert_collection(
         if todo:
             total = sum(len(shard.members) for shard in shards)
             with tqdm(
-                desc="MIDI -> ABC", total=total, initial=total - n_files, unit="file"
+                desc="convert", total=total, initial=total - n_files, unit="file"
             ) as progress:
                 make_shards(todo, conversion, workers, progress.update)
     seconds = time.monotonic() - start
-    return Converted([shard.path for shard in shards], recorded_paths(sources), n_files, seconds)
+    return Converted(
+        [shard.path for shard in shards],
+        recorded_paths(sources),
+        n_files,
+        seconds,
+        passed_over.by_kind(),
+    )
 
 
 def recorded_paths(sources: list[Source]) -> list[str]:
@@ -187,12 +197,11 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     Returns:
         The content of stage.json.
     """
-    shards, code = converted.shards, converter_code()
-    before = read_stage(folder)
-    files = {shard.name for shard in shards}
-    if before and before["files"].keys() == files and before["sources"] == converted.sources:
+    shards, before = converted.shards, read_stage(folder)
+    if before and _is_of(before, converted):
         return before
     inputs, dropped, named, sums = _count_rows(shards)
+    code = converter_code(path for files in inputs.values() for path, *_ in files)
     top_folders = {source: _top_folder(files) for source, files in inputs.items()}
     names = [
         [(path.removeprefix(top_folders[source]), *content) for path, *content in files]
@@ -217,12 +226,22 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
         "rows_out": n_rows - dropped.total(),
         "dropped": dict(sorted(dropped.items())),
         "dropped_files": named,
+        "passed_over": converted.passed_over,
         **{name: sums[name] for name in ("n_chars", *_SUMMED)},
         **speed,
         "files": describe_files(shards),
     }
     write_json(folder / "stage.json", stage)
     return stage
+
+
+def _is_of(stage: dict[str, Any], converted: Converted) -> bool:
+    """Whether a stage.json describes this conversion."""
+    return (
+        stage["files"].keys() == {shard.name for shard in converted.shards}
+        and stage["sources"] == converted.sources
+        and stage.get("passed_over", {}) == converted.passed_over
+    )
 
 
 def _top_folder(files: list[tuple[str, ...]]) -> str:
@@ -260,11 +279,12 @@ def _count_rows(
 
 
 def summary_line(stage: dict[str, Any], folder: Path) -> str:
-    """Returns the counts of a conversion in one line."""
-    return (
+    """Returns the counts of a conversion in one line, and in another what was passed over."""
+    line = (
         f"{folder}: {stage['rows_in']:,} files -> {stage['rows_out']:,} tunes, "
         f"{stage['n_chars']:,} characters; dropped: {counted(stage['dropped'])}"
     )
+    return "\n".join(filter(None, [line, told(stage["passed_over"])]))
 
 
 # ---------------------------------------------------------------- command line

@@ -31,7 +31,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .collections.archives import Member
+from .collections.members import Member
+from .collections.passed_over import PassedOverFiles
 from .collections.sources import Source, open_source
 from .convert import (
     Converted,
@@ -74,6 +75,7 @@ class Job:
         layout: One of `tune.LAYOUTS`.
         n_files: Files of the shards that were missing at the start.
         started: Seconds since the epoch.
+        passed_over: As in `Converted`.
     """
 
     folder: Path
@@ -82,6 +84,7 @@ class Job:
     layout: str
     n_files: int
     started: float
+    passed_over: dict[str, dict[str, Any]]
 
     @property
     def plan(self) -> Path:
@@ -135,7 +138,8 @@ def summarize(job: Job, *_: object) -> dict[str, Any]:
             f"{missing[0]}; see the logs of the tasks in {job.folder / LOGS}. Repeat the command "
             "when no task is running: it makes the missing shards"
         )
-    converted = Converted(paths, job.recorded, job.n_files, time.time() - job.started)
+    seconds = time.time() - job.started
+    converted = Converted(paths, job.recorded, job.n_files, seconds, job.passed_over)
     return write_summary(job.folder, converted, job.layout)
 
 
@@ -157,11 +161,13 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
     started = time.time()
     folder = folder.absolute()
     absolute = [Source(source.path.absolute(), source.name) for source in sources]
-    shards = plan_shards(absolute, folder, layout)
+    passed_over = PassedOverFiles()
+    shards = plan_shards(absolute, folder, layout, passed_over)
     (folder / LOGS).mkdir(parents=True, exist_ok=True)
     with lock(folder):
         n_files = sum(len(shard.members) for shard in missing_shards(folder, shards))
-    job = Job(folder, absolute, recorded_paths(sources), layout, n_files, started)
+    recorded = recorded_paths(sources)
+    job = Job(folder, absolute, recorded, layout, n_files, started, passed_over.by_kind())
     _write_plan(job, shards)
     return job
 

@@ -18,15 +18,15 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from ..collections.archives import Content
+from ..collections.members import Content
 from ..storage.drop_reasons import DropReason
-from .convert_file import convert_file, failed, row_before
+from .convert_file import failed, row_before
+from .convert_member import convert_member, kind_of_member
 
 Row = dict[str, Any]
 File = tuple[str, Content]
 
-BATCH_FILES = 8  # per task; dispatching a task costs a tenth of converting a file
-BATCH_BYTES = 4_000_000
+BATCH_BYTES = 4_000_000  # per task
 AHEAD_FILES = 256  # two shards
 AHEAD_BYTES = 64_000_000
 # A last resort: normally `midi.limits.LIMITS` apply, which do not depend on the machine.
@@ -46,7 +46,7 @@ class Conversion:
 
     layout: str = "bars"
     timeout_seconds: float = FILE_TIMEOUT_SECONDS
-    convert: Callable[[str, bytes, str], Row] = convert_file
+    convert: Callable[[str, bytes, str], Row] = convert_member
 
 
 @dataclass
@@ -130,7 +130,8 @@ def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
         for name, content in files:
             batch.files.append((name, content))
             batch.n_bytes += len(content) if isinstance(content, bytes) else 0
-            if len(batch.files) >= BATCH_FILES or batch.n_bytes >= BATCH_BYTES:
+            most = kind_of_member(name).files_a_task
+            if len(batch.files) >= most or batch.n_bytes >= BATCH_BYTES:
                 yield batch
                 batch = _Batch(number)
         if batch.files:
