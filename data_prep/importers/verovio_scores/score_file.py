@@ -19,8 +19,8 @@ SCORE_SUFFIXES = (".mxl", ".musicxml", ".xml", ".mei", ".krn")
 MOST_SCORE_BYTES = 24_000_000
 
 _FORMATS = {  # the root element, or the first line -> verovio's name of the format
-    re.compile(r"<(?:\w+:)?score-(?:part|time)wise[\s>]"): "xml",
-    re.compile(r"<(?:\w+:)?mei[\s>]"): "mei",
+    re.compile(r"<(?:\w+:)?score-(?:part|time)wise[\s>/]"): "xml",
+    re.compile(r"<(?:\w+:)?mei[\s>/]"): "mei",
     re.compile(r"^\*\*\w", re.MULTILINE): "humdrum",
 }
 _START_CHARS = 65_536  # of a file, within which the root element is searched
