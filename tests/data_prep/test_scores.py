@@ -10,7 +10,7 @@ import pytest
 
 from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.notation import TICKS_PER_QUARTER
-from data_prep.dialect.tune import read_bars
+from data_prep.dialect.tune import print_tune, read_bars
 from data_prep.importers.scores import score_to_tune
 from data_prep.importers.verovio_scores.note_values import complete_values
 from data_prep.importers.verovio_scores.score_file import MOST_SCORE_BYTES, is_score
@@ -66,6 +66,10 @@ def note(step, quarters, *inside, octave=5):
 # ---------------------------------------------------------------- what is played
 
 
+def test_text_of_a_score_is_that_of_the_documentation():
+    assert print_tune(tune_of(TRIO)) == (SCORES / "trio.abc").read_text("utf-8")
+
+
 def test_pitches_sound_as_they_are_played_on_transposing_instruments():
     clarinet = notes_of(TRIO)[CLARINET]
     # written e'' a'' ..., a whole tone higher
@@ -92,6 +96,10 @@ def test_grace_notes_are_short_notes_before_their_note_which_stays_in_its_place(
 
 def test_tie_is_one_note_also_with_a_grace_note_between():
     assert (13, 16, 83) in notes_of(TRIO)[CLARINET]
+    held = note("C", 2, "<notations><tied type='start'/></notations>", "<tie type='start'/>")
+    until = note("C", 2, "<notations><tied type='stop'/></notations>", "<tie type='stop'/>")
+    grace = "<note><grace/><pitch><step>D</step><octave>5</octave></pitch><voice>1</voice></note>"
+    assert notes_of(part(held + grace + until))[PIANO] == [(0, 4, 72), (1.875, 2, 74)]
 
 
 def test_ornaments_arpeggios_and_tremolos_are_not_played_out():

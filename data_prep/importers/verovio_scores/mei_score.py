@@ -18,6 +18,7 @@ _ID = "{http://www.w3.org/XML/1998/namespace}id"
 _DRUM_CHANNEL = "9"  # counted from 0
 _EVENTS = ("note", "chord", "rest", "mRest", "multiRest", "space", "mSpace", "mRpt")
 _SYMBOLS = {"common": (4, 4), "cut": (2, 2)}
+_LONG_VALUES = {"breve": 2, "long": 4, "maxima": 8}  # in whole notes
 _MOST_TEMPO = 10_000.0  # quarters a minute
 
 
@@ -54,13 +55,15 @@ class Event(NamedTuple):
         kind: Its element in MEI.
         id: Its xml:id.
         notes: The notes of a chord; one for a note, else none.
-        grace: `acc` for a grace note on the beat, else `unacc`; "" if it is none.
+        is_grace: Whether it is a grace note or chord, without a time of its own.
+        quarters: Its length by its note value; None if that does not tell it.
     """
 
     kind: str
     id: str
     notes: tuple[Note, ...]
-    grace: str
+    is_grace: bool
+    quarters: float | None
 
 
 class Layer(NamedTuple):
@@ -218,19 +221,54 @@ def _tempos(elements: Iterator[ET.Element] | list[ET.Element]) -> list[Tempo]:
 
 def _layers(staff: ET.Element) -> Iterator[Layer]:
     for layer in staff.iter(f"{_MEI}layer"):
-        yield Layer(staff.get("n", ""), layer.get("n", ""), [*_events(layer, "")])
+        yield Layer(staff.get("n", ""), layer.get("n", ""), [*_events(layer, False, 1.0)])
 
 
-def _events(parent: ET.Element, grace: str) -> Iterator[Event]:
-    """Yields the events below an element, out of their beams and tuplets."""
+def _events(parent: ET.Element, in_graces: bool, scale: float | None) -> Iterator[Event]:
+    """Yields the events below an element, out of their beams and tuplets.
+
+    Args:
+        parent: The element.
+        in_graces: Whether it is a group of grace notes.
+        scale: Of the note values in it; None if these do not tell lengths.
+    """
     for element in parent:
         kind = _kind(element)
-        inner = element.get("grace", "") or grace or ("unacc" if kind == "graceGrp" else "")
+        is_grace = in_graces or kind == "graceGrp" or element.get("grace") is not None
         if kind not in _EVENTS:
-            yield from _events(element, inner)
+            yield from _events(element, is_grace, _scale(element, scale))
             continue
         notes = [element] if kind == "note" else element.iter(f"{_MEI}note")
-        yield Event(kind, element.get(_ID, ""), tuple(_note(note) for note in notes), inner)
+        quarters = _quarters(element)
+        yield Event(
+            kind,
+            element.get(_ID, ""),
+            tuple(_note(note) for note in notes),
+            is_grace,
+            quarters * scale if quarters and scale else None,
+        )
+
+
+def _scale(element: ET.Element, above: float | None) -> float | None:
+    """Returns the scale inside an element: tuplets change it, tremolos of two notes hide it."""
+    if _kind(element) == "fTrem" or above is None:
+        return None
+    if _kind(element) != "tuplet":
+        return above
+    try:
+        return above * int(element.get("numbase", 0)) / int(element.get("num", 0))
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _quarters(element: ET.Element) -> float | None:
+    """Returns the length of a note value; None without one."""
+    value = element.get("dur", "")
+    try:
+        whole = _LONG_VALUES.get(value) or 1 / int(value)
+        return 4 * whole * (2 - 0.5 ** int(element.get("dots", 0)))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
 
 
 def _note(note: ET.Element) -> Note:

@@ -150,43 +150,57 @@ class _Player:
     def _play_layer(
         self, layer: Layer, staff: Staff, start: float, stop: float, suffix: str
     ) -> None:
-        """Plays a layer; where grace notes push the next note away, that starts as written.
+        """Plays a layer.
 
-        It is written where the event before it ends.
+        Grace notes are played before or after the time where they stand: the event after them
+        begins late, or the one before ends early. It stands where, by its note value, the event
+        before it ends.
         """
-        place: float | None = start
+        end = place = start  # of the event before: where it ends, as played and as written
         graces: list[Event] = []
         for event in layer.events:
-            if event.grace:
+            if event.is_grace:
                 graces.append(event)
                 continue
             ids = [note.id + suffix for note in event.notes] or [event.id + suffix]
             onsets = [self._times.on[each] for each in ids if each in self._times.on]
             onset = min(onsets, default=place)
-            if graces and place is not None:
-                onset = place
-            held = [self._last.get(self._ties.get(note.id, "")) for note in event.notes]
-            if graces and onset is not None:
-                self._play_graces(layer, staff, onset, graces, held)
-            graces = [] if onset is not None else graces
+            if graces:
+                onset = min((onset, end), key=lambda time: abs(time - place))
+                self._play_graces(layer, staff, onset, graces, self._held(event))
             for note in event.notes:
-                self._play_note(layer, staff, note, onset, suffix)
-            place = max((self._times.off[e] for e in ids if e in self._times.off), default=None)
+                self._play_note(layer, staff, note, onset, suffix, bool(graces))
+            ends = [self._times.off[each] for each in ids if each in self._times.off]
+            end = max(ends, default=onset + (event.quarters or 0))
+            place = onset + event.quarters if event.quarters else end
+            graces = []
         if graces:
             self._play_graces(layer, staff, stop, graces, [])
 
+    def _held(self, event: Event) -> list[Sound]:
+        """Returns the notes that are tied to those of an event."""
+        starts = (self._ties.get(note.id, "") for note in event.notes)
+        return [self._last[start] for start in starts if start in self._last]
+
     def _play_note(
-        self, layer: Layer, staff: Staff, note: Note, onset: float | None, suffix: str
+        self,
+        layer: Layer,
+        staff: Staff,
+        note: Note,
+        onset: float,
+        suffix: str,
+        has_graces: bool,
     ) -> None:
         end = self._times.off.get(note.id + suffix)
-        if onset is None or end is None:
+        if end is None:
             return  # verovio does not play it
         if note.is_silent:
             self.score.n_left_out += 1
             return
         pitch = self._sounding(note, staff)
         held = self._last.get(self._ties.get(note.id, ""))
-        if held and held.pitch == pitch and abs(held.end - onset) < SAME_TIME:
+        is_next = held and (abs(held.end - onset) < SAME_TIME or has_graces)
+        if is_next and held.pitch == pitch and held.onset < onset < end:
             held.end = end
             self._last[note.id] = held
             return
@@ -202,7 +216,7 @@ class _Player:
         staff: Staff,
         onset: float,
         graces: list[Event],
-        held: list[Sound | None],
+        held: list[Sound],
     ) -> None:
         """Plays grace notes before a place; notes before end where they begin, unless tied over."""
         start = max(0.0, onset - GRACE_QUARTERS * len(graces))
