@@ -1,12 +1,10 @@
 """What a MusicXML file plays, as music21 reads it: the reference for the importer of scores.
 
-Music21 shares no code with verovio. Of its reading, the notes of each measure are used: pitch as it
-sounds, and the offset in the measure. Two things it gets wrong are put right here.
-
-- It expands the repeats of each part by the signs of that part, but many programs write endings
-  only in the first: the measures of all parts are played in the order of the first part.
-- It takes a whole-measure rest to fill the meter, also in a measure that is shorter: a measure is
-  as long as in the part where it is longest, of those that have notes in it.
+Music21 shares no code with verovio or the importer. Of its reading, the notes of each measure are
+used: pitch as it sounds, and the offset in the measure. The order of the measures is given, since
+music21 expands each part by the signs of that part alone, and repeats without a beginning from the
+start of the file. It takes a whole-measure rest to fill the meter, also in a measure that is
+shorter: a measure is as long as in the part where it is longest, of those with notes in it.
 """
 
 from __future__ import annotations
@@ -37,8 +35,27 @@ class TruthNote:
     is_grace: bool
 
 
-def read_truth(path: Path) -> list[TruthNote]:
-    """Reads a score, with repeats and jumps played out."""
+@dataclass
+class Truth:
+    """A score.
+
+    Attributes:
+        notes: In the order that was given.
+        order: Places of the measures as music21 plays them; None if that was not asked for.
+    """
+
+    notes: list[TruthNote]
+    order: list[int] | None
+
+
+def read_truth(path: Path, order: list[int], *, with_order: bool) -> Truth:
+    """Reads a score.
+
+    Args:
+        path: A MusicXML file.
+        order: Places of its measures in the order in which they are played.
+        with_order: Whether music21 should expand the repeats, which takes it long.
+    """
     parts = converter.parse(path).toSoundingPitch().parts
     measures = [[*part.getElementsByClass(stream.Measure)] for part in parts]
     lengths = [_quarters(place) for place in zip(*measures, strict=True)]
@@ -46,11 +63,11 @@ def read_truth(path: Path) -> list[TruthNote]:
     start = 0.0
     programs = [_program(part) for part in parts]
     written = [[[*_notes(measure)] for measure in part] for part in measures]
-    for place in _order(parts[0]):
+    for place in order:
         for program, part in zip(programs, written, strict=True):
             notes += [TruthNote(program, p, start + at, grace) for p, at, grace in part[place]]
         start += lengths[place]
-    return notes
+    return Truth(notes, _order(parts[0]) if with_order else None)
 
 
 def _quarters(measures: tuple[stream.Measure, ...]) -> float:

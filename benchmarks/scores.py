@@ -4,7 +4,7 @@
         [--results results]
 
 The files are converted as `make convert` does. The notes of the resulting text are compared with
-what music21 reads in the same files (score_truth.py), one to one:
+what music21 reads in the same files (score_truth.py), one to one, measures in the same order:
 
     f1           2 matched / (notes of both): same pitch and instrument, onset within 1/48 quarter
     f1_onsets    the same without regard to instruments
@@ -14,20 +14,26 @@ what music21 reads in the same files (score_truth.py), one to one:
 The sums are over the notes of all files; `_least` are those of the worst file. Two voices of one
 instrument on one pitch and onset count once, since a text has such a note once. The seconds are
 those of the conversion alone, per file and process.
+
+`orders` counts the files whose measures, with repeats and jumps, are played in the same order by
+verovio, and by music21, which is asked up to 200 measures: above, it may take an hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
+import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import verovio
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -37,10 +43,15 @@ from data_prep.convert import convert_collection
 from data_prep.dialect.abc_to_midi import perform
 from data_prep.dialect.notation import TICKS_PER_QUARTER
 from data_prep.dialect.tune_parser import parse_tune
+from data_prep.importers.verovio_scores.repeats import played_order
+from data_prep.importers.verovio_scores.score_file import read_score_file
+from data_prep.importers.verovio_scores.signs import signs_of_musicxml
+from data_prep.midi.limits import LIMITS
 from data_prep.storage.stages import worker_pool
 from scaling.reporting.blocks import fill_blocks
 
 _GRACE_TICKS = 60
+_MOST_MEASURES = 200
 _LISTED = 10  # differences per file and side
 Found = tuple[int, int, int]
 """Program, pitch and onset in ticks."""
@@ -54,31 +65,51 @@ class Comparison:
     theirs: int
     matched: int
     matched_onsets: int
+    both_onsets: int
     graces: int
     graces_found: int
+    same_order: dict[str, bool]
     only_ours: list[Found]
     only_theirs: list[Found]
 
 
 def compare(path: Path, abc: str) -> Comparison:
     """Compares the notes of a text with those of its score."""
-    truth = read_truth(path)
-    theirs = {_place(each) for each in truth if not each.is_grace}
-    graces = {_place(each) for each in truth if each.is_grace} - theirs
+    text, _ = read_score_file(path.read_bytes())
+    order = played_order(signs_of_musicxml(ET.fromstring(text)), LIMITS)
+    truth = read_truth(path, order, with_order=len(set(order)) <= _MOST_MEASURES)
+    orders = {"verovio": _order_of_verovio(text), "music21": truth.order}
+    theirs = {_place(each) for each in truth.notes if not each.is_grace}
+    graces = {_place(each) for each in truth.notes if each.is_grace} - theirs
     ours = {*_notes_of(abc)}
     matched, only_ours, only_theirs = _match(ours, theirs)
     n_found = _match_graces(only_ours, graces)
-    pitches = ({note[1:] for note in notes} for notes in (ours, theirs))
+    all_onsets = [{(0, *note[1:]) for note in notes} for notes in (ours, theirs)]
     return Comparison(
         ours=len(ours),
         theirs=len(theirs) + len(graces),
         matched=matched + n_found,
-        matched_onsets=_match(*({(0, *note) for note in notes} for notes in pitches))[0] + n_found,
+        matched_onsets=_match(*all_onsets)[0] + n_found,
+        both_onsets=sum(map(len, all_onsets)) + len(graces),
         graces=len(graces),
         graces_found=n_found,
+        same_order={name: found == order for name, found in orders.items() if found},
         only_ours=sorted(only_ours, key=lambda note: note[2]),
         only_theirs=sorted(only_theirs, key=lambda note: note[2]),
     )
+
+
+def _order_of_verovio(text: str) -> list[int]:
+    """Returns the places of the measures in the order in which verovio plays them."""
+    verovio.enableLog(verovio.LOG_OFF)
+    toolkit = verovio.toolkit()
+    toolkit.setOptions({"breaks": "none", "inputFrom": "xml"})
+    toolkit.loadData(text)
+    ids = re.findall(r'<measure [^>]*xml:id="([^"]+)"', toolkit.getMEI())
+    place_of = {name: place for place, name in enumerate(ids)}
+    times = toolkit.renderToTimemap({"includeMeasures": True})
+    names = (entry["measureOn"] for entry in times if "measureOn" in entry)
+    return [place_of[name.partition("-rend")[0]] for name in names]
 
 
 def _place(note: Any) -> Found:
@@ -155,12 +186,15 @@ def _compare_all(
 def _summary(found: list[Comparison]) -> dict[str, float]:
     total = {
         field: sum(getattr(each, field) for each in found)
-        for field in ("ours", "theirs", "matched", "matched_onsets", "graces", "graces_found")
+        for field in (
+            *("ours", "theirs", "matched", "matched_onsets", "both_onsets"),
+            *("graces", "graces_found"),
+        )
     }
     both = total["ours"] + total["theirs"]
     return total | {
         "f1": 2 * total["matched"] / both,
-        "f1_onsets": 2 * total["matched_onsets"] / both,
+        "f1_onsets": 2 * total["matched_onsets"] / total["both_onsets"],
         "kept": total["matched"] / total["theirs"],
         "kept_graces": total["graces_found"] / max(1, total["graces"]),
         "f1_least": min(2 * each.matched / (each.ours + each.theirs) for each in found),
@@ -181,6 +215,11 @@ def main() -> None:
     found = _compare_all(options.source, rows, options.workers)
     about = {"files": len(found), "dropped": dropped, "seconds_per_file": round(seconds, 3)}
     about |= {name: round(value, 5) for name, value in _summary([*found.values()]).items()}
+    about["orders"] = {
+        name: [sum(each.same_order.get(name, False) for each in found.values()), len(asked)]
+        for name in ("verovio", "music21")
+        if (asked := [each for each in found.values() if name in each.same_order])
+    }
     files = {path: asdict(each) for path, each in found.items()}
     for path, each in files.items():
         for name in ("only_ours", "only_theirs"):

@@ -1,6 +1,6 @@
 """MusicXML, MEI and Humdrum -> a tune of our dialect, by verovio.
 
-What is played: repeats, endings and jumps as verovio plays them; bars, pickups and tempos as
+What is played: repeats, endings and jumps; bars, pickups and tempos as
 written; grace notes as 1/32 notes before their note. Signs that ornament or abbreviate (trills,
 turns, arpeggios, tremolos) are not played out.
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..dialect.notation import DENOMINATORS, MAX_NUMERATOR, SHORTEST_TICKS, TICKS_PER_QUARTER
 from ..dialect.tune import Meter
-from ..midi.limits import MidiError
+from ..midi.limits import LIMITS, MidiError
 from ..midi.midi_writer import MidiTrack, write_midi
 from ..midi_to_abc.converter import midi_to_tune
 from ..storage.drop_reasons import DropReason
@@ -24,9 +24,12 @@ from .imported import Imported
 from .verovio_scores.mei_score import read_measures, read_ties
 from .verovio_scores.note_values import complete_values
 from .verovio_scores.played_score import Bar, PlayedScore, TimeMap, play
+from .verovio_scores.repeats import played_order
 from .verovio_scores.score_file import read_score_file
+from .verovio_scores.signs import signs_of_mei, signs_of_musicxml
 
-_OPTIONS = {"breaks": "none", "mdivAll": True, "xmlIdSeed": 1}  # all movements; ids do not vary
+# All movements, each measure once (repeats.py); no layout; ids that do not vary.
+_OPTIONS = {"mdivAll": True, "expandNever": True, "breaks": "none", "xmlIdSeed": 1}
 _TIMES = {"includeMeasures": True, "includeRests": True}
 _TICKS = 20 * TICKS_PER_QUARTER  # of a quarter in MIDI: also septuplets come near enough
 _BAR_STEPS = TICKS_PER_QUARTER // SHORTEST_TICKS  # of a quarter, where bar lines may be
@@ -48,42 +51,47 @@ def score_to_tune(content: bytes) -> Imported:
 
 
 def _played(text: str, file_format: str) -> PlayedScore:
-    text = _prepared(text, file_format)
-    import verovio  # here, because few collections need it
-
-    with _silence():
-        verovio.enableLog(verovio.LOG_OFF)
-        toolkit = verovio.toolkit()
-        toolkit.setOptions({**_OPTIONS, "inputFrom": file_format})
-        is_read = toolkit.loadData(text)
-        mei = ET.fromstring(toolkit.getMEI()) if is_read else None
-        times = TimeMap(toolkit.renderToTimemap(_TIMES) if is_read else [])
-        if not times.measures:
-            raise MidiError(DropReason.NO_NOTES, "verovio finds no measure in it")
-
-        def pitch_of(name: str) -> int:
-            return toolkit.getMIDIValuesForElement(name)["pitch"]
-
-        return play(read_measures(mei), read_ties(mei), times, pitch_of)
+    source = _parsed(text, file_format)
+    if source is not None and file_format == "xml" and complete_values(source):
+        text = ET.tostring(source, "unicode")
+    mei, times = _engraved(text, file_format)
+    if not times.measures:
+        raise MidiError(DropReason.NO_NOTES, "verovio finds no measure in it")
+    score = ET.fromstring(mei)
+    signs = signs_of_musicxml(source) if file_format == "xml" else signs_of_mei(score)
+    if len(signs) != len(times.measures):  # such as a score with its measures outside
+        signs = signs_of_mei(score)
+    order = played_order(signs, LIMITS)
+    return play(read_measures(score), read_ties(score), times, order)
 
 
-def _prepared(text: str, file_format: str) -> str:
-    """Returns a score as verovio needs it.
+def _parsed(text: str, file_format: str) -> ET.Element | None:
+    """Returns the root of XML; None for Humdrum.
 
     Raises:
-        MidiError: If it is cut off: verovio would read the part that is there.
+        MidiError: If the score is cut off: verovio would read the part that is there.
     """
     if file_format == "humdrum":
         lines = [line for line in text.split("\n") if line.strip() and not line.startswith("!!")]
         if set(lines[-1].split()) != {"*-"}:
             raise MidiError(DropReason.UNREADABLE, "Humdrum that does not end with *-")
-        return text
+        return None
     try:
-        root = ET.fromstring(text)
+        return ET.fromstring(text)
     except ET.ParseError as error:
         raise MidiError(DropReason.UNREADABLE, f"XML that is not well-formed: {error}") from None
-    has_changed = file_format == "xml" and complete_values(root)
-    return ET.tostring(root, "unicode") if has_changed else text
+
+
+def _engraved(text: str, file_format: str) -> tuple[str, TimeMap]:
+    """Returns a score as MEI, and the times of its elements; none if it cannot be read."""
+    import verovio  # here, because few collections need it
+
+    with _silence():
+        verovio.enableLog(verovio.LOG_OFF)
+        toolkit = verovio.toolkit()
+        toolkit.setOptions(_OPTIONS | {"inputFrom": file_format})
+        mei = toolkit.getMEI() if toolkit.loadData(text) else ""
+        return mei, TimeMap(toolkit.renderToTimemap(_TIMES) if mei else [])
 
 
 @contextmanager

@@ -1,14 +1,15 @@
 """One collection with every kind of files, good and bad, through the conversion."""
 
+import contextlib
 import gzip
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -143,18 +144,34 @@ def test_stage_names_what_was_passed_over_and_is_written_anew_when_that_changes(
     assert json.loads((out / "stage.json").read_text())["passed_over"] == found
 
 
-def test_conversion_that_is_killed_goes_on_to_the_same_bytes(music, whole, tmp_path):
-    out = tmp_path / "out"
-    arguments = [sys.executable, "-m", "data_prep.convert", str(music), str(out), "--workers", "2"]
-    for _ in range(2):
+def test_conversion_that_is_killed_goes_on_to_the_same_bytes(music, tmp_path):
+    """Killed at random moments of its work; KILLS=20 for a longer trial."""
+    folder, whole, out = (tmp_path / name for name in ("music", "whole", "out"))
+    shutil.copytree(music, folder)
+    tunes = (f"X:{n}\nK:D\nL:1/8\n" + "DEFG"[n % 4] * 7 + "|\n\n" for n in range(300))
+    (folder / "many.abc").write_text("".join(tunes))  # three shards in all
+    assert command.main([str(folder), str(whole), "--workers", "1"]) == 0
+    chance = random.Random(int(os.environ.get("KILL_SEED", "0")))
+    arguments = [sys.executable, "-m", "data_prep.convert", str(folder), str(out)]
+    for _ in range(int(os.environ.get("KILLS", "2"))):
         run = subprocess.Popen(
-            arguments, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL
+            [*arguments, "--workers", "2"],
+            cwd=ROOT,
+            start_new_session=True,
+            stderr=subprocess.DEVNULL,
         )
-        time.sleep(3)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(chance.uniform(1, 12))
         os.killpg(run.pid, signal.SIGKILL)
         run.wait()
-    assert command.main([str(music), str(out), "--workers", "2"]) == 0
-    assert contents(out) == contents(whole[0])
+        done = contents(out)
+        assert {n: c for n, c in done.items() if n.endswith(".parquet")}.items() <= contents(
+            whole
+        ).items()
+        if len(done) == 3:
+            chance.choice([*out.glob("*.parquet")]).unlink()
+    assert command.main([str(folder), str(out), "--workers", "2"]) == 0
+    assert contents(out) == contents(whole)
 
 
 def test_change_in_a_reader_concerns_only_collections_with_its_kind():

@@ -13,12 +13,17 @@ from typing import NamedTuple
 
 from .instruments import program_of_name
 
-_MEI = "{http://www.music-encoding.org/ns/mei}"
+MEI = "{http://www.music-encoding.org/ns/mei}"
 _ID = "{http://www.w3.org/XML/1998/namespace}id"
 _DRUM_CHANNEL = "9"  # counted from 0
 _EVENTS = ("note", "chord", "rest", "mRest", "multiRest", "space", "mSpace", "mRpt")
 _SYMBOLS = {"common": (4, 4), "cut": (2, 2)}
 _LONG_VALUES = {"breve": 2, "long": 4, "maxima": 8}  # in whole notes
+_LETTERS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_ALTERATIONS = {
+    **{"s": 1, "ss": 2, "x": 2, "xs": 3, "sx": 3, "ts": 3, "ns": 1, "su": 1, "3qs": 1},
+    **{"f": -1, "ff": -2, "tf": -3, "nf": -1, "fd": -1, "3qf": -1},
+}
 _MOST_TEMPO = 10_000.0  # quarters a minute
 
 
@@ -39,13 +44,13 @@ class Note(NamedTuple):
 
     Attributes:
         id: Its xml:id.
-        is_drum: Whether it has a sound of its own (pnum) instead of a pitch.
-        is_silent: Whether it has neither.
+        pitch: MIDI pitch as written, or the sound of a drum; None if it has neither.
+        is_drum: Whether it has a sound of its own.
     """
 
     id: str
+    pitch: int | None
     is_drum: bool
-    is_silent: bool
 
 
 class Event(NamedTuple):
@@ -107,7 +112,7 @@ class Measure:
 
 def read_ties(mei: ET.Element) -> dict[str, str]:
     """Returns xml:id of the second of two tied notes -> that of the first."""
-    ties = ((tie.get("endid", ""), tie.get("startid", "")) for tie in mei.iter(f"{_MEI}tie"))
+    ties = ((tie.get("endid", ""), tie.get("startid", "")) for tie in mei.iter(f"{MEI}tie"))
     return {end[1:]: start[1:] for end, start in ties if end and start}
 
 
@@ -127,15 +132,15 @@ def read_measures(mei: ET.Element) -> dict[str, Measure]:
                 meter = _meter(element) or meter
             staves = staves | dict(_staves([element], None, "", staves))
         elif kind == "measure":
-            layers = [layer for staff in element.iter(f"{_MEI}staff") for layer in _layers(staff)]
-            tempos += _tempos(element.iter(f"{_MEI}tempo"))
+            layers = [layer for staff in element.iter(f"{MEI}staff") for layer in _layers(staff)]
+            tempos += _tempos(element.iter(f"{MEI}tempo"))
             found[element.get(_ID, "")] = Measure(meter, staves, layers, tempos)
             tempos = []
     return found
 
 
 def _kind(element: ET.Element) -> str:
-    return element.tag.removeprefix(_MEI) if isinstance(element.tag, str) else ""
+    return element.tag.removeprefix(MEI) if isinstance(element.tag, str) else ""
 
 
 # ---------------------------------------------------------------- what holds from a place on
@@ -143,7 +148,7 @@ def _kind(element: ET.Element) -> str:
 
 def _meter(element: ET.Element) -> tuple[int, int] | None:
     """Returns the meter that a scoreDef or staffDef sets; None if it sets none."""
-    signs = [*element.iter(f"{_MEI}meterSig")]
+    signs = [*element.iter(f"{MEI}meterSig")]
     sign, prefix = (signs[0], "") if signs else (element, "meter.")
     count, unit = sign.get(f"{prefix}count"), sign.get(f"{prefix}unit")
     try:
@@ -171,10 +176,10 @@ def _staves(
         kind = _kind(element)
         if kind not in ("staffGrp", "staffDef"):
             continue
-        named = element.find(f"{_MEI}label")
+        named = element.find(f"{MEI}label")
         name = " ".join("".join(named.itertext()).split()) if named is not None else ""
         name = name or element.get("label", "") or label
-        instrument = element.find(f"{_MEI}instrDef")
+        instrument = element.find(f"{MEI}instrDef")
         instrument = above if instrument is None else instrument
         if kind == "staffGrp":
             yield from _staves(element, instrument, name)
@@ -220,7 +225,7 @@ def _tempos(elements: Iterator[ET.Element] | list[ET.Element]) -> list[Tempo]:
 
 
 def _layers(staff: ET.Element) -> Iterator[Layer]:
-    for layer in staff.iter(f"{_MEI}layer"):
+    for layer in staff.iter(f"{MEI}layer"):
         yield Layer(staff.get("n", ""), layer.get("n", ""), [*_events(layer, False, 1.0)])
 
 
@@ -238,7 +243,7 @@ def _events(parent: ET.Element, in_graces: bool, scale: float | None) -> Iterato
         if kind not in _EVENTS:
             yield from _events(element, is_grace, _scale(element, scale))
             continue
-        notes = [element] if kind == "note" else element.iter(f"{_MEI}note")
+        notes = [element] if kind == "note" else element.iter(f"{MEI}note")
         quarters = _quarters(element)
         yield Event(
             kind,
@@ -272,5 +277,22 @@ def _quarters(element: ET.Element) -> float | None:
 
 
 def _note(note: ET.Element) -> Note:
-    has_pitch, has_sound = note.get("pname") is not None, note.get("pnum") is not None
-    return Note(note.get(_ID, ""), has_sound and not has_pitch, not (has_sound or has_pitch))
+    letter = note.get("pname.ges") or note.get("pname")
+    try:
+        if letter is None:
+            pitch = int(note.get("pnum", ""))
+        else:
+            octave = int(note.get("oct.ges") or note.get("oct", ""))
+            pitch = 12 * (octave + 1) + _LETTERS[letter] + _alteration(note)
+    except (ValueError, KeyError):
+        pitch = None
+    return Note(note.get(_ID, ""), pitch, letter is None)
+
+
+def _alteration(note: ET.Element) -> int:
+    """Returns by how many semitones a note is altered; quarter tones go to the natural note."""
+    for name in ("accid.ges", "accid"):
+        for element in (note, *note.iter(f"{MEI}accid")):
+            if sign := element.get(name):
+                return _ALTERATIONS.get(sign, 0)
+    return 0

@@ -1,4 +1,4 @@
-"""A score as verovio plays it -> its bars and notes, with repeats and jumps played out.
+"""The measures of a score, as verovio plays each -> bars and notes, in the order of playing.
 
 Verovio's times are those of a performance: grace notes on the beat push the next note away, and
 arpeggios spread chords. Here every note begins where it is written, and grace
@@ -7,9 +7,8 @@ notes are short notes before it.
 Source: the time map of verovio's reference book.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,7 +17,6 @@ from .mei_score import Event, Layer, Measure, Note, Staff
 
 GRACE_QUARTERS = 1 / 8  # the length of a grace note, which it takes from the note before
 SAME_TIME = 1e-3  # quarters, above verovio's rounding errors
-_RENDITION = re.compile(r"(.*?)(-rend\d+)?", re.DOTALL)  # the suffix when played again
 _PIANO = Staff(DEFAULT_PROGRAM, 0)  # where a staff is not defined
 _START_TEMPO = 120.0  # quarters a minute, as MIDI has it where a file names none
 
@@ -59,7 +57,8 @@ class PlayedScore:
         end: Quarters from the start of the piece.
         tempos: (quarters from the start of the piece, quarters a minute); the first is at 0.
         parts: (staff, General MIDI program or None for drums) -> notes.
-        n_left_out: Notes of drums whose sound the file does not tell.
+        n_left_out: Notes without a pitch in the range of MIDI: drums whose sound the file does not
+            tell.
     """
 
     bars: list[Bar] = field(default_factory=list)
@@ -70,33 +69,31 @@ class PlayedScore:
 
 
 class TimeMap:
-    """When each element of a score is played, in quarters from the start of the piece.
+    """When each element of a score is played, in quarters from the start of the piece, once.
 
     Attributes:
-        on: xml:id, with a suffix where it is played again -> its start.
-        off: The same -> its end.
-        measures: Start and xml:id, with its suffix, of each measure, in order.
-        end: The end of all.
+        on: xml:id -> its start.
+        off: xml:id -> its end.
+        measures: Start, xml:id and end of each measure, in order.
     """
 
     def __init__(self, entries: list[dict[str, Any]]) -> None:
         self.on: dict[str, float] = {}
         self.off: dict[str, float] = {}
-        self.measures: list[tuple[float, str]] = []
+        starts: list[tuple[float, str]] = []
         for entry in entries:
             time = float(entry["qstamp"])
             self.on |= dict.fromkeys([*entry.get("on", ()), *entry.get("restsOn", ())], time)
             self.off |= dict.fromkeys([*entry.get("off", ()), *entry.get("restsOff", ())], time)
             if "measureOn" in entry:
-                self.measures.append((time, entry["measureOn"]))
-        self.end = float(entries[-1]["qstamp"]) if entries else 0.0
+                starts.append((time, entry["measureOn"]))
+        end = float(entries[-1]["qstamp"]) if entries else 0.0
+        stops = [start for start, _ in starts[1:]] + [end]
+        self.measures = [(*each, stop) for each, stop in zip(starts, stops, strict=False)]
 
 
 def play(
-    measures: dict[str, Measure],
-    ties: dict[str, str],
-    times: TimeMap,
-    pitch_of: Callable[[str], int],
+    measures: dict[str, Measure], ties: dict[str, str], times: TimeMap, order: Iterable[int]
 ) -> PlayedScore:
     """Puts the notes of all measures in the order in which they are played.
 
@@ -104,40 +101,40 @@ def play(
         measures: xml:id -> measure.
         ties: xml:id of the second of two tied notes -> that of the first.
         times: When each element is played.
-        pitch_of: xml:id of a note -> its MIDI pitch, as it sounds.
+        order: Places of the measures in `times.measures`.
     """
-    player = _Player(ties, times, pitch_of)
-    stops = [start for start, _ in times.measures[1:]] + [times.end]
-    for (start, name), stop in zip(times.measures, stops, strict=True):
-        measure_id, suffix = _RENDITION.fullmatch(name).groups("")
-        player.play_measure(measures[measure_id], start, stop, suffix)
+    player = _Player(ties, times)
+    for place in order:
+        start, name, stop = times.measures[place]
+        player.play_measure(measures[name], start, stop)
     score = player.score
-    score.end = times.end
     if not score.tempos or score.tempos[0][0] > SAME_TIME:
         score.tempos.insert(0, (0.0, _START_TEMPO))
     return score
 
 
 class _Player:
-    def __init__(
-        self, ties: dict[str, str], times: TimeMap, pitch_of: Callable[[str], int]
-    ) -> None:
+    def __init__(self, ties: dict[str, str], times: TimeMap) -> None:
         self.score = PlayedScore()
-        self._ties, self._times, self._pitch_of = ties, times, pitch_of
+        self._ties, self._times = ties, times
         self._last: dict[str, Sound] = {}  # xml:id -> its note, when it was played last
         self._lines: dict[tuple[str, str], list[Sound]] = defaultdict(list)  # (staff, layer)
         self._before: dict[str, list[tuple[int | None, Sound]]] = {}  # staff -> last measure
         self._now: dict[str, list[tuple[int | None, Sound]]] = {}
-        self._start = 0.0
+        self._shift = 0.0  # of times in the time map
 
-    def play_measure(self, measure: Measure, start: float, stop: float, suffix: str) -> None:
-        self.score.bars.append(Bar(start, measure.meter))
+    def play_measure(self, measure: Measure, start: float, stop: float) -> None:
+        """Plays a measure that is from `start` to `stop` in the time map."""
+        before = self.score.bars[-1].start if self.score.bars else 0.0
+        self._shift = self.score.end - start
+        self.score.bars.append(Bar(self.score.end, measure.meter))
         unit = measure.meter[1] if measure.meter else 4
         for tempo in measure.tempos:
-            time = self._times.on.get(tempo.start + suffix, start + (tempo.beat - 1) * 4 / unit)
-            self.score.tempos.append((time, tempo.quarters_a_minute))
+            time = self._times.on.get(tempo.start, start + (tempo.beat - 1) * 4 / unit)
+            self.score.tempos.append((time + self._shift, tempo.quarters_a_minute))
         self._before, self._now = self._now, defaultdict(list)
-        shift, self._start = start - self._start, start
+        shift = self.score.end - before
+        self.score.end += stop - start
         for layer in measure.layers:
             staff = measure.staves.get(layer.staff, _PIANO)
             if any(event.kind == "mRpt" for event in layer.events):
@@ -145,11 +142,9 @@ class _Player:
                     again = Sound(sound.onset + shift, sound.end + shift, sound.pitch)
                     self._add(layer, same, again)
             else:
-                self._play_layer(layer, staff, start, stop, suffix)
+                self._play_layer(layer, staff, start + self._shift, self.score.end)
 
-    def _play_layer(
-        self, layer: Layer, staff: Staff, start: float, stop: float, suffix: str
-    ) -> None:
+    def _play_layer(self, layer: Layer, staff: Staff, start: float, stop: float) -> None:
         """Plays a layer.
 
         Grace notes are played before or after the time where they stand: the event after them
@@ -162,20 +157,23 @@ class _Player:
             if event.is_grace:
                 graces.append(event)
                 continue
-            ids = [note.id + suffix for note in event.notes] or [event.id + suffix]
-            onsets = [self._times.on[each] for each in ids if each in self._times.on]
-            onset = min(onsets, default=place)
+            ids = [note.id for note in event.notes] or [event.id]
+            onset = min(self._shifted(self._times.on, ids), default=place)
             if graces:
                 onset = min((onset, end), key=lambda time: abs(time - place))
                 self._play_graces(layer, staff, onset, graces, self._held(event))
             for note in event.notes:
-                self._play_note(layer, staff, note, onset, suffix, bool(graces))
-            ends = [self._times.off[each] for each in ids if each in self._times.off]
+                self._play_note(layer, staff, note, onset, bool(graces))
+            ends = self._shifted(self._times.off, ids)
             end = max(ends, default=onset + (event.quarters or 0))
             place = onset + event.quarters if event.quarters else end
             graces = []
         if graces:
             self._play_graces(layer, staff, stop, graces, [])
+
+    def _shifted(self, times: dict[str, float], ids: list[str]) -> list[float]:
+        """Returns those times of elements that are known, in the piece as it is played."""
+        return [times[each] + self._shift for each in ids if each in times]
 
     def _held(self, event: Event) -> list[Sound]:
         """Returns the notes that are tied to those of an event."""
@@ -188,27 +186,30 @@ class _Player:
         staff: Staff,
         note: Note,
         onset: float,
-        suffix: str,
         has_graces: bool,
     ) -> None:
-        end = self._times.off.get(note.id + suffix)
-        if end is None:
+        ends = self._shifted(self._times.off, [note.id])
+        if not ends:
             return  # verovio does not play it
-        if note.is_silent:
-            self.score.n_left_out += 1
-            return
         pitch = self._sounding(note, staff)
+        if pitch is None:
+            return
         held = self._last.get(self._ties.get(note.id, ""))
         is_next = held and (abs(held.end - onset) < SAME_TIME or has_graces)
-        if is_next and held.pitch == pitch and held.onset < onset < end:
-            held.end = end
+        if is_next and held.pitch == pitch and held.onset < onset < ends[0]:
+            held.end = ends[0]
             self._last[note.id] = held
             return
-        sound = self._last[note.id] = Sound(onset, end, pitch)
+        sound = self._last[note.id] = Sound(onset, ends[0], pitch)
         self._add(layer, None if note.is_drum else staff.program, sound)
 
-    def _sounding(self, note: Note, staff: Staff) -> int:
-        return self._pitch_of(note.id) + (0 if note.is_drum else staff.semitones)
+    def _sounding(self, note: Note, staff: Staff) -> int | None:
+        """Returns the MIDI pitch that sounds; None, and counts the note, if there is none."""
+        shift = 0 if note.is_drum else staff.semitones
+        if note.pitch is None or not 0 <= note.pitch + shift < 128:
+            self.score.n_left_out += 1
+            return None
+        return note.pitch + shift
 
     def _play_graces(
         self,
@@ -228,11 +229,9 @@ class _Player:
         for number, event in enumerate(graces):
             begin = start + number * GRACE_QUARTERS
             for note in event.notes:
-                if note.is_silent:
-                    self.score.n_left_out += 1
-                    continue
-                sound = Sound(begin, begin + GRACE_QUARTERS, self._sounding(note, staff))
-                self._add(layer, None if note.is_drum else staff.program, sound)
+                if (pitch := self._sounding(note, staff)) is not None:
+                    sound = Sound(begin, begin + GRACE_QUARTERS, pitch)
+                    self._add(layer, None if note.is_drum else staff.program, sound)
 
     def _add(self, layer: Layer, program: int | None, sound: Sound) -> None:
         self.score.parts.setdefault((layer.staff, program), []).append(sound)
