@@ -9,11 +9,20 @@ import pyarrow.parquet as pq
 import pytest
 from measuring import measure
 
-from benchmarks import conversion, grammar_corpus, selection, tokens, training
+from benchmarks import (
+    abc2midi_truth,
+    conversion,
+    foreign_abc,
+    grammar_corpus,
+    selection,
+    tokens,
+    training,
+)
 from data_prep.dialect.tune import Voice, print_tune
 from data_prep.dialect.tune_parser import parse_tune
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.selection.clean import clean_abc
+from evaluation.judging.judge_table import find_abc2midi
 from training.config import load_config
 
 
@@ -149,6 +158,31 @@ def measure_training(checkout, folder):
     settings += [*training.SETTINGS, f"training.max_steps={STEPS}"]
     config = load_config(training.CONFIGS / "gpt_tiny.yaml", settings)
     return training.measure(checkout, config, folder, block_length=16, matrix_sizes=(16, 32))
+
+
+TUNE = b"X:1\nM:3/4\nL:1/8\nK:G\nGA|:B2{c}c2d2|e2d4:|1 g6:|2 G2 z4|]\n"
+
+
+def test_importer_is_compared_with_abc2midi_by_notes_and_bars():
+    row = foreign_abc.measure("a", TUNE, find_abc2midi(), [])
+    assert row["ours"] == {"same": True, "f1": 1.0}
+    assert row["bars"] is True
+    found = foreign_abc.summary([row, {"name": "b", "skipped": "", "seconds": 1.0}])
+    assert (found["tunes"], found["bars"], found["agreed"]) == (1, 1.0, 0)
+
+
+def test_bar_line_or_note_elsewhere_is_a_difference():
+    program = find_abc2midi()
+    bars = abc2midi_truth.written_bars(program, TUNE.decode())
+    assert [round(bar, 1) for bar in bars] == [0, 1, 4, 7, 10, 13, 16, 19]
+    assert abc2midi_truth.are_bars(bars, bars, 16.0)
+    assert not abc2midi_truth.are_bars([*bars[:3], 7.5, *bars[4:]], bars, 16.0)
+    assert not abc2midi_truth.are_bars([0.0, *bars[2:]], bars, 16.0)
+    notes = abc2midi_truth.abc2midi(program, TUNE.decode())
+    moved = [(onset + 0.1, pitch) for onset, pitch in notes]
+    assert foreign_abc.compared(notes, notes)["same"]
+    assert not foreign_abc.compared(moved, notes)["same"]
+    assert not foreign_abc.compared(notes[1:], notes)["same"]
 
 
 def test_training_alternates_with_the_peer_step_by_step(tmp_path, monkeypatch):

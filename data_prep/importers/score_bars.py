@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from ..dialect.notation import TICKS_PER_WHOLE, AbcError, read_meter
+from ..dialect.notation import SHORTEST_TICKS, TICKS_PER_WHOLE, AbcError, read_meter
 from ..dialect.tune import Meter, playable_tempo
 from ..midi.limits import Limits
 from .report import Place, Report
@@ -17,6 +17,8 @@ from .score import Score, ScoreVoice
 from .score_grid import Grid, bar_ticks
 
 _COMMON_TIME = Meter(4, 4)
+_SHORTEST_BAR = Fraction(SHORTEST_TICKS, TICKS_PER_WHOLE)
+_LONGEST_BAR = 16  # whole notes; a tune without bar lines is no bar
 
 
 @dataclass
@@ -42,7 +44,7 @@ def bars_of(score: Score, report: Report, limits: Limits) -> Bars:
     Raises:
         AbcError: If they are more, or longer, than the limits allow.
     """
-    end = max(voice.end for voice in score.voices)
+    end = max(_SHORTEST_BAR, *(voice.end for voice in score.voices))
     if 4 * end > limits.quarters:
         raise AbcError(f"{int(4 * end):,} quarter notes, limit {limits.quarters:,}", *score.place)
     lines = _Lines(score, report)
@@ -50,11 +52,11 @@ def bars_of(score: Score, report: Report, limits: Limits) -> Bars:
     if (n_bars := len(times) - 1) > limits.bars:
         raise AbcError(f"{n_bars:,} bars, limit {limits.bars:,}", *score.place)
     meters, pickup = _meters(times, score, lines, report)
-    full = Fraction(meters[-1].ticks, TICKS_PER_WHOLE)
-    if len(times) > 2 or not pickup:
-        times[-1] = max(times[-1], times[-2] + full)
+    tempos = _tempos(times, score, report)
+    grid = Grid(times)
+    grid.set_last_bar(meters[-1].ticks)
     changes = {n: meter for n, meter in enumerate(meters) if not n or meter != meters[n - 1]}
-    return Bars(Grid(times), changes, pickup, _tempos(times, score, report))
+    return Bars(grid, changes, pickup, tempos)
 
 
 class _Lines:
@@ -127,13 +129,13 @@ def _meter_of(ticks: int, nominal: Meter | None) -> Meter | None:
 
 
 def _with_splits(times: list[Fraction], score: Score, report: Report) -> list[Fraction]:
-    """Adds bar lines where a bar is too long for any meter."""
+    """Adds bar lines where a bar is too long."""
     out = [times[0]]
     ticks = bar_ticks(times)
     for place, time in enumerate(times[1:], 1):
         length = ticks[place] - ticks[place - 1]
-        if not _meter_of(length, None):
-            report.warn("a bar too long for any meter is cut into bars of 4/4", score.place)
+        if length > _LONGEST_BAR * TICKS_PER_WHOLE or not _meter_of(length, None):
+            report.warn("a bar that is too long is cut into bars of 4/4", score.place)
             while time - out[-1] >= 2:  # what is left has a meter in any case
                 out.append(out[-1] + 1)
         out.append(time)

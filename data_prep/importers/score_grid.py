@@ -38,6 +38,11 @@ class Grid:
     def __init__(self, times: Sequence[Fraction]) -> None:
         self.times, self.ticks = list(times), bar_ticks(times)
 
+    def set_last_bar(self, ticks: int) -> None:
+        """Sets the length of the last bar, which may be longer than its music."""
+        self.ticks[-1] = self.ticks[-2] + ticks
+        self.times[-1] = max(self.times[-1], self.times[-2] + Fraction(ticks, TICKS_PER_WHOLE))
+
     def snap(
         self, onsets: Sequence[Fraction], ends: Sequence[Fraction]
     ) -> tuple[list[int], list[int], list[bool]]:
@@ -65,7 +70,8 @@ class Grid:
         for start, length, points in self._beats(sorted(onsets | ends), scale):
             offsets = [offset for offset, _ in points]
             are_onsets = [time in onsets for _, time in points]
-            if any(offset % (SHORTEST_TICKS * scale) for offset in offsets):
+            collides = are_onsets[0] and start + offsets[0] // scale <= last
+            if collides or any(offset % (SHORTEST_TICKS * scale) for offset in offsets):
                 exact = [Fraction(offset, scale) for offset in offsets]
                 places = _fit(exact, are_onsets, length, last - start)
             else:

@@ -60,5 +60,5 @@ def _first_tune(content: bytes, path: Path) -> str:
         name = f"X:{found.number} {found.title}".strip()
         logger.info("%s has %d tunes; the first is continued: %s", path, n_tunes, name)
     for warned in found.warnings:
-        logger.info("%s: %s", path, warned)
+        logger.warning("%s: %s", path, warned)
     return print_tune(found.tune)

@@ -81,6 +81,11 @@ FOREIGN_FINDINGS = {
     "sharp_and_flat_at_once": "X:1\nK:C\n_^C|",
     "bar_too_long_with_a_rest_too_short": "X:1\nM:none\nL:1/1\nK:C\nC70(3:4:1D/64",
     "no_note_before_a_bar_line": "X:1\nK:C\n{c}|[]4|D|",
+    "tune_shorter_than_the_shortest_note": "K:\nC////",
+    "last_bar_between_two_ticks": "L:1/16\nK:\nea<<<:|2C",
+    "grace_chord_of_nothing": "K:\n{[:|e",
+    "bar_of_a_thousand_notes": "X:1\nM:none\nL:1/32\nK:C\n" + "(3CDE" * 3000,
+    "line_of_stars": "X:1\nK:C\nC|" + "*" * 60_000 + "C|",
     "line_of_decorations": "X:1\nK:C\n" + "u" * 30_000 + "C|",
     "many_primes": "X:1\nK:C\n" + "".join(f"C/{n}(97:{n}:1D" for n in range(2, 99)),
 }

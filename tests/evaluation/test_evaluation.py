@@ -142,6 +142,38 @@ def test_prompt_is_midi_by_what_the_converter_calls_midi(tmp_path, chorale, name
     assert read_prompt(tmp_path / name, 2) == beginning(midi_to_abc(chorale), 2)
 
 
+def test_prompt_of_abc_of_others_is_its_first_tune_and_says_what_is_left_out(tmp_path, caplog):
+    book = "X:4\nT:Ours\nM:6/8\nL:1/8\nK:D\n|:A2d $dA?F:|\n\nX:5\nK:C\nC8|\n"
+    (tmp_path / "book.abc").write_bytes(book.replace("\n", "\r\n").encode("utf-8-sig"))
+    with caplog.at_level("INFO"):
+        prompt = read_prompt(tmp_path / "book.abc", 1)
+    assert prompt.endswith("\n[V:1]A4d2d2A2F2|\n")
+    first, second = (record.message.removeprefix(str(tmp_path)) for record in caplog.records)
+    assert first == "/book.abc has 2 tunes; the first is continued: X:4 Ours"
+    assert second == "/book.abc: line 6, column 10: '?' is left out"
+
+
+def test_prompt_that_cannot_be_read_is_refused_with_its_place(tmp_path):
+    (tmp_path / "bad.abc").write_text("X:1\nK:C\nC9999999999|")
+    with pytest.raises(
+        ValueError, match=r"bad.abc is neither MIDI nor readable ABC: line 3, column 2"
+    ):
+        read_prompt(tmp_path / "bad.abc", 1)
+
+
+def test_own_prompt_with_a_mark_and_carriage_returns_is_read_as_without(tmp_path, chorale):
+    abc = midi_to_abc(chorale)
+    for number, content in enumerate(
+        (
+            abc.encode(),
+            abc.replace("\n", "\r\n").encode("utf-8-sig"),
+            abc.replace("\n", "\r").encode(),
+        )
+    ):
+        (tmp_path / f"{number}.abc").write_bytes(content)
+        assert read_prompt(tmp_path / f"{number}.abc", 2) == beginning(abc, 2)
+
+
 def test_missing_model_is_one_clear_line(tmp_path, capsys):
     assert sampling.main([str(tmp_path)]) == 2
     assert "holds no model" in capsys.readouterr().err

@@ -28,11 +28,15 @@ _NAMED_TEMPOS = {
 }  # fmt: skip
 
 
+class FieldError(Exception):
+    """A field that is left out; the message says what it is and what was expected."""
+
+
 def read_meter(text: str, place: Place) -> Meter | None:
     """Returns numerator and denominator of `6/8`, `C`, `C|`, `2+3/8`; None for `none`.
 
     Raises:
-        ValueError: If it is no meter.
+        FieldError: If it is no meter.
     """
     text = text.strip()
     if text.lower().startswith("none") or not text:
@@ -41,11 +45,11 @@ def read_meter(text: str, place: Place) -> Meter | None:
         return (2, 2) if text[1:2] == "|" else (4, 4)
     match = _METER.match(text)
     if not match:
-        raise ValueError(f"meter {text[:20]!r} is left out: expected one such as 6/8")
+        raise FieldError(f"meter {text[:20]!r} is left out: expected one such as 6/8")
     beats = sum(read_number(each.strip(), place) for each in match[1].split("+"))
     unit = read_number(match[2], place) if match[2] else 1
     if not 1 <= beats <= 999 or unit not in (1, 2, 4, 8, 16, 32, 64, 128):
-        raise ValueError(f"meter {text[:20]!r} is left out: expected one such as 6/8")
+        raise FieldError(f"meter {text[:20]!r} is left out: expected one such as 6/8")
     return beats, unit
 
 
@@ -53,14 +57,14 @@ def read_unit(text: str, place: Place) -> Fraction:
     """Returns the unit length of `L:1/8` in whole notes.
 
     Raises:
-        ValueError: If it is none.
+        FieldError: If it is none.
     """
     match = _UNIT.match(text.strip())
     above, below = (
         (read_number(each, place) for each in (match[1], match[2] or "1")) if match else (0, 0)
     )
     if above != 1 or not 1 <= below <= 1024 or below & (below - 1):
-        raise ValueError(f"unit length {text[:20]!r} is left out: expected one such as 1/8")
+        raise FieldError(f"unit length {text[:20]!r} is left out: expected one such as 1/8")
     return Fraction(1, below)
 
 
@@ -79,7 +83,7 @@ def read_tempo(text: str, unit: Fraction, place: Place) -> Fraction:
         place: Of the text.
 
     Raises:
-        ValueError: If it is no tempo.
+        FieldError: If it is no tempo.
     """
     names = _QUOTED.findall(text)
     text = _QUOTED.sub(" ", text).strip()
@@ -91,7 +95,7 @@ def read_tempo(text: str, unit: Fraction, place: Place) -> Fraction:
     beat = _beat(beats.strip(), unit, place) if sign else Fraction(1, 4)
     if not beat or not 1 <= tempo * beat * 4 <= _MAX_TEMPO:
         said = text or ", ".join(names)
-        raise ValueError(f"tempo {said[:30]!r} is left out: expected one such as 1/4=120")
+        raise FieldError(f"tempo {said[:30]!r} is left out: expected one such as 1/4=120")
     return tempo * beat * 4
 
 
@@ -115,7 +119,7 @@ def read_parts(text: str, place: Place) -> list[str]:
     """Returns the order of parts of `P:A(AB)3`: A A B A B A B.
 
     Raises:
-        ValueError: If it is none, but a description.
+        FieldError: If it is none, but a description.
         AbcError: If it is too long.
     """
     text = re.sub(r"[\s.+-]", "", text)
@@ -130,5 +134,5 @@ def read_parts(text: str, place: Place) -> list[str]:
         if len(stack[-1]) > MAX_PARTS:
             raise AbcError(f"more than {MAX_PARTS:,} parts to play", *place)
     if not is_order or len(stack) > 1:
-        raise ValueError(f"P:{text[:20]} is left out: expected an order such as A(AB)3")
+        raise FieldError(f"P:{text[:20]} is left out: expected an order such as A(AB)3")
     return stack[0]

@@ -8,6 +8,7 @@ from ...dialect.notation import AbcError
 from ..report import Place, Report
 from .fields import (
     MAX_FIELD_CHARS,
+    FieldError,
     Meter,
     default_unit,
     read_meter,
@@ -34,7 +35,6 @@ class Header:
         unit: Unit length in whole notes.
         tempo: Quarters a minute.
         parts: Order in which the parts are played; [] if as written.
-        parts_place: Of P:.
         is_hornpipe: Whether R: says so.
         key: Of K:.
         deferred: V:, I:, U: and directives, in order, for the voices once they exist.
@@ -48,7 +48,6 @@ class Header:
     unit: Fraction = Fraction(1, 8)
     tempo: Fraction = DEFAULT_TEMPO
     parts: list[str] = field(default_factory=list)
-    parts_place: Place = (1, 1)
     is_hornpipe: bool = False
     key: Key = field(default_factory=lambda: read_key("C"))
     deferred: list[Line] = field(default_factory=list)
@@ -113,9 +112,7 @@ class _HeaderReader:
             self.has_started = True
             try:
                 return self._field(line)
-            except ValueError as error:
-                if isinstance(error, AbcError):
-                    raise
+            except FieldError as error:
                 self.report.warn(str(error), line.place)
         elif "|" in line.text:
             self.report.warn("music before K: is left out", line.place)
@@ -138,7 +135,7 @@ class _HeaderReader:
         elif letter == "P":
             parts = read_parts(text, line.place)
             # One letter names the part that begins here.
-            header.parts, header.parts_place = parts if len(parts) > 1 else [], line.place
+            header.parts = parts if len(parts) > 1 else []
         elif letter in "VIU":
             header.deferred.append(line)
         elif letter == "m":
@@ -158,8 +155,6 @@ class _HeaderReader:
             try:
                 text = self._tempo.text[:MAX_FIELD_CHARS]
                 header.tempo = read_tempo(text, header.unit, self._tempo.place)
-            except AbcError:
-                raise
-            except ValueError as error:
+            except FieldError as error:
                 self.report.warn(str(error), self._tempo.place)
         return True

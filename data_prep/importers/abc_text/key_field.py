@@ -67,7 +67,8 @@ class Key:
 def read_key(text: str) -> Key:
     """Reads what follows `K:`."""
     words, properties = read_properties(text)
-    sharps, complaints, is_explicit = None, [], False
+    complaints = [f"{unknown} in K: is left out" for unknown in properties.unknown]
+    sharps, is_explicit = None, False
     modifiers: dict[str, int] = {}
     while words:
         word = words.pop(0)

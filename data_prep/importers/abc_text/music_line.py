@@ -37,6 +37,8 @@ _QUOTED = re.compile(r'"((?:\\.|[^"\\])*)("?)', re.DOTALL)
 _BROKEN = re.compile(r">+|<+")
 _SPACES = re.compile(r"[ \t]+")
 _MANY_RESTS = re.compile(r"[ZX](?P<number>[0-9]*)(?P<below>/[0-9/]*)?")
+_BLANK = re.compile(r"\s*")
+_LINE_END = re.compile(r"[\\*][\\* \t]*")
 _SPACER = re.compile(r"y[0-9/]*")
 _DECORATION = re.compile(r"!([^!]*)!|\+([^+]*)\+")
 _NO_NAME = re.compile(r"\s*$|.*[|\[\]]")  # music between two line breaks `!`
@@ -223,7 +225,7 @@ class MusicLine:
     def _decoration(self, position: int) -> int:
         match = _DECORATION.match(self._text, position)
         if not match:
-            if self._text[position + 1 :].strip():
+            if not _BLANK.fullmatch(self._text, position + 1):
                 self._warn(f"{self._text[position]} without its end is left out", position)
             return position + 1
         names = match[1] if match[1] is not None else match[2]
@@ -270,9 +272,10 @@ class MusicLine:
 
     def _line_end(self, position: int) -> int:
         """Takes a backslash or stars, which mean something at the end of a line only."""
-        if self._text[position:].strip("\\* \t"):
+        end = _LINE_END.match(self._text, position).end()
+        if end < len(self._text):
             self._warn(f"{self._text[position]!r} inside a line is left out", position)
-        return position + 1
+        return end
 
 
 _READERS: dict[str, Callable[[MusicLine, int], int]] = {

@@ -213,7 +213,7 @@ class NoteBuilder:
             chord.length = self._held(chord.length, self._chord_decorations)
         self._left -= self._left > 0
         self._decorations = set()
-        if self._graces is not None:
+        if chord.length and self._graces is not None:
             self._add_grace(chord)
         elif chord.length:
             self.voice.add(chord)

@@ -15,6 +15,7 @@ from .events import Mark, MeterChange, Sign, TempoChange
 from .fields import (
     MAX_FIELD_CHARS,
     MAX_PARTS,
+    FieldError,
     read_meter,
     read_symbol,
     read_tempo,
@@ -123,9 +124,7 @@ class _Body:
         if reader:
             try:
                 reader(self, text.strip()[:MAX_FIELD_CHARS], place)
-            except AbcError:
-                raise
-            except ValueError as error:
+            except FieldError as error:
                 self.report.warn(str(error), place)
 
     def _key(self, text: str, place: Place) -> None:
@@ -179,7 +178,7 @@ class _Body:
     # ------------------------------------------------------------ voices
 
     def _voice(self, text: str, place: Place) -> None:
-        label, _, rest = text.partition(" ")
+        label, *rest = text.split(maxsplit=1) or [""]
         if not label:
             self.report.warn("V: names no voice and is left out", place)
             return
@@ -190,7 +189,7 @@ class _Body:
             self.voices[number] = first
         voice = self.voices.get(label) or self._new_voice(label, place)
         self._go_to(voice, place)
-        _, properties = read_properties(rest)
+        _, properties = read_properties("".join(rest))
         for unknown in properties.unknown:
             self.report.warn(f"{unknown} in V: is left out", place)
         voice.set_properties(properties)
