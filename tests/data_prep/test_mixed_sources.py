@@ -10,11 +10,13 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_prep.collections.contents import MOST_ARCHIVES
 from data_prep.collections.passed_over import PassedOverFiles, told
 from data_prep.collections.sources import SourceError, open_source
+from data_prep.convert import convert_collection
 from data_prep.importers.kinds import KINDS, kind_of
 from data_prep.midi.limits import MidiError
 
@@ -94,6 +96,32 @@ def test_nested_archives_are_read(tmp_path):
     found, _ = look(SILENT / "nested_folder", tmp_path)
     assert "b.mid" in found
     assert {name.rpartition("/")[0] for name in found} == {"", "collection.zip/part1.zip"}
+    assert all(content.startswith(b"MThd") for content in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        (
+            "names.zip",
+            ["../../etc/x.mid", "/abs.mid", "C: Prelude.mid", "J:Bach.mid", "dir/../up.mid"],
+        ),
+        ("hard.tar.gz", ["forhard/orig.mid", "forhard/zlink.mid"]),
+    ],
+)
+def test_reported_members_that_cannot_be_read_are_one_row_each(tmp_path, name, bad):
+    out = tmp_path / "out"
+    source = open_source(str(REPORTED / "unreadable-member" / name), tmp_path)
+    converted = convert_collection([source], out, workers=1)
+    rows = [row for shard in converted.shards for row in pq.read_table(shard).to_pylist()]
+    assert len(rows) == len(source.members())
+    assert [row["path"] for row in rows if row["drop_reason"] == "unreadable_member"] == bad
+    assert all(row["abc"] for row in rows if row["path"] not in bad)
+
+
+def test_reported_names_that_are_not_utf8_are_read(tmp_path):
+    found, _ = look(REPORTED / "passing" / "sjis.zip", tmp_path)
+    assert len(found) == 2
     assert all(content.startswith(b"MThd") for content in found.values())
 
 
