@@ -54,7 +54,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -198,8 +198,15 @@ bench-converter: $(STAMP)  ## MUSIC=<...> | the converter beside midi2abc and ot
 bench-abc: $(STAMP)  ## | the importer of ABC beside abc2midi, abcjs and music21
 	$(PY) -m benchmarks.foreign_abc $(ARGS)
 
+bench-scores: $(STAMP)  ## MUSIC=<...> | the notes of MusicXML beside music21
+	@test -n "$$MUSIC" || { echo "error: no music given; expected make bench-scores MUSIC=<folder or archive of MusicXML>" >&2; exit 2; }
+	$(PY) -m benchmarks.scores $(ARGS) -- "$$MUSIC"
+
 fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through converter and importer
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
+
+fuzz-scores: $(STAMP)  ## | odd MusicXML, MEI and Humdrum through the conversion [ARGS=...]
+	$(PY) -m benchmarks.fuzz_scores $(ARGS)
 
 fuzz-judges: $(STAMP)  ## | odd and hostile texts through the judges
 	OMP_NUM_THREADS=1 $(PY) benchmarks/fuzz_judges.py $(ARGS)

@@ -15,15 +15,13 @@ from pathlib import Path
 
 from music21 import chord, converter, harmony, note, repeat, stream
 
-DRUMS = -1  # in place of a program
-
 
 @dataclass(frozen=True)
 class TruthNote:
     """A note.
 
     Attributes:
-        program: General MIDI program, or `DRUMS`.
+        program: General MIDI program.
         pitch: MIDI pitch, as it sounds.
         quarters: Onset from the start of the piece.
         is_grace: Whether it is a grace note; then its onset is that of its main note.

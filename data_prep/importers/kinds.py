@@ -30,18 +30,21 @@ class Kind:
         read: The bytes of a file -> its tune; raises `MidiError`, and may even end the process.
             None for MIDI, which the converter itself reads.
         files_a_task: How many files a worker process gets at once, at most.
+        patience: Times the usual seconds, after which a file is given up. A whole string quartet
+            takes 10 s.
     """
 
     name: str
     suffixes: tuple[str, ...]
     most_bytes: int
     read: Callable[[bytes], Imported] | None
-    files_a_task: int
+    files_a_task: int = 8
+    patience: int = 1
 
 
-MIDI = Kind("MIDI", MIDI_SUFFIXES, LIMITS.bytes, None, 8)
-ABC = Kind("ABC", (".abc",), 64_000_000, abc_to_tune, 8)  # a book; its tunes have LIMITS.bytes
-SCORE = Kind("score", SCORE_SUFFIXES, MOST_SCORE_BYTES, score_to_tune, 1)
+MIDI = Kind("MIDI", MIDI_SUFFIXES, LIMITS.bytes, None)
+ABC = Kind("ABC", (".abc",), 64_000_000, abc_to_tune)  # a book; its tunes have LIMITS.bytes
+SCORE = Kind("score", SCORE_SUFFIXES, MOST_SCORE_BYTES, score_to_tune, files_a_task=1, patience=4)
 KINDS = (MIDI, ABC, SCORE)
 SUFFIXES = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
 # Other files have these suffixes, too: they are music only if their first bytes say so.

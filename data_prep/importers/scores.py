@@ -21,13 +21,14 @@ from ..midi.midi_writer import MidiTrack, write_midi
 from ..midi_to_abc.converter import midi_to_tune
 from ..storage.drop_reasons import DropReason
 from .imported import Imported
-from .verovio_scores.mei_score import read_measures, read_ties
+from .verovio_scores.mei_score import MEI, read_measures, read_ties
 from .verovio_scores.note_values import complete_values
 from .verovio_scores.played_score import Bar, PlayedScore, TimeMap, play
 from .verovio_scores.repeats import played_order
 from .verovio_scores.score_file import read_score_file
 from .verovio_scores.signs import signs_of_mei, signs_of_musicxml
 
+ET.register_namespace("", MEI[1:-1])  # verovio reads MEI without prefixes
 # All movements, each measure once (repeats.py); no layout; ids that do not vary.
 _OPTIONS = {"mdivAll": True, "expandNever": True, "breaks": "none", "xmlIdSeed": 1}
 _TIMES = {"includeMeasures": True, "includeRests": True}
@@ -52,7 +53,7 @@ def score_to_tune(content: bytes) -> Imported:
 
 def _played(text: str, file_format: str) -> PlayedScore:
     source = _parsed(text, file_format)
-    if source is not None and file_format == "xml" and complete_values(source):
+    if source is not None and any([_without_arpeggios(source), complete_values(source)]):
         text = ET.tostring(source, "unicode")
     mei, times = _engraved(text, file_format)
     if not times.measures:
@@ -80,6 +81,19 @@ def _parsed(text: str, file_format: str) -> ET.Element | None:
         return ET.fromstring(text)
     except ET.ParseError as error:
         raise MidiError(DropReason.UNREADABLE, f"XML that is not well-formed: {error}") from None
+
+
+def _without_arpeggios(score: ET.Element) -> bool:
+    """Removes the signs of arpeggios, which move notes; returns whether there were any."""
+    found = [
+        (parent, child)
+        for parent in score.iter()
+        for child in parent
+        if isinstance(child.tag, str) and child.tag.rpartition("}")[2] in ("arpeggiate", "arpeg")
+    ]
+    for parent, child in found:
+        parent.remove(child)
+    return bool(found)
 
 
 def _engraved(text: str, file_format: str) -> tuple[str, TimeMap]:

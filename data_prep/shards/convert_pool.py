@@ -40,7 +40,8 @@ class Conversion:
 
     Attributes:
         layout: One of `tune.LAYOUTS`.
-        timeout_seconds: For a task, and for a file that is retried alone.
+        timeout_seconds: For a task, and for a file that is retried alone; times the patience with
+            its kind.
         convert: (name, bytes, layout) -> row; a function that a new process can import.
     """
 
@@ -100,7 +101,11 @@ class Converter:
 
     def _schedule(self, files: list[File]) -> ProcessFuture:
         task = partial(_convert_batch, files, self._conversion)
-        return self._pool.schedule(task, timeout=self._conversion.timeout_seconds)
+        return self._pool.schedule(task, timeout=self._seconds(files))
+
+    def _seconds(self, files: list[File]) -> float:
+        patience = max(kind_of_member(name).patience for name, _ in files)
+        return self._conversion.timeout_seconds * patience
 
     def _result(self, batch: _Batch) -> list[Row | None]:
         """Returns the rows of a batch, or None for each of its files if they must be retried."""
@@ -116,7 +121,7 @@ class Converter:
         try:
             return self._schedule([file]).result()[0]
         except FutureTimeoutError:
-            seconds = self._conversion.timeout_seconds
+            seconds = self._seconds([file])
             return failed(row, DropReason.TIMEOUT, f"not done after {seconds:g} s")
         except ProcessExpired as error:
             return failed(row, DropReason.CRASH, f"the worker died with code {error.exitcode}")

@@ -127,6 +127,26 @@ def test_mei_has_all_of_its_parts_and_repeated_bars():
     assert notes[CELLO] == [(start + at, start + at + 1, p) for start in (4, 8) for at, p in bar]
 
 
+def test_arpeggios_do_not_move_notes_of_mei():
+    mei = (SCORES / "round.mei").read_text("utf-8")
+    spread = mei.replace('<chord dur="2">', '<chord dur="2" xml:id="c1">').replace(
+        "</measure>", '<arpeg plist="#c1"/></measure>', 2
+    )
+    assert notes_of(spread) == notes_of(mei)
+
+
+def test_tie_over_a_gap_is_one_note_and_one_over_a_jump_is_not():
+    def tied(kind):
+        return f"<tie type='{kind}'/><notations><tied type='{kind}'/></notations>"
+
+    rest = "<note><rest/><duration>12</duration><voice>1</voice></note>"
+    gap = note("C", 1, tied("start")) + rest + note("C", 2, tied("stop"))
+    assert notes_of(part(gap))[PIANO] == [(0, 4, 72)]
+    first = "<barline location='right'><repeat direction='backward'/></barline>"
+    bars = note("C", 4, tied("start")) + first, note("C", 4, tied("stop"))
+    assert notes_of(part(*bars))[PIANO] == [(0, 4, 72), (4, 12, 72)]
+
+
 def test_humdrum_has_its_instruments_ties_and_repeats():
     notes = notes_of((SCORES / "duet.krn").read_bytes())
     assert [note[2] for note in notes[FLUTE]] == [74, 83, 72, 81, 79] * 2

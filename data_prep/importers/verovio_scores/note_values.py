@@ -1,14 +1,14 @@
 """MusicXML with a note value for each note, which verovio goes by.
 
 MusicXML gives each note its duration, which is what sounds. Its note value (quarter, dots, tuplet)
-may be missing, or may be a tuplet without its sign; verovio then plays another rhythm. Here such a
-note gets a value of its duration, if necessary as a tuplet of its own.
+may be missing, or may be a tuplet without its sign, or a tuplet in a tuplet; verovio then plays
+another rhythm. Here such a note gets a value of its duration, if necessary as a tuplet of its own.
 
 Source: MusicXML 4.0, elements duration, type, time-modification and tuplet.
 """
 
 import xml.etree.ElementTree as ET
-from collections import Counter
+from collections import defaultdict
 from fractions import Fraction
 
 _TYPES = {  # quarters -> name
@@ -22,6 +22,7 @@ _TYPES = {  # quarters -> name
     **{Fraction(4, n): f"{n}th" for n in (16, 64, 128, 256, 512, 1024)},
     Fraction(1, 8): "32nd",
 }
+_MOST_DENOMINATOR = 100
 _QUARTERS = {name: quarters for quarters, name in _TYPES.items()}
 
 
@@ -29,33 +30,77 @@ def complete_values(score: ET.Element) -> bool:
     """Gives a value to all notes that have none of their duration; returns whether any had none."""
     n_changed = 0
     for part in score.iter("part"):
-        divisions, open_tuplets = Fraction(1), Counter()
-        for element in part.iter():
-            if element.tag == "divisions":
-                divisions = _number(element.text) or divisions
-            elif element.tag == "note":
-                n_changed += _complete(element, divisions, open_tuplets)
+        divisions = Fraction(1)
+        for measure in part.iter("measure"):
+            tuplets: dict[str, _Tuplets] = defaultdict(_Tuplets)
+            for element in measure.iter():
+                if element.tag == "divisions":
+                    divisions = _number(element.text) or divisions
+                elif element.tag == "note" and not _has_other_time(element):
+                    of_voice = tuplets[element.findtext("voice", "1")]
+                    for note in of_voice.without_tuplet(element):
+                        n_changed += _complete(note, divisions)
     return n_changed > 0
 
 
-def _complete(note: ET.Element, divisions: Fraction, open_tuplets: Counter[str]) -> bool:
-    duration, voice = _number(note.findtext("duration")), note.findtext("voice", "1")
-    signs = [sign.get("type") for sign in note.iter("tuplet")]
-    open_tuplets[voice] += signs.count("start")
-    in_tuplet = open_tuplets[voice] > 0
-    open_tuplets[voice] = max(0, open_tuplets[voice] - signs.count("stop"))
-    # A chord has the value of its first note. A tremolo of two notes shows the value of both.
+class _Tuplets:
+    """The tuplets of a voice in a measure."""
+
+    def __init__(self) -> None:
+        self._depth = self._deepest = 0
+        self._notes: list[ET.Element] = []
+
+    def without_tuplet(self, note: ET.Element) -> list[ET.Element]:
+        """Takes the next note; returns the notes that are in no tuplet, or were in nested ones."""
+        signs = [sign.get("type") for sign in note.iter("tuplet")]
+        self._depth += signs.count("start")
+        if not self._depth:
+            return [note]
+        self._notes.append(note)
+        self._deepest = max(self._deepest, self._depth)
+        self._depth = max(0, self._depth - signs.count("stop"))
+        if self._depth:
+            return []
+        found = self._notes if self._deepest > 1 else []
+        for each in found:
+            for notations in each.findall("notations"):
+                for sign in notations.findall("tuplet"):
+                    notations.remove(sign)
+        self._deepest, self._notes = 0, []
+        return found
+
+
+def _has_other_time(note: ET.Element) -> bool:
+    """Whether the duration of a note is not that of its value.
+
+    A chord has the value of its first note. A tremolo of two notes shows the value of both.
+    """
     others = ("rest[@measure]", "grace", "chord", "notations/ornaments/tremolo")
-    if not duration or in_tuplet or any(note.find(each) is not None for each in others):
-        return False
-    quarters = duration / divisions
-    if quarters == _value(note) and note.find("time-modification") is None:
+    return any(note.find(each) is not None for each in others)
+
+
+def _complete(note: ET.Element, divisions: Fraction) -> bool:
+    quarters = _simple(_number(note.findtext("duration")), divisions)
+    is_complete = quarters == _value(note) and note.find("time-modification") is None
+    if is_complete or not quarters:
         return False
     for name in ("type", "dot", "time-modification"):
         for element in note.findall(name):
             note.remove(element)
     _set_value(note, quarters)
     return True
+
+
+def _simple(duration: Fraction, divisions: Fraction) -> Fraction:
+    """Returns a duration in quarters, before it was rounded to divisions: 2/9 for 107 of 480."""
+    exact = duration / divisions
+    if exact.denominator < _MOST_DENOMINATOR:
+        return exact
+    for denominator in range(1, _MOST_DENOMINATOR):
+        numerator = round(duration * denominator / divisions)
+        if abs(Fraction(numerator, denominator) * divisions - duration) <= Fraction(1, 2):
+            return Fraction(numerator, denominator)
+    return exact
 
 
 def _value(note: ET.Element) -> Fraction:

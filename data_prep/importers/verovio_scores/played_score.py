@@ -117,7 +117,8 @@ class _Player:
     def __init__(self, ties: dict[str, str], times: TimeMap) -> None:
         self.score = PlayedScore()
         self._ties, self._times = ties, times
-        self._last: dict[str, Sound] = {}  # xml:id -> its note, when it was played last
+        # xml:id -> its note, when it was played last, and the shift then
+        self._last: dict[str, tuple[Sound, float]] = {}
         self._lines: dict[tuple[str, str], list[Sound]] = defaultdict(list)  # (staff, layer)
         self._before: dict[str, list[tuple[int | None, Sound]]] = {}  # staff -> last measure
         self._now: dict[str, list[tuple[int | None, Sound]]] = {}
@@ -140,7 +141,7 @@ class _Player:
             if any(event.kind == "mRpt" for event in layer.events):
                 for same, sound in self._before.get(layer.staff, ()):
                     again = Sound(sound.onset + shift, sound.end + shift, sound.pitch)
-                    self._add(layer, same, again)
+                    self._add_sound(layer, same, again)
             else:
                 self._play_layer(layer, staff, start + self._shift, self.score.end)
 
@@ -161,9 +162,10 @@ class _Player:
             onset = min(self._shifted(self._times.on, ids), default=place)
             if graces:
                 onset = min((onset, end), key=lambda time: abs(time - place))
-                self._play_graces(layer, staff, onset, graces, self._held(event))
+                held = [self._held(note) for note in event.notes]
+                self._play_graces(layer, staff, onset, graces, held)
             for note in event.notes:
-                self._play_note(layer, staff, note, onset, bool(graces))
+                self._play_note(layer, staff, note, onset)
             ends = self._shifted(self._times.off, ids)
             end = max(ends, default=onset + (event.quarters or 0))
             place = onset + event.quarters if event.quarters else end
@@ -175,33 +177,22 @@ class _Player:
         """Returns those times of elements that are known, in the piece as it is played."""
         return [times[each] + self._shift for each in ids if each in times]
 
-    def _held(self, event: Event) -> list[Sound]:
-        """Returns the notes that are tied to those of an event."""
-        starts = (self._ties.get(note.id, "") for note in event.notes)
-        return [self._last[start] for start in starts if start in self._last]
-
-    def _play_note(
-        self,
-        layer: Layer,
-        staff: Staff,
-        note: Note,
-        onset: float,
-        has_graces: bool,
-    ) -> None:
+    def _play_note(self, layer: Layer, staff: Staff, note: Note, onset: float) -> None:
         ends = self._shifted(self._times.off, [note.id])
-        if not ends:
-            return  # verovio does not play it
-        pitch = self._sounding(note, staff)
+        pitch = self._sounding(note, staff) if ends else None
         if pitch is None:
             return
-        held = self._last.get(self._ties.get(note.id, ""))
-        is_next = held and (abs(held.end - onset) < SAME_TIME or has_graces)
-        if is_next and held.pitch == pitch and held.onset < onset < ends[0]:
+        held = self._held(note)
+        if held and held.pitch == pitch and held.onset < onset < ends[0]:
             held.end = ends[0]
-            self._last[note.id] = held
+            self._last[note.id] = held, self._shift
             return
-        sound = self._last[note.id] = Sound(onset, ends[0], pitch)
-        self._add(layer, None if note.is_drum else staff.program, sound)
+        self._add(layer, staff, note, Sound(onset, ends[0], pitch))
+
+    def _held(self, note: Note) -> Sound | None:
+        """Returns the note that is tied to another one, unless one jumped in between."""
+        found, shift = self._last.get(self._ties.get(note.id, ""), (None, 0.0))
+        return found if abs(shift - self._shift) < SAME_TIME else None
 
     def _sounding(self, note: Note, staff: Staff) -> int | None:
         """Returns the MIDI pitch that sounds; None, and counts the note, if there is none."""
@@ -217,7 +208,7 @@ class _Player:
         staff: Staff,
         onset: float,
         graces: list[Event],
-        held: list[Sound],
+        held: list[Sound | None],
     ) -> None:
         """Plays grace notes before a place; notes before end where they begin, unless tied over."""
         start = max(0.0, onset - GRACE_QUARTERS * len(graces))
@@ -231,9 +222,13 @@ class _Player:
             for note in event.notes:
                 if (pitch := self._sounding(note, staff)) is not None:
                     sound = Sound(begin, begin + GRACE_QUARTERS, pitch)
-                    self._add(layer, None if note.is_drum else staff.program, sound)
+                    self._add(layer, staff, note, sound)
 
-    def _add(self, layer: Layer, program: int | None, sound: Sound) -> None:
+    def _add(self, layer: Layer, staff: Staff, note: Note, sound: Sound) -> None:
+        self._last[note.id] = sound, self._shift
+        self._add_sound(layer, None if note.is_drum else staff.program, sound)
+
+    def _add_sound(self, layer: Layer, program: int | None, sound: Sound) -> None:
         self.score.parts.setdefault((layer.staff, program), []).append(sound)
         self._lines[layer.staff, layer.number].append(sound)
         self._now[layer.staff].append((program, sound))
