@@ -16,6 +16,17 @@ SEED ?= 1
 FILES ?= 500
 KILLS ?= 20
 ARGS ?=
+# The names of music and data sets may hold spaces, quotes, dollars, line breaks: they reach commands
+# through the environment, as they are, and never become text of a recipe. MUSIC was once called MIDI.
+ifeq ($(origin MUSIC),undefined)
+override MUSIC := $(value MIDI)
+else
+override MUSIC := $(value MUSIC)
+endif
+override DATASET := $(value DATASET)
+export MUSIC DATASET
+# $$@ in a shell: one source that exists, or several separated by spaces
+SOURCES := if test -e "$$MUSIC"; then set -- "$$MUSIC"; else set -- $$MUSIC; fi
 DEMO := configs/studies/demo.yaml
 FINETUNE := configs/$(if $(filter-out 0,$(LORA)),finetune_lora,finetune).yaml
 
@@ -43,7 +54,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc fuzz-converter fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -75,18 +86,18 @@ demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 
 ##@ Your music
 
-data: $(STAMP)  ## MIDI=<folder, archive, ...> | MIDI -> data/<name>/<preset>/ [DATA=<preset>]
-	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make data MIDI=<folder, .zip, .tar.gz, or music21>" >&2; exit 2; }
-	$(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" $(ARGS)
+data: $(STAMP)  ## MUSIC=<folder, archive, ...> | MIDI, ABC, scores -> data/<name>/<preset>/ [DATA=<preset>]
+	@test -n "$$MUSIC" || { echo "error: no music given; expected make data MUSIC=<folder, .zip, .tar.gz, .abc, or music21>" >&2; exit 2; }
+	$(PY) -m data_prep.pipeline --config "$(DATA)" $(ARGS) -- "$$MUSIC"
 
-convert: $(STAMP)  ## MIDI=<...> OUT=<folder> | MIDI -> shards of ABC, for large collections
-	@test -n "$(MIDI)" -a -n "$(OUT)" || { echo "error: expected make convert MIDI=<source> OUT=<folder>" >&2; exit 2; }
-	$(PY) -m data_prep.convert $(MIDI) "$(OUT)" $(ARGS)
+convert: $(STAMP)  ## MUSIC=<...> OUT=<folder> | music -> shards of ABC, for large collections
+	@test -n "$$MUSIC" && test -n "$(OUT)" || { echo "error: expected make convert MUSIC=<source> OUT=<folder>" >&2; exit 2; }
+	$(SOURCES); $(PY) -m data_prep.convert $(ARGS) -- "$$@" "$(OUT)"
 
 describe: $(STAMP)  ## DATASET=data/<name>/<preset> | counts and histograms -> results/corpus.json
-	@test -n "$(DATASET)" || { echo "error: expected make describe DATASET=data/<name>/<preset>" >&2; exit 2; }
-	$(PY) -m data_prep.describe "$(DATASET)" results
-	$(PY) -m data_prep.digest_list "$(DATASET)" results/corpus_digests.csv
+	@test -n "$$DATASET" || { echo "error: expected make describe DATASET=data/<name>/<preset>" >&2; exit 2; }
+	$(PY) -m data_prep.describe -- "$$DATASET" results
+	$(PY) -m data_prep.digest_list -- "$$DATASET" results/corpus_digests.csv
 	$(PY) -m scaling.plots results --only corpus
 	$(PY) -m scaling.reporting.blocks results --only corpus
 
@@ -96,11 +107,11 @@ train: $(STAMP)  ## CONFIG=<size file> | one model -> runs/single/<size>/ [ARGS=
 	$(PY) train.py "$(CONFIG)" $(ARGS)
 
 finetune: DATA = configs/data/finetune.yaml
-finetune: $(STAMP)  ## MODEL=<run> MIDI=<...> | a trained model on your music [LORA=1]
-	@test -n "$(MODEL)" -a -n "$(MIDI)" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MIDI=<folder or archive> [LORA=1]" >&2; exit 2; }
-	@folder=$$($(PY) -m data_prep.pipeline "$(MIDI)" --config "$(DATA)" --model "$(MODEL)" --keep-latest --folder) && \
-	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" \
-		"data.dataset='$$(basename "$$(dirname "$$folder")")'" "data.preset=$$(basename "$$folder")" $(ARGS)
+finetune: $(STAMP)  ## MODEL=<run> MUSIC=<...> | a trained model on your music [LORA=1]
+	@test -n "$(MODEL)" && test -n "$$MUSIC" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MUSIC=<folder or archive> [LORA=1]" >&2; exit 2; }
+	@folder=$$($(PY) -m data_prep.pipeline --config "$(DATA)" --model "$(MODEL)" --keep-latest --folder -- "$$MUSIC") && \
+	dataset=$$($(PY) -c 'import sys; from training.config import format_override; print(format_override("data.dataset", sys.argv[1]))' "$$(basename -- "$$(dirname -- "$$folder")")") && \
+	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" "$$dataset" "data.preset=$$(basename -- "$$folder")" $(ARGS)
 
 study: $(STAMP)  ## STUDY=<study file> | train a grid of models [ARGS=--dry-run]
 	$(PY) -m training.study "$(STUDY)" $(ARGS)
@@ -117,8 +128,8 @@ report: $(STAMP)  ## STUDY=<study file> | page of a fitted and evaluated study
 	@runs=$$($(PY) -m training.study "$(STUDY)" --folder) && $(PY) -m evaluation.pages.report "$$runs"
 
 bundle: $(STAMP)  ## DATASET=<...> OUT=<file> | a dataset as one file, for another machine
-	@test -n "$(DATASET)" -a -n "$(OUT)" || { echo "error: expected make bundle DATASET=data/<name>/<preset> OUT=<file>" >&2; exit 2; }
-	$(PY) -m training.bundle "$(DATASET)" "$(OUT)"
+	@test -n "$$DATASET" && test -n "$(OUT)" || { echo "error: expected make bundle DATASET=data/<name>/<preset> OUT=<file>" >&2; exit 2; }
+	$(PY) -m training.bundle -- "$$DATASET" "$(OUT)"
 
 ##@ Sample and judge
 
@@ -151,8 +162,8 @@ publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub, with its 
 	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions)
 
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
-	@test -n "$(DATASET)" -a -n "$(REPO)" -a -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
-	$(PY) -m model_cards.publish_data "$(DATASET)" "$(REPO)" --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
+	$(PY) -m model_cards.publish_data --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) -- "$$DATASET" "$(REPO)"
 
 ##@ Measure
 
@@ -187,16 +198,23 @@ test-loss: $(STAMP)  ## RUNS=<runs> | test loss in every unit, beside baselines
 notebook: $(STAMP)  ## | run results/scaling_study.ipynb again
 	$(PY) tests/helpers/run_notebook.py results/scaling_study.ipynb
 
-bench-converter: $(STAMP)  ## MIDI=<...> | the converter beside midi2abc and others
-	@test -n "$(MIDI)" || { echo "error: no MIDI given; expected make bench-converter MIDI=<folder or .zip>" >&2; exit 2; }
-	$(PY) benchmarks/conversion.py $(MIDI) --files $(FILES) --seed $(SEED) $(ARGS)
-	$(PY) benchmarks/readers.py $(MIDI) --seed $(SEED)
+bench-converter: $(STAMP)  ## MUSIC=<...> | the converter beside midi2abc and others
+	@test -n "$$MUSIC" || { echo "error: no music given; expected make bench-converter MUSIC=<folder or .zip of MIDI>" >&2; exit 2; }
+	$(SOURCES); $(PY) benchmarks/conversion.py --files $(FILES) --seed $(SEED) $(ARGS) -- "$$@"
+	$(SOURCES); $(PY) benchmarks/readers.py --seed $(SEED) -- "$$@"
 
 bench-abc: $(STAMP)  ## | the importer of ABC beside abc2midi, abcjs and music21
 	$(PY) -m benchmarks.foreign_abc $(ARGS)
 
+bench-scores: $(STAMP)  ## MUSIC=<...> | the notes of MusicXML beside music21
+	@test -n "$$MUSIC" || { echo "error: no music given; expected make bench-scores MUSIC=<folder or archive of MusicXML>" >&2; exit 2; }
+	$(PY) -m benchmarks.scores $(ARGS) -- "$$MUSIC"
+
 fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through converter and importer
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
+
+fuzz-scores: $(STAMP)  ## | odd MusicXML, MEI and Humdrum through the conversion [ARGS=...]
+	$(PY) -m benchmarks.fuzz_scores $(ARGS)
 
 fuzz-judges: $(STAMP)  ## | odd and hostile texts through the judges
 	OMP_NUM_THREADS=1 $(PY) benchmarks/fuzz_judges.py $(ARGS)

@@ -4,7 +4,7 @@
         [--workers 2] [--sources FOLDER_OR_ZIP ...] [--only midi:123]
 
 Inputs and checks are those of tests/helpers/fuzzing. Files to mutate come from the bundled
-collection if `make demo` or `make data MIDI=music21` has collected it, else from tests/data, and
+collection if `make demo` or `make data MUSIC=music21` has collected it, else from tests/data, and
 from --sources; ABC of others from the books of the music21 package.
 
 Input i of a seed depends only on the seed, on i and on the files to mutate, so `--only midi:123`

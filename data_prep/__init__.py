@@ -1,1 +1,1 @@
-"""From MIDI files to blocks of token ids: converter, cleaning, selection, split, tokens, blocks."""
+"""From MIDI, ABC and scores to blocks of token ids."""

@@ -1,4 +1,4 @@
-"""Stage 1 over whole collections: MIDI files -> shards of ABC text, each failure as a row.
+"""Stage 1 over whole collections: MIDI, ABC, scores -> shards of ABC text, each failure as a row.
 
     python -m data_prep.convert SOURCE [SOURCE ...] OUT [--workers N] [--layout bars]
 
@@ -16,12 +16,13 @@ import logging
 import sys
 import time
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from .collections.passed_over import PassedOverFiles, told
 from .collections.sources import Source, open_source
 from .dialect.tune import LAYOUTS
 from .shards.convert_pool import Conversion
@@ -42,12 +43,14 @@ class Converted:
         sources: Paths of the sources.
         n_files: Files that this run converted; the others were done already, or by others.
         seconds: Wall time of this run.
+        passed_over: Kind -> number and names of files that are not taken, as in `PassedOverFiles`.
     """
 
     shards: list[Path]
     sources: list[str]
     n_files: int
     seconds: float
+    passed_over: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def convert_collection(
@@ -72,17 +75,24 @@ def convert_collection(
     """
     start = time.monotonic()
     conversion = conversion or Conversion()
-    shards = plan_shards(sources, folder, conversion.layout)
+    passed_over = PassedOverFiles()
+    shards = plan_shards(sources, folder, conversion.layout, passed_over)
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         todo = missing_shards(folder, shards)
         n_files = 0
         if todo:
             total, left = (sum(len(shard.members) for shard in of) for of in (shards, todo))
-            with tqdm(desc="MIDI -> ABC", total=total, initial=total - left, unit="file") as bar:
+            with tqdm(desc="convert", total=total, initial=total - left, unit="file") as bar:
                 n_files = make_shards(todo, conversion, workers, bar.update)
     seconds = time.monotonic() - start
-    return Converted([shard.path for shard in shards], recorded_paths(sources), n_files, seconds)
+    return Converted(
+        [shard.path for shard in shards],
+        recorded_paths(sources),
+        n_files,
+        seconds,
+        passed_over.by_kind(),
+    )
 
 
 def recorded_paths(sources: list[Source]) -> list[str]:
@@ -113,12 +123,11 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
     Returns:
         The content of stage.json.
     """
-    shards, code = converted.shards, converter_code()
-    before = read_stage(folder)
-    files = {shard.name for shard in shards}
-    if before and before["files"].keys() == files and before["sources"] == converted.sources:
+    shards, before = converted.shards, read_stage(folder)
+    if before and _is_of(before, converted):
         return before
     inputs, dropped, named, sums = _count_rows(shards)
+    code = converter_code(path for files in inputs.values() for path, *_ in files)
     top_folders = {source: _top_folder(files) for source, files in inputs.items()}
     names = [
         [(path.removeprefix(top_folders[source]), *content) for path, *content in files]
@@ -143,12 +152,22 @@ def write_summary(folder: Path, converted: Converted, layout: str) -> dict[str, 
         "rows_out": n_rows - dropped.total(),
         "dropped": dict(sorted(dropped.items())),
         "dropped_files": named,
+        "passed_over": converted.passed_over,
         **{name: sums[name] for name in ("n_chars", *_SUMMED)},
         **speed,
         "files": describe_files(shards),
     }
     write_json(folder / "stage.json", stage)
     return stage
+
+
+def _is_of(stage: dict[str, Any], converted: Converted) -> bool:
+    """Whether a stage.json describes this conversion."""
+    return (
+        stage["files"].keys() == {shard.name for shard in converted.shards}
+        and stage["sources"] == converted.sources
+        and stage.get("passed_over", {}) == converted.passed_over
+    )
 
 
 def _top_folder(files: list[tuple[str, ...]]) -> str:
@@ -186,11 +205,12 @@ def _count_rows(
 
 
 def summary_line(stage: dict[str, Any], folder: Path) -> str:
-    """Returns the counts of a conversion in one line."""
-    return (
+    """Returns the counts of a conversion in one line, and in another what was passed over."""
+    line = (
         f"{folder}: {stage['rows_in']:,} files -> {stage['rows_out']:,} tunes, "
         f"{stage['n_chars']:,} characters; dropped: {counted(stage['dropped'])}"
     )
+    return "\n".join(filter(None, [line, told(stage["passed_over"])]))
 
 
 # ---------------------------------------------------------------- command line

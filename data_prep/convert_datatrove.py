@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .collections.passed_over import PassedOverFiles
 from .collections.sources import Source, open_source
 from .convert import (
     Converted,
@@ -73,6 +74,7 @@ class Job:
         layout: One of `tune.LAYOUTS`.
         n_files: Files of the shards that were missing at the start.
         started: Seconds since the epoch.
+        passed_over: As in `Converted`.
     """
 
     folder: Path
@@ -82,12 +84,13 @@ class Job:
     layout: str
     n_files: int
     started: float
+    passed_over: dict[str, dict[str, Any]]
 
 
 class ConvertShards(PipelineStep):
     """Makes the missing ones of the shards `rank::world_size` of the plan."""
 
-    type = "MIDI -> ABC"
+    type = "music -> ABC"
     name = "shards"
 
     def __init__(self, job: Job) -> None:
@@ -130,7 +133,8 @@ def summarize(job: Job, *_: object) -> dict[str, Any]:
             f"{missing[0]}; see the logs of the tasks in {job.logs}, and repeat the "
             "command: it makes the missing shards"
         )
-    converted = Converted(paths, job.recorded, job.n_files, time.time() - job.started)
+    seconds = time.time() - job.started
+    converted = Converted(paths, job.recorded, job.n_files, seconds, job.passed_over)
     with lock(job.folder, patience_seconds=60.0):  # of the same command, given twice
         return write_summary(job.folder, converted, job.layout)
 
@@ -150,13 +154,15 @@ def plan_job(sources: list[Source], folder: Path, layout: str) -> Job:
     started = time.time()
     folder = folder.absolute()
     absolute = [Source(source.path.absolute(), source.name) for source in sources]
-    shards = plan_shards(absolute, folder, layout)
+    passed_over = PassedOverFiles()
+    shards = plan_shards(absolute, folder, layout, passed_over)
     (folder / LOGS).mkdir(parents=True, exist_ok=True)
     with lock(folder):
         n_files = sum(len(shard.members) for shard in missing_shards(folder, shards))
         plan = write_plan(folder / LOGS, shards)
     logs = plan.with_name(f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}")
-    return Job(folder, plan, logs, recorded_paths(sources), layout, n_files, started)
+    recorded = recorded_paths(sources)
+    return Job(folder, plan, logs, recorded, layout, n_files, started, passed_over.by_kind())
 
 
 # ---------------------------------------------------------------- executors

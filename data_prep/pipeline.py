@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .collections.passed_over import told
 from .collections.sources import Source, open_source
 from .convert import Conversion, convert_collection, write_summary
 from .selection.split import SPLITS
@@ -160,6 +161,8 @@ def summary(stages: dict[str, dict[str, Any]], folder: Path) -> str:
         f"  {stages['1_abc']['rows_in']:,} files -> {kept['rows_out']:,} tunes; "
         f"dropped: {counted(dropped)}",
     ]
+    if passed_over := told(stages["1_abc"]["passed_over"]):
+        lines.append(f"  {passed_over}")
     for split in SPLITS:
         counts = stages["5_tokens"]["splits"][split]
         lines.append(

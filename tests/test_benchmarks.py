@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ from benchmarks import (
     conversion,
     foreign_abc,
     grammar_corpus,
+    scores,
     selection,
     step_time,
     tokens,
@@ -25,6 +27,8 @@ from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.selection.clean import clean_abc
 from evaluation.judging.judge_table import find_abc2midi
 from training.config import load_config
+
+SCORES = Path(__file__).parent / "data" / "scores"
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +188,20 @@ def test_bar_line_or_note_elsewhere_is_a_difference():
     assert foreign_abc.compared(notes, notes)["same"]
     assert not foreign_abc.compared(moved, notes)["same"]
     assert not foreign_abc.compared(notes[1:], notes)["same"]
+
+
+def test_text_of_a_score_is_compared_with_music21_by_notes():
+    path = SCORES / "trio.musicxml"
+    abc = (SCORES / "trio.abc").read_text("utf-8")
+    found = scores.compare(path, abc)
+    assert (found.ours, found.theirs, found.matched) == (28, 28, 28)
+    assert (found.graces, found.graces_found) == (4, 4)
+    assert found.same_order == {"verovio": True, "music21": True}
+    other = scores.compare(path, abc.replace("[Bd]12", "[Be]12"))
+    assert (other.theirs, other.matched) == (28, 26)
+    assert other.only_theirs == [(0, 74, 48), (0, 74, 336)]
+    flute = scores.compare(path, abc.replace("program 71", "program 73"))
+    assert flute.matched < flute.matched_onsets
 
 
 def test_training_alternates_with_the_peer_step_by_step(tmp_path, monkeypatch):

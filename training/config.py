@@ -6,6 +6,7 @@ torch; `load_config` also checks all keys and types (`config_checks`).
 """
 
 import difflib
+import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ import yaml
 
 from .config_checks import (
     FINETUNING,
+    NAMES,
     SECTIONS,
     TOP_FIELDS,
     ConfigError,
@@ -27,6 +29,7 @@ from .config_checks import (
 
 logger = logging.getLogger(__name__)
 
+_QUOTES = ("'", '"')
 # prefix of an old file name in configs/ -> the file's folder now; size files have none
 FOLDERS = {"study": "studies", "base": "bases"}
 
@@ -94,20 +97,28 @@ def find_config(path: Path) -> Path:
 def parse_override(text: str) -> tuple[str, Any]:
     """Split `training.seed=2` into the key and its value read as YAML.
 
+    Names of folders and models are taken as they are unless they are in quotes: 2020 is text.
+
     Raises:
         ConfigError: If there is no `=`, or the value is not valid YAML.
     """
     key, equals, value = text.partition("=")
+    key = key.strip()
     if not equals or not key:
         raise ConfigError(f"override {text!r} has no '='; write key=value, e.g. training.seed=2")
+    if key in NAMES and value and value[0] not in _QUOTES:
+        return key, value
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key, yaml.safe_load(value)
     except yaml.YAMLError:
         raise ConfigError(f"override {text!r}: the value is not valid YAML; quote it") from None
 
 
 def format_override(key: str, value: Any) -> str:
     """Write an override that `parse_override` reads back as the same value."""
+    if key in NAMES and isinstance(value, str):
+        is_plain = value and value[0] not in _QUOTES
+        return f"{key}={value if is_plain else json.dumps(value)}"
     return f"{key}=" + yaml.safe_dump(value, default_flow_style=True, width=10**6).split("\n")[0]
 
 

@@ -37,6 +37,8 @@ BUDGET_FIELDS = {
 PRETRAINED_FIELDS = {"pretrained": str, "digest": str}
 EPOCH_FIELDS = {"epochs": float, "sequences_per_step": int, "spike_factor": float}
 LORA_FIELDS = {"r": int, "lora_alpha": int, "lora_dropout": float}  # LoraConfig's own names
+# Names of folders and models: they may look like numbers, or contain what YAML takes for its own.
+NAMES = ("data.root", "data.dataset", "data.preset", "model.pretrained")
 REQUIRED = {
     **{"data.dataset": str, "data.preset": str},
     **{"training.learning_rate": float, "training.per_device_train_batch_size": int},
@@ -243,6 +245,8 @@ def _type_message(key: str, value: Any, hint: Any, origin: str) -> str:
         return f"{message}; YAML reads {value} as text, write {written}"
     if isinstance(value, bool) and _fits("no", hint):
         return f"{message}; YAML reads a bare yes or no as {value}, write it in quotes"
+    if isinstance(value, int | float) and hint is str:
+        return f"{message}; YAML reads it as a number, write it in quotes"
     if isinstance(value, float) and value.is_integer() and _fits(1, hint):
         return f"{message}; write {int(value):_}"
     return message

@@ -102,7 +102,7 @@ def load_pretrained(
         family_of(shape.model_type)
     except ValueError as err:
         raise ValueError(f"{model_name}: {err}") from None
-    advice = f"make the data with: make finetune MODEL={model_name} MIDI=<folder>"
+    advice = f"make the data with: make finetune MODEL={model_name} MUSIC=<folder>"
     if _merges_and_vocabulary(own_tokenizer) != _merges_and_vocabulary(tokenizer):
         raise ValueError(
             f"the data in {files.folder} have a different tokenizer than {model_name}; {advice}"

@@ -19,10 +19,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..midi.midi_file import MIDI_SUFFIXES
 from ..storage.explain import first_line
 from ..storage.stages import read_object, sha256_of, write_json
-from .archives import ARCHIVE_SUFFIXES
+from .contents import TAKEN_SUFFIXES
 
 logger = logging.getLogger(__name__)
 
@@ -216,7 +215,7 @@ def fetch_dataset(uri: str, downloads: Path) -> tuple[Path, str]:
     if not path.exists():
         raise DownloadError(
             f"{uri}: commit {revision.resolved} has no such file, nor a folder with files ending "
-            f"in {' '.join((*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES))}; check the path inside"
+            f"in {' '.join(TAKEN_SUFFIXES)}; check the path inside"
         )
     return path, name.split("/")[-1]
 
@@ -239,7 +238,7 @@ def _music_patterns(inside: str) -> list[str]:
     """Returns wildcards for the files that a source can read; the Hub's are case-sensitive."""
     kinds = [
         "*" + "".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in suffix)
-        for suffix in (*MIDI_SUFFIXES, *ARCHIVE_SUFFIXES)
+        for suffix in TAKEN_SUFFIXES
     ]
     if not inside:
         return kinds

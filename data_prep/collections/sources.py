@@ -1,68 +1,93 @@
-"""Sources of MIDI files: folders, archives, tables, the Hub, Lakh, or music21's own.
+"""Sources of music: folders, archives, single files, the Hub, Lakh, or music21's own.
 
     open_source("music.zip", Path("data")).members()
 
-Archives and tables inside a folder are read, too, one level deep.
+What is taken is listed in importers/kinds.py; contents.py says what is looked into.
 """
 
 import itertools
-import logging
 import os
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import IO
 
-from ..midi.midi_file import MIDI_SUFFIXES
-from .archives import (
+from ..importers.kinds import COMPRESSED_SUFFIXES, SUFFIXES, kind_of
+from .archives import is_tar
+from .contents import (
     ARCHIVE_SUFFIXES,
-    KINDS,
-    Content,
-    Member,
-    NoMidiColumnError,
-    SourceError,
-    ends_in,
-    is_midi,
-    list_members,
-    read_file,
-    read_members,
+    EMPTY_ARCHIVE,
+    LEAST_ARCHIVE_BYTES,
+    Expansion,
+    found_in,
+    found_in_archive,
+    is_archive,
+    is_plain,
 )
 from .download import HUB_PREFIX, LAKH_FILES, download, fetch_dataset, lakh_url
-
-logger = logging.getLogger(__name__)
+from .folders import files_below
+from .members import (
+    READ_ERRORS,
+    Content,
+    Entry,
+    Found,
+    Member,
+    Node,
+    NoMidiColumnError,
+    PassedOver,
+    SourceError,
+    entry_of,
+    printable,
+    read_node,
+)
+from .passed_over import PassedOverFiles, told
 
 BUNDLED = ("music21", "music21_with_essen")
 RESERVED = ("latest", *BUNDLED)  # names under data/ that are taken
-_NAMED_TABLES = 3  # skipped tables that the warning names
+EXPECTED = "folder, archive (.zip, .tar.gz, .parquet ...) or file of music"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A collection of MIDI files.
+    """A collection of music.
 
     Attributes:
-        path: A folder, .zip, .tar.gz, .tgz, .tar or .parquet.
+        path: A folder, an archive, a table or a single file.
         name: Short name: the dataset's folder under data/.
     """
 
     path: Path
     name: str
 
-    def members(self) -> list[Member]:
-        """Returns the MIDI files inside, in the order in which `read` yields them.
+    def members(self, passed_over: PassedOverFiles | None = None) -> list[Member]:
+        """Returns the music inside, in the order in which `read` yields it.
 
-        They are sorted by name; those of a .tar and the rows of a table keep their order.
+        Files are sorted by name; those of a .tar, the rows of a table and the tunes of a book keep
+        their order.
+
+        Args:
+            passed_over: Counts the files that are not taken.
 
         Raises:
-            SourceError: If the source, or an archive in it, cannot be read, or if it contains none.
-                A table without MIDI is an error by itself; in a folder it is skipped with a
-                warning, since datasets have tables of metadata along with the music.
+            SourceError: If the source, or an archive in it, cannot be read, or if it contains no
+                music. A table without MIDI is an error by itself; in a folder it is passed over,
+                since datasets have tables of metadata along with the music.
         """
-        members = list(self._folder_members() if self.path.is_dir() else list_members(self.path))
+        members, others = [], passed_over or PassedOverFiles()
+        is_folder = self.path.is_dir()
+        for name in sorted(files_below(self.path)) if is_folder else [self._file_name()]:
+            for found in self._found_at(name):
+                if isinstance(found, PassedOver):
+                    others.add(found)
+                else:
+                    members.append(found.member)
         if not members:
-            expected = " ".join(MIDI_SUFFIXES)
+            seen = told(others.by_kind())
             raise SourceError(
-                f"{self.path} contains no MIDI file, expected names ending in {expected}"
+                f"{self.path} contains no music, expected names ending in {' '.join(SUFFIXES)}"
+                + (f"; {seen}" if seen else "")
             )
         return members
 
@@ -75,51 +100,92 @@ class Source:
         Raises:
             SourceError: If an archive changed since `members()`.
         """
-        if not self.path.is_dir():
-            yield from read_members(self.path, members)
-            return
         for archive, group in itertools.groupby(members, key=lambda member: member.archive):
             if archive:
-                yield from read_members(self._inside(archive), group)
+                yield from self._read_inside(archive, group)
                 continue
             for member in group:
-                path = self._inside(member.name)
-                yield member, read_file(partial(_open_regular, path))
+                yield member, read_node(self._node(member.name), kind_of(member.name).most_bytes)
 
-    def _inside(self, name: str) -> Path:
+    def _found_at(self, name: str) -> Iterator[Found]:
+        """Yields what is found in a file of the source.
+
+        Raises:
+            SourceError: If it is an archive that cannot be read.
+        """
+        if is_plain(name):
+            yield entry_of(self._node(name), None)
+            return
+        try:
+            yield from self._inside(name)
+        except SourceError:
+            raise
+        except READ_ERRORS as error:
+            path = self._path(name)
+            if path.is_file() and path.stat().st_size < LEAST_ARCHIVE_BYTES:
+                yield PassedOver(name, EMPTY_ARCHIVE)
+                return
+            text = " ".join(str(error).split())
+            raise SourceError(
+                f"{path} cannot be read: damaged or cut off ({text}); nothing of it "
+                "was converted, fetch it again"
+            ) from error
+
+    def _read_inside(
+        self, archive: str, members: Iterable[Member]
+    ) -> Iterator[tuple[Member, Content]]:
+        path = self._path(archive)
+        try:
+            entries = (found for found in self._inside(archive) if isinstance(found, Entry))
+            for wanted in members:
+                for found in entries:
+                    if (found.member.place, found.member.stamp) == (wanted.place, wanted.stamp):
+                        yield wanted, found.read()
+                        break
+                else:
+                    raise SourceError(f"{path} changed while it was read; repeat the command")
+        except SourceError:
+            raise
+        except READ_ERRORS as error:
+            raise SourceError(f"{path} changed while it was read ({error})") from error
+
+    def _inside(self, name: str) -> Iterator[Found]:
+        """Yields what a file of the source contains that is not simply one member."""
+        node, place = self._node(name), 0
+        for found in self._all_inside(node):
+            if isinstance(found, Entry):
+                member = replace(found.member, place=place, archive=name)
+                found, place = found._replace(member=member), place + 1
+            yield found
+
+    def _all_inside(self, node: Node) -> Iterator[Found]:
+        path, is_folder = self._path(node.name), self.path.is_dir()
+        if not is_archive(node.name) and (is_folder or kind_of(node.name)):
+            yield from found_in(node, 0, Expansion(0))
+            return
+        prefix = f"{node.name}/" if is_folder else ""
+        try:
+            with node.open() as file:
+                if not (is_archive(node.name) or is_tar(file) or zipfile.is_zipfile(file)):
+                    raise SourceError(f"{path} is no {EXPECTED}")
+                expansion = Expansion(path.stat().st_size)
+                yield from found_in_archive(file, node, prefix, 1, expansion)
+        except NoMidiColumnError as error:
+            if not is_folder:
+                raise SourceError(f"{self.path.parent / str(error)}") from None
+            yield PassedOver(node.name, ".parquet")
+
+    def _file_name(self) -> str:
+        return os.fsencode(self.path.name).decode("utf-8", "surrogateescape")
+
+    def _path(self, name: str) -> Path:
+        if not self.path.is_dir():
+            return self.path
         return self.path / os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
-    def _folder_members(self) -> Iterator[Member]:
-        without_midi = []
-        for name in sorted(self._walk()):
-            path = self._inside(name)
-            if is_midi(name):
-                yield Member(name, _stamp(path))
-                continue
-            try:
-                for member in list_members(path):
-                    yield replace(member, name=f"{name}/{member.name}", archive=name)
-            except NoMidiColumnError:
-                without_midi.append(name)
-        if without_midi:
-            names = ", ".join(without_midi[:_NAMED_TABLES])
-            more = len(without_midi) - _NAMED_TABLES
-            tail = f" and {more:,} more" if more > 0 else ""
-            logger.warning("%s: skipped tables without MIDI: %s%s", self.path, names, tail)
-
-    def _walk(self) -> Iterator[str]:
-        """Yields names of MIDI files, archives and tables, as UTF-8 regardless of the locale."""
-
-        def refuse(error: OSError) -> None:
-            raise SourceError(f"{self.path} cannot be read: {error}")
-
-        top = os.fsencode(self.path)
-        for folder, _, files in os.walk(top, onerror=refuse):
-            for file in files:
-                name = os.path.relpath(os.path.join(folder, file), top)
-                text = name.replace(os.fsencode(os.sep), b"/").decode("utf-8", "surrogateescape")
-                if is_midi(text) or ends_in(text, ARCHIVE_SUFFIXES):
-                    yield text
+    def _node(self, name: str) -> Node:
+        path = self._path(name)
+        return Node(name, _stamp(path), partial(_open_regular, path))
 
 
 def _stamp(path: Path) -> str:
@@ -130,7 +196,7 @@ def _stamp(path: Path) -> str:
     return f"{state.st_size}-{state.st_mtime_ns}"
 
 
-def _open_regular(path: Path) -> object:
+def _open_regular(path: Path) -> IO[bytes]:
     if path.exists() and not path.is_file():  # reading a pipe would never end
         raise OSError("a pipe or device, expected a file")
     return path.open("rb")
@@ -162,11 +228,21 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
         return Source(download(lakh_url(source), target), name or source)
     if not path.exists():
         names = ", ".join([*BUNDLED, *LAKH_FILES, f"{HUB_PREFIX}datasets/<user>/<name>"])
-        raise SourceError(f"{source} does not exist; expected a {KINDS}, or one of {names}")
-    stem = name or path.resolve().name
-    for suffix in ARCHIVE_SUFFIXES[::-1]:
+        raise SourceError(f"{source} does not exist; expected a {EXPECTED}, or one of {names}")
+    stem = name or _stem(path.resolve())
+    return Source(path, _free_name(source, printable(stem)) or "midi")
+
+
+def _stem(path: Path) -> str:
+    """Returns the name of a file or folder without the suffix of an archive or of music."""
+    stem = os.fsencode(path.name).decode("utf-8", "surrogateescape")
+    suffixes = [
+        *ARCHIVE_SUFFIXES[::-1],
+        *((*COMPRESSED_SUFFIXES, *SUFFIXES) if path.is_file() else ()),
+    ]
+    for suffix in suffixes:
         stem = stem.removesuffix(suffix)
-    return Source(path, _free_name(source, stem) or "midi")
+    return stem
 
 
 def _free_name(source: str, name: str) -> str:

@@ -6,7 +6,7 @@ from ..storage.drop_reasons import DropReason
 
 
 class MidiError(ValueError):
-    """A MIDI file that is not converted.
+    """A file that is not converted.
 
     Attributes:
         reason: The drop reason, for counting.

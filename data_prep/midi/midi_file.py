@@ -16,7 +16,7 @@ from .events import TEMPO, TIME_SIGNATURE, Events, read_events
 from .limits import LIMITS, Limits, MidiError, check_limit
 
 # What counts as a MIDI file, by name and by content (`find_header`), is defined only here.
-MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi", ".rmid", ".smf")
 _HEADER_SEARCH_BYTES = 65_536
 _HEADER_LENGTH = 6
 _PATTERNS = 2  # the format whose tracks are separate pieces

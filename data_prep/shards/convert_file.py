@@ -1,4 +1,4 @@
-"""Stage 1, one file: MIDI bytes -> a row of the output. This is what the worker processes run.
+"""Stage 1, one MIDI file: its bytes -> a row of the output. Worker processes run it.
 
 Along with the text, a row contains the denominators of later losses. They are counted in the text
 of the bars, which repeat a lot, so that nothing has to be performed.
@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ..collections.archives import Content
+from ..collections.members import Content, printable
 from ..dialect.tune import Tune, instruments, print_tune, seconds
 from ..midi.limits import LIMITS, MidiError
 from ..midi_to_abc.converter import check_chars, midi_to_tune
@@ -62,11 +62,6 @@ def row_before(name: str, content: Content) -> dict[str, Any]:
 def failed(row: dict[str, Any], reason: DropReason, message: str) -> dict[str, Any]:
     """Returns the row of a file that was not converted."""
     return row | {"drop_reason": reason, "message": printable(message)}
-
-
-def printable(name: str) -> str:
-    """Returns a file's name as text; bytes that are not UTF-8 are replaced."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def count(tune: Tune) -> dict[str, Any]:

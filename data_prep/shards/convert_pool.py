@@ -18,15 +18,15 @@ from typing import Any
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from ..collections.archives import Content
+from ..collections.members import Content
 from ..storage.drop_reasons import DropReason
-from .convert_file import convert_file, failed, row_before
+from .convert_file import failed, row_before
+from .convert_member import convert_member, kind_of_member
 
 Row = dict[str, Any]
 File = tuple[str, Content]
 
-BATCH_FILES = 8  # per task; dispatching a task costs a tenth of converting a file
-BATCH_BYTES = 4_000_000
+BATCH_BYTES = 4_000_000  # per task
 AHEAD_FILES = 256  # two shards
 AHEAD_BYTES = 64_000_000
 # A last resort: normally `midi.limits.LIMITS` apply, which do not depend on the machine.
@@ -40,13 +40,14 @@ class Conversion:
 
     Attributes:
         layout: One of `tune.LAYOUTS`.
-        timeout_seconds: For a task, and for a file that is retried alone.
+        timeout_seconds: For a task, and for a file that is retried alone; times the patience with
+            its kind.
         convert: (name, bytes, layout) -> row; a function that a new process can import.
     """
 
     layout: str = "bars"
     timeout_seconds: float = FILE_TIMEOUT_SECONDS
-    convert: Callable[[str, bytes, str], Row] = convert_file
+    convert: Callable[[str, bytes, str], Row] = convert_member
 
 
 @dataclass
@@ -100,7 +101,11 @@ class Converter:
 
     def _schedule(self, files: list[File]) -> ProcessFuture:
         task = partial(_convert_batch, files, self._conversion)
-        return self._pool.schedule(task, timeout=self._conversion.timeout_seconds)
+        return self._pool.schedule(task, timeout=self._seconds(files))
+
+    def _seconds(self, files: list[File]) -> float:
+        patience = max(kind_of_member(name).patience for name, _ in files)
+        return self._conversion.timeout_seconds * patience
 
     def _result(self, batch: _Batch) -> list[Row | None]:
         """Returns the rows of a batch, or None for each of its files if they must be retried."""
@@ -116,7 +121,7 @@ class Converter:
         try:
             return self._schedule([file]).result()[0]
         except FutureTimeoutError:
-            seconds = self._conversion.timeout_seconds
+            seconds = self._seconds([file])
             return failed(row, DropReason.TIMEOUT, f"not done after {seconds:g} s")
         except ProcessExpired as error:
             return failed(row, DropReason.CRASH, f"the worker died with code {error.exitcode}")
@@ -130,7 +135,8 @@ def _batches(shards: Iterable[Iterable[File]]) -> Iterator[_Batch]:
         for name, content in files:
             batch.files.append((name, content))
             batch.n_bytes += len(content) if isinstance(content, bytes) else 0
-            if len(batch.files) >= BATCH_FILES or batch.n_bytes >= BATCH_BYTES:
+            most = kind_of_member(name).files_a_task
+            if len(batch.files) >= most or batch.n_bytes >= BATCH_BYTES:
                 yield batch
                 batch = _Batch(number)
         if batch.files:

@@ -13,16 +13,20 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..collections.archives import Member
+from ..collections.members import Member
+from ..collections.passed_over import PassedOverFiles
 from ..collections.sources import Source
+from ..importers.kinds import Kind
 from ..storage.claims import clear, holder
 from ..storage.code_identity import code_digest
 from .convert_file import convert_file, row_before
+from .convert_member import convert_import, kind_of_member
 from .convert_pool import File, Row
 
 SHARD_FILES = 128  # at most this many files are lost by an interruption
@@ -68,24 +72,46 @@ class Shard:
         return _SHARD_NAME.fullmatch(self.path.name)[1]
 
 
-def converter_code() -> str:
-    """Returns the digest of the code that determines the rows of a shard."""
-    return code_digest(convert_file, row_before, write_shard)
+def converter_code(names: Iterable[str] = ()) -> str:
+    """Returns the digest of the code that determines the rows of files, of MIDI files if none.
+
+    It covers the readers of their kinds only: a change in the reader of scores does not convert a
+    collection of MIDI again.
+    """
+    return _code_of(frozenset(kind_of_member(name) for name in names))
 
 
-def plan_shards(sources: Iterable[Source], folder: Path, layout: str) -> list[Shard]:
+@cache
+def _code_of(kinds: frozenset[Kind]) -> str:
+    readers = [kind.read for kind in kinds if kind.read]
+    imports = [convert_import, *readers] if readers else []
+    return code_digest(convert_file, row_before, write_shard, *imports)
+
+
+def plan_shards(
+    sources: Iterable[Source],
+    folder: Path,
+    layout: str,
+    passed_over: PassedOverFiles | None = None,
+) -> list[Shard]:
     """Cuts each source into shards; a shard contains files of one source.
+
+    Args:
+        sources: What to convert.
+        folder: Where the shards go.
+        layout: One of `tune.LAYOUTS`.
+        passed_over: Counts the files that are not taken.
 
     Raises:
         SourceError: If a source cannot be read or is empty.
     """
-    code = converter_code()
     shards: list[Shard] = []
     for source in sorted(set(sources), key=lambda source: (source.name, str(source.path))):
-        members = source.members()
+        members = source.members(passed_over)
         for start in range(0, len(members), SHARD_FILES):
             part = members[start : start + SHARD_FILES]
-            made = _digest([source.name, layout, code, *(member.name for member in part)])
+            names = [member.name for member in part]
+            made = _digest([source.name, layout, converter_code(names), *names])
             stamps = _digest([member.stamp for member in part])
             path = folder / f"part-{len(shards):05d}-{made}-{stamps}.parquet"
             shards.append(Shard(path, source, part))

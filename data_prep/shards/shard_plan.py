@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
-from ..collections.archives import Member
+from ..collections.members import Member
 from ..collections.sources import Source
 from .shard_files import Shard
 

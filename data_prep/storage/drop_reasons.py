@@ -14,6 +14,7 @@ class DropReason(StrEnum):
 
     # the conversion
     NOT_MIDI = "not_midi"
+    NOT_A_SCORE = "not_a_score"
     UNREADABLE = "unreadable"
     UNREADABLE_MEMBER = "unreadable_member"
     NO_NOTES = "no_notes"
@@ -40,7 +41,11 @@ class DropReason(StrEnum):
 # Separate from the reasons, so that rewording one does not change the code digest.
 HELP = {
     DropReason.NOT_MIDI: "no MThd chunk near the start: a web page, another format, an empty file",
-    DropReason.UNREADABLE: "a malformed header, or tracks that cannot be parsed",
+    DropReason.NOT_A_SCORE: "a file named as a score that is no MusicXML, MEI or Humdrum",
+    DropReason.UNREADABLE: (
+        "MIDI with a malformed header, or tracks that cannot be parsed; a score that is cut off or "
+        "malformed"
+    ),
     DropReason.UNREADABLE_MEMBER: (
         "in an archive or folder: damaged, encrypted, a link, a name that leads out of it"
     ),

@@ -62,6 +62,24 @@ def foreign_abc_table(about: dict[str, Any]) -> list[str]:
     return markdown_table(header, rows)
 
 
+def scores_table(about: dict[str, Any]) -> list[str]:
+    """scores.json: one row per measure."""
+    orders = about["orders"]
+    rows = [
+        ("notes of music21", f"{about['theirs']:,}"),
+        ("the same notes: pitch, onset, instrument (F1)", f"{about['f1']:.4f}"),
+        ("the same, in the worst file", f"{about['f1_least']:.4f}"),
+        ("notes of music21 that are kept", f"{about['kept']:.4f}"),
+        ("grace notes that are kept", f"{about['kept_graces']:.4f}"),
+        *(
+            (f"files with the measures in the order of {name}", f"{same} of {asked}")
+            for name, (same, asked) in orders.items()
+        ),
+        ("seconds per file and process", f"{about['seconds_per_file']:.1f}"),
+    ]
+    return markdown_table([f"{about['files']} scores", "ours"], rows)
+
+
 def sampling_table(result: dict[str, Any]) -> list[str]:
     """sampling.json: one row per case and family."""
     rows = []

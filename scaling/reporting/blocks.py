@@ -19,6 +19,7 @@ from .benchmark_tables import (
     conversion_table,
     foreign_abc_table,
     sampling_table,
+    scores_table,
     training_speed_table,
 )
 from .corpus import corpus_table
@@ -61,6 +62,7 @@ BLOCKS = {
     "corpus": Block("corpus.json", _corpus, "docs/results/corpus.md"),
     "conversion": _benchmark("conversion.json", conversion_table),
     "foreign_abc": _benchmark("foreign_abc.json", foreign_abc_table),
+    "scores": _benchmark("scores.json", scores_table),
     "sampling": _benchmark("sampling.json", sampling_table),
     "training_speed": _benchmark("training_speed.json", training_speed_table),
 }

@@ -374,8 +374,8 @@ def test_bad_sources_are_one_clear_line(tmp_path, capsys):
         archive.writestr("readme.txt", "no music here")
     (tmp_path / "cut.zip").write_bytes((tmp_path / "words.zip").read_bytes()[:-9])
     for source, message in {
-        tmp_path / "empty": "contains no MIDI file",
-        tmp_path / "words.zip": "contains no MIDI file",
+        tmp_path / "empty": "contains no music",
+        tmp_path / "words.zip": "contains no music",
         tmp_path / "cut.zip": "cannot be read: damaged or cut off",
         tmp_path / "nowhere": "does not exist",
     }.items():
@@ -384,7 +384,7 @@ def test_bad_sources_are_one_clear_line(tmp_path, capsys):
         assert message in error
         assert str(source) in error
         assert error.count("\n") == 1
-    with pytest.raises(SourceError, match="contains no MIDI file"):
+    with pytest.raises(SourceError, match="contains no music"):
         open_source(str(tmp_path / "empty"), tmp_path).members()
 
 

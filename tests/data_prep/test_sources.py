@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.collections.download import DownloadError, download
+from data_prep.collections.passed_over import PassedOverFiles
 from data_prep.collections.sources import SourceError, open_source
 from data_prep.midi.limits import LIMITS, MidiError
 
@@ -31,6 +32,13 @@ def read(path, root):
 def reasons(path, root):
     found = read(path, root)
     return {name: c.reason if isinstance(c, MidiError) else len(c) for name, c in found.items()}
+
+
+def passed_over(path, root):
+    """Kind -> the first files that are not taken."""
+    files = PassedOverFiles()
+    open_source(str(path), root).members(files)
+    return {kind: about["first"] for kind, about in files.by_kind().items()}
 
 
 def tar_of(path, files, mode="w:gz"):
@@ -55,18 +63,23 @@ def tar_info(name, kind, size=0):
     return info
 
 
-def test_archives_in_a_folder_are_read_one_level_deep_in_sorted_order(tmp_path, tune_files):
-    tunes = [file.read_bytes() for file in tune_files[:5]]
+def test_archives_in_a_folder_are_read_two_levels_deep_in_sorted_order(tmp_path, tune_files):
+    tunes = [file.read_bytes() for file in tune_files[:6]]
     music = tmp_path / "music"
     (music / "b").mkdir(parents=True)
     (music / "z.mid").write_bytes(tunes[0])
     (music / "b" / "a.mid").write_bytes(tunes[1])
-    inner = zip_of(tmp_path / "inner.zip", [("deep.mid", tunes[4])]).read_bytes()
+    third = zip_of(tmp_path / "third.zip", [("deepest.mid", tunes[4])]).read_bytes()
+    inner = zip_of(tmp_path / "inner.zip", [("deep.mid", tunes[5]), ("3.zip", third)]).read_bytes()
     zip_of(music / "c.zip", [("2.mid", tunes[3]), ("1.mid", tunes[2]), ("inner.zip", inner)])
     tar_of(music / "a.tgz", [("t.mid", tunes[4])])
     found = read(music, tmp_path)
-    assert list(found) == ["a.tgz/t.mid", "b/a.mid", "c.zip/1.mid", "c.zip/2.mid", "z.mid"]
-    assert list(found.values()) == [tunes[4], tunes[1], tunes[2], tunes[3], tunes[0]]
+    assert list(found) == [
+        *("a.tgz/t.mid", "b/a.mid", "c.zip/1.mid", "c.zip/2.mid", "c.zip/inner.zip/deep.mid"),
+        "z.mid",
+    ]
+    assert list(found.values()) == [tunes[n] for n in (4, 1, 2, 3, 5, 0)]
+    assert passed_over(music, tmp_path) == {"third archive": ["c.zip/inner.zip/3.zip"]}
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
@@ -213,9 +226,7 @@ def test_column_of_a_table_is_found_by_what_it_holds(tmp_path, tune_files):
     assert [found["00000001"], found["00000002"]] == [b"<html>", tune]
 
 
-def test_tables_in_a_folder_are_read_and_those_without_midi_are_passed_over(
-    tmp_path, tune_files, caplog
-):
+def test_tables_in_a_folder_are_read_and_those_without_midi_are_passed_over(tmp_path, tune_files):
     tunes = [file.read_bytes() for file in tune_files[:3]]
     music = tmp_path / "music"
     (music / "data").mkdir(parents=True)
@@ -226,7 +237,7 @@ def test_tables_in_a_folder_are_read_and_those_without_midi_are_passed_over(
     found = read(music, tmp_path)
     names = ["data/a.parquet/00000000", "data/a.parquet/00000001", "z.mid"]
     assert found == dict(zip(names, tunes, strict=True))
-    assert caplog.messages == [f"{music}: skipped tables without MIDI: c.parquet, data/b.parquet"]
+    assert passed_over(music, tmp_path) == {".parquet": ["c.parquet", "data/b.parquet"]}
 
 
 # ---------------------------------------------------------------- download
@@ -420,6 +431,7 @@ def hub(tmp_path, tune_files):
 PROGRAM = """
 import json, logging, sys
 from pathlib import Path
+from data_prep.collections.passed_over import PassedOverFiles
 from data_prep.collections.sources import open_source
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 try:

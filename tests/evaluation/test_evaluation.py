@@ -3,6 +3,7 @@ import itertools
 import json
 import os
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -172,6 +173,11 @@ def test_own_prompt_with_a_mark_and_carriage_returns_is_read_as_without(tmp_path
     ):
         (tmp_path / f"{number}.abc").write_bytes(content)
         assert read_prompt(tmp_path / f"{number}.abc", 2) == beginning(abc, 2)
+
+
+def test_reported_riff_file_is_a_prompt():
+    song = Path(__file__).parents[1] / "data" / "reported" / "rmi-prompt" / "song.rmi"
+    assert read_prompt(song, 1) == beginning(midi_to_abc(song.read_bytes()), 1)
 
 
 def test_missing_model_is_one_clear_line(tmp_path, capsys):

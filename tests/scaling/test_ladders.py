@@ -20,6 +20,7 @@ from scaling.predictions.fitted import FittedLaw
 from scaling.predictions.frontier import best_use
 
 DATA = Path(__file__).parents[1] / "data" / "scaling"
+REPORTED = Path(__file__).parents[1] / "data" / "reported" / "law-of-rising-loss"
 TRUTH = {"E": 0.62, "A": 18.0, "B": 60.0, "alpha": 0.36, "beta": 0.35}
 SIZES = np.geomspace(8e3, 1.5e6, 6).round()
 BUDGETS = 2e6 * 2.0 ** np.arange(4)
@@ -213,6 +214,18 @@ def test_losses_that_do_not_fall_with_size_have_a_warning_and_no_best_size(tmp_p
     capsys.readouterr()
     assert predict.main([str(tmp_path / "fits.json"), "--flops", "1e15"]) == 2
     assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "law"), [("loss_rises", "chinchilla"), ("noise_big", "power")])
+def test_reported_losses_that_do_not_fall_have_a_warning_and_no_best_size(tmp_path, name, law):
+    table, out = REPORTED / f"{name}.csv", tmp_path / "fits.json"
+    assert fit.main([str(table), "--out", str(out), "--bootstrap", "100", "--law", law]) == 0
+    fits = json.loads(out.read_text())
+    assert "expected above 0: the runs do not show" in " ".join(
+        fits["laws"]["gpt"][law]["warnings"]
+    )
+    assert "refused" in fits["frontier"]["gpt"]
+    assert predict.main([str(out), "--flops", "1e15"]) == 2
 
 
 def test_an_exponent_whose_interval_reaches_below_zero_has_no_best_size():

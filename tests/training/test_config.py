@@ -143,6 +143,23 @@ def test_formatted_override_reads_back_as_the_same_value(value):
     assert parse_override(format_override("training.x", value)) == ("training.x", value)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["dev", "Tom's songs", "2020", "2020-01-01", "null", "a\nb", '"q"', "'", "a: b", "x # y"],
+)
+def test_names_of_datasets_are_taken_as_they_are(name):
+    assert parse_override(format_override("data.dataset", name)) == ("data.dataset", name)
+    if name[0] not in "\"'":
+        assert parse_override(f"data.dataset={name}") == ("data.dataset", name)
+    assert parse_override("data.dataset='Tom''s songs'") == ("data.dataset", "Tom's songs")
+
+
+def test_name_that_yaml_takes_for_a_number_is_told_to_be_quoted(tmp_path):
+    path = write_size(tmp_path, data={"dataset": 2020, "preset": "char"})
+    with pytest.raises(ConfigError, match=r"data\.dataset is 2020 \(int\) .* write it in quotes"):
+        load_config(path)
+
+
 @pytest.mark.parametrize("path", SIZE_FILES, ids=lambda p: p.stem)
 def test_every_size_builds_with_the_counts_of_its_study(path):
     config = load_config(path)

@@ -421,8 +421,8 @@ def test_standard_error_of_one_song_is_unknown():
             "data.unique_tokens=9_000",
             "unique_tokens is 9,000, but .* has 2,944 tokens in blocks of 32",
         ),
-        ("data.dataset=nowhere", "data/nowhere not found.*make data MIDI="),
-        ("data.preset=bpe9", "make data MIDI=.* DATA=configs/data/bpe9.yaml"),
+        ("data.dataset=nowhere", "data/nowhere not found.*make data MUSIC="),
+        ("data.preset=bpe9", "make data MUSIC=.* DATA=configs/data/bpe9.yaml"),
         ("model.max_position_embeddings=16", "blocks of 32 tokens, but .* is 16"),
         ("budget.global_batch_tokens=8192", "92 blocks of 32 tokens in .*, but one step needs 256"),
         (

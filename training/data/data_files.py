@@ -97,15 +97,15 @@ def locate_data(config: dict[str, Any]) -> DataFiles:
         there = f" ({data['root']} contains {', '.join(made)})" if made else ""
         raise FileNotFoundError(
             f"dataset {dataset_folder} not found{there}; make it with "
-            "`make data MIDI=<folder, archive, or music21>`"
+            "`make data MUSIC=<folder, archive, or music21>`"
         )
     dataset = dataset_folder.resolve().name
     folder = root / dataset / data["preset"]
     needed = ("6_blocks/stage.json", "6_blocks/train.npy", "5_tokens/tokenizer.json")
     for path in map(folder.joinpath, needed):
         if not path.is_file():
-            midi = dataset if dataset == "music21" else f"<{dataset} as MIDI>"
-            command = f"make data MIDI={midi} DATA=configs/data/{data['preset']}.yaml"
+            music = dataset if dataset == "music21" else f"<the music of {dataset}>"
+            command = f"make data MUSIC={music} DATA=configs/data/{data['preset']}.yaml"
             raise FileNotFoundError(f"{path} not found; make it with `{command}`")
     stage_file = folder / needed[0]
     try:

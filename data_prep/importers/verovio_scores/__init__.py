@@ -1,0 +1,1 @@
+"""MusicXML, MEI and Humdrum by verovio: the file, the measures, the notes as they are played."""
