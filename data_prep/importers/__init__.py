@@ -1,1 +1,1 @@
-"""Music that is neither MIDI nor our dialect -> tunes of the dialect; standard library only."""
+"""Music of every kind -> tunes of the dialect; ABC of others by the standard library alone."""

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import itertools
 import json
@@ -157,7 +158,7 @@ def test_prompt_of_abc_of_others_is_its_first_tune_and_says_what_is_left_out(tmp
 def test_prompt_that_cannot_be_read_is_refused_with_its_place(tmp_path):
     (tmp_path / "bad.abc").write_text("X:1\nK:C\nC9999999999|")
     with pytest.raises(
-        ValueError, match=r"bad.abc is neither MIDI nor readable ABC: line 3, column 2"
+        ValueError, match=r"bad.abc is neither MIDI, nor a score, nor readable ABC: line 3, column"
     ):
         read_prompt(tmp_path / "bad.abc", 1)
 
@@ -178,6 +179,21 @@ def test_own_prompt_with_a_mark_and_carriage_returns_is_read_as_without(tmp_path
 def test_reported_riff_file_is_a_prompt():
     song = Path(__file__).parents[1] / "data" / "reported" / "rmi-prompt" / "song.rmi"
     assert read_prompt(song, 1) == beginning(midi_to_abc(song.read_bytes()), 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_score_is_a_prompt_also_compressed(tmp_path, packed):
+    scores = Path(__file__).parents[1] / "data" / "scores"
+    content = (scores / "trio.musicxml").read_bytes()
+    song = tmp_path / ("trio.musicxml" + ".gz" * packed)
+    song.write_bytes(gzip.compress(content) if packed else content)
+    assert read_prompt(song, 2) == beginning((scores / "trio.abc").read_text(), 2)
+
+
+def test_score_that_cannot_be_read_is_refused_by_name(tmp_path):
+    (tmp_path / "bad.musicxml").write_text("<score-partwise><part>")
+    with pytest.raises(ValueError, match=r"bad.musicxml: .*line 1"):
+        read_prompt(tmp_path / "bad.musicxml", 1)
 
 
 def test_missing_model_is_one_clear_line(tmp_path, capsys):
