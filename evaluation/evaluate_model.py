@@ -13,6 +13,8 @@ they are searched for passages of the training music. The sets:
     prompted_free  the same prompts without the grammar
     reference      compared with these two: the pieces the prompts come from, cut to the same length
 
+A model that was trained to fill in is measured as `arrangements` says, too.
+
 The judges read the export (study A judged the raw model output: fields `raw_...`). Statistics cover
 only readable samples: all constrained ones, but only a selection of the free ones. Samples and
 verdicts that exist already are reused.
@@ -31,6 +33,7 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 from scaling.writing.commands import command
 from scaling.writing.files import write_json
 
+from .arrangements import arrangements
 from .judging.judge_table import VALID
 from .judging.kept_verdicts import judge_sets
 from .loading.finished_run import FinishedRun, split_column
@@ -109,6 +112,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "sets": sets,
         "overhead": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
+        "arrangements": arrangements(name, write, run, n, seed, folder) if run else None,
     }
     write_json(folder / "metrics.json", metrics)
     return metrics

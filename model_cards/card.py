@@ -11,6 +11,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling.arguments_abc import TRIED_TRANSFORMERS
+from modeling.notation_abc import FILL_IN_TOKENS
 from scaling.families import family_of
 
 TEMPLATE = Path(__file__).with_name("template.md")
@@ -104,6 +105,7 @@ def render_card(
         generation=generation,
         code=sorted(path.name for path in folder.glob("*.py")),
         tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
+        fills_in=FILL_IN_TOKENS[0] in (folder / "tokenizer.json").read_text("utf-8"),
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
     )
     ModelCard(card)  # raises ValueError if the Hub could not read its metadata

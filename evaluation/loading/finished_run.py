@@ -30,6 +30,10 @@ BATCH_TOKENS = 16_384
 LOGITS_AT_ONCE = 2**22  # 16 MiB
 
 
+class TooFewSongsError(ValueError):
+    """The data of a run has too few songs of the kind that is measured."""
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """A run and what it was trained on.

@@ -1,7 +1,5 @@
 """Does a model hear which voices belong together? Its own song's voices against another song's.
 
-    python -m evaluation.loss.forced_choice runs/fill_in/gpt_* --out results/forced_choice.json
-
 From each pair of held-out songs with the same key and meter, as long as the context allows: the
 first voice of each is given, bar by bar, and beside it stand the other voices of the same song, or
 those of the other song. Scored is the loss of these other voices, in nats per character. The
@@ -16,36 +14,28 @@ with replacement.
 """
 
 import itertools
-import logging
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from modeling.plan_abc import Bars, read_bars
 
-from ..loading.finished_run import FinishedRun, interval, song_draws, split_column, window_nll
+from ..loading.finished_run import (
+    FinishedRun,
+    TooFewSongsError,
+    interval,
+    song_draws,
+    split_column,
+    window_nll,
+)
 from ..loading.models import find_model, load_tokenizer
 from ..metrics import rate
-from .runs_command import runs_command
 
-logger = logging.getLogger(__name__)
-
-LEAST_PAIRS = 10
+LEAST_PAIRS, MOST_PAIRS = 10, 300
 LEAST_BARS = 4
 Kind = tuple[str, str]  # key and meter
-
-
-@dataclass(frozen=True)
-class ChoiceSettings:
-    """pairs: most pairs; split, seed: of the songs and of the draws."""
-
-    pairs: int = 300
-    split: str = "validation"
-    seed: int = 1
 
 
 def songs_of_kind(songs: Sequence[str]) -> dict[Kind, list[Bars]]:
@@ -101,21 +91,16 @@ def score(
     return float(nll[np.array(is_scored[1:])].sum()) / n_chars
 
 
-def measure(runs: Sequence[FinishedRun], settings: ChoiceSettings) -> dict[str, Any]:
-    """The content of the file."""
-    rows = []
-    for run in runs:
-        row = choose(run, settings)
-        rows.append(run.facts | row)
-        logger.info("%s: right in %.1f %%", run.facts["run"], 100 * row["right"]["rate"])
-    return {"split": settings.split, "seed": settings.seed, "runs": rows}
-
-
-def choose(run: FinishedRun, settings: ChoiceSettings) -> dict[str, Any]:
+def choose(run: FinishedRun, seed: int, split: str = "validation") -> dict[str, Any]:
     """`right`: the rate of right choices; `margin`: by how much, in nats per character.
 
+    Args:
+        run: Any run on tunes in the layout `bars`.
+        seed: Of the pairs and the draws.
+        split: Whose songs are taken.
+
     Raises:
-        ValueError: If there are too few pairs of songs.
+        TooFewSongsError: If there are too few pairs of songs.
     """
     tokenizer = load_tokenizer(find_model(str(run.folder)))
 
@@ -124,7 +109,7 @@ def choose(run: FinishedRun, settings: ChoiceSettings) -> dict[str, Any]:
 
     model, end = run.load()
     choices, margins = [], []
-    for first, second in _pairs(split_column(run.files.folder, settings.split), settings):
+    for first, second in _pairs(split_column(run.files.folder, split), seed):
         n_bars = min(len(first.lines), len(second.lines)) - 1
         losses = [
             score(
@@ -140,34 +125,21 @@ def choose(run: FinishedRun, settings: ChoiceSettings) -> dict[str, Any]:
             choices.append(own < other)
             margins.append(other - own)
     if len(choices) < 2 * LEAST_PAIRS:
-        raise ValueError(
+        raise TooFewSongsError(
             f"{run.folder}: {len(choices) // 2} pairs of songs with the same key and meter, "
             f"expected {LEAST_PAIRS} or more"
         )
     of_pairs = np.array(margins).reshape(-1, 2).mean(1)
-    draws = song_draws(len(of_pairs), settings.seed) / len(of_pairs)
+    draws = song_draws(len(of_pairs), seed) / len(of_pairs)
     margin = {"mean": float(of_pairs.mean()), "interval_95": interval(draws @ of_pairs)}
     return {"n_pairs": len(of_pairs), "right": rate(choices), "margin": margin}
 
 
-def _pairs(songs: Sequence[str], settings: ChoiceSettings) -> list[tuple[Bars, Bars]]:
+def _pairs(songs: Sequence[str], seed: int) -> list[tuple[Bars, Bars]]:
     """Songs of one kind in pairs, each song once."""
-    rng = np.random.default_rng(settings.seed)
+    rng = np.random.default_rng(seed)
     pairs = []
     for _, of_kind in sorted(songs_of_kind(songs).items()):
         order = rng.permutation(len(of_kind))
         pairs += [(of_kind[i], of_kind[j]) for i, j in zip(order[::2], order[1::2], strict=False)]
-    return [pairs[n] for n in rng.permutation(len(pairs))[: settings.pairs]]
-
-
-main = runs_command(
-    *("forced_choice", __doc__, measure, "results/forced_choice.json"),
-    settings=ChoiceSettings,
-    options={
-        "pairs": {"type": int, "default": ChoiceSettings.pairs},
-        "split": {"choices": ("validation", "test"), "default": "validation"},
-    },
-)
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return [pairs[n] for n in rng.permutation(len(pairs))[:MOST_PAIRS]]

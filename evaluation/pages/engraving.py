@@ -4,7 +4,9 @@ music21 reads the voices export and writes MusicXML, which verovio engraves: ver
 reader supports only one voice.
 """
 
+import re
 import tempfile
+from collections.abc import Container
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +28,9 @@ _OPTIONS = {
     "breaks": "auto",
     "svgViewBox": True,
     "svgHtml5": True,
+    "xmlIdSeed": 1,
 }
+WRITTEN_COLOUR = "#b5179e"
 
 
 def engraver_key() -> str:
@@ -55,6 +59,29 @@ def engrave(abc: str) -> str:
     if not toolkit.loadData(xml):
         raise ValueError("verovio does not take the MusicXML")
     return toolkit.renderToSVG(1)
+
+
+def coloured(svg: str, bars: Container[int] | None = None, first_staff: int = 1) -> str:
+    """Returns a score in which some bars are in another colour.
+
+    Args:
+        svg: From `engrave`.
+        bars: Their numbers, from 1; None for all.
+        first_staff: Of these bars, the staves from this one on.
+    """
+    bar = staff = 0
+
+    def mark(match: re.Match[str]) -> str:
+        nonlocal bar, staff
+        if match[1] == "measure":
+            bar, staff = bar + 1, 0
+            return match[0]
+        staff += 1
+        is_marked = staff >= first_staff and (bars is None or bar in bars)
+        colours = f'color="{WRITTEN_COLOUR}" fill="{WRITTEN_COLOUR}"'
+        return f"{match[0][:-1]} {colours}>" if is_marked else match[0]
+
+    return re.sub(r'<g [^>]*data-class="(measure|staff)"[^>]*>', mark, svg)
 
 
 def engrave_all(texts: list[str | None]) -> list[str | None]:

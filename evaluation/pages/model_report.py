@@ -15,6 +15,7 @@ import jinja2
 from scaling.writing.commands import command
 from scaling.writing.files import read_json, write_atomically
 
+from ..arrangements import in_words
 from ..judging.judge_table import VALID, field_label, shown_fields
 from .tune_view import need, tune_views
 
@@ -62,6 +63,7 @@ def build_page(folder: Path, out: Path | None = None) -> Path:
         statistics=list(sets["real"]["statistics"]) if "real" in sets else [],
         kinds=kinds,
         pairs=list(zip(*views, strict=True)),
+        arranged=in_words(metrics["arrangements"]) if metrics.get("arrangements") else [],
     )
     write_atomically(out, html)
     return out

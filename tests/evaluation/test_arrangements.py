@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from data_prep import pipeline
-from evaluation import arrange_model
-from evaluation.arrange_model import first_voice, instruments, is_untouched
-from evaluation.loss import fill_in_loss, forced_choice
-from evaluation.loss.fill_in_loss import find_gap
-from evaluation.loss.forced_choice import beside, header_of, songs_of_kind
+from evaluation.arrangements import arrangements, first_voice, instruments, is_untouched
+from evaluation.loading.finished_run import FinishedRun, TooFewSongsError
+from evaluation.loading.models import find_model, load_writer
+from evaluation.loss.fill_in_loss import LEAST_SONGS, WAYS, find_gap, score_gaps
+from evaluation.loss.forced_choice import beside, choose, header_of, songs_of_kind
 from evaluation.music.seams import consonance, seam_statistics
+from evaluation.pages.engraving import WRITTEN_COLOUR
+from evaluation.samples import arranging
+from evaluation.samples.prompts import read_tune
 from modeling.plan_abc import read_bars
 from train import train_one
 
@@ -49,18 +52,16 @@ def run(tmp_path_factory, tune_files):
         yield Path("runs/t/tiny")
 
 
-def test_gaps_are_scored_with_both_sides_and_with_the_bars_before(run, tmp_path):
-    out = tmp_path / "fill_in_loss.json"
-    assert fill_in_loss.main([str(run), "--bars", "2", "--out", str(out)]) == 0
-    (row,) = json.loads(out.read_text())["runs"]
-    for way in fill_in_loss.WAYS:
+def test_gaps_are_scored_with_both_sides_and_with_the_bars_before(run):
+    row = score_gaps(FinishedRun.open(run), 2, seed=1)
+    for way in WAYS:
         low, high = row["nats_per_char"][way]["interval_95"]
         assert 0 < low <= row["nats_per_char"][way]["mean"] <= high < 4.2  # ln 64, a guess
     gain = row["gain"]["before"]
     both, before = (row["nats_per_char"][way]["mean"] for way in ("both", "before"))
     assert gain["mean"] == pytest.approx(before - both)
     assert gain["interval_95"][0] <= gain["mean"] <= gain["interval_95"][1]
-    assert row["n_songs"] >= fill_in_loss.LEAST_SONGS
+    assert row["n_songs"] >= LEAST_SONGS
 
 
 def test_a_gap_is_in_the_middle_of_the_bars_that_fit():
@@ -73,23 +74,22 @@ def test_a_gap_is_in_the_middle_of_the_bars_that_fit():
     assert find_gap(ONE + "".join(bars), 4, len(ONE) + 5 * len(bars[0]), len) is None
 
 
-def test_written_music_is_measured_beside_the_true_music(run, tmp_path, capsys):
-    out = tmp_path / "tiny.json"
-    counts = ["--fills", "6", "--accompaniments", "0"]
-    assert arrange_model.main([str(run), *counts, "--out", str(out)]) == 0
-    fills = json.loads(out.read_text())["fill_ins"]
+def test_written_music_is_measured_beside_the_true_music(run, tmp_path):
+    name = find_model(str(run))
+    found = arrangements(name, load_writer(name), FinishedRun.open(run), 6, 1, tmp_path)
+    fills = found["fill_ins"]
     assert fills["n"] == fills["untouched"]["successes"] == 6
     assert set(fills["less_true"]) == {"leap", "repeats", "density", "out_of_key"}
-    rows = [
-        json.loads(line) for line in (tmp_path / "tiny_fill_ins.jsonl").read_text().splitlines()
-    ]
-    assert all(row["last"] - row["first"] == arrange_model.BARS - 1 for row in rows)
-    assert "fill_ins: 6 of 6 whole and untouched" in capsys.readouterr().out
+    assert found["gap_loss"]["n_songs"] >= LEAST_SONGS
+    # tunes for fiddle alone
+    assert found["accompaniments"] is found["forced_choice"] is found["first_bar_ms"] is None
+    lines = (tmp_path / "samples" / "fill_ins" / "samples.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["abc"] for line in lines}) == 6
 
 
 def test_a_change_of_what_was_given_is_seen():
     true = ONE + "".join(f"[V:1]{note}16|\n" for note in "CDEFGA")[:-1] + "]\n"
-    row = {"true": true, "first": 2, "last": 5}
+    row = {"true": true, "asked": {"fill": [2, 5]}}
     assert is_untouched(row | {"abc": true.replace("D16", "d16")})
     assert not is_untouched(row | {"abc": true.replace("C16", "c16")})
     assert not is_untouched(row | {"abc": true.replace("[V:1]E16|\n", "")})
@@ -115,9 +115,9 @@ def test_choices_are_between_songs_of_one_key_and_meter():
     assert beside(given, other, 2)[0] == [("[V:1]C16|", False), ("[V:2]E,16|", True), ("\n", False)]
 
 
-def test_too_few_pairs_are_one_clear_line(run, tmp_path, capsys):
-    assert forced_choice.main([str(run), "--out", str(tmp_path / "out.json")]) == 2
-    assert "0 pairs of songs with the same key and meter, expected 10" in capsys.readouterr().err
+def test_too_few_pairs_are_one_clear_line(run):
+    with pytest.raises(TooFewSongsError, match="0 pairs of songs with the same key and meter"):
+        choose(FinishedRun.open(run), seed=1)
 
 
 def test_seams_tell_leaps_repeats_density_and_key():
@@ -145,3 +145,38 @@ def test_consonance_counts_the_sixteenths_in_which_both_sound():
     assert consonance(tune("E16", "D,16"), 1) == 0.0
     assert consonance(tune("E8D8", "C,16"), 1) == 0.5
     assert consonance(tune("E8z8", "z8C,8"), 1) is None
+
+
+def test_bars_of_a_file_are_written_anew_as_text_midi_and_score(
+    run, tune_files, tmp_path
+):
+    true = read_tune(tune_files[0])
+    out = tmp_path / "out"
+    assert arranging.main([str(run), str(tune_files[0]), "--fill", "3-4", "--out", str(out)]) == 0
+    assert {path.suffix for path in out.iterdir()} == {".abc", ".mid", ".svg"}
+    score = (out / "tune_001.svg").read_text()
+    assert score.count(f'color="{WRITTEN_COLOUR}"') == 2
+    assert score.count('data-class="measure"') == len(read_bars(true).lines)
+    versions = [tmp_path / "again", tmp_path / "other"]
+    for place, seed in zip(versions, ("1", "2"), strict=True):
+        command = [str(run), str(tune_files[0]), "--fill", "3-4", "--seed", seed]
+        assert arranging.main([*command, "--out", str(place)]) == 0
+    texts = [(place / "tune_001.abc").read_text() for place in (out, *versions)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--fill", "0-2"], "bar"),
+        (["--fill", "five"], "expected a first and a last bar, such as 5-8"),
+        (["--accompany", "Nose flute"], "Nose flute"),
+        (["--fill", "1-2", "--n", "0"], "--n is 0, expected 1 or more"),
+    ],
+)
+def test_what_cannot_be_arranged_is_one_clear_line(run, tune_files, tmp_path, capsys, asked, said):
+    command = [str(run), str(tune_files[0]), *asked, "--out", str(tmp_path)]
+    assert arranging.main(command) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert said in line
