@@ -54,7 +54,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -148,7 +148,7 @@ accompany: $(STAMP)  ## MODEL=<run> TUNE=<file> WITH="Violin, drums" | voices be
 evaluate: N = 500
 evaluate: $(STAMP)  ## MODEL=<run> | samples, verdicts, test loss -> a page
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make evaluate MODEL=runs/<study>/<run>" >&2; exit 2; }
-	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED)
+	$(PY) -m evaluation.evaluate_model "$(MODEL)" --n $(N) --seed $(SEED) $(ARGS)
 	$(PY) -m evaluation.pages.model_report "$(MODEL)"
 
 judge: $(STAMP)  ## TEXTS=<.abc ...> OUT=<file> | what three independent readers report
@@ -178,7 +178,7 @@ evaluate-study: EVALUATED = $(or $(RUNS),$(wildcard runs/tiny/*/ runs/tiny_bpe40
 evaluate-study: $(STAMP)  ## [RUNS=<runs>] | evaluate several models -> results/evaluation/
 	@test -n "$(EVALUATED)" || { echo "error: no runs; make study STUDY=configs/studies/tiny.yaml, or RUNS=\"runs/<study>/*/\"" >&2; exit 2; }
 	@for run in $(EVALUATED); do \
-		$(PY) -m evaluation.evaluate_model "$$run" --n $(N) --seed $(SEED) || exit; \
+		$(PY) -m evaluation.evaluate_model "$$run" --n $(N) --seed $(SEED) $(ARGS) || exit; \
 		$(PY) -m evaluation.pages.model_report "$$run" || exit; \
 	done
 	$(PY) -m evaluation.tables $(EVALUATED)
@@ -190,6 +190,19 @@ side-studies: $(STAMP)  ## | context, leakage, tokenizers -> results/
 	$(PY) -m evaluation.loss.leakage runs/cpu_leakage/*_t12M_s*/ --out results/leakage.json
 	$(PY) -m evaluation.loss.compare_tokenizers runs/cpu_bpe/*_t*_s*/ runs/cpu_note/*_t*_s*/ \
 		runs/cpu/gpt_l2_d64_t12M_s[12]/ runs/cpu/lstm_l2_d78_t12M_s[12]/ --out results/tokenizers.json
+
+QUESTIONS := ladder_repeat ladder_batch ladder_muon ladder_sweep
+ladder-questions: $(STAMP)  ## | sensitivity, repeats, batch, Muon, music, forecasts -> results/
+	@for study in $(QUESTIONS); do $(PY) -m scaling.records "runs/$$study" || exit; done
+	$(PY) -m scaling.fit runs/ladder_repeat/runs.csv --out results/repeats.json
+	$(PY) -m scaling.choices runs/ladder_batch/runs.csv --by batch_tokens --reference 4096 --out results/batch.json
+	$(PY) -m scaling.choices runs/ladder_muon/runs.csv runs/ladder_sweep/runs.csv --by optim --reference adamw_torch_fused --out results/muon.json
+	$(PY) -m scaling.sensitivity results/runs.csv --law chinchilla --out results/sensitivity.json
+	$(PY) -m scaling.inference results/step_time.json results/fits.json --tokens 2.5e7 --out results/inference.json
+	$(PY) -m scaling.forecasts results/runs.csv --tokens 1e8 --flops 1e18 1e19 \
+		--sizes $(foreach size,medium large xl,$(foreach family,gpt lstm llama,configs/$(family)_$(size).yaml)) \
+		--date "$$(date +%F)" --out results/forecasts.json
+	$(PY) -m evaluation.loss_and_music runs/ladder/*_t12M_s1/ --out results/loss_and_music.json
 
 test-loss: $(STAMP)  ## RUNS=<runs> | test loss in every unit, beside baselines
 	@test -n "$(RUNS)" || { echo "error: no RUNS given; expected make test-loss RUNS=\"runs/<study>/*/\"" >&2; exit 2; }

@@ -9,7 +9,7 @@ FIGURES = Path(__file__).resolve().parent.parent / "results" / "figures"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds results/figures/*.png as assets/*.png."""
-    for figure in sorted(FIGURES.glob("*.png")):
+    """Adds results/figures/* as assets/*."""
+    for figure in sorted(FIGURES.iterdir()):
         files.append(File.generated(config, f"assets/{figure.name}", abs_src_path=str(figure)))
     return files

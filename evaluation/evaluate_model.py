@@ -67,7 +67,9 @@ TEST_LOSSES = (
 )
 
 
-def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
+def evaluate(
+    name: str, n: int, seed: int, folder: Path, n_fill_ins: int | None = None
+) -> dict[str, Any]:
     """Samples, judges and measures a model.
 
     Args:
@@ -75,6 +77,7 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         n: Number of constrained samples.
         seed: Seed of the samples.
         folder: Where metrics.json and samples/<set>/{samples,verdicts}.jsonl are written.
+        n_fill_ins: Number of fill-ins, if the model can write them; as many as n if None.
 
     Returns:
         The content of metrics.json.
@@ -112,7 +115,11 @@ def evaluate(name: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
         "sets": sets,
         "overhead": _overhead(write, rows_of, n, seed) if write.has_grammar else None,
         "test": test_loss(run) if run else None,
-        "arrangements": arrangements(name, write, run, n, seed, folder) if run else None,
+        "arrangements": arrangements(
+            name, write, run, n if n_fill_ins is None else n_fill_ins, seed, folder
+        )
+        if run
+        else None,
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
@@ -187,11 +194,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.evaluate_model", description=__doc__)
     parser.add_argument("model", help="a study (its best run), a finished run, or a model folder")
     parser.add_argument("--n", type=int, default=500, help="number of constrained samples")
+    parser.add_argument("--fill-ins", type=int, help="number of fill-ins; by default as --n")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    metrics = evaluate(find_model(options.model), options.n, options.seed, Path(options.model))
-    print(*in_short(metrics, Path(options.model) / "metrics.json"), sep="\n")
+    folder = Path(options.model)
+    metrics = evaluate(find_model(options.model), options.n, options.seed, folder, options.fill_ins)
+    print(*in_short(metrics, folder / "metrics.json"), sep="\n")
     return 0
 
 

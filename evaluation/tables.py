@@ -114,11 +114,6 @@ def _evaluation(folder: Path) -> list[str]:
 # Not in scaling.reporting.blocks, since the judges belong to this package.
 BLOCKS = {
     "evaluation": Block("evaluation", _evaluation, "docs/results/samples.md"),
-    "arrangements": Block(
-        "evaluation",
-        lambda folder: arrangements_table(_models(folder)),
-        "docs/how-to/arrange.md",
-    ),
 }
 
 

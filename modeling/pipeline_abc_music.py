@@ -104,8 +104,9 @@ class AbcMusicPipeline(Pipeline):
         """Split the arguments into conditions and generation; the last step has none."""
         _check_names(kwargs, (*CONDITIONS, *COUNTS, "seed", "grammar", *GENERATION))
         for name in COUNTS:
-            if name in kwargs and kwargs[name] < 1:
-                raise ValueError(f"{name} is {kwargs[name]}, expected 1 or more")
+            count = kwargs.get(name, 1)
+            if type(count) is not int or count < 1:
+                raise ValueError(f"{name} is {count!r}, expected 1 or more")
         conditions = {name: kwargs.pop(name) for name in CONDITIONS if name in kwargs}
         return conditions, kwargs, {}
 

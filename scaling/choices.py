@@ -2,11 +2,14 @@
 
     python -m scaling.choices runs/ladder_batch/runs.csv --by batch_tokens --reference 4096
         --out results/batch.json
+    python -m scaling.choices runs/ladder_muon/runs.csv runs/ladder_sweep/runs.csv --by optim
+        --reference adamw_torch_fused --out results/muon.json
 
 Runs are grouped by family, size and the column of the choice. Each value of the choice answers with
 the lowest loss of its learning rates (means over seeds), in nats per token, and the difference from
 the reference value's. If that is at the first or last of three or more rates, it is marked at_edge:
-a better rate may be outside the sweep. Values are compared only at one token count.
+a better rate may be outside the sweep. Values are compared only at one token count. Sizes with one
+value only are left out.
 """
 
 import sys
@@ -29,27 +32,34 @@ LEAST_RATES = 3  # to say that the best one is inside
 Sweep = dict[str, dict[float, float]]  # value of the choice -> learning rate -> loss
 
 
-def read_sweeps(path: Path, by: str) -> dict[tuple[str, int], Sweep]:
-    """The sweeps of each family and size; losses are means over seeds.
+def read_sweeps(paths: Sequence[Path], by: str) -> dict[tuple[str, int], Sweep]:
+    """The sweeps of each family and size with several values; losses are means over seeds.
 
     Raises:
-        TableError: If a column is missing, or token counts differ.
+        TableError: If a column is missing, no size has several values, or token counts differ.
     """
     found: dict[tuple[str, int], dict[tuple[str, float], list[float]]] = {}
-    tokens = []
-    try:
-        for row in read_csv(path):
-            of_size = found.setdefault((row["arch"], int(row["n_params"])), defaultdict(list))
-            of_size[row[by], float(row["learning_rate"])].append(float(row["loss"]))
-            tokens.append(float(row["n_tokens"]))
-    except (KeyError, ValueError) as err:
-        needed = ", ".join([*NEEDED, by])
-        raise TableError(f"{path}: {err}; expected runs.csv with the columns {needed}") from err
+    tokens: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for path in paths:
+        try:
+            for row in read_csv(path):
+                size = row["arch"], int(row["n_params"])
+                of_size = found.setdefault(size, defaultdict(list))
+                of_size[row[by], float(row["learning_rate"])].append(float(row["loss"]))
+                tokens[size].append(float(row["n_tokens"]))
+        except (KeyError, ValueError) as err:
+            needed = ", ".join([*NEEDED, by])
+            raise TableError(f"{path}: {err}; expected runs.csv with the columns {needed}") from err
+    found = {size: own for size, own in found.items() if len({value for value, _ in own}) > 1}
+    names = ", ".join(map(str, paths))
     if not found:
-        raise TableError(f"{path}: found no runs")
-    if max(tokens) > (1 + SAME_TOKENS) * min(tokens):
-        counts = f"{min(tokens):,.0f} to {max(tokens):,.0f} tokens"
-        raise TableError(f"{path}: runs of {counts}, expected one count: losses would not compare")
+        raise TableError(f"{names}: no size was trained with several values of {by}")
+    counts = [count for size in found for count in tokens[size]]
+    if max(counts) > (1 + SAME_TOKENS) * min(counts):
+        raise TableError(
+            f"{names}: runs of {min(counts):,.0f} to {max(counts):,.0f} tokens, expected one "
+            "count: losses would not compare"
+        )
     sweeps: dict[tuple[str, int], Sweep] = {}
     for size, losses in found.items():
         of_size = sweeps.setdefault(size, {})
@@ -88,7 +98,7 @@ def compare_values(sweep: Sweep, reference: str) -> list[dict]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Writes the comparison; 2 on an error the user can fix."""
     parser = parser_of("scaling.choices", __doc__)
-    parser.add_argument("runs", type=Path, help="runs.csv of the sweeps")
+    parser.add_argument("runs", type=Path, nargs="+", help="runs.csv of the sweeps")
     parser.add_argument("--by", choices=CHOICES, required=True, help="column of the choice")
     parser.add_argument("--reference", required=True, help="value the others are compared with")
     parser.add_argument("--out", type=Path, required=True)

@@ -1,25 +1,32 @@
-"""Train songs in fill-in form: bars of a passage moved behind those that follow them.
+"""Passages of train songs in fill-in form: some bars moved behind those that follow them.
 
-A song becomes passages, each as long as a block can hold. Of each passage some bars are drawn as
-the middle, and it is written as
+A song is cut into passages, each as long as a block can hold. Of each passage some bars are drawn
+as the middle, and it is written as
 
     <fim_prefix> header, bars before <fim_suffix> bars after <fim_middle> number of bars, middle
 
 so that a model learns to write bars that it knows both sides of, and how many they are. The header
 of a passage names the meter and tempo in force at its start. Only the train split is changed.
 
+The songs themselves stay, and every second passage of a chosen song is added to them: the header
+that each passage repeats is a third of its text in music of many voices, and what a model reads of
+headers it does not read of music. With all passages of half of the songs, and these songs left
+out, 12 million characters cost 0.02 nats on plain text.
+
 Source: Bavarian et al. 2022, "Efficient training of language models to fill in the middle": prefix,
 suffix, middle at the level of documents; here at bar lines.
 """
 
 import hashlib
+import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..dialect.notation import header_at
 
 MOST_BARS = 16
+EVERY = 2  # passage of a chosen song
 _MARKS = 3 + 2  # tokens: the three of the form, start and end of the sequence
 
 
@@ -28,7 +35,8 @@ class FillInSettings:
     """How much of the train split is in fill-in form.
 
     Attributes:
-        share: Share of the train songs, in [0, 1]; which ones follows from their digests.
+        share: Share of the train songs of which passages are added, in [0, 1]; which ones follows
+            from their digests.
         most_bars: Most bars of a middle.
         seed: Seed of the middles.
     """
@@ -59,9 +67,15 @@ class Passage:
 
 
 def is_chosen(digest: str, settings: FillInSettings) -> bool:
-    """Whether a song, by its digest, is written in fill-in form."""
+    """Whether passages of a song, by its digest, are added."""
     number = hashlib.sha256(f"fill-in {settings.seed} {digest}".encode()).digest()[:4]
     return int.from_bytes(number, "big") < settings.share * 2**32
+
+
+def added_passages(digest: str, found: Iterable[Passage]) -> Iterator[Passage]:
+    """Yields every second passage of a chosen song, from the first or the second on."""
+    first = hashlib.sha256(f"first passage {digest}".encode()).digest()[0] % EVERY
+    return itertools.islice(found, first, None, EVERY)
 
 
 def passages(
@@ -73,7 +87,7 @@ def passages(
 ) -> Iterator[Passage]:
     """Yields the passages of a song, from its start to its end.
 
-    A bar that is too long for a passage of its own is left out.
+    A bar that is too long for a passage of its own is in none.
 
     Args:
         abc: The song, in the layout `bars`.

@@ -1,4 +1,4 @@
-"""Stages 5 and 6 where a share of the train songs is in fill-in form; see fill_in.py.
+"""Stages 5 and 6 where passages in fill-in form are added to the train songs; see fill_in.py.
 
 A passage is a sequence of its own that fits a block, so it is never cut: its block is filled up
 with the remainders of the plain songs.
@@ -19,10 +19,10 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from ..dialect.notation import FILL_IN_TOKENS
-from .fill_in import FillInSettings, is_chosen, passages
+from .fill_in import FillInSettings, added_passages, is_chosen, passages
 from .tokenizers import UNK, load_encoder
 
-_COUNTED_ONCE = ("n_chars", "n_notes", "n_bars", "n_seconds")  # of a song, in its first passage
+_OF_SONGS = ("n_chars", "n_notes", "n_bars", "n_seconds")  # 0 in the rows of passages
 
 
 def add_marks(folder: Path) -> int:
@@ -36,9 +36,9 @@ def add_marks(folder: Path) -> int:
 def passage_rows(
     rows: Dataset, tokenizer_file: Path, block_length: int, settings: FillInSettings
 ) -> tuple[Dataset, Counter[str]]:
-    """Turns a share of the encoded songs into passages, one row each, after the plain songs.
+    """Adds passages of a share of the encoded songs, one row each, after the songs.
 
-    A song with characters that the tokenizer lacks stays plain.
+    A song with characters that the tokenizer lacks has none.
 
     Args:
         rows: Rows of stage 5.
@@ -53,7 +53,7 @@ def passage_rows(
     marks = [tokenizer.token_to_id(mark) for mark in FILL_IN_TOKENS]
     unknown = tokenizer.token_to_id(UNK)
     table = rows.with_format("arrow")[:].to_pylist()
-    plain, moved = [], []
+    added = []
     counts = Counter(n_fill_in_songs=0, n_passages=0)
 
     def n_tokens(text: str) -> int:
@@ -61,20 +61,18 @@ def passage_rows(
 
     for row in table:
         if not is_chosen(row["digest"], settings) or unknown in row["input_ids"]:
-            plain.append(row)
             continue
         abc = tokenizer.decode(row["input_ids"])
         found = passages(abc, row["digest"], block_length, n_tokens, settings)
         counts["n_fill_in_songs"] += 1
-        for number, passage in enumerate(found):
+        for passage in added_passages(row["digest"], found):
             parts = encoder((passage.prefix, passage.suffix, passage.middle_text))
             ids = [each for mark, part in zip(marks, parts, strict=True) for each in (mark, *part)]
-            nothing = dict.fromkeys(_COUNTED_ONCE, 0) if number else {}
-            moved.append(row | nothing | {"input_ids": ids})
-    counts["n_passages"] = len(moved)
-    counts["n_tokens"] = sum(len(row["input_ids"]) for row in (*plain, *moved))
+            added.append(row | dict.fromkeys(_OF_SONGS, 0) | {"input_ids": ids})
+    counts["n_passages"] = len(added)
+    counts["n_tokens"] = sum(len(row["input_ids"]) for row in (*table, *added))
     schema = rows.features.arrow_schema
-    found_rows = pa.Table.from_pylist([*plain, *moved], schema=schema)
+    found_rows = pa.Table.from_pylist([*table, *added], schema=schema)
     return Dataset(found_rows, datasets.DatasetInfo(features=rows.features)), counts
 
 

@@ -24,7 +24,7 @@ from .benchmark_tables import (
 )
 from .corpus import corpus_table
 from .findings import findings
-from .tables import laws_table
+from .tables import fill_in_cost_table, laws_table
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,10 @@ def _corpus(folder: Path) -> list[str]:
 
 def _benchmark(name: str, table: Callable[[Any], list[str]]) -> Block:
     return Block(name, lambda folder: table(read_json(folder / name)), "docs/benchmarks.md")
+
+
+def _fill_in_cost(folder: Path) -> list[str]:
+    return fill_in_cost_table(read_json(folder / "fill_in_cost.json"))
 
 
 BLOCKS = {

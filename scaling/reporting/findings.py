@@ -4,6 +4,7 @@ Every number comes from a file in the folder: fits.json and runs.csv, learning_r
 of the published losses in published/, and the side studies whose files exist.
 """
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..families import FAMILIES, in_order, label_of, name_of
 from ..figures.figure_context import WHOLE_WAYS
 from ..writing.files import read_csv, read_json
 from ..writing.wording import bracket, parameter, quantity, short_count
+from .in_short import in_short
 from .tables import laws_table, notes_list, sizes_table
 
 
@@ -75,19 +77,18 @@ def one_budget_lines(fits: dict[str, Any]) -> list[str]:
 
 
 def seed_lines(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Spread over seeds: the upper median and the largest."""
+    """Spread over seeds: the median and the largest."""
     losses: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         losses.setdefault((row["size"], row["n_tokens"]), []).append(float(row["loss"]))
     spread = {key: max(of) - min(of) for key, of in losses.items() if len(of) > 1}
     if not spread:
         return ["- No size has a second seed."]
-    middle = sorted(spread.values())[len(spread) // 2]
+    middle = statistics.median(spread.values())
     (size, tokens), largest = max(spread.items(), key=lambda item: item[1])
     return [
         f"- Seeds of one size and token count differ by {middle:.4f} nats per token "
-        "(upper median), "
-        f"at most {largest:.4f} ({size}, {short_count(float(tokens))} tokens)."
+        f"(median), at most {largest:.4f} ({size}, {short_count(float(tokens))} tokens)."
     ]
 
 
@@ -212,6 +213,7 @@ def findings(folder: Path) -> list[str]:
     """All sections, as lines of Markdown; a side study without a file is left out."""
     fits, rows = read_json(folder / "fits.json"), read_csv(folder / "runs.csv")
     sections = {
+        "In short": in_short(folder),
         "What was trained": [*study_lines(rows), *seed_lines(rows), "", *sizes_table(rows)],
         "The laws": law_lines(fits),
         "At one token count, as other studies quote it": one_budget_lines(fits),

@@ -10,11 +10,12 @@ from data_prep import pipeline
 from evaluation.arrangements import arrangements, first_voice, instruments, is_untouched
 from evaluation.loading.finished_run import FinishedRun, TooFewSongsError
 from evaluation.loading.models import find_model, load_writer
+from evaluation.loss import fill_in_cost
 from evaluation.loss.fill_in_loss import LEAST_SONGS, WAYS, find_gap, score_gaps
 from evaluation.loss.forced_choice import beside, choose, header_of, songs_of_kind
 from evaluation.music.seams import consonance, seam_statistics
-from evaluation.pages.engraving import WRITTEN_COLOUR
 from evaluation.samples import arranging
+from evaluation.samples.engraving import WRITTEN_COLOUR
 from evaluation.samples.prompts import read_tune
 from modeling.plan_abc import read_bars
 from train import train_one
@@ -62,6 +63,12 @@ def test_gaps_are_scored_with_both_sides_and_with_the_bars_before(run):
     assert gain["mean"] == pytest.approx(before - both)
     assert gain["interval_95"][0] <= gain["mean"] <= gain["interval_95"][1]
     assert row["n_songs"] >= LEAST_SONGS
+
+
+def test_cost_on_plain_text_is_between_a_run_of_each_kind(run, tmp_path, capsys):
+    """Of a run and the same without fill-in tokens; twice the same is refused."""
+    assert fill_in_cost.main([str(run), str(run), "--out", str(tmp_path / "cost.json")]) == 2
+    assert "gpt: 2 runs trained to fill in, 0 others" in capsys.readouterr().err
 
 
 def test_a_gap_is_in_the_middle_of_the_bars_that_fit():
@@ -147,9 +154,7 @@ def test_consonance_counts_the_sixteenths_in_which_both_sound():
     assert consonance(tune("E8z8", "z8C,8"), 1) is None
 
 
-def test_bars_of_a_file_are_written_anew_as_text_midi_and_score(
-    run, tune_files, tmp_path
-):
+def test_bars_of_a_file_are_written_anew_as_text_midi_and_score(run, tune_files, tmp_path):
     true = read_tune(tune_files[0])
     out = tmp_path / "out"
     assert arranging.main([str(run), str(tune_files[0]), "--fill", "3-4", "--out", str(out)]) == 0

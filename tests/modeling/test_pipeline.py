@@ -309,12 +309,13 @@ def test_text_that_is_no_tune_says_why(write_lstm):
         ({"prompt": HEAD, "key": "G"}, "prompt and key: expected one or the other"),
         ({"metre": "3/4"}, "unknown argument 'metre'; the nearest known one is 'meter'"),
         ({"num_return_sequences": 0}, "num_return_sequences is 0, expected 1 or more"),
+        ({"max_new_tokens": None}, "max_new_tokens is None, expected 1 or more"),
     ],
 )
 def test_conditions_that_cannot_be_met_are_one_clear_error(write_lstm, conditions, message):
     with pytest.raises(ValueError, match=message):
         write_lstm(**conditions)
-    if "num_return_sequences" not in conditions:
+    if not conditions.keys() & {"num_return_sequences", "max_new_tokens"}:
         with pytest.raises(ValueError, match=message):
             write_lstm([{}, conditions])
 

@@ -13,9 +13,11 @@ from data_prep import digest_list
 from data_prep.selection.split import SPLITS
 from evaluation import tables
 from evaluation.pages import report
+from scaling import forecasts
 from scaling.families import FAMILIES, in_order, label_of
 from scaling.reporting import blocks, findings
 from scaling.reporting.blocks import BLOCKS, fill_blocks
+from scaling.reporting.in_short import in_short
 
 PROJECT = Path(__file__).resolve().parents[2]
 with (PROJECT / "results" / "runs.csv").open() as file:
@@ -66,6 +68,49 @@ def test_side_studies_are_told_where_they_are_there(made_results):
         for run in runs:
             assert any(line.startswith(f"- {run['run']}") for line in lines)
         assert all(re.search(r"-?\d\.\d+ .*\[-?\d\.\d+, -?\d\.\d+\]\.$", line) for line in lines)
+
+
+def test_findings_in_short_name_file_and_command_of_each_sentence(made_results, tmp_path):
+    folder = tmp_path / "results"
+    shutil.copytree(made_results, folder)
+    shutil.copytree(PROJECT / "results" / "published", folder / "published")
+    (folder / "batch.json").write_text(
+        json.dumps(
+            {
+                "by": "batch_tokens",
+                "sizes": [
+                    {
+                        "arch": "lstm",
+                        "n_params": 99_000,
+                        "values": [
+                            {"value": "4096", "difference": 0.0},
+                            {"value": "65536", "difference": 0.021},
+                        ],
+                    }
+                ],
+            }
+        )
+    )
+    runs = str(folder / "runs.csv")
+    sizes = ["--sizes", str(PROJECT / "configs" / "gpt_large.yaml"), "--tokens", "1e8"]
+    made = ["--date", "2026-12-01", "--bootstrap", "20"]
+    assert forecasts.main([runs, *sizes, *made, "--out", str(folder / "forecasts.json")]) == 0
+    lines = in_short(folder)
+    for line in lines:
+        file, command = re.search(r" \(`([\w.]+)`, `(make [\w-]+)[^`]*`\)$", line).groups()
+        assert (folder / file).is_file()
+        assert re.search(rf"^{command.split()[1]}:", (PROJECT / "Makefile").read_text(), re.M)
+    text = "\n".join(lines)
+    for said in (
+        "96 runs of GPT, LSTM: 3k to 790k parameters",
+        "GPT: L = E + A / N^alpha + B / D^beta with alpha 0.",
+        "Crossover of gpt and lstm at equal parameters, 12 M tokens",
+        "Study A's claim that the LSTM saturates: refuted",
+        "LSTM of 99k, batch, each at its best learning rate: compared with 4096 tokens, 65536 +0",
+        "Forecast on 2026-12-01, nats per token: gpt_large 0.",
+        "distance ",
+    ):
+        assert said in text
 
 
 def test_use_of_the_context_is_told_for_each_family_and_seed(made_results):
