@@ -68,7 +68,9 @@ setup: $(STAMP)  ## | create the virtual environment .venv
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about 2 GB, some minutes"
-	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
+	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[audio,dev]"
+	@# the player of sound; of its own dependency, for sound cards, there are no wheels for Linux
+	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --no-deps tinysoundfont
 	@touch $@
 
 demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
