@@ -90,7 +90,7 @@ demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 
 data: $(STAMP)  ## MUSIC=<folder, archive, ...> | MIDI, ABC, scores -> data/<name>/<preset>/ [DATA=<preset>]
 	@test -n "$$MUSIC" || { echo "error: no music given; expected make data MUSIC=<folder, .zip, .tar.gz, .abc, or music21>" >&2; exit 2; }
-	$(PY) -m data_prep.pipeline --config "$(DATA)" $(ARGS) -- "$$MUSIC"
+	$(SOURCES); $(PY) -m data_prep.pipeline --config "$(DATA)" $(ARGS) -- "$$@"
 
 convert: $(STAMP)  ## MUSIC=<...> OUT=<folder> | music -> shards of ABC, for large collections
 	@test -n "$$MUSIC" && test -n "$(OUT)" || { echo "error: expected make convert MUSIC=<source> OUT=<folder>" >&2; exit 2; }
