@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     preset = options.config.stem.removeprefix("data_")
     settings = take_from_model(load_settings(options.config), options.model)
-    sources, dataset = _open_sources(options.sources, options.data_root, options.dataset)
+    sources, dataset = open_sources(options.sources, options.data_root, options.dataset)
     folder = options.data_root / dataset / preset
     _warn_of_other_sources(sources, folder)
     stages = run_pipeline(sources, settings, folder, options.workers)
@@ -137,10 +137,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _open_sources(
+def open_sources(
     names: list[str], data_root: Path, dataset: str | None
 ) -> tuple[list[Source], str]:
-    """Returns the sources, and the name of the dataset that they make."""
+    """Opens sources by path or name, see `sources.open_source`.
+
+    Args:
+        names: Of one or more sources.
+        data_root: The folder `data/`.
+        dataset: Name of the dataset; by default those of the sources.
+
+    Returns:
+        The sources, and the name of the dataset that they make.
+
+    Raises:
+        SourceError: If one does not exist, or the name is reserved.
+    """
     if len(names) == 1:
         source = open_source(names[0], data_root, dataset)
         return [source], source.name

@@ -4,19 +4,16 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from data_prep import pipeline
 from data_prep.collections import openscore
 from data_prep.collections.openscore import OPENSCORE, fetch_openscore
 from data_prep.collections.sources import SourceError, open_source
+from data_prep.pipeline import open_sources
 from data_prep.settings import load_settings
-from data_prep.storage.stages import read_stage
 
 ROOT = Path(__file__).parent.parent.parent
 SONG = ROOT / "tests" / "data" / "scores" / "lc6990957.mxl"
-SMALL = "split: {validation: 0.3, test: 0.3}\nblocks: {block_length: 64}\n"
 
 
 @pytest.fixture
@@ -66,34 +63,21 @@ def test_folder_without_the_repository_is_one_clear_error(tmp_path, monkeypatch)
         fetch_openscore("openscore_quartets", tmp_path)
 
 
-@pytest.fixture
-def two_folders(tmp_path, tune_files):
-    folders = tmp_path / "jigs", tmp_path / "reels"
-    for start, folder in enumerate(folders):
+def test_several_sources_make_one_dataset_and_keep_their_names(tmp_path, tune_files):
+    folders = [tmp_path / "jigs", tmp_path / "reels"]
+    for folder, file in zip(folders, tune_files, strict=False):
         folder.mkdir()
-        for file in tune_files[start:24:2]:
-            shutil.copy(file, folder)
-    preset = tmp_path / "small.yaml"
-    preset.write_text(SMALL, "utf-8")
-    return [str(folder) for folder in folders], preset
+        shutil.copy(file, folder)
+    given = [str(folder) for folder in folders]
+    sources, dataset = open_sources(given, tmp_path, None)
+    assert ([source.name for source in sources], dataset) == (["jigs", "reels"], "jigs+reels")
+    assert open_sources(given, tmp_path, "suite") == (sources, "suite")
+    assert open_sources(given[:1], tmp_path, "suite")[1] == "suite"
 
 
-def test_several_sources_make_one_dataset(two_folders, tmp_path):
-    folders, preset = two_folders
-    options = ["--config", str(preset), "--data-root", str(tmp_path), "--workers", "1"]
-    assert pipeline.main([*folders, *options]) == 0
-    made = tmp_path / "jigs+reels" / "small"
-    assert read_stage(made / "1_abc")["rows_in"] == 24
-    shards = [
-        pq.read_table(file)["source"].to_pylist() for file in (made / "1_abc").glob("*.parquet")
-    ]
-    assert sorted({source for shard in shards for source in shard}) == ["jigs", "reels"]
-
-
-def test_reserved_name_is_refused_for_several_sources_too(two_folders, capsys):
-    folders, preset = two_folders
-    assert pipeline.main([*folders, "--dataset", "latest", "--config", str(preset)]) == 2
-    assert "latest is a reserved name" in capsys.readouterr().err
+def test_reserved_name_is_refused_for_several_sources_too(tmp_path):
+    with pytest.raises(SourceError, match="latest is a reserved name"):
+        open_sources(["music21", "openscore_lieder"], tmp_path, "latest")
 
 
 @pytest.mark.parametrize("preset", ["pretrained", "pretrained_note"])
