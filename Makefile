@@ -54,7 +54,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -72,6 +72,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@# the player of sound; of its own dependency, for sound cards, there are no wheels for Linux
 	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --no-deps tinysoundfont
 	@touch $@
+
+play: MODEL := $(or $(MODEL),pretrained/llama_small)
+play: $(STAMP)  ## [PROMPT=<own tune>] [MODEL=<run>] | hear a trained model: tunes and a page that plays
+	$(PY) -m evaluation.play "$(MODEL)" --seed $(SEED) --out "$(or $(OUT),runs/play)" $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
 demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 	@echo "1. Music: the public-domain tunes of music21 become ABC text and tokens"

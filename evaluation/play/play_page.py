@@ -1,0 +1,96 @@
+"""Pieces as they are played -> one page with their scores and players, self-contained."""
+
+import base64
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from modeling.header_abc import INSTRUMENTS
+from modeling.plan_abc import read_bars
+from scaling.writing.files import write_atomically
+
+from ..pages.engraving import coloured, engrave_all
+from ..pages.model_report import page_template
+from .pieces import Piece
+from .played import Played
+
+PAGE = "index.html"
+_MEASURE = 'data-class="measure"'
+
+logger = logging.getLogger(__name__)
+
+
+def write_page(
+    model: str, seed: int, played: Sequence[Played], sounds: Sequence[bytes], folder: Path
+) -> Path:
+    """Writes index.html into the folder with the pieces' files.
+
+    Args:
+        model: Its name, as it was given.
+        seed: Of the pieces.
+        played: The pieces.
+        sounds: Their sound, as MP3.
+        folder: Where the files are.
+    """
+    scores = engrave_all([each.abc for each in played])
+    views = [_view(*each) for each in zip(played, scores, sounds, strict=True)]
+    html = page_template("play.html.j2").render(model=model, seed=seed, pieces=views)
+    write_atomically(folder / PAGE, html)
+    return folder / PAGE
+
+
+def _view(played: Played, score: str | None, sound: bytes) -> dict[str, Any]:
+    piece, seconds = played.piece, played.bar_seconds()
+    if score is None:
+        logger.warning("%s: music21 or verovio does not take it; the page has no score", piece.name)
+    elif score.count(_MEASURE) != len(seconds) - 1:
+        logger.warning("%s: its score has other bars; none is marked as it plays", piece.name)
+        seconds = []
+    return {
+        "name": piece.name,
+        "title": piece.title,
+        "about": piece.about,
+        "instruments": instruments(played.abc),
+        "is_marked": bool(written := marks(piece)),
+        "score": Markup(coloured(score, **written) if written else score) if score else None,
+        "seconds": [round(at, 3) for at in seconds],
+        "audio": _data_uri("audio/mpeg", sound),
+        "files": {
+            "ABC": _data_uri("text/plain;charset=utf-8", played.abc.encode()),
+            "MIDI": _data_uri("audio/midi", played.midi()),
+        },
+        "written": played.written,
+    }
+
+
+def marks(piece: Piece) -> dict[str, Any]:
+    """Returns which bars or staves of a score were written by the model, if not all were."""
+    asked = piece.asked
+    if "fill" in asked:
+        first, last = asked["fill"]
+        return {"bars": range(first, last + 1)}
+    if "accompany" in asked:
+        given = asked["accompany"]
+        return {"first_staff": 1 + read_bars(given.read()).n_voices}
+    if "prompt" in asked:
+        return {"bars": range(1 + asked["prompt"].count("\n[V:"), 10**6)}
+    return {}
+
+
+def instruments(abc: str) -> str:
+    """Returns the instruments of a tune in a few words: `Violin, Violin, Viola, Cello`."""
+    names = []
+    for line in abc.splitlines():
+        if line.startswith("%%MIDI program "):
+            names.append(INSTRUMENTS[int(line.rsplit(" ", 1)[1])])
+        elif line == "%%MIDI channel 10":
+            names.append("drums")
+    counted = [(name, names.count(name)) for name in dict.fromkeys(names)]
+    return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counted)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
