@@ -17,8 +17,8 @@ from scaling.writing.files import write_atomically
 
 from ..judging.judge_table import VALID, field_label, shown_fields
 from ..samples.sampling import read_samples
+from ..scores.engraving import engrave_all, engraver_key
 from .audio import SAMPLE_RATES, encode, render_midi
-from .engraving import engrave_all, engraver_key
 
 logger = logging.getLogger(__name__)
 

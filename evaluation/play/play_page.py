@@ -12,8 +12,8 @@ from modeling.header_abc import INSTRUMENTS
 from modeling.plan_abc import read_bars
 from scaling.writing.files import write_atomically
 
-from ..pages.engraving import coloured, engrave_all
 from ..pages.model_report import page_template
+from ..scores.engraving import coloured, engrave_all
 from .pieces import Piece
 from .played import Played
 

@@ -14,10 +14,10 @@ from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
 from evaluation.judging.judge_table import VALID
 from evaluation.metrics import rate, validity, wilson_interval
-from evaluation.pages.engraving import engrave
 from evaluation.pages.tune_view import tune_views
 from evaluation.samples import sampling
 from evaluation.samples.prompts import beginning, read_prompt
+from evaluation.scores.engraving import engrave
 from scaling.writing.files import write_json
 
 
