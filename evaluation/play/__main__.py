@@ -13,9 +13,10 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from data_prep.storage.explain import explain
-from modeling.pipeline_abc_music import MAX_NEW_TOKENS, AbcMusicPipeline
+from modeling.pipeline_abc_music import AbcMusicPipeline
 from scaling.writing.commands import command
 
 from ..loading.models import find_model, load_writer
@@ -41,27 +42,24 @@ def continued(path: Path, n_bars: int) -> list[Piece]:
     ]  # fmt: skip
 
 
-def write_pieces(
-    write: AbcMusicPipeline, pieces: list[Piece], seed: int, most_tokens: int = MAX_NEW_TOKENS
-) -> list[Played]:
+def write_pieces(write: AbcMusicPipeline, pieces: list[Piece], **settings: Any) -> list[Played]:
     """Writes pieces with a model, all together.
 
     Args:
         write: The model, from `models.load_writer`.
         pieces: The pieces.
-        seed: Of all of them.
-        most_tokens: Most tokens of a piece.
+        settings: Of the pipeline, such as `seed` and `temperature`.
 
     Raises:
         ValueError: If the model cannot write one of them.
     """
     conditions = [piece.conditions() for piece in pieces]
-    written = write(conditions, batch_size=len(pieces), seed=seed, max_new_tokens=most_tokens)
+    written = write(conditions, batch_size=len(pieces), **settings)
     played = []
-    for piece, [tune] in zip(pieces, written, strict=True):
+    for piece, asked, [tune] in zip(pieces, conditions, written, strict=True):
         if tune["error"]:
             raise ValueError(f"{piece.name}: {tune['error']}; try another --seed")
-        played.append(Played(piece, tune["abc"], piece.played(tune["abc_voices"])))
+        played.append(Played(piece, asked, tune["abc"], piece.played(tune["abc_voices"])))
     return played
 
 
@@ -76,6 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("model", help="a study, a finished run, a model folder, or a Hub name")
     parser.add_argument("--out", type=Path, default=Path("runs/play"), help="folder of the files")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--prompt", type=Path, help="a file of MIDI, ABC or a score to continue")
     parser.add_argument("--bars", type=int, default=8, help="bars of the prompt, from its start")
     options = parser.parse_args(arguments)
@@ -89,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         pieces = [*TUNES, FILLED_IN, ACCOMPANIED]
     name = find_model(options.model)
     logger.info("%s writes %d pieces", options.model, len(pieces))
-    played = write_pieces(load_writer(name), pieces, options.seed)
+    settings = {"seed": options.seed, "temperature": options.temperature}
+    played = write_pieces(load_writer(name), pieces, **settings)
     options.out.mkdir(parents=True, exist_ok=True)
     sounds = [write_files(each, options.out) for each in played]
     page = write_page(options.model, options.seed, played, sounds, options.out)

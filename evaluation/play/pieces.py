@@ -21,44 +21,13 @@ PIANO, OBOE, VIOLIN, VIOLA, CELLO = 0, 68, 40, 41, 42  # General MIDI programs, 
 
 
 @dataclass(frozen=True)
-class Excerpt:
-    """Part of a piece that is given to the model.
-
-    Attributes:
-        file: The piece, below tests/data.
-        program: Only voices of this General MIDI program; None for all voices.
-        bars: First and last bar, numbered from 1; None for all bars.
-    """
-
-    file: str
-    program: int | None = None
-    bars: tuple[int, int] | None = None
-
-    def read(self) -> str:
-        """Returns it as a tune in the layout `bars`.
-
-        Raises:
-            OSError: If the file cannot be read.
-        """
-        tune = parse_tune(read_tune(_MUSIC / self.file))
-        if self.program is not None:
-            tune.voices = [voice for voice in tune.voices if voice.program == self.program]
-        if self.bars:
-            first, last = self.bars
-            for voice in tune.voices:
-                voice.bars = voice.bars[first - 1 : last]
-            tune.meters, tune.tempos = {0: tune.meters[0]}, {0: tune.tempos[0]}
-        return print_tune(tune)
-
-
-@dataclass(frozen=True)
 class Piece:
     """A piece to be written and played.
 
     Attributes:
         name: Of its files.
         title: For people.
-        asked: Conditions, as the pipeline takes them; `prompt` and `accompany` are an `Excerpt`.
+        asked: Conditions, as the pipeline takes them; `prompt` and `accompany` may be a file.
         played_on: General MIDI programs, one per voice; empty to keep those of the text.
         tempo: Quarters a minute at which it is played; None to keep that of the text.
         top: Number of the voice that is highest in the score.
@@ -74,9 +43,13 @@ class Piece:
     about: str = ""
 
     def conditions(self) -> dict[str, Any]:
-        """Returns the conditions with the text of the excerpts."""
+        """Returns the conditions, with the tune of a file as text.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
         return {
-            name: value.read() if isinstance(value, Excerpt) else value
+            name: read_tune(value) if isinstance(value, Path) else value
             for name, value in self.asked.items()
         }
 
@@ -117,10 +90,10 @@ TUNES = (
     Piece(
         name="song",
         title="A song for voice and piano",
-        asked={"meter": "3/4", "key": "F", "tempo": 90, "instruments": [PIANO] * 3 + [OBOE]},
+        asked={"meter": "3/4", "key": "F", "tempo": 92, "instruments": [PIANO] * 3 + [OBOE]},
         played_on=(PIANO, PIANO, PIANO, VOICE),
         top=4,
-        about="Asked for: 3/4, F major, 90 quarters a minute, a voice and three parts of a piano.",
+        about="Asked for: 3/4, F major, 92 quarters a minute, a voice and three parts of a piano.",
     ),
     Piece(
         name="quartet",
@@ -137,7 +110,7 @@ TUNES = (
 FILLED_IN = Piece(
     name="filled_in",
     title="Four bars written anew",
-    asked={"prompt": Excerpt("tunes/RedLionHornpipe_001.mid"), "fill": (9, 12)},
+    asked={"prompt": _MUSIC / "tunes" / "RedLionHornpipe_001.mid", "fill": (9, 12)},
     played_on=(FLUTE,),
     about="The Red Lion Hornpipe from Ryan's Mammoth Collection (1883). The model saw all bars but "
     "9 to 12, and wrote these.",
@@ -145,10 +118,7 @@ FILLED_IN = Piece(
 ACCOMPANIED = Piece(
     name="accompaniment",
     title="A piano part for a given voice",
-    asked={
-        "accompany": Excerpt("scores/lc6990957.mxl", program=OBOE, bars=(3, 14)),
-        "instruments": [PIANO, PIANO],
-    },
+    asked={"accompany": _MUSIC / "adieu_voice.abc", "instruments": [PIANO, PIANO]},
     played_on=(VOICE, PIANO, PIANO),
     about="The voice of Erik Satie's Adieu (1920), from OpenScore Lieder (CC0). The model saw it "
     "alone, and wrote the piano.",

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from scaling.writing.files import write_atomically
 
 from ..pages.model_report import page_template
 from ..scores.engraving import coloured, engrave_all
-from .pieces import Piece
 from .played import Played
 
 PAGE = "index.html"
@@ -54,7 +54,7 @@ def _view(played: Played, score: str | None, sound: bytes) -> dict[str, Any]:
         "title": piece.title,
         "about": piece.about,
         "instruments": instruments(played.abc),
-        "is_marked": bool(written := marks(piece)),
+        "is_marked": bool(written := marks(played.conditions)),
         "score": Markup(coloured(score, **written) if written else score) if score else None,
         "seconds": [round(at, 3) for at in seconds],
         "audio": _data_uri("audio/mpeg", sound),
@@ -66,17 +66,19 @@ def _view(played: Played, score: str | None, sound: bytes) -> dict[str, Any]:
     }
 
 
-def marks(piece: Piece) -> dict[str, Any]:
-    """Returns which bars or staves of a score were written by the model, if not all were."""
-    asked = piece.asked
-    if "fill" in asked:
-        first, last = asked["fill"]
+def marks(conditions: dict[str, Any]) -> dict[str, Any]:
+    """Returns which bars or staves of a score the model wrote, if not all, as `coloured` takes it.
+
+    Args:
+        conditions: As the pipeline took them.
+    """
+    if "fill" in conditions:
+        first, last = conditions["fill"]
         return {"bars": range(first, last + 1)}
-    if "accompany" in asked:
-        given = asked["accompany"]
-        return {"first_staff": 1 + read_bars(given.read()).n_voices}
-    if "prompt" in asked:
-        return {"bars": range(1 + asked["prompt"].count("\n[V:"), 10**6)}
+    if "accompany" in conditions:
+        return {"first_staff": 1 + read_bars(conditions["accompany"]).n_voices}
+    if "prompt" in conditions:
+        return {"bars": range(1 + conditions["prompt"].count("\n[V:"), sys.maxsize)}
     return {}
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.dialect.tune import bar_clock
@@ -19,11 +20,13 @@ class Played:
 
     Attributes:
         piece: What was asked for.
+        conditions: As the pipeline took them.
         written: The text as generated, in the layout `bars`.
         abc: The tune as it is played, in the layout `voices`.
     """
 
     piece: Piece
+    conditions: dict[str, Any]
     written: str
     abc: str
 

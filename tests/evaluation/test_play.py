@@ -23,6 +23,8 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 from modeling.plan_abc import read_bars
 
 ALL = [*TUNES, FILLED_IN, ACCOMPANIED]
+HEAD = "X:1\nM:4/4\nL:1/16\nQ:1/4=120\n%%MIDI chordattack 0\nK:C\nV:1\n%%MIDI program 0\n"
+HEAD += "V:2\n%%MIDI program 0\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def write(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def played(chorale):
-    return [Played(TUNES[1], abc := midi_to_abc(chorale), TUNES[1].played(abc))]
+    return [Played(TUNES[1], {}, abc := midi_to_abc(chorale), TUNES[1].played(abc))]
 
 
 def loudness(wav):
@@ -110,22 +112,24 @@ def test_the_page_holds_scores_and_sounds_and_fetches_nothing(played, tmp_path):
 
 
 def test_what_was_written_is_marked():
-    assert marks(TUNES[0]) == {}
-    assert marks(FILLED_IN) == {"bars": range(9, 13)}
-    assert marks(ACCOMPANIED) == {"first_staff": 2}
+    two = HEAD + "".join(f"[V:{voice}]C16|" for voice in (1, 2)) + "]\n"
+    assert marks({"meter": "6/8"}) == {}
+    assert marks({"prompt": two, "fill": (9, 12)}) == {"bars": range(9, 13)}
+    assert marks({"accompany": two, "instruments": [0]}) == {"first_staff": 3}
+    assert marks({"prompt": two})["bars"][0] == 2
 
 
 def test_one_s_own_tune_is_continued(tune_files, write):
     pieces = continued(tune_files[0], 4)
     own = midi_to_abc(tune_files[0].read_bytes())
-    [played] = write_pieces(write, pieces[:1], seed=1, most_tokens=200)
+    [played] = write_pieces(write, pieces[:1], seed=1, max_new_tokens=200)
     begun = own.partition("\n[V:")[0] + "\n[V:" + own.partition("\n[V:")[2]
     assert played.written[:150] == begun[:150]
-    assert marks(pieces[0])["bars"][0] == 5
+    assert marks(played.conditions)["bars"][0] == 5
 
 
 def test_given_bars_and_voices_stay_as_they_are(write):
-    filled, accompanied = write_pieces(write, [FILLED_IN, ACCOMPANIED], seed=1, most_tokens=200)
+    filled, accompanied = write_pieces(write, [FILLED_IN, ACCOMPANIED], seed=1, max_new_tokens=200)
     own = read_bars(FILLED_IN.conditions()["prompt"]).lines
     new = read_bars(filled.written).lines
     assert [*new[:8], *new[12:]] == [*own[:8], *own[12:]]
