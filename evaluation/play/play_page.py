@@ -13,7 +13,7 @@ from modeling.header_abc import INSTRUMENTS
 from modeling.plan_abc import read_bars
 from scaling.writing.files import write_atomically
 
-from ..pages.model_report import page_template
+from ..pages.page_template import page_template
 from ..scores.engraving import coloured, engrave_all
 from .played import Played
 
