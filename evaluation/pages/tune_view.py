@@ -16,8 +16,8 @@ from data_prep.storage.stages import is_fresh
 from scaling.writing.files import write_atomically
 
 from ..judging.judge_table import VALID, field_label, shown_fields
+from ..samples.engraving import engrave_all, engraver_key
 from ..samples.sampling import read_samples
-from ..scores.engraving import engrave_all, engraver_key
 from .audio import SAMPLE_RATES, encode, render_midi
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from modeling.plan_abc import read_bars
 from scaling.writing.files import write_atomically
 
 from ..pages.page_template import page_template
-from ..scores.engraving import coloured, engrave_all
+from ..samples.engraving import coloured, engrave_all
 from .played import Played
 
 PAGE = "index.html"

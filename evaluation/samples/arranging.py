@@ -21,7 +21,7 @@ from modeling.plan_abc import read_bars
 from scaling.writing.commands import command
 
 from ..loading.models import find_model, load_writer
-from ..scores.engraving import coloured, engrave_all
+from .engraving import coloured, engrave_all
 from .prompts import read_tune
 from .sampling import INTERRUPTED, instrument_names, write_tunes
 

@@ -14,8 +14,8 @@ from evaluation.loss.fill_in_loss import LEAST_SONGS, WAYS, find_gap, score_gaps
 from evaluation.loss.forced_choice import beside, choose, header_of, songs_of_kind
 from evaluation.music.seams import consonance, seam_statistics
 from evaluation.samples import arranging
+from evaluation.samples.engraving import WRITTEN_COLOUR
 from evaluation.samples.prompts import read_tune
-from evaluation.scores.engraving import WRITTEN_COLOUR
 from modeling.plan_abc import read_bars
 from train import train_one
 

@@ -16,8 +16,8 @@ from evaluation.judging.judge_table import VALID
 from evaluation.metrics import rate, validity, wilson_interval
 from evaluation.pages.tune_view import tune_views
 from evaluation.samples import sampling
+from evaluation.samples.engraving import engrave
 from evaluation.samples.prompts import beginning, read_prompt
-from evaluation.scores.engraving import engrave
 from scaling.writing.files import write_json
 
 
