@@ -54,7 +54,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -68,8 +68,15 @@ setup: $(STAMP)  ## | create the virtual environment .venv
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): about 2 GB, some minutes"
-	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[dev]"
+	$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[audio,dev]"
+	@# the player of sound; of its own dependency, for sound cards, there are no wheels for Linux
+	@$(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --no-deps tinysoundfont || \
+		echo "warning: no wheel of tinysoundfont for this Python, and no C++ compiler: pages and WAV files will have no sound" >&2
 	@touch $@
+
+play: MODEL := $(or $(MODEL),pretrained/llama_small)
+play: $(STAMP)  ## [PROMPT=<own tune>] [MODEL=<run>] | hear a trained model: tunes and a page that plays
+	$(PY) -m evaluation.play "$(MODEL)" --seed $(SEED) --out "$(or $(OUT),runs/play)" $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
 demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 	@echo "1. Music: the public-domain tunes of music21 become ABC text and tokens"
@@ -88,7 +95,7 @@ demo: $(STAMP)  ## | music, models, a scaling law, tunes, a report
 
 data: $(STAMP)  ## MUSIC=<folder, archive, ...> | MIDI, ABC, scores -> data/<name>/<preset>/ [DATA=<preset>]
 	@test -n "$$MUSIC" || { echo "error: no music given; expected make data MUSIC=<folder, .zip, .tar.gz, .abc, or music21>" >&2; exit 2; }
-	$(PY) -m data_prep.pipeline --config "$(DATA)" $(ARGS) -- "$$MUSIC"
+	$(SOURCES); $(PY) -m data_prep.pipeline --config "$(DATA)" $(ARGS) -- "$$@"
 
 convert: $(STAMP)  ## MUSIC=<...> OUT=<folder> | music -> shards of ABC, for large collections
 	@test -n "$$MUSIC" && test -n "$(OUT)" || { echo "error: expected make convert MUSIC=<source> OUT=<folder>" >&2; exit 2; }

@@ -229,7 +229,7 @@ def argument_parser(prog: str, description: str | None) -> argparse.ArgumentPars
         nargs="+",
         metavar="SOURCE",
         help="folder, .zip, .tar.gz, .parquet, hf://datasets/<user>/<name>[@<revision>][/<path>], "
-        "music21, lmd_full or lmd_matched",
+        "music21, openscore_lieder, openscore_quartets, lmd_full or lmd_matched",
     )
     parser.add_argument("out", type=Path, help="output folder for the shards")
     parser.add_argument("--layout", choices=LAYOUTS, default="bars")

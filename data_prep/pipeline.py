@@ -1,6 +1,6 @@
-"""Runs the stages 1 to 6: MIDI files -> blocks of token ids, under data/<dataset>/<preset>/.
+"""Runs the stages 1 to 6: music -> blocks of token ids, under data/<dataset>/<preset>/.
 
-    python -m data_prep.pipeline SOURCE --config configs/data/char.yaml
+    python -m data_prep.pipeline SOURCE [SOURCE ...] --config configs/data/char.yaml
 
 Each stage is saved with its counts in stage.json.
 """
@@ -15,9 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .collections.members import SourceError
 from .collections.passed_over import told
-from .collections.sources import Source, open_source
-from .convert import Conversion, convert_collection, write_summary
+from .collections.sources import RESERVED, Source, open_source
+from .convert import Conversion, convert_collection, recorded_paths, write_summary
 from .selection.split import SPLITS
 from .storage.claims import lock
 from .storage.drop_reasons import counted, reasons_help
@@ -31,12 +32,12 @@ logger = logging.getLogger(__name__)
 
 
 def run_pipeline(
-    source: Source, settings: "DataSettings", folder: Path, workers: int | None = None
+    sources: list[Source], settings: "DataSettings", folder: Path, workers: int | None = None
 ) -> dict[str, Any]:
     """Runs all stages; skips those that are done and unchanged.
 
     Args:
-        source: The MIDI files.
+        sources: The music.
         settings: The data preset.
         folder: `data/<dataset>/<preset>`.
         workers: Number of processes; all cores if None.
@@ -57,7 +58,7 @@ def run_pipeline(
     folder.mkdir(parents=True, exist_ok=True)
     with lock(folder):
         _link_shards(folder)
-        converted = convert_collection([source], folder / "1_abc", workers=workers)
+        converted = convert_collection(sources, folder / "1_abc", workers=workers)
         summary = write_summary(folder / "1_abc", converted, Conversion.layout)
         corpus = CorpusStages(settings, folder, converted.shards, summary, workers)
         if converted.n_files:
@@ -97,9 +98,14 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=reasons_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", help="as in data_prep.convert: folder, .zip, hf://datasets/...")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="as in data_prep.convert: folder, .zip, hf://datasets/...",
+    )
     parser.add_argument("--config", type=Path, default=Path("configs/data/char.yaml"))
-    parser.add_argument("--dataset", help="folder under data/; default: the source's name")
+    parser.add_argument("--dataset", help="folder under data/; default: the sources' names")
     parser.add_argument(
         "--keep-latest", action="store_true", help="do not make it the default dataset of configs"
     )
@@ -117,12 +123,12 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     preset = options.config.stem.removeprefix("data_")
     settings = take_from_model(load_settings(options.config), options.model)
-    source = open_source(options.source, options.data_root, options.dataset)
-    folder = options.data_root / source.name / preset
-    _warn_of_another_source(source, folder)
-    stages = run_pipeline(source, settings, folder, options.workers)
+    sources, dataset = open_sources(options.sources, options.data_root, options.dataset)
+    folder = options.data_root / dataset / preset
+    _warn_of_other_sources(sources, folder)
+    stages = run_pipeline(sources, settings, folder, options.workers)
     if not (options.keep_latest and (options.data_root / "latest").exists()):
-        _point_latest(options.data_root, source.name)
+        _point_latest(options.data_root, dataset)
     if options.model and (warning := unknown_tokens(stages["5_tokens"]["splits"].values())):
         logger.warning(warning)
     print(summary(stages, folder), file=sys.stderr if options.folder else sys.stdout)
@@ -131,14 +137,40 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _warn_of_another_source(source: Source, folder: Path) -> None:
-    before = (read_stage(folder / "1_abc") or {}).get("sources")
-    if before and before != [str(source.path)]:
+def open_sources(
+    names: list[str], data_root: Path, dataset: str | None
+) -> tuple[list[Source], str]:
+    """Opens sources by path or name, see `sources.open_source`.
+
+    Args:
+        names: Of one or more sources.
+        data_root: The folder `data/`.
+        dataset: Name of the dataset; by default those of the sources.
+
+    Returns:
+        The sources, and the name of the dataset that they make.
+
+    Raises:
+        SourceError: If one does not exist, or the name is reserved.
+    """
+    if len(names) == 1:
+        source = open_source(names[0], data_root, dataset)
+        return [source], source.name
+    if dataset in RESERVED:
+        raise SourceError(f"--dataset {dataset} is a reserved name; give another one")
+    # each keeps its own name, which orders its rows: the dataset may be called anything
+    sources = [open_source(name, data_root) for name in names]
+    return sources, dataset or "+".join(source.name for source in sources)
+
+
+def _warn_of_other_sources(sources: list[Source], folder: Path) -> None:
+    before, now = (read_stage(folder / "1_abc") or {}).get("sources"), recorded_paths(sources)
+    if before and before != now:
         logger.warning(
             '%s was made from %s and is now remade from %s; to keep both: ARGS="--dataset <name>"',
             folder,
             ", ".join(before),
-            source.path,
+            ", ".join(now),
         )
 
 

@@ -1,4 +1,4 @@
-"""Sources of music: folders, archives, single files, the Hub, Lakh, or music21's own.
+"""Sources of music: folders, archives, single files, the Hub, Lakh, OpenScore, or music21's own.
 
     open_source("music.zip", Path("data")).members()
 
@@ -42,6 +42,7 @@ from .members import (
     printable,
     read_node,
 )
+from .openscore import OPENSCORE, fetch_openscore
 from .passed_over import PassedOverFiles, told
 
 BUNDLED = ("music21", "music21_with_essen")
@@ -206,8 +207,8 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
     """Opens a source by path, or a collection by name; a missing collection is downloaded.
 
     Args:
-        source: A path, one of `BUNDLED`, one of `download.LAKH_FILES`, or a dataset on the Hub:
-            `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`.
+        source: A path, one of `BUNDLED`, of `download.LAKH_FILES` or of `openscore.OPENSCORE`, or a
+            dataset on the Hub: `hf://datasets/<user>/<name>[@<revision>][/<path inside>]`.
         data_root: The folder `data/`, where downloaded collections are kept.
         name: The dataset's name; by default that of the file, folder or dataset.
 
@@ -226,8 +227,12 @@ def open_source(source: str, data_root: Path, name: str | None = None) -> Source
     if source in LAKH_FILES and not path.exists():
         target = data_root / "downloads" / LAKH_FILES[source]
         return Source(download(lakh_url(source), target), name or source)
+    if source in OPENSCORE and not path.exists():
+        return Source(fetch_openscore(source, data_root / "downloads"), name or source)
     if not path.exists():
-        names = ", ".join([*BUNDLED, *LAKH_FILES, f"{HUB_PREFIX}datasets/<user>/<name>"])
+        names = ", ".join(
+            [*BUNDLED, *LAKH_FILES, *OPENSCORE, f"{HUB_PREFIX}datasets/<user>/<name>"]
+        )
         raise SourceError(f"{source} does not exist; expected a {EXPECTED}, or one of {names}")
     stem = name or _stem(path.resolve())
     return Source(path, _free_name(source, printable(stem)) or "midi")

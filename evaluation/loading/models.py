@@ -34,7 +34,8 @@ def find_model(model: str) -> str:
         folder = folder / "checkpoint"
     if (folder / "config.json").is_file():
         return str(folder)
-    if folder.exists() or folder.parts[:1] == ("runs",) or len(folder.parts) > 2:
+    is_ours = folder.parts[:1] in (("runs",), ("pretrained",))  # and no user of the Hub
+    if folder.exists() or is_ours or len(folder.parts) > 2:
         found = "holds no model" if folder.exists() else "does not exist"
         raise FileNotFoundError(
             f"{folder} {found}; expected a finished run such as runs/single/gpt_tiny, a folder "

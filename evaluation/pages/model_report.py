@@ -10,30 +10,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from scaling.writing.commands import command
 from scaling.writing.files import read_json, write_atomically
 
 from ..arrangements import in_words
 from ..judging.judge_table import VALID, field_label, shown_fields
+from .page_template import page_template
 from .tune_view import need, tune_views
 
 N_TUNES = 6
 COMPARED = ("constrained", "free")
 PAGE = "evaluation.html"
 LEAST_COMPARED = 100  # samples: with fewer, a distance or an interval means little
-
-
-def page_template(name: str) -> jinja2.Template:
-    """A template from this folder."""
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template(name)
 
 
 def build_page(folder: Path, out: Path | None = None) -> Path:

@@ -18,8 +18,9 @@ from scaling.writing.commands import command
 from scaling.writing.files import read_csv, read_json, write_atomically
 from scaling.writing.wording import bracket, in_words
 
-from .model_report import PAGE, page_template, verdicts_of
+from .model_report import PAGE, verdicts_of
 from .model_report import headlines as model_headlines
+from .page_template import page_template
 from .tune_view import need, tune_views
 
 FIGURES = ("scaling_law", "loss_curves")

