@@ -72,7 +72,7 @@ class Folder:
     def _opened(self, name: str, flags: int) -> Iterator[int]:
         """Opens a file folder by folder, so that a link is an error at each step."""
         parts = PurePosixPath(name).parts
-        if not parts or ".." in parts or parts[0].startswith("/"):
+        if not parts or ".." in parts or parts[0].startswith("/") or "\0" in name:
             raise ValueError(f"{name!r} leads out of the folder; expected a path below it")
         with contextlib.ExitStack() as opened:
             place = None

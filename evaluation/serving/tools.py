@@ -116,6 +116,7 @@ class _GivesTune(Tool):
     with_midi: bool = Field(False, description="Whether the answer holds a MIDI file, in base64")
     save_as: str | None = Field(
         None,
+        min_length=1,
         max_length=200,
         description="Also write <save_as>.abc and <save_as>.mid, both new, to the user's folder",
         examples=["waltz"],
@@ -199,7 +200,7 @@ class FillBars(_Writes):
 
     name = "fill_bars"
     abc: Abc
-    first_bar: Bar = Field(description="The first bar to write anew; bars are numbered from 1")
+    first_bar: Bar = Field(description="The first bar to write anew; a pickup is bar 1")
     last_bar: Bar = Field(description="The last one")
 
     async def run(self, desk: Desk) -> Tune:
