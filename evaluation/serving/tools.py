@@ -16,6 +16,7 @@ from data_prep.dialect.notation import KEYS
 from data_prep.importers.kinds import SUFFIXES, kind_of
 
 from . import work
+from .answers import Check, Tune
 from .folder import Folder
 from .jobs import Jobs
 
@@ -67,31 +68,6 @@ class Desk:
     async def read_abc(self, abc: str) -> work.Music:
         """Reads ABC text in the process for readers."""
         return await self.read("tune.abc", abc.encode())
-
-
-class Tune(BaseModel):
-    """A tune."""
-
-    abc: str = Field(description="The tune as ABC text, for any program; other tools take it too")
-    n_bars: int = Field(description="Number of bars")
-    n_voices: int = Field(description="Number of voices")
-    seconds: float = Field(description="How long it plays")
-    seed: int | None = Field(description="The same seed and arguments give the same tune again")
-    remarks: list[str] = Field(description="What was left out or read otherwise than written")
-    midi_base64: str | None = Field(description="A MIDI file in base64, if with_midi is true")
-    files: list[str] = Field(description="Files that were written, if save_as is given")
-
-
-class Check(BaseModel):
-    """What is wrong with a text."""
-
-    is_valid: bool = Field(description="It can be read, and all bars have their length")
-    problems: list[str] = Field(description="Why it cannot be read, or which bars are wrong")
-    warnings: list[str] = Field(description="What is read otherwise than written, or left out")
-    readers: dict[str, bool | None] | None = Field(
-        description="Which other programs take it; null for those that are not installed"
-    )
-    complaints: list[str] = Field(description="What these programs say")
 
 
 class Tool(BaseModel):

@@ -135,7 +135,7 @@ def judge(text: str) -> tuple[dict[str, bool | None], list[str]]:
 
     Returns:
         For each reader, whether it takes the text; None if it is not installed or was not asked.
-        And what they and our own reader complain of, at most `MOST_PROBLEMS` lines.
+        And what they complain of, at most `MOST_PROBLEMS` lines.
     """
     # imported here: they take seconds, and few clients ask
     from ..judging.judge_table import JUDGES
@@ -146,7 +146,10 @@ def judge(text: str) -> tuple[dict[str, bool | None], list[str]]:
     if verdict["rejected"]:
         return dict.fromkeys(JUDGES), [f"no program was asked: the text has {verdict['rejected']}"]
     taken = {
-        name: None if None in (said := [verdict[field] for field in judge.needed]) else all(said)
+        name: None
+        if None in (fields := [verdict[field] for field in judge.needed])
+        else all(fields)
         for name, judge in JUDGES.items()
     }
-    return taken, verdict["messages"][:MOST_PROBLEMS]
+    said = [line for line in verdict["messages"] if line.split(":")[0] in JUDGES]
+    return taken, said[:MOST_PROBLEMS]

@@ -1,4 +1,4 @@
-"""Jobs in processes that may crash, and the folder that clients may use."""
+"""Jobs in processes that may crash, the folder that clients may use, the command line."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import time
 import pytest
 
 from data_prep.storage.stages import worker_pool
+from evaluation.serving import __main__ as command
 from evaluation.serving import work
 from evaluation.serving.folder import Folder
 from evaluation.serving.jobs import MOST_WAITING, JobError, Jobs
@@ -69,3 +70,13 @@ def test_files_are_never_overwritten(tmp_path):
         folder.add("sub/a.abc", b"two")
     with pytest.raises(ValueError, match="3 bytes, limit 2"):
         folder.read("sub/a.abc", 2)
+
+
+def test_what_the_command_needs_is_said_in_one_line(tmp_path, capsys, monkeypatch):
+    assert command.main(["runs/x", "--files", str(tmp_path / "none")]) == 2
+    assert "none is no folder; expected one that clients may use" in capsys.readouterr().err
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert command.main(["runs/x"]) == 2
+    assert capsys.readouterr().err == (
+        "error: the package mcp is missing: pip install --editable '.[mcp]'\n"
+    )

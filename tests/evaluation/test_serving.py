@@ -14,7 +14,7 @@ from data_prep.dialect.tune_parser import parse_tune
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.tokens.passage_rows import add_marks
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
-from evaluation.serving import __main__ as command
+from evaluation.judging.judge_table import JUDGES
 from modeling.plan_abc import read_bars
 
 mcp = pytest.importorskip("mcp", reason="needs pip install --editable '.[mcp]'")
@@ -201,6 +201,8 @@ async def test_a_check_names_wrong_bars_and_what_is_left_out(client):
     wrong = await ask(client, "check_abc", abc=TUNE.replace("E16", "E14"))
     assert not wrong["is_valid"]
     assert wrong["problems"] == ["voice 1, bar 3: 3.5 quarter notes, expected 4"]
+    given = {"abc": TUNE.replace("E16", "E14"), "instruments": ["drums"]}
+    assert "bar" in await complaint(client, "accompany", **given)
     broken = await ask(client, "check_abc", abc="X:1\nM:4/4\nCDEF|\n")
     assert "expected the header to end in one" in broken["problems"][0]
     assert (await ask(client, "check_abc", abc=WALTZ_OF_OTHERS))["warnings"]
@@ -210,6 +212,7 @@ async def test_a_check_names_wrong_bars_and_what_is_left_out(client):
 async def test_other_programs_are_asked_about_a_text_unless_it_gives_orders(client):
     asked = await ask(client, "check_abc", abc=TUNE, ask_readers=True)
     assert asked["readers"]["music21"] is True
+    assert set(asked["readers"]) == set(JUDGES)
     orders = "X:1\nI:abc-include /etc/passwd\nK:C\nC4|\n"
     asked = await ask(client, "check_abc", abc=orders, ask_readers=True)
     assert set(asked["readers"].values()) == {None}
@@ -291,13 +294,3 @@ async def test_without_a_folder_no_file_is_read_or_written(tmp_path):
         assert await complaint(client, "write_tune", save_as="new") == said
         for tool in (await client.list_tools()).tools:
             assert tool.annotations.read_only_hint is True
-
-
-def test_what_the_command_needs_is_said_in_one_line(tmp_path, capsys, monkeypatch):
-    assert command.main(["runs/x", "--files", str(tmp_path / "none")]) == 2
-    assert "none is no folder; expected one that clients may use" in capsys.readouterr().err
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
-    assert command.main(["runs/x"]) == 2
-    assert capsys.readouterr().err == (
-        "error: the package mcp is missing: pip install --editable '.[mcp]'\n"
-    )
