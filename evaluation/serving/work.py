@@ -99,6 +99,8 @@ def read(name: str, content: bytes) -> Music:
 
 def _music(abc: str, remarks: tuple[str, ...]) -> Music:
     tune = parse_tune(abc)
+    if wrong := _wrong_bars(tune):
+        raise ValueError(wrong[0])
     return Music(
         abc,
         print_tune(tune),
