@@ -221,6 +221,7 @@ class ConvertMidi(_GivesTune):
         """Returns the tune."""
         if (self.file is None) == (self.content_base64 is None):
             raise ValueError("expected either file or content_base64")
+        self._check_names(desk)
         if self.file is None:
             return self._answered(await desk.read(f"music{self.suffix}", self._decoded()), desk)
         kind = kind_of(self.file)

@@ -92,9 +92,14 @@ def read(name: str, content: bytes) -> Music:
     if row["drop_reason"]:
         raise ValueError(row["message"])
     remarks = [row["message"]] if row["message"] else []
-    if kind_of(name) is ABC and (n_tunes := count_tunes(content)) > 1:
-        remarks.append(f"the first of {n_tunes} tunes was read")
+    if kind_of(name) is ABC:
+        remarks += _passed_over(content)
     return _music(row["abc"], tuple(remarks))
+
+
+def _passed_over(book: bytes) -> list[str]:
+    n_tunes = count_tunes(book)
+    return [f"the first of {n_tunes} tunes was read"] if n_tunes > 1 else []
 
 
 def _music(abc: str, remarks: tuple[str, ...]) -> Music:
@@ -119,9 +124,11 @@ def find_problems(text: str) -> tuple[list[str], list[str]]:
         Why it cannot be read or which bars are too short or too long; and what is read otherwise
         than it is written. At most `MOST_PROBLEMS` each.
     """
-    found = next(read_book(text.encode()))
+    content = text.encode()
+    found = next(read_book(content))
     problems = [str(found.error)] if found.error else _wrong_bars(found.tune)
-    return problems[:MOST_PROBLEMS], list(map(str, found.warnings[:MOST_PROBLEMS]))
+    warnings = [*_passed_over(content), *map(str, found.warnings)]
+    return problems[:MOST_PROBLEMS], warnings[:MOST_PROBLEMS]
 
 
 def _wrong_bars(tune: Tune) -> list[str]:
