@@ -72,7 +72,7 @@ def files(tmp_path_factory):
 async def client(anyio_backend, model, files):
     server = mcp.StdioServerParameters(
         command=sys.executable,
-        args=["-m", "evaluation.serving", str(model), "--files", str(files)],
+        args=["-m", "evaluation.serving", str(model), "--files", str(files), "--seconds", "900"],
         env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
     )
     async with mcp.Client(mcp.stdio_client(server)) as connected:
