@@ -115,6 +115,7 @@ async def test_tools_are_listed_with_a_description_and_a_range_for_each_argument
 @pytest.mark.anyio
 async def test_a_tune_is_written_as_asked_and_again_with_its_seed(client, files):
     asked = {"meter": "3/4", "key": "Bb", "tempo": 90, "instruments": ["Violin", "drums"]}
+    asked["max_tokens"] = 400
     first = await ask(client, "write_tune", **asked, save_as="first", with_midi=True)
     again = await ask(client, "write_tune", **asked, seed=first["seed"])
     assert first["abc"] == again["abc"]
@@ -141,7 +142,8 @@ def bars(abc):
 @pytest.mark.anyio
 async def test_continued_tunes_begin_with_the_bars_that_were_given(client):
     for kept in (2, None):
-        tune = bars((await ask(client, "continue_tune", abc=TUNE, bars=kept, seed=1))["abc"])
+        asked = {"bars": kept, "seed": 1, "max_tokens": 400}
+        tune = bars((await ask(client, "continue_tune", abc=TUNE, **asked))["abc"])
         given = [line.replace("|]", "|") for line in bars(TUNE).lines[:kept]]
         assert list(tune.lines[: len(given)]) == given
         assert len(tune.lines) > len(given)
