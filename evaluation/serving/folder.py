@@ -44,7 +44,7 @@ class Folder:
                 raise ValueError(f"{name!r} is no plain file")
             if status.st_size > most_bytes:
                 raise ValueError(f"{name!r} has {status.st_size:,} bytes, limit {most_bytes:,}")
-            with os.fdopen(os.dup(file), "rb") as stream:
+            with os.fdopen(file, "rb", closefd=False) as stream:
                 return stream.read(most_bytes)
 
     def add(self, name: str, content: bytes) -> None:
@@ -56,16 +56,25 @@ class Folder:
         """
         with (
             self._opened(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file,
-            os.fdopen(os.dup(file), "wb") as stream,
+            os.fdopen(file, "wb", closefd=False) as stream,
         ):
             stream.write(content)
 
     def has(self, name: str) -> bool:
-        """Whether a file or folder of this name exists; raises as `read` does."""
+        """Whether a file or folder of this name exists.
+
+        Raises:
+            ValueError: If the name leads elsewhere.
+            OSError: If the folder in which it would be is missing, or a link leads to it.
+        """
         try:
             with self._opened(name, os.O_RDONLY | os.O_NONBLOCK):
                 return True
         except FileNotFoundError:
+            *above, _ = PurePosixPath(name).parts
+            if above:
+                with self._opened("/".join(above), os.O_DIRECTORY):
+                    pass
             return False
 
     @contextlib.contextmanager
@@ -76,9 +85,8 @@ class Folder:
             raise ValueError(f"{name!r} leads out of the folder; expected a path below it")
         with contextlib.ExitStack() as opened:
             place = None
-            steps = [(str(self.path), os.O_DIRECTORY), *((part, os.O_DIRECTORY) for part in parts)]
-            steps[-1] = (parts[-1], flags)
-            for part, how in steps:
+            folders = [(part, os.O_DIRECTORY) for part in (str(self.path), *parts[:-1])]
+            for part, how in (*folders, (parts[-1], flags)):
                 try:
                     place = os.open(part, how | os.O_NOFOLLOW, 0o644, dir_fd=place)
                 except OSError as error:

@@ -65,6 +65,10 @@ def test_files_are_never_overwritten(tmp_path):
     folder = Folder(tmp_path)
     folder.add("sub/a.abc", b"one")
     assert folder.read("sub/a.abc", 3) == b"one"
+    assert folder.has("sub/a.abc")
+    assert not folder.has("sub/b.abc")
+    with pytest.raises(FileNotFoundError, match="'none': no such file or directory"):
+        folder.has("none/a.abc")
     with pytest.raises(FileExistsError, match=r"'sub/a.abc': exists already"):
         folder.add("sub/a.abc", b"two")
     with pytest.raises(ValueError, match="3 bytes, limit 2"):
