@@ -40,7 +40,7 @@ define fit_study
 endef
 
 # What depends on the release of transformers.
-MODEL_TESTS := tests/modeling tests/model_cards/test_model_card.py tests/model_cards/test_stock_export.py
+MODEL_TESTS := tests/modeling tests/model_cards/test_model_card.py tests/model_cards/test_stock_export.py tests/model_cards/test_transformers_serve.py
 
 # MODEL_TESTS in .venv-$(1), which has the packages of .venv, but of transformers what pip makes of $(2)
 define test_release
@@ -54,7 +54,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -162,7 +162,12 @@ judge: $(STAMP)  ## TEXTS=<.abc ...> OUT=<file> | what three independent readers
 	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
 	OMP_NUM_THREADS=1 $(PY) -m evaluation.judging.judges $(TEXTS) --out "$(OUT)" $(ARGS)
 
-##@ Publish
+##@ Serve and publish
+
+mcp: FILES =
+mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [FILES=<folder>]
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
+	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
 
 publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub, with its card
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }

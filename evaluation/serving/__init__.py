@@ -1,0 +1,1 @@
+"""A trained model for other programs: bounded jobs over it, and the tools of an MCP server."""
