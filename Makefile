@@ -157,9 +157,9 @@ judge: $(STAMP)  ## TEXTS=<.abc ...> OUT=<file> | what three independent readers
 
 ##@ Publish
 
-publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub, with its card
+publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx"]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions)
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS))
 
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
 	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
