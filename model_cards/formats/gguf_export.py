@@ -166,6 +166,8 @@ class LlamaCppEngine:
             n_ctx=n_positions,
             n_batch=n_positions,
             logits_all=True,
+            n_threads=1,  # more wait for each other by spinning, and a small model gains nothing
+            n_threads_batch=1,
             type_k=llama_cpp.GGML_TYPE_F32,
             type_v=llama_cpp.GGML_TYPE_F32,
             verbose=False,
