@@ -29,6 +29,7 @@ LARGEST_DIFFERENCE = 1e-4
 FOLDER = "onnx"
 FULL, INT8 = f"{FOLDER}/model.onnx", f"{FOLDER}/model_quantized.onnx"
 OPSET = 20
+BATCH = "batch_size"  # transformers.js makes the empty cache by this name
 
 
 def write_onnx(reference: Reference, folder: Path) -> dict[str, str]:
@@ -98,7 +99,7 @@ def export(model: PreTrainedModel, file: Path) -> None:
         "position_ids": torch.arange(n_past, n_past + n_new).repeat(n_rows, 1),
         "past": [torch.zeros(n_rows, n_heads, n_past, width) for _ in kinds],
     }
-    new, every = {0: "batch", 1: "new"}, {0: "batch", 1: "all"}
+    new, every = {0: BATCH, 1: "sequence_length"}, {0: BATCH, 1: "total_sequence_length"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about its own internals
         program = torch.onnx.export(
@@ -114,7 +115,7 @@ def export(model: PreTrainedModel, file: Path) -> None:
                 "input_ids": new,
                 "attention_mask": every,
                 "position_ids": new,
-                "past": [{0: "batch", 2: "past"} for _ in kinds],
+                "past": [{0: BATCH, 2: "past_sequence_length"} for _ in kinds],
             },
         )
         program.save(file, external_data=False)

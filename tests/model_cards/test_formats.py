@@ -70,7 +70,7 @@ def test_a_difference_above_the_bound_is_a_clear_error(reference):
         check_same(Echo(reference, np.nan), reference, 1e-4)
     tune = [*reference.greedy[0]]
     tune[5] = (tune[5] + 1) % 10
-    with pytest.raises(ValueError, match="greedy tune in Echo differs .* from token 6 on"):
+    with pytest.raises(ValueError, match=r"greedy tune in Echo differs .* from token 6 on"):
         check_same(Echo(reference, tune=tune), reference, 1e-9)
     assert abs(loss_difference(Echo(reference, 9.0), reference.texts)) > 0.01
     with pytest.raises(ValueError, match=r"a file in Echo changes the loss by .* at most 0.01"):
