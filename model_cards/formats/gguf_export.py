@@ -8,12 +8,10 @@ rows are no multiple of the type's blocks is F16.
 Letters in shapes: T time, V vocabulary.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import gguf
-import llama_cpp
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import LlamaFileType
@@ -21,10 +19,12 @@ from transformers import PreTrainedModel
 
 from .compare import check_close, check_same
 from .gguf_tokenizer import add_tokenizer
+from .llama_cpp_engine import LlamaCppEngine
 from .reference import Reference
 
-# llama.cpp's GPT-2 computes the tanh approximation of GELU, from a table in half precision.
-LARGEST_DIFFERENCES = {"gpt2": 5e-3, "llama": 1e-4}
+# llama.cpp's GPT-2 computes the tanh approximation of GELU, from a table in half precision: up to
+# .009 in 2,000 tokens of a model of width 128. A Llama differs by rounding: up to .0001.
+LARGEST_DIFFERENCES = {"gpt2": 2e-2, "llama": 2e-4}
 PUBLISHED = {Type.F16: LlamaFileType.MOSTLY_F16, Type.Q8_0: LlamaFileType.MOSTLY_Q8_0}
 FILE_TYPES = {Type.F32: LlamaFileType.ALL_F32, **PUBLISHED}
 ARCHITECTURES = {"gpt2": gguf.MODEL_ARCH.GPT2, "llama": gguf.MODEL_ARCH.LLAMA}
@@ -141,7 +141,7 @@ def _add_shape(writer: gguf.GGUFWriter, config: object) -> None:
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
 
 
-def check_tokens(engine: "LlamaCppEngine", reference: Reference) -> None:
+def check_tokens(engine: LlamaCppEngine, reference: Reference) -> None:
     """Checks that llama.cpp reads texts as the same tokens.
 
     Raises:
@@ -153,41 +153,3 @@ def check_tokens(engine: "LlamaCppEngine", reference: Reference) -> None:
                 f"llama.cpp reads the text {text.text[:40]!r}... as other tokens: it has no way to "
                 "split text like this model's tokenizer; publish without this format"
             )
-
-
-class LlamaCppEngine:
-    """llama.cpp with one file, on the CPU, with a cache in float32."""
-
-    name = "llama.cpp"
-
-    def __init__(self, file: Path, n_positions: int) -> None:
-        self.model = llama_cpp.Llama(
-            str(file),
-            n_ctx=n_positions,
-            n_batch=n_positions,
-            logits_all=True,
-            n_threads=1,  # more wait for each other by spinning, and a small model gains nothing
-            n_threads_batch=1,
-            type_k=llama_cpp.GGML_TYPE_F32,
-            type_v=llama_cpp.GGML_TYPE_F32,
-            verbose=False,
-        )
-
-    def encode(self, text: str) -> list[int]:
-        """Returns the tokens of a text, without the start token."""
-        return self.model.tokenize(text.encode(), add_bos=False, special=False)
-
-    def logits(self, ids: Sequence[int]) -> np.ndarray:
-        """See `Engine`."""
-        self.model.reset()
-        self.model.eval(list(ids))
-        return np.array(self.model.scores[: len(ids)])
-
-    def greedy(self, start: int, n_tokens: int) -> list[int]:
-        """See `Engine`."""
-        self.model.reset()
-        ids = [start]
-        for i in range(n_tokens):
-            self.model.eval(ids[-1:])
-            ids.append(int(self.model.scores[i].argmax()))
-        return ids[1:]
