@@ -80,6 +80,7 @@ def test_a_difference_above_the_bound_is_a_clear_error(reference):
 def test_own_classes_and_missing_engines_are_refused_in_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(formats, "find_spec", lambda module: None)
     run = make_run(tmp_path, "abc_lstm")
+    capsys.readouterr()  # progress bars
     arguments = [str(run), "someone/tiny", "--dry-run", "--formats", "onnx"]
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
