@@ -43,11 +43,10 @@ def _check_gguf(path: Path) -> None:
 
 def _check_onnx(path: Path) -> None:
     import onnx  # optional: whoever publishes such a file has it
-    from google.protobuf.message import DecodeError
 
     try:
         onnx.checker.check_model(path)
-    except (onnx.checker.ValidationError, DecodeError) as error:
+    except onnx.checker.ValidationError as error:
         raise ValueError(str(error).partition("\n")[0]) from error
 
 

@@ -1,6 +1,6 @@
 """Our published folders in programs that others wrote: a table of what works.
 
-    make clients [GPT=<run>] [LSTM=<run>]
+    make clients GPT=<run> LSTM=<run> DATASET=data/<dataset>/<preset>
 
 The GPT, the LSTM and the GPT's stock form are published without an upload; each client then runs in
 the environment given by --python, in a folder where this project is absent, and reports on each.
