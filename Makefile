@@ -6,6 +6,7 @@ FIT_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+CLIENTS := data/clients/venv
 
 DATA ?= configs/data/char.yaml
 CONFIG ?= configs/gpt_tiny.yaml
@@ -54,7 +55,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -169,9 +170,9 @@ mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
 	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
 
-publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub, with its card
+publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx"]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions)
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS))
 
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
 	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
@@ -250,6 +251,14 @@ kill-training: $(STAMP)  ## [KILLS=20] | kill, resume, compare the weights
 cluster-check: $(STAMP)  ## | conversion and a study on a real Slurm and Ray, tasks killed
 	@$(PY) -c "import datatrove, ray" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[datatrove,ray]"
 	@$(PY) -m benchmarks.cluster_check
+
+clients: $(STAMP)  ## GPT=<run> LSTM=<run> DATASET=<...> | our folders in TRL, peft, lm-eval, ...
+	@test -n "$(GPT)" -a -n "$(LSTM)" -a -n "$$DATASET" || { echo "error: expected make clients GPT=<run> LSTM=<run> DATASET=data/<name>/<preset>" >&2; exit 2; }
+	@test -x $(CLIENTS)/bin/python || $(PY) -m venv $(CLIENTS)
+	$(PY) -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+		> "$$($(CLIENTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(CLIENTS)/bin/python -m pip install $(PIP_ARGS) --requirement benchmarks/clients/requirements.txt
+	$(PY) -m benchmarks.clients "$(GPT)" "$(LSTM)" --data "$$DATASET" --python $(CLIENTS)/bin/python $(ARGS)
 
 ##@ Develop
 

@@ -3,8 +3,10 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -27,12 +29,14 @@ class Publication:
         is_stock: Whether the model was exported to a class that ships with transformers.
         revisions: The branches with weights of earlier steps.
         step: The step of the weights; None for the finished run.
+        formats: Of `formats.FORMATS`, for other engines.
     """
 
     repo: str
     is_stock: bool = False
     revisions: tuple[str, ...] = ()
     step: int | None = None
+    formats: tuple[str, ...] = ()
 
 
 def read_metrics(run: Path) -> dict[str, Any] | None:
@@ -64,6 +68,7 @@ def render_card(
     metrics: dict[str, Any] | None,
     folder: Path,
     publication: Publication,
+    other_files: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Returns the model card of a folder to publish.
 
@@ -72,6 +77,7 @@ def render_card(
         metrics: The run's metrics.json, if it was evaluated.
         folder: Model, tokenizer and code, as published.
         publication: What is published.
+        other_files: The files for other engines, and what their checks found.
     """
     config, tokenizer, generation = (
         json.loads((folder / f"{name}.json").read_text("utf-8"))
@@ -106,6 +112,7 @@ def render_card(
         code=sorted(path.name for path in folder.glob("*.py")),
         tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
         fills_in=FILL_IN_TOKENS[0] in (folder / "tokenizer.json").read_text("utf-8"),
+        other_files=other_files,
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
     )
     ModelCard(card)  # raises ValueError if the Hub could not read its metadata

@@ -1,22 +1,24 @@
 """A finished run -> a folder ready for the Hub: weights, tokenizer, model code, and a model card.
 
     python -m model_cards.publish runs/single/gpt_tiny user/name --dry-run [--stock] [--revisions]
+        [--formats gguf onnx]
 
 The folder is written to `<run>/publish/`; without --dry-run it is then pushed. It contains only
 safetensors, JSON, Python and the card, never the Trainer's optimizer state or arguments, which are
 pickles.
 
 With --stock, a GPT is exported to a class that ships with transformers, see `stock_export`. With
---revisions, the run's remaining checkpoints are written to `<run>/publish-revisions/step-<n>/` and
-pushed to branches `step-<n>`.
+--formats, files for other engines are added, see `formats.formats`. With --revisions, the run's
+remaining checkpoints are written to `<run>/publish-revisions/step-<n>/` and pushed to branches
+`step-<n>`, without those files.
 """
 
 import argparse
-import ast
 import hashlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +26,8 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError, safe_open
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import GenerationConfig
 from transformers.utils import logging as library_logging
 
@@ -32,6 +35,8 @@ from scaling.families import family_of
 from scaling.writing.commands import command, first_line
 
 from .card import PIPELINE_CODE, Publication, read_metrics, render_card
+from .formats.formats import FORMATS, check_installed, check_type, write_formats
+from .published_files import check_files
 from .stock_export import export_stock
 
 WEIGHTS = "model.safetensors"
@@ -74,33 +79,18 @@ def build_folder(
                 if (new / name).is_file():
                     shutil.copy(new / name, stock)
             new = stock
-        is_library_class = publication.is_stock or family_of(record["model_type"]).is_stock
-        _set_tokenizer_config(new / "tokenizer_config.json", is_library_class)
+        family = family_of(record["model_type"])
+        is_library_class = publication.is_stock or family.is_stock
+        _set_tokenizer(new, is_library_class, has_state=family.context == "state")
         _write_generation_config(new, publication.is_stock)
-        (new / "README.md").write_text(render_card(record, metrics, new, publication), "utf-8")
+        files = _add_formats(new, publication)
+        card = render_card(record, metrics, new, publication, files)
+        (new / "README.md").write_text(card, "utf-8")
         check_files(new)
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(exist_ok=True)
         new.replace(folder)
     return folder
-
-
-def check_files(folder: Path) -> None:
-    """Checks that a folder contains only weights, text and code.
-
-    Raises:
-        ValueError: If a file has another suffix, or content that does not match its suffix.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file() or path.suffix not in _CHECKS:
-            allowed = ", ".join(_CHECKS)
-            raise ValueError(
-                f"{path.name} is not published: expected plain files of type {allowed}"
-            )
-        try:
-            _CHECKS[path.suffix](path)
-        except (ValueError, SyntaxError, SafetensorError) as error:
-            raise ValueError(f"{path.name} is not what its suffix indicates: {error}") from error
 
 
 def list_revisions(run: Path) -> list[int]:
@@ -139,14 +129,30 @@ def push(folder: Path, repo: str, repo_type: str, branch: str | None = None) -> 
         raise ConnectionError(f"{repo} was not pushed: {error}") from error
 
 
-def _set_tokenizer_config(file: Path, is_library_class: bool) -> None:
+def _set_tokenizer(folder: Path, is_library_class: bool, has_state: bool) -> None:
+    """Makes the tokenizer serve those who know nothing about this model.
+
+    It adds the start token, without which the model sees a text with no beginning. For a class of
+    the library it pads on the right, since the library's training collators pad with it and such a
+    class counts positions from the first padding; its text-generation pipeline pads on the left.
+    """
+    file = folder / "tokenizer_config.json"
     content = json.loads(file.read_text("utf-8"))
-    kept = {name: value for name, value in content.items() if name not in LOCAL_FACTS}
+    dropped = {*LOCAL_FACTS, "model_max_length"} if has_state else LOCAL_FACTS
+    kept = {name: value for name, value in content.items() if name not in dropped}
     if is_library_class:
         kept["tokenizer_class"] = STOCK_TOKENIZER_CLASS
         # By default that class also returns token_type_ids, which GPT-2 adds as extra embeddings.
         kept["model_input_names"] = ["input_ids", "attention_mask"]
+        kept["padding_side"] = "right"
     file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
+    tokenizer, start = Tokenizer.from_file(str(folder / "tokenizer.json")), kept["bos_token"]
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A",
+        pair=f"{start} $A $B:1",
+        special_tokens=[(start, tokenizer.token_to_id(start))],
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _write_generation_config(folder: Path, is_stock: bool) -> None:
@@ -162,6 +168,17 @@ def _write_generation_config(folder: Path, is_stock: bool) -> None:
         **{name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
         **limit,
     ).save_pretrained(folder)
+
+
+def _add_formats(folder: Path, publication: Publication) -> dict[str, str]:
+    """Returns the files for other engines that were added, and what their checks found."""
+    if not publication.formats:
+        return {}
+    check_type(json.loads((folder / "config.json").read_text("utf-8"))["model_type"])
+    files = write_formats(publication.formats, folder, publication.repo.rpartition("/")[2])
+    for file, found in files.items():
+        print(f"{file}: {found}")
+    return files
 
 
 def _check_weights(checkpoint: Path) -> None:
@@ -180,31 +197,34 @@ def _check_weights(checkpoint: Path) -> None:
     )
 
 
-def _check_safetensors(path: Path) -> None:
-    with safe_open(path, "pt") as weights:
-        weights.keys()
-
-
-_CHECKS = {
-    ".safetensors": _check_safetensors,
-    ".json": lambda path: json.loads(path.read_text("utf-8")),
-    ".py": lambda path: ast.parse(path.read_text("utf-8")),
-    ".md": lambda path: path.read_text("utf-8"),
-}
-
-
-def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: bool) -> list[Path]:
+def publish(
+    run: Path,
+    repo: str,
+    is_stock: bool,
+    has_revisions: bool,
+    is_dry: bool,
+    formats: Sequence[str] = (),
+) -> list[Path]:
     """Builds the folders of a run, and pushes them unless it is a dry run.
+
+    Args:
+        run: A finished run.
+        repo: user/name on the Hub.
+        is_stock: Whether to export a GPT to a class that ships with transformers.
+        has_revisions: Whether to add the run's checkpoints.
+        is_dry: Whether to leave out the upload.
+        formats: Of `FORMATS`, for other engines; not for the checkpoints.
 
     Returns:
         The folders: the finished model first, then earlier steps.
 
     Raises:
         FileNotFoundError: If the run is not finished, or there is no checkpoint for a revision.
-        ValueError: If a file must not be published, the metrics are for other weights, or a
-            checkpoint is incomplete.
+        ValueError: If a file must not be published, the metrics are for other weights, a
+            checkpoint is incomplete, or another engine cannot run the model.
     """
     validate_repo_id(repo)
+    check_installed(formats)
     file = run / "record.json"
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found: publish a finished run, as in runs/single")
@@ -212,7 +232,7 @@ def publish(run: Path, repo: str, is_stock: bool, has_revisions: bool, is_dry: b
     shutil.rmtree(run / "publish-revisions", ignore_errors=True)
     steps = list_revisions(run) if has_revisions else []
     branches = tuple(f"step-{step}" for step in steps)
-    publications = [Publication(repo, is_stock, branches)]
+    publications = [Publication(repo, is_stock, branches, formats=tuple(formats))]
     publications += [Publication(repo, is_stock, step=step) for step in steps]
     folders = [build_folder(run, publication, record, metrics) for publication in publications]
     if not is_dry:
@@ -234,9 +254,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dry-run", action="store_true", help="write the folder without pushing")
     parser.add_argument("--stock", action="store_true", help="export a GPT as GPT2LMHeadModel")
     parser.add_argument("--revisions", action="store_true", help="add the run's checkpoints")
+    parser.add_argument(
+        "--formats", nargs="+", choices=FORMATS, default=(), help="add files for other engines"
+    )
     options = parser.parse_args(arguments)
     library_logging.disable_progress_bar()  # for loading and saving weights
-    folders = publish(options.run, options.repo, options.stock, options.revisions, options.dry_run)
+    folders = publish(
+        *(options.run, options.repo, options.stock, options.revisions, options.dry_run),
+        formats=options.formats,
+    )
     for folder in folders:
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     if not (folders[0] / PIPELINE_CODE).is_file():

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn import functional
 from transformers import (
     GenerationConfig,
     GenerationMixin,
@@ -31,10 +32,12 @@ from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengt
 from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateNonBeamOutput
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import output_capturing
 
 from .arguments_abc import CACHE
 
+IGNORED = -100  # the library's label where no token is to be predicted
 PLAIN_MODULES = {nn.Dropout, nn.Embedding, nn.Linear, nn.ModuleList}
 PLAIN_MODULES |= {nn.GELU, nn.LayerNorm, nn.LSTM}
 PLAIN_ARGUMENTS = {"attention_mask", "position_ids", CACHE, "use_cache"}
@@ -230,6 +233,12 @@ def decode(
 class AbcGenerationMixin(GenerationMixin):
     """Prediction and generation (by `sample`) for a base model with a head on top."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # The library looks up here by a class's name whether its labels are shifted (the Trainer's
+        # `label_smoothing_factor`) and whether it is a language model (`transformers serve`).
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.setdefault(cls.config_class.model_type, cls.__name__)
+
     def _decoder(
         self, input_ids: torch.Tensor, model_kwargs: dict[str, Any], max_length: int
     ) -> Decoder | None:
@@ -251,6 +260,7 @@ class AbcGenerationMixin(GenerationMixin):
     def _predict(
         self,
         outputs: BaseModelOutputWithPast,
+        attention_mask: torch.Tensor | None,
         labels: torch.LongTensor | None,
         logits_to_keep: int | torch.Tensor,
         **kwargs: Any,
@@ -260,6 +270,10 @@ class AbcGenerationMixin(GenerationMixin):
         logits = self.lm_head(outputs.last_hidden_state[:, keep])  # (B, T, V)
         loss = None
         if labels is not None:
+            if attention_mask is not None and attention_mask.dim() == 2:
+                # Padding on the left would predict the first token, and count in the loss.
+                is_padding = attention_mask[:, -labels.shape[1] :] == 0  # (B, T)
+                labels = labels.masked_fill(functional.pad(is_padding[:, :-1], (1, 0)), IGNORED)
             loss = self.loss_function(logits, labels, self.config.vocab_size, **kwargs)
         rest = (getattr(outputs, CACHE), outputs.hidden_states, outputs.attentions)
         return CausalLMOutputWithPast(loss, logits, *rest)

@@ -291,4 +291,4 @@ class AbcGPTForCausalLM(AbcGPTPreTrainedModel, AbcGenerationMixin):
         outputs = self.model(
             input_ids, attention_mask, position_ids, inputs_embeds=inputs_embeds, **state, **kwargs
         )
-        return self._predict(outputs, labels, logits_to_keep, **kwargs)
+        return self._predict(outputs, attention_mask, labels, logits_to_keep, **kwargs)

@@ -4,13 +4,11 @@ Letters in shapes: B batch, T time (new tokens), S tokens seen so far plus T, C 
 """
 # ruff: noqa: RUF012 - the class attributes have the form that the library expects
 
-from typing import Any, NoReturn, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import GenerationConfig, initialization
-from transformers.cache_utils import Cache, DynamicLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.utils import TransformersKwargs, can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
@@ -20,113 +18,8 @@ from .arguments_abc import CACHE, sort_arguments
 from .configuration_abc_lstm import AbcLSTMConfig
 from .decoding_abc import AbcGenerationMixin, is_plain_model
 from .decoding_abc_lstm import AbcLSTMDecoder
+from .layer_abc_lstm import AbcLSTMCache, AbcLSTMLayer
 from .saving_abc import AbcPreTrainedModel
-
-
-class AbcLSTMCacheLayer(DynamicLayer):
-    """State of one layer: `keys` is its output h, `values` its cell c, both (B, C).
-
-    Batch comes first, so the library's code for beams and repeated prompts works unchanged.
-    """
-
-    is_croppable = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cumulative_length = 0
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, n_new: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Replace the state with the one after `n_new` more tokens."""
-        self.keys, self.values = key_states, value_states
-        self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-        self.cumulative_length += n_new
-        return self.keys, self.values
-
-    def get_seq_length(self) -> int:
-        """Return the number of tokens seen so far, including padding."""
-        return self.cumulative_length
-
-    def crop(self, tokens_to_remove: int) -> None:
-        """Raise ValueError unless it is 0: the state before the last tokens is gone."""
-        if tokens_to_remove:
-            raise ValueError(f"crop({tokens_to_remove}) on a recurrent state; run the prompt again")
-
-
-class AbcLSTMCache(Cache):
-    """The recurrent state of all layers, in the form that `generate` passes around."""
-
-    def __init__(self, config: AbcLSTMConfig) -> None:
-        super().__init__(layers=[AbcLSTMCacheLayer() for _ in range(config.num_hidden_layers)])
-
-
-class AbcLSTMLayer(nn.Module):
-    """One nn.LSTM that reads its state from the cache and writes it back."""
-
-    def __init__(self, config: AbcLSTMConfig, layer_idx: int) -> None:
-        super().__init__()
-        self.layer_idx = layer_idx
-        self.lstm = nn.LSTM(config.hidden_size, config.hidden_size, batch_first=True)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        past_key_values: AbcLSTMCache | None = None,
-        is_token: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Map (B, T, C) to (B, T, C).
-
-        Args:
-            hidden_states: (B, T, C).
-            past_key_values: State before these T tokens; updated in place to the state after them.
-            is_token: (B, T) bool, false at padding; `None` if nothing is padded.
-
-        Returns:
-            (B, T, C), zero at padding.
-        """
-        state = None
-        if past_key_values is not None and past_key_values.layers[self.layer_idx].is_initialized:
-            layer = past_key_values.layers[self.layer_idx]
-            state = (layer.keys[None], layer.values[None])  # (1, B, C) each
-        if is_token is None:
-            output, state = self.lstm(hidden_states, state)  # (B, T, C)
-        else:
-            output, state = self._run_padded(hidden_states, state, is_token)
-        if past_key_values is not None:
-            h, c = state
-            past_key_values.update(h[0], c[0], self.layer_idx, hidden_states.shape[1])
-        return output
-
-    def _run_padded(
-        self,
-        hidden_states: torch.Tensor,
-        state: tuple[torch.Tensor, torch.Tensor] | None,
-        is_token: torch.Tensor,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Run each row as if it had no padding, whichever side it is on.
-
-        Zeroing the padded inputs is not enough: the biases would still change the state.
-        """
-        lengths = is_token.sum(1)  # (B,)
-        order = (~is_token).to(torch.uint8).argsort(dim=1, stable=True)  # (B, T), tokens first
-        index = order[..., None].expand_as(hidden_states)  # (B, T, C)
-        packed = pack_padded_sequence(
-            hidden_states.gather(1, index),
-            lengths.clamp(min=1).cpu(),  # a row without tokens must still take a step
-            batch_first=True,
-            enforce_sorted=False,
-        )
-        packed, moved = self.lstm(packed, state)
-        compact, _ = pad_packed_sequence(
-            packed, batch_first=True, total_length=hidden_states.shape[1]
-        )
-        output = torch.zeros_like(compact).scatter(1, index, compact)  # (B, T, C)
-        if state is None:
-            state = (torch.zeros_like(moved[0]), torch.zeros_like(moved[1]))
-        has_tokens = (lengths > 0)[None, :, None]  # ... but that step must not count
-        h, c = (torch.where(has_tokens, *pair) for pair in zip(moved, state, strict=True))
-        return output.masked_fill(~is_token[..., None], 0.0), (h, c)
 
 
 class AbcLSTMPreTrainedModel(AbcPreTrainedModel):
@@ -134,6 +27,7 @@ class AbcLSTMPreTrainedModel(AbcPreTrainedModel):
 
     config_class = AbcLSTMConfig
     base_class = "modeling_abc_lstm.AbcLSTMModel"
+    supports_gradient_checkpointing = True
     _no_split_modules = ["AbcLSTMLayer"]
     _is_stateful = True  # no assisted decoding: a recurrent state cannot roll tokens back
     _can_record_outputs = {"hidden_states": AbcLSTMLayer}
@@ -147,15 +41,6 @@ class AbcLSTMPreTrainedModel(AbcPreTrainedModel):
             width = self.config.hidden_size
             initialization.ones_(module.bias_ih_l0[width : 2 * width])  # gates: i, f, g, o
 
-    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raise ValueError: one nn.LSTM call runs all time steps and cannot be split."""
-        raise ValueError(
-            f"gradient_checkpointing=True, but {type(self).__name__} cannot recompute parts of an "
-            "LSTM; set gradient_checkpointing=False, and lower the batch size if memory runs out"
-        )
-
-    gradient_checkpointing_enable = activation_checkpointing_enable  # its older name
-
 
 class AbcLSTMModel(AbcLSTMPreTrainedModel):
     """Embedding and LSTM layers: token ids to hidden states."""
@@ -166,6 +51,7 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
         layers = (AbcLSTMLayer(config, i) for i in range(config.num_hidden_layers))
         self.layers = nn.ModuleList(layers)
         self.dropout = nn.Dropout(config.dropout)
+        self.gradient_checkpointing = False
         self.post_init()
 
     @merge_with_config_defaults
@@ -177,6 +63,7 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
         past_key_values: AbcLSTMCache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
+        position_ids: torch.LongTensor | None = None,
         cache: AbcLSTMCache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> BaseModelOutputWithPast:
@@ -189,14 +76,15 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
             inputs_embeds: (B, T, C) instead of `input_ids`.
             use_cache: Whether to return the state for the next call.
             cache: The name of `past_key_values` from transformers 5.24 on.
-            **kwargs: The library's arguments for other models (`position_ids`), unused here.
+            position_ids: (B, T), or (1, T) for all rows; each 0 after the first starts a new text.
+            **kwargs: The library's arguments for other models, unused here.
 
         Returns:
             `last_hidden_state` (B, T, C) of the last layer, and the state.
 
         Raises:
-            ValueError: If the cache or the mask is not of the kind that an LSTM accepts, or an
-                argument is unknown.
+            ValueError: If the cache or the mask is not of the kind that an LSTM accepts, packed
+                rows are padded or continue a cache, or an argument is unknown.
         """
         cache, _ = sort_arguments(type(self).__name__, past_key_values, cache, kwargs)
         if (input_ids is None) == (inputs_embeds is None):
@@ -211,10 +99,12 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
             cache = AbcLSTMCache(self.config)
 
         is_token = self._is_token(hidden_states, attention_mask)
+        is_start = self._is_start(hidden_states, position_ids, is_token, cache)
         for layer in self.layers:
             if layer.layer_idx > 0:
                 hidden_states = self.dropout(hidden_states)
-            hidden_states = layer(hidden_states, cache, is_token)  # (B, T, C)
+            options = {"is_token": is_token, "is_start": is_start}
+            hidden_states = layer(hidden_states, past_key_values=cache, **options)  # (B, T, C)
         return BaseModelOutputWithPast(hidden_states, cache)
 
     def _is_token(
@@ -232,6 +122,29 @@ class AbcLSTMModel(AbcLSTMPreTrainedModel):
             )
         is_token = attention_mask[:, -n_new:].bool()
         return None if bool(is_token.all()) else is_token
+
+    def _is_start(
+        self,
+        hidden_states: torch.Tensor,
+        position_ids: torch.Tensor | None,
+        is_token: torch.Tensor | None,
+        cache: AbcLSTMCache | None,
+    ) -> torch.Tensor | None:
+        """Return where texts start in packed rows, (B, T) bool; `None` if no row is packed."""
+        n_rows, n_new = hidden_states.shape[:2]
+        if position_ids is None or n_new == 1:
+            return None
+        is_start = (position_ids == 0).expand(n_rows, n_new).clone()
+        is_start[:, 0] = True
+        is_next = is_start[:, 1:] if is_token is None else is_start[:, 1:] & is_token[:, :-1]
+        if not bool(is_next.any()):
+            return None
+        if is_token is not None or (cache is not None and cache.get_seq_length() > 0):
+            raise ValueError(
+                "position_ids start again within a row, as in packed rows, but the rows are padded "
+                "or continue a cache; pass packed rows whole and without padding"
+            )
+        return is_start
 
 
 class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, AbcGenerationMixin):
@@ -304,4 +217,4 @@ class AbcLSTMForCausalLM(AbcLSTMPreTrainedModel, AbcGenerationMixin):
         outputs = self.model(
             input_ids, attention_mask, inputs_embeds=inputs_embeds, **state, **kwargs
         )
-        return self._predict(outputs, labels, logits_to_keep, **kwargs)
+        return self._predict(outputs, attention_mask, labels, logits_to_keep, **kwargs)

@@ -124,7 +124,7 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     run = make_run(tmp_path, model_type)
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
-    code.add("saving_abc.py")
+    code |= {"saving_abc.py", *(["layer_abc_lstm.py"] if model_type == "abc_lstm" else [])}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
     assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())
@@ -314,10 +314,10 @@ EXAMPLES
 print(json.dumps(report))
 """
 # Of the models of `make_run`, in all releases of transformers that were tried.
-GPT_TUNE = "<|endoftext|>X:1\nM:6/8\nDzggrz===hKhDDzk(f4DzKhf4444444444444444"
+GPT_TUNE = "X:1\nM:6/8\nDzggrz===hKhDDzk(f4DzKhf4444444444444444"
 GREEDY_TUNES = {
     "tiny/gpt": GPT_TUNE,
-    "tiny/lstm": "<|endoftext|>X:1\nM:6/8\n[[[[,,,,,Q,,,QQ,,,,,,,,,,,,,,,,,,F,,,,,,",
+    "tiny/lstm": "X:1\nM:6/8\n[[[[,,,,,Q,,,QQ,,,,,,,,,,,,,,,,,,F,,,,,,",
     "tiny/stock": GPT_TUNE,
 }
 
@@ -337,7 +337,7 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
         run = make_run(tmp_path / "runs" / name, model_type)
         (folder,) = publish(run, f"tiny/{name}", is_stock, False, True)
         printed.append(examples(folder.rename(tmp_path / "tiny" / name), f"tiny/{name}"))
-    code = STRANGER.replace("START", repr("<|endoftext|>"))
+    code = STRANGER.replace("START", repr(""))
     code = code.replace("EXAMPLES", "\n".join(printed))
     report = json.loads(run_stranger(code, tmp_path).splitlines()[-1])
     assert [seen["module"] for seen in report.values()] == [
@@ -349,7 +349,7 @@ def test_published_folders_load_and_sample_offline_where_this_project_is_absent(
         assert seen["seeded"]
         assert seen["batched"]
         assert len(seen["default"]) > 120  # to the length that is set, within GPT-2's context
-        assert seen["single"].startswith("<|endoftext|>X:1\nM:6/8\n")
+        assert seen["single"].startswith("X:1\nM:6/8\n")
         assert seen["tune"].startswith("X:1\nM:3/4\n")
         tunes, texts = seen["examples"]
         assert [tune["error"] for tune in tunes] == [None] * 4

@@ -41,7 +41,7 @@ def test_stock_model_writes_the_same_with_padding_on_the_left(tmp_path):
     (folder,) = publish(run, "someone/tiny", True, False, True)
     ours, stock = load_both(run, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    assert tokenizer.padding_side == "left"
+    tokenizer.padding_side = "left"
     inputs = tokenizer(["X:1\nM:6/8\nL:1/16\n", "X:1\n"], padding=True, return_tensors="pt")
     assert inputs["attention_mask"].sum() < inputs["attention_mask"].numel()
     options = {"max_new_tokens": 60, "do_sample": False, "eos_token_id": None}
@@ -59,7 +59,9 @@ def test_stock_folder_needs_no_code_but_for_the_own_pipeline(tmp_path, capsys):
     assert "auto_map" not in config
     original = AutoTokenizer.from_pretrained(run / "checkpoint")
     loaded = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    assert loaded.backend_tokenizer.to_str() == original.backend_tokenizer.to_str()
+    text = "X:1\nM:3/4\n"
+    assert loaded(text)["input_ids"] == [loaded.bos_token_id, *original(text)["input_ids"]]
+    assert loaded.padding_side == "right"  # see publish._set_tokenizer
     assert loaded.special_tokens_map == original.special_tokens_map
     # With token_type_ids, the default of transformers 4, GPT-2 reads other embeddings: checked with
     # 4.57.6, whose loss of a text is that of 5.24 to all digits, and another without the key.

@@ -16,7 +16,7 @@ from model_cards.publish import publish
 pytestmark = pytest.mark.skipif(
     not is_serve_available(), reason="needs pip install 'transformers[serving]'"
 )
-PROMPT = "<|endoftext|>X:1\nM:6/8\n"
+PROMPT = "X:1\nM:6/8\n"
 
 
 @contextlib.contextmanager
@@ -53,7 +53,7 @@ def test_stock_export_completes_a_prompt_as_generate_does(tmp_path):
         answer = json.loads(ask(prompt=PROMPT, max_tokens=40, temperature=0))
         (choice,) = answer["choices"]
         assert choice["text"] == expected
-        assert answer["usage"]["prompt_tokens"] == len(PROMPT.replace("<|endoftext|>", "_"))
+        assert answer["usage"]["prompt_tokens"] == 1 + len(PROMPT)  # and the start
         # as the page says: a seed repeats a tune, and parts are sent as they are written
         tunes = {json.loads(ask(prompt=PROMPT, max_tokens=40, seed=1))["choices"][0]["text"]}
         parts = [

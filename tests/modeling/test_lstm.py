@@ -172,8 +172,6 @@ def test_loss_decreases_in_a_few_steps(tied):
 
 def test_what_an_lstm_cannot_do_is_a_clear_error():
     model, ids = small_lstm(), tokens(1, 5)
-    with pytest.raises(ValueError, match="set gradient_checkpointing=False"):
-        model.gradient_checkpointing_enable()
     with pytest.raises(ValueError, match="is a DynamicCache, expected an AbcLSTMCache"):
         model(ids, past_key_values=DynamicCache(config=model.config))
     with pytest.raises(ValueError, match="'static', but an LSTM has one state"):
@@ -183,3 +181,35 @@ def test_what_an_lstm_cannot_do_is_a_clear_error():
     state = model(ids, use_cache=True).past_key_values
     with pytest.raises(ValueError, match="recurrent state; run the prompt again"):
         state.crop(-1)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    model, other, ids = small_lstm().train(), small_lstm().train(), tokens(3, 12)
+    other.gradient_checkpointing_enable()
+    assert other.is_gradient_checkpointing
+    for each in (model, other):
+        each(ids, labels=ids, use_cache=False).loss.backward()
+    for one, same in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, same.grad)
+
+
+def test_packed_texts_do_not_see_each_other():
+    model, ids = small_lstm(), tokens(2, 12)
+    lengths = (5, 4, 3)
+    positions = torch.cat([torch.arange(n) for n in lengths])[None]
+    packed = model(ids, position_ids=positions, use_cache=True)
+    alone = torch.cat([model(part).logits for part in ids.split(lengths, dim=1)], dim=1)
+    torch.testing.assert_close(packed.logits, alone)
+    state, last = packed.past_key_values, model(ids[:, 9:], use_cache=True).past_key_values
+    for one, same in zip(state.layers, last.layers, strict=True):
+        torch.testing.assert_close((one.keys, one.values), (same.keys, same.values))
+
+
+def test_packed_rows_with_padding_or_a_cache_are_a_clear_error():
+    model, ids = small_lstm(), tokens(1, 6)
+    positions = torch.tensor([[0, 1, 2, 0, 1, 2]])
+    with pytest.raises(ValueError, match="pass packed rows whole and without padding"):
+        model(ids, position_ids=positions, attention_mask=torch.tensor([[1, 1, 1, 1, 1, 0]]))
+    cache = model(ids, use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="pass packed rows whole and without padding"):
+        model(ids, position_ids=positions, past_key_values=cache)

@@ -1,0 +1,27 @@
+"""What a program of a client says: one line of JSON at its end."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+
+
+def report(check: Callable[[str, bool, int], str]) -> None:
+    """Runs a check on each folder given on the command line and prints what it found.
+
+    The command line is `<folder>:<1 if it needs remote code, else 0>:<context in tokens> ...`.
+
+    Args:
+        check: (folder, needs remote code, context) -> what it found, in a few words; an error it
+            raises is the finding.
+    """
+    found = {}
+    for argument in sys.argv[1:]:
+        folder, trust, context = argument.rsplit(":", 2)
+        try:
+            found[folder] = {"ok": True, "found": check(folder, trust == "1", int(context))}
+        except Exception as error:  # whatever a client raises is what this table is for
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}".partition("\n")[0]
+            found[folder] = {"ok": False, "found": text[:160]}
+    print(json.dumps(found))

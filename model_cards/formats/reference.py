@@ -1,0 +1,115 @@
+"""What a published model computes in transformers: the reference for the files of other engines.
+
+The texts are the model's own, so nothing but the folder is needed, and they are like those that it
+will be used on.
+
+Letters in shapes: T time (tokens of a text), V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.trainer_utils import set_seed
+
+N_TEXTS = 8
+N_GREEDY = 300  # tokens of the greedy tune, or as many as the positions allow
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and what the model says of it.
+
+    Attributes:
+        text: Without the start token.
+        ids: (T,) the start token and the text's tokens.
+        logits: (T, V) float32, of the token after each of `ids`.
+    """
+
+    text: str
+    ids: list[int]
+    logits: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """Nats of all tokens after the first."""
+        return loss_of(self.logits, self.ids)
+
+
+class Reference:
+    """A stock model in float32 in transformers, its tokenizer, and texts of its own.
+
+    Args:
+        folder: A folder that transformers loads without remote code.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            folder, trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa"
+        ).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self.start = self.tokenizer.bos_token_id
+        self.context = self.model.config.max_position_embeddings
+
+    @property
+    def model_type(self) -> str:
+        """`model_type` of config.json."""
+        return self.model.config.model_type
+
+    @cached_property
+    def texts(self) -> list[Text]:
+        """Texts sampled from the model, up to its context."""
+        torch_state = torch.get_rng_state()
+        set_seed(1)
+        rows = self.model.generate(
+            torch.full((N_TEXTS, 1), self.start),
+            do_sample=True,
+            max_length=self.context,
+            max_new_tokens=None,
+            suppress_tokens=[self.tokenizer.pad_token_id, self.tokenizer.unk_token_id],
+        )
+        torch.set_rng_state(torch_state)
+        texts = [self.tokenizer.decode(row[1:], skip_special_tokens=True) for row in rows]
+        return [self.read(text) for text in texts if text]
+
+    @torch.inference_mode()
+    def read(self, text: str) -> Text:
+        """Returns a text with its logits, cut to the context."""
+        ids = self.encode(text)
+        ids = [self.start, *ids][: self.context]
+        return Text(text, ids, self.model(torch.tensor([ids])).logits[0].numpy())
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the tokens of a text, without the start token."""
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    @cached_property
+    @torch.inference_mode()
+    def greedy(self) -> tuple[list[int], np.ndarray]:
+        """The greedy tune after the start token, (T,), which goes on after an end token.
+
+        With it, by how much each of its tokens led: (T,) differences of the two largest logits.
+        """
+        # a table of positions ends, the rotation of a Llama does not
+        has_table = self.model_type == "gpt2"
+        n_tokens = min(N_GREEDY, self.context - 1) if has_table else N_GREEDY
+        ids, cache, leads = [self.start], None, []
+        for _ in range(n_tokens):
+            out = self.model(torch.tensor([ids[-1:]]), past_key_values=cache, use_cache=True)
+            cache, best = out.past_key_values, out.logits[0, -1].topk(2)
+            ids.append(int(best.indices[0]))
+            leads.append(float(best.values[0] - best.values[1]))
+        return ids[1:], np.array(leads)
+
+
+def loss_of(logits: np.ndarray, ids: Sequence[int]) -> float:
+    """Returns the nats of all tokens after the first, given logits (T, V) after each of (T,)."""
+    logits = logits[:-1].astype(np.float64)
+    largest = logits.max(axis=1)
+    total = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+    return float((total - logits[np.arange(len(logits)), list(ids[1:])]).sum())
