@@ -3,8 +3,8 @@
     python -m model_cards.publish runs/single/gpt_tiny user/name --dry-run [--stock] [--revisions]
 
 The folder is written to `<run>/publish/`; without --dry-run it is then pushed. It contains only
-safetensors, JSON, Python and the card, never the Trainer's optimizer state or arguments, which are
-pickles.
+safetensors, JSON, Python, the grammar for other engines and the card, never the Trainer's optimizer
+state or arguments, which are pickles.
 
 With --stock, a GPT is exported to a class that ships with transformers, see `stock_export`. With
 --revisions, the run's remaining checkpoints are written to `<run>/publish-revisions/step-<n>/` and
@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import GenerationConfig
 from transformers.utils import logging as library_logging
 
+from modeling.lark_abc import readable_tokenizer, save_grammar
 from scaling.families import family_of
 from scaling.writing.commands import command, first_line
 
@@ -76,7 +77,10 @@ def build_folder(
             new = stock
         is_library_class = publication.is_stock or family_of(record["model_type"]).is_stock
         _set_tokenizer_config(new / "tokenizer_config.json", is_library_class)
-        _write_generation_config(new, publication.is_stock)
+        end_id = _write_generation_config(new, publication.is_stock)
+        save_grammar(new, end_id)
+        tokenizer = new / TOKENIZER[0]
+        tokenizer.write_text(readable_tokenizer(tokenizer.read_text("utf-8")), "utf-8")
         (new / "README.md").write_text(render_card(record, metrics, new, publication), "utf-8")
         check_files(new)
         shutil.rmtree(folder, ignore_errors=True)
@@ -149,8 +153,12 @@ def _set_tokenizer_config(file: Path, is_library_class: bool) -> None:
     file.write_text(json.dumps(kept, indent=2) + "\n", "utf-8")
 
 
-def _write_generation_config(folder: Path, is_stock: bool) -> None:
-    """Writes the default sampling: the unmodified distribution, as in the evaluation."""
+def _write_generation_config(folder: Path, is_stock: bool) -> int:
+    """Writes the default sampling: the unmodified distribution, as in the evaluation.
+
+    Returns:
+        The end token.
+    """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     # The library's default of 256 new tokens would exceed a short GPT-2 context.
     limit = {"max_new_tokens": config["n_positions"] // 2} if is_stock else {}
@@ -162,6 +170,7 @@ def _write_generation_config(folder: Path, is_stock: bool) -> None:
         **{name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
         **limit,
     ).save_pretrained(folder)
+    return config["eos_token_id"]
 
 
 def _check_weights(checkpoint: Path) -> None:
@@ -190,6 +199,7 @@ _CHECKS = {
     ".json": lambda path: json.loads(path.read_text("utf-8")),
     ".py": lambda path: ast.parse(path.read_text("utf-8")),
     ".md": lambda path: path.read_text("utf-8"),
+    ".lark": lambda path: path.read_text("utf-8"),
 }
 
 

@@ -147,9 +147,7 @@ def test_consonance_counts_the_sixteenths_in_which_both_sound():
     assert consonance(tune("E8z8", "z8C,8"), 1) is None
 
 
-def test_bars_of_a_file_are_written_anew_as_text_midi_and_score(
-    run, tune_files, tmp_path
-):
+def test_bars_of_a_file_are_written_anew_as_text_midi_and_score(run, tune_files, tmp_path):
     true = read_tune(tune_files[0])
     out = tmp_path / "out"
     assert arranging.main([str(run), str(tune_files[0]), "--fill", "3-4", "--out", str(out)]) == 0

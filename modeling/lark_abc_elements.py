@@ -1,6 +1,7 @@
 """Rules of `grammar.lark` for what a bar is made of: notes, chords, rests, tuplets, and lengths."""
 
-from .grammar_abc_lark_bits import (
+from .grammar_abc_tuplets import EQUAL_UNITS, SHORTEST_TUPLET_TICKS
+from .lark_abc_bits import (
     ALTERED,
     COUNT,
     DRUM,
@@ -24,8 +25,7 @@ from .grammar_abc_lark_bits import (
     put,
     take,
 )
-from .grammar_abc_lark_names import CHORD
-from .grammar_abc_tuplets import EQUAL_UNITS, SHORTEST_TUPLET_TICKS
+from .lark_abc_names import CHORD
 from .notation_abc import SHORTEST_TICKS, TICKS_PER_TUPLET_UNIT, TICKS_PER_UNIT, length_text
 
 # MODE: of the line of bars. In an open first bar any bar line may follow a note; a short one then

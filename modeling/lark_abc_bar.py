@@ -3,7 +3,7 @@
 The rule `bar_start` reads the music of a bar; `bar_end` follows its bar line.
 """
 
-from .grammar_abc_lark_bits import (
+from .lark_abc_bits import (
     DRUM,
     DRUMS,
     FLAGS,
@@ -33,7 +33,7 @@ from .grammar_abc_lark_bits import (
     put,
     take,
 )
-from .grammar_abc_lark_elements import (
+from .lark_abc_elements import (
     IN_BAR,
     MAY_STOP,
     OPEN,
@@ -42,7 +42,7 @@ from .grammar_abc_lark_elements import (
     add_elements,
     sounds,
 )
-from .grammar_abc_lark_names import CHORD, UNTIED
+from .lark_abc_names import CHORD, UNTIED
 from .notation_abc import SHORTEST_TICKS
 
 

@@ -1,6 +1,7 @@
 """Rules of `grammar.lark` for the names of single notes and of chords, with exact accidentals."""
 
-from .grammar_abc_lark_bits import (
+from .grammar_abc_limits import Limits
+from .lark_abc_bits import (
     ALTERED,
     COUNT,
     KEY,
@@ -24,8 +25,7 @@ from .grammar_abc_lark_bits import (
     ne,
     put,
 )
-from .grammar_abc_lark_names import CHORD, IS_MELODIC, MARKS, UNTIED, Form, Reach, forms_of, reaches
-from .grammar_abc_limits import Limits
+from .lark_abc_names import CHORD, IS_MELODIC, MARKS, UNTIED, Form, Reach, forms_of, reaches
 from .notation_abc import KEYS
 
 

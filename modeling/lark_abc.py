@@ -2,22 +2,24 @@
 
     text = lark_grammar(end_id=2)
 
-llguidance is the grammar backend of vLLM, SGLang and llama.cpp, and has processors for
-transformers. The file is written from the tables of our own automaton (`grammar_abc_tune`), and
-accepts all that this accepts, but for `end_id` only whole tunes. It has 64 bits of memory, see
-`grammar_abc_lark_bits`; what these cannot hold is in `NOT_COVERED`.
-
-The number is passed on from rule to rule, and no rule ends before the tune does: a parser in which
-each element ended would have to end them all at once.
+llguidance is a grammar backend of vLLM, SGLang and llama.cpp, and can be used in transformers. The
+file is written from the tables of our own automaton (`grammar_abc_tune`), and accepts every tune
+that it accepts. Its rules have a memory of 64 bits, see `lark_abc_bits`; what these cannot
+hold is in `NOT_COVERED`.
 """
 
+import json
 from dataclasses import replace
+from functools import cache
 from math import inf
+from pathlib import Path
 from typing import NamedTuple
 
 from .grammar_abc_header import full_bar_ticks, meters
-from .grammar_abc_lark_bar import add_bars
-from .grammar_abc_lark_bits import (
+from .grammar_abc_limits import GENERATION, Limits
+from .grammar_abc_tune import TuneGrammar
+from .lark_abc_bar import add_bars
+from .lark_abc_bits import (
     COUNT,
     DRUMS,
     FLAGS,
@@ -32,12 +34,10 @@ from .grammar_abc_lark_bits import (
     Rules,
     number_of,
 )
-from .grammar_abc_lark_elements import OPEN, PLAIN
-from .grammar_abc_lark_lines import add_header, add_lines
-from .grammar_abc_lark_names import CHORD, place_of
-from .grammar_abc_lark_notes import add_notes
-from .grammar_abc_limits import GENERATION, Limits
-from .grammar_abc_tune import TuneGrammar
+from .lark_abc_elements import OPEN, PLAIN
+from .lark_abc_lines import add_header, add_lines
+from .lark_abc_names import CHORD, place_of
+from .lark_abc_notes import add_notes
 from .notation_abc import KEYS, SHORTEST_TICKS
 
 LARK_FILE = "grammar.lark"
@@ -49,17 +49,23 @@ class Gap(NamedTuple):
     Attributes:
         name: Its name in tables.
         about: What is accepted beyond the rule.
+        in_masks: Whether the rule is one of `lark_limits`, so that masks show the difference.
     """
 
     name: str
     about: str
+    in_masks: bool = True
 
 
 NOT_COVERED = (
-    Gap("budget", "a tune need not end within the tokens that an engine writes"),
-    Gap("least length", "a tune may have fewer notes and pitches, and be shorter"),
-    Gap("greatest length", "a tune may be longer than readers are asked to read"),
-    Gap("rests", "voices may rest in any share of the bars, and all of them in consecutive bars"),
+    Gap("budget", "a tune need not end within the tokens that an engine writes", in_masks=False),
+    Gap("least length", "a tune may have fewer notes and pitches, and be shorter", in_masks=False),
+    Gap("greatest length", "a tune may be longer than readers are asked to read", in_masks=False),
+    Gap(
+        "rests",
+        "voices may rest in any share of the bars, and all of them in consecutive bars",
+        in_masks=False,
+    ),
     Gap(
         "tied chord",
         "a tied chord must be followed by a chord, but not by the same; and a chord may be tied "
@@ -118,6 +124,17 @@ def lark_grammar(end_id: int, limits: Limits = GENERATION, prompt: str = "") -> 
     rules.add_line(f"end : <[{end_id}]> <[{end_id}]>")
     # tokens are legal by their characters, as in our own automaton
     return '%llguidance {"no_forcing": true}\n' + rules.text()
+
+
+def save_grammar(folder: Path, end_id: int) -> None:
+    """Writes `grammar.lark` into a folder, which is created if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LARK_FILE).write_text(_whole_tunes(end_id), "utf-8")
+
+
+@cache
+def _whole_tunes(end_id: int) -> str:
+    return lark_grammar(end_id)
 
 
 def _start_after(prompt: str, limits: Limits, all_meters: list[str]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from .grammar_abc_header import DRUMS as DRUM_LINE
 from .grammar_abc_header import MARK, header_texts
-from .grammar_abc_lark_bits import (
+from .grammar_abc_limits import Limits
+from .lark_abc_bits import (
     DRUMS,
     FLAGS,
     KEY,
@@ -29,8 +30,7 @@ from .grammar_abc_lark_bits import (
     put,
     quoted,
 )
-from .grammar_abc_lark_elements import CHANGED, OPEN, PLAIN, SHORT
-from .grammar_abc_limits import Limits
+from .lark_abc_elements import CHANGED, OPEN, PLAIN, SHORT
 
 
 def add_header(rules: Rules, limits: Limits, all_meters: list[str]) -> None:

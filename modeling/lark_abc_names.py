@@ -6,8 +6,8 @@ together they are its pitch, so chords can be compared and ties remembered.
 
 from typing import NamedTuple
 
-from .grammar_abc_lark_bits import DRUM, STEP, is_clear
 from .grammar_abc_limits import Limits
+from .lark_abc_bits import DRUM, STEP, is_clear
 from .notation_abc import LETTERS, SIGNS, key_alterations, natural_pitch, spell
 
 # Octaves from 1 as names write them: capitals with four commas to none, then small letters with no
