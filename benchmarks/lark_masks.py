@@ -1,10 +1,10 @@
 """Masks of `grammar.lark` in llguidance vs. those of our automaton, at many beginnings of tunes.
 
-    python benchmarks/lark_masks.py --model runs/single/gpt_tiny --data data/music21/demo
+    python benchmarks/lark_masks.py --data data/music21/demo --samples <samples.jsonl> ...
 
 Both are asked which tokens may follow the same beginnings of tunes: of real ones (the MIDI files of
-tests/data and the dataset), of samples of the model, and of random walks in the automaton; with a
-tokenizer of characters and one of byte pairs. The automaton has the limits that the grammar can
+tests/data and the dataset), of samples of models without grammar, and of random walks in the
+automaton; with a tokenizer of characters and one of byte pairs. The automaton has the limits that the grammar can
 hold. A beginning differs if one token does; each difference is traced, at the first character on
 which they differ, to a rule of `NOT_COVERED`. Limits of llguidance's parser are raised for byte
 pairs; the table says how often it gives up with those that engines allow.
@@ -32,13 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from data_prep.midi_to_abc.converter import midi_to_abc
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
-from evaluation.loading.models import find_model, load_writer
 from evaluation.samples.lark_gaps import UNEXPLAINED, gap_at
 from evaluation.samples.lark_sampling import LARGE_MASKS, llguidance_tokenizer
 from modeling.grammar_abc_decoding import TokenGrammar
 from modeling.grammar_abc_tune import TuneGrammar
 from modeling.lark_abc import NOT_COVERED, lark_grammar, lark_limits
-from modeling.pipeline_abc_music import AbcMusicPipeline
 
 MIDI = Path(__file__).resolve().parent.parent / "tests" / "data"
 MOST_CHARACTERS = 6_000  # of a text
@@ -102,35 +100,36 @@ class Pair:
         reader = llguidance_tokenizer(tokenizer)
         source = llguidance.LLMatcher.grammar_from_lark(grammar)
         self.lark = llguidance.LLMatcher(reader, source, limits=LARGE_MASKS)
-        self.default = llguidance.LLMatcher(reader, source, log_level=0)
+        self._default = llguidance.LLMatcher(reader, source, log_level=0)
         if self.lark.is_error():
             raise ValueError(self.lark.get_error())
 
     def compare(self, ids: Sequence[int], places: Sequence[int]) -> Iterator[dict[str, Any]]:
         """Yields what the two say at some places of a text, in rising order."""
-        matcher, state, done = self.lark.deep_copy(), self.ours.grammar.start(), 0
+        matcher, default = self.lark.deep_copy(), self._default.deep_copy()
+        state, done, n_tokens = self.ours.grammar.start(), 0, len(self.tokenizer)
         for place in places:
-            if not matcher.consume_tokens(list(ids[done:place])):
+            new, done = list(ids[done:place]), place
+            if not matcher.consume_tokens(new):
                 raise ValueError(f"the grammar rejects a legal tune: {matcher.get_error()[:500]}")
-            for token in ids[done:place]:
+            for token in new:
                 state = self.ours.advance(state, token, FAR)
-            done = place
             start = time.perf_counter()
             bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-            lark_seconds = time.perf_counter() - start
-            if matcher.is_error():
-                raise ValueError(matcher.get_error()[:500])
-            start = time.perf_counter()
+            seconds = time.perf_counter() - start
+            default.consume_tokens(new)
+            default.compute_bitmask()
+            gives_up = default.is_error()
+            if gives_up:
+                default = self._default.deep_copy()
+                default.consume_tokens(list(ids[:place]))
             legal = set(self.ours.legal(state, FAR))
-            ours_seconds = time.perf_counter() - start
-            n_tokens = len(self.tokenizer)
-            found = np.flatnonzero(np.unpackbits(bits, bitorder="little")[:n_tokens])
+            found = np.flatnonzero(np.unpackbits(bits, bitorder="little")[:n_tokens]).tolist()
             yield {
-                "missing": len(legal - set(found.tolist())),
+                "missing": len(legal - set(found)),
                 "causes": sorted({self._cause(state, token) for token in set(found) - legal}),
-                "gives_up": self._gives_up(ids[:place]),
-                "lark_seconds": lark_seconds,
-                "our_seconds": ours_seconds,
+                "gives_up": gives_up,
+                "seconds": seconds,
             }
 
     def _cause(self, state: Any, token: int) -> str:
@@ -140,13 +139,6 @@ class Pair:
                 return gap_at(state, character)
             state = following
         return UNEXPLAINED
-
-    def _gives_up(self, ids: Sequence[int]) -> bool:
-        """Returns whether llguidance gives up with the limits that engines allow."""
-        matcher = self.default.deep_copy()
-        matcher.consume_tokens(list(ids))
-        matcher.compute_bitmask()
-        return matcher.is_error()
 
 
 def measure(pair: Pair, texts: Sequence[str], n: int, rng: random.Random) -> dict[str, Any]:
@@ -167,9 +159,8 @@ def measure(pair: Pair, texts: Sequence[str], n: int, rng: random.Random) -> dic
         "causes": dict(counts.most_common()),
         "gives_up_with_default_limits": sum(row["gives_up"] for row in found),
         "microseconds_a_mask": {
-            "lark_mean": 1e6 * float(np.mean([row["lark_seconds"] for row in found])),
-            "lark_median": 1e6 * float(np.median([row["lark_seconds"] for row in found])),
-            "automaton_mean": 1e6 * float(np.mean([row["our_seconds"] for row in found])),
+            "mean": 1e6 * float(np.mean([row["seconds"] for row in found])),
+            "median": 1e6 * float(np.median([row["seconds"] for row in found])),
         },
     }
 
@@ -177,23 +168,15 @@ def measure(pair: Pair, texts: Sequence[str], n: int, rng: random.Random) -> dic
 # -- the command -----------------------------------------------------------------------------------
 
 
-def tokenizers_of(
-    write: AbcMusicPipeline, tunes: list[str], vocab_size: int
-) -> dict[str, PreTrainedTokenizerBase]:
-    """Returns the model's tokenizer, of characters, and one of byte pairs trained on some tunes."""
-    settings = TokenSettings("bpe", vocab_size)
-    return {"char": write.tokenizer, "bpe": train_tokenizer(tunes, settings, CONTEXT)}
-
-
 def sources_of(
-    write: AbcMusicPipeline, tunes: list[str], n_texts: int, n_new: int
+    tunes: list[str], samples: list[Path], n_texts: int, rng: random.Random
 ) -> dict[str, list[str]]:
     """Returns texts of each source, up to where they leave the limits."""
-    grammar, rng = TuneGrammar(lark_limits()), random.Random(0)
-    free = write(num_return_sequences=n_texts, seed=1, max_new_tokens=n_new, grammar=False)
+    grammar = TuneGrammar(lark_limits())
+    written = [json.loads(line)["abc"] for file in samples for line in file.open(encoding="utf-8")]
     texts = {
         "real tunes": rng.sample(tunes, n_texts),
-        "samples": [tune["abc"] for tune in free],
+        "samples": rng.sample(written, min(n_texts, len(written))),
         "random walks": [random_walk(grammar, rng) for _ in range(n_texts)],
     }
     return {name: [legal_part(grammar, text) for text in own] for name, own in texts.items()}
@@ -202,19 +185,20 @@ def sources_of(
 def main(arguments: list[str] | None = None) -> int:
     """Print a table and write it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="a run with the tokenizer char")
     parser.add_argument("--data", type=Path, required=True, help="data/<dataset>/<preset>")
+    parser.add_argument("--samples", type=Path, nargs="+", required=True, help="samples.jsonl")
     parser.add_argument("--char", type=int, default=9_000, help="beginnings, by characters")
     parser.add_argument("--bpe", type=int, default=1_000, help="beginnings, by byte pairs")
     parser.add_argument("--texts", type=int, default=100, help="of each source")
-    parser.add_argument("--tokens", type=int, default=700, help="of a sample")
     parser.add_argument("--vocab-size", type=int, default=4096, help="of the byte pairs")
     parser.add_argument("--out", type=Path, default=Path("results/lark_masks.json"))
     options = parser.parse_args(arguments)
-    write = load_writer(find_model(options.model))
-    tunes, rows, rng = real_tunes(options.data), [], random.Random(0)
-    sources = sources_of(write, tunes, options.texts, options.tokens)
-    for name, tokenizer in tokenizers_of(write, tunes, options.vocab_size).items():
+    rng, rows = random.Random(0), []
+    tunes = real_tunes(options.data)
+    sources = sources_of(tunes, options.samples, options.texts, rng)
+    kinds = {"char": TokenSettings("char"), "bpe": TokenSettings("bpe", options.vocab_size)}
+    for name, settings in kinds.items():
+        tokenizer = train_tokenizer(tunes, settings, CONTEXT)
         pair = Pair(tokenizer, lark_grammar(tokenizer.eos_token_id))
         for place, (source, texts) in enumerate(sources.items()):
             # the first sources get one more where the number cannot be divided
@@ -224,7 +208,6 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(rows[-1]), flush=True)
     n_prefixes, n_differing = (sum(row[name] for row in rows) for name in ("prefixes", "differing"))
     content = {
-        "model": options.model,
         "data": str(options.data),
         "llguidance": llguidance.__version__,
         "not_covered": [gap._asdict() for gap in NOT_COVERED],

@@ -145,7 +145,7 @@ def lark_masks_table(result: dict[str, Any]) -> list[str]:
                 f"{row['prefixes']:,}",
                 f"{row['differing'] / row['prefixes']:.2%}",
                 f"{row['gives_up_with_default_limits'] / row['prefixes']:.1%}",
-                f"{times['lark_median']:,.0f}",
+                f"{times['median']:,.0f}",
             )
         )
     share = result["differing"] / result["prefixes"]
