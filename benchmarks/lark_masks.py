@@ -4,10 +4,10 @@
 
 Both are asked which tokens may follow the same beginnings of tunes: of real ones (the MIDI files of
 tests/data and the dataset), of samples of models without grammar, and of random walks in the
-automaton; with a tokenizer of characters and one of byte pairs. The automaton has the limits that the grammar can
-hold. A beginning differs if one token does; each difference is traced, at the first character on
-which they differ, to a rule of `NOT_COVERED`. Limits of llguidance's parser are raised for byte
-pairs; the table says how often it gives up with those that engines allow.
+automaton; with a tokenizer of characters and one of byte pairs. The automaton has the limits that
+the grammar can hold. A beginning differs if one token does; each difference is traced, at the first
+character on which they differ, to a rule of `NOT_COVERED`. Limits of llguidance's parser are raised
+for byte pairs; the table says how often it gives up with those that engines allow.
 
 Exit status 1 if a difference is not explained, or the grammar forbids what the automaton allows.
 """
