@@ -178,6 +178,9 @@ def _check(limits: Limits, ticks: dict[str, int]) -> None:
     for name, (found, allowed) in most.items():
         if found > allowed:
             raise ValueError(f"{name}: {found}, but a grammar of 64 bits has at most {allowed}")
+    (lowest, highest), drums = limits.pitches, limits.drum_pitches
+    if not lowest <= drums[0] <= drums[1] <= highest:
+        raise ValueError(f"drum_pitches {drums}, expected some of the pitches {limits.pitches}")
     if not limits.is_plain:
         raise ValueError(
             "limits with is_plain=False, expected those of tunes that models write, such as "

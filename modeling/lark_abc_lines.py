@@ -116,8 +116,7 @@ def add_lines(rules: Rules, limits: Limits, all_meters: list[str]) -> None:
         rules.add(f"meter{number}", [Way("", "bar_start", changed)])
     rules.add("repeated", repeated)
     rules.add("change", change)
-    rules.add("after_bar", [Way("", "later"), *_line_end(all_of(*done.values()), eq(FLAGS, 0))])
-    rules.add("later", later)
+    rules.add("after_bar", [*later, *_line_end(all_of(*done.values()), eq(FLAGS, 0))])
     rules.add("silent", _line_end("", ""))
     rules.add(
         "next_line",
