@@ -56,11 +56,13 @@ def add_bars(rules: Rules, meters: dict[str, int]) -> None:
     longest = max(meters.values()) // SHORTEST_TICKS
     _add_start(rules, [ticks // SHORTEST_TICKS for ticks in meters.values()])
     add_elements(rules, longest)
+    _add_tied_in(rules)
     _add_ties(rules)
     _add_end(rules)
 
 
 def _add_start(rules: Rules, lengths: list[int]) -> None:
+    """Adds `bar_start`: the length of the bar, and whether the voice is the drum kit."""
     ways = [Way("", "shortened", put((LEFT, n)), eq(METER, i)) for i, n in enumerate(lengths)]
     rules.add("bar_start", ways)
     is_drum = any_of(*(all_of(eq(VOICE, v), eq(DRUMS, v)) for v in range(1, 2**VOICE.width)))
@@ -82,11 +84,14 @@ def _add_start(rules: Rules, lengths: list[int]) -> None:
             Way("", "tied_in", SAME, f"not({is_drum})"),
         ],
     )
+
+
+def _add_tied_in(rules: Rules) -> None:
+    """Adds `tied_in`, which goes on with a held note, or with whatever may come first."""
     tracked = range(1, N_TRACKED + 1)
     flags = {voice: FLAGS.bit(voice - 1) for voice in tracked}
     is_free = all_of(*(any_of(ne(VOICE, v), is_clear(flags[v])) for v in tracked))
-    none_tied = eq(FLAGS, 0)
-    may_be_silent = all_of(eq(VOICE, 1), none_tied)
+    may_be_silent = all_of(eq(VOICE, 1), eq(FLAGS, 0))
     ways = [
         Way("", "held", clear(Field(flags[v], 1)), all_of(eq(VOICE, v), is_set(flags[v])))
         for v in tracked

@@ -139,9 +139,8 @@ def _add_tuplets(rules: Rules) -> None:
     ways = []
     for number, units in enumerate(EQUAL_UNITS, 1):
         text = length_text(units * TICKS_PER_UNIT)
-        n = (
-            3 * units * TICKS_PER_TUPLET_UNIT // SHORTEST_TICKS
-        )  # the whole tuplet is taken from the bar at once
+        # the whole tuplet is taken from the bar at once
+        n = 3 * units * TICKS_PER_TUPLET_UNIT // SHORTEST_TICKS
         place = n.bit_length() - 1
         is_first = all_of(eq(TUPLET, _FIRST), ge(LEFT, n))
         ways.append(Way(text, f"tuplet_of{number}", take(LEFT, place), is_first))

@@ -32,7 +32,8 @@ class AbcPreTrainedModel(PreTrainedModel):
         """Save as the library does, with all code that config.json names and `grammar.lark`."""
         if is_main_process:
             self._keep_promises(Path(save_directory))
-            save_grammar(Path(save_directory), self.config.eos_token_id)
+            if self.config.eos_token_id is not None:  # whole tunes need a token that ends them
+                save_grammar(Path(save_directory), self.config.eos_token_id)
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _keep_promises(self, folder: Path) -> None:
