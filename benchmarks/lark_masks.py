@@ -16,7 +16,6 @@ import argparse
 import json
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -114,9 +113,7 @@ class Pair:
                 raise ValueError(f"the grammar rejects a legal tune: {matcher.get_error()[:500]}")
             for token in new:
                 state = self.ours.advance(state, token, FAR)
-            start = time.perf_counter()
             bits = np.frombuffer(matcher.compute_bitmask(), np.uint8)
-            seconds = time.perf_counter() - start
             default.consume_tokens(new)
             default.compute_bitmask()
             gives_up = default.is_error()
@@ -129,7 +126,6 @@ class Pair:
                 "missing": len(legal - set(found)),
                 "causes": sorted({self._cause(state, token) for token in set(found) - legal}),
                 "gives_up": gives_up,
-                "seconds": seconds,
             }
 
     def _cause(self, state: Any, token: int) -> str:
@@ -158,10 +154,6 @@ def measure(pair: Pair, texts: Sequence[str], n: int, rng: random.Random) -> dic
         "differing": sum(bool(row["missing"] or row["causes"]) for row in found),
         "causes": dict(counts.most_common()),
         "gives_up_with_default_limits": sum(row["gives_up"] for row in found),
-        "microseconds_a_mask": {
-            "mean": 1e6 * float(np.mean([row["seconds"] for row in found])),
-            "median": 1e6 * float(np.median([row["seconds"] for row in found])),
-        },
     }
 
 

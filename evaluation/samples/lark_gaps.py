@@ -5,8 +5,9 @@ by another engine.
 """
 
 from dataclasses import replace
+from functools import cache
 
-from modeling.grammar_abc_limits import GENERATION
+from modeling.grammar_abc_limits import GENERATION, Limits
 from modeling.grammar_abc_tune import TuneGrammar
 from modeling.grammar_abc_tune_rules import State
 from modeling.lark_abc import NOT_COVERED, lark_limits
@@ -68,7 +69,7 @@ def gaps_of(abc: str) -> list[str]:
     Returns:
         Names of `NOT_COVERED`; UNEXPLAINED alone if the text has an error that is none of them.
     """
-    held = TuneGrammar(lark_limits())
+    held = _grammar(lark_limits())
     state = held.start()
     for character in abc:
         following = held.step(state, character)
@@ -80,9 +81,15 @@ def gaps_of(abc: str) -> list[str]:
     broken = []
     for name, limits in _LIMITS_OF.items():
         values = {limit: getattr(GENERATION, limit) for limit in limits}
-        if not _accepts(TuneGrammar(replace(lark_limits(), **values)), abc):
+        if not _accepts(_grammar(replace(lark_limits(), **values)), abc):
             broken.append(name)
     return broken
+
+
+@cache
+def _grammar(limits: Limits) -> TuneGrammar:
+    """Returns an automaton, which keeps its states."""
+    return TuneGrammar(limits)
 
 
 def _accepts(grammar: TuneGrammar, abc: str) -> bool:
