@@ -82,7 +82,7 @@ def test_prompt_that_the_grammar_forbids_is_an_error(folder):
 @pytest.mark.parametrize(
     ("bars", "broken"),
     [
-        ("[V:1]GABcGABcGABc|\n[V:1]GABcGABcGABc|]\n", []),
+        ("[V:1]GABcGABcGABc|\n[V:1]G4A4B4|\n[V:1]GABcGABcGABc|]\n", []),
         ("[V:1]G4A4B4|]\n", ["least length"]),
         ("[V:1]GABcGABcGABc|\n[V:1]z12|\n[V:1]z12|\n[V:1]GABcGABcGABc|]\n", ["rests"]),
         ("[V:1]GABcGABcG2[Bd]2-|\n[V:1][ce]12|]\n", ["tied chord"]),
