@@ -13,6 +13,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling.arguments_abc import TRIED_TRANSFORMERS
+from modeling.lark_abc import NOT_COVERED
 from modeling.notation_abc import FILL_IN_TOKENS
 from scaling.families import family_of
 
@@ -114,6 +115,7 @@ def render_card(
         fills_in=FILL_IN_TOKENS[0] in (folder / "tokenizer.json").read_text("utf-8"),
         other_files=other_files,
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
+        gaps=NOT_COVERED,
     )
     ModelCard(card)  # raises ValueError if the Hub could not read its metadata
     return card

@@ -4,8 +4,8 @@
         [--formats gguf onnx]
 
 The folder is written to `<run>/publish/`; without --dry-run it is then pushed. It contains only
-safetensors, JSON, Python and the card, never the Trainer's optimizer state or arguments, which are
-pickles.
+safetensors, JSON, Python, the grammar for other engines and the card, never the Trainer's optimizer
+state or arguments, which are pickles.
 
 With --stock, a GPT is exported to a class that ships with transformers, see `stock_export`. With
 --formats, files for other engines are added, see `formats.formats`. With --revisions, the run's
@@ -31,6 +31,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import GenerationConfig
 from transformers.utils import logging as library_logging
 
+from modeling.lark_abc import readable_tokenizer, save_grammar
 from scaling.families import family_of
 from scaling.writing.commands import command, first_line
 
@@ -82,7 +83,8 @@ def build_folder(
         family = family_of(record["model_type"])
         is_library_class = publication.is_stock or family.is_stock
         _set_tokenizer(new, is_library_class, has_state=family.context == "state")
-        _write_generation_config(new, publication.is_stock)
+        end_id = _write_generation_config(new, publication.is_stock)
+        save_grammar(new, end_id)
         files = _add_formats(new, publication)
         card = render_card(record, metrics, new, publication, files)
         (new / "README.md").write_text(card, "utf-8")
@@ -152,11 +154,16 @@ def _set_tokenizer(folder: Path, is_library_class: bool, has_state: bool) -> Non
         pair=f"{start} $A $B:1",
         special_tokens=[(start, tokenizer.token_to_id(start))],
     )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    text = readable_tokenizer(tokenizer.to_str(pretty=True))
+    (folder / "tokenizer.json").write_text(text, "utf-8")
 
 
-def _write_generation_config(folder: Path, is_stock: bool) -> None:
-    """Writes the default sampling: the unmodified distribution, as in the evaluation."""
+def _write_generation_config(folder: Path, is_stock: bool) -> int:
+    """Writes the default sampling: the unmodified distribution, as in the evaluation.
+
+    Returns:
+        The end token.
+    """
     config = json.loads((folder / "config.json").read_text("utf-8"))
     # The library's default of 256 new tokens would exceed a short GPT-2 context.
     limit = {"max_new_tokens": config["n_positions"] // 2} if is_stock else {}
@@ -168,6 +175,7 @@ def _write_generation_config(folder: Path, is_stock: bool) -> None:
         **{name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
         **limit,
     ).save_pretrained(folder)
+    return config["eos_token_id"]
 
 
 def _add_formats(folder: Path, publication: Publication) -> dict[str, str]:

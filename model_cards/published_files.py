@@ -57,4 +57,5 @@ _CHECKS = {
     ".json": lambda path: json.loads(path.read_text("utf-8")),
     ".py": lambda path: ast.parse(path.read_text("utf-8")),
     ".md": lambda path: path.read_text("utf-8"),
+    ".lark": lambda path: path.read_text("utf-8"),
 }

@@ -73,7 +73,8 @@ def rest_of_line(limits: Limits, line: str, n_voices: int, start: str) -> str:
     return text[len(start) :]
 
 
-def _meters(limits: Limits) -> Iterator[str]:
+def meters(limits: Limits) -> Iterator[str]:
+    """Yields the legal meters, such as `3/4`."""
     shortest, longest = limits.bar_ticks
     return (
         f"{n}/{d}"
@@ -88,17 +89,22 @@ def _tempos(limits: Limits) -> Iterator[str]:
     return map(tempo_text, range(slowest, fastest + 1))
 
 
-@functools.lru_cache(maxsize=64)
-def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
-    """Returns the tree of a header line; the newline ends it."""
+def header_texts(limits: Limits, line: str, n_voices: int) -> list[str]:
+    """Returns the legal texts of a header line, without its newline.
+
+    Args:
+        limits: What may be written.
+        line: One of NEXT_LINE.
+        n_voices: Number of voices declared before it.
+    """
     number = f"V:{n_voices + 1}"
     programs = [f"{PROGRAM}{n}" for n in range(128)]
     channels = [DRUMS] if limits.is_plain else [f"%%MIDI channel {n}" for n in range(1, 17)]
     texts = {
         "X": [FIRST_LINE],
-        "M": (f"M:{meter}" for meter in _meters(limits)),
+        "M": [f"M:{meter}" for meter in meters(limits)],
         "L": [UNIT_LINE],
-        "Q": (f"Q:{tempo}" for tempo in _tempos(limits)),
+        "Q": [f"Q:{tempo}" for tempo in _tempos(limits)],
         "chordattack": [CHORD_ATTACK_LINE],
         "K": [f"K:{key}" for key in KEYS],
         "V": [number],
@@ -106,14 +112,21 @@ def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, 
         "MIDI": [*channels, *programs],
         "program": programs,
     }
+    return texts[line]
+
+
+@functools.lru_cache(maxsize=64)
+def header_lines_tree(limits: Limits, line: str, n_voices: int) -> Mapping[str, str]:
+    """Returns the tree of a header line; the newline ends it."""
+    texts = [f"{text}\n" for text in header_texts(limits, line, n_voices)]
     # the first bar may start where another voice could be declared
-    return _tree([*(f"{text}\n" for text in texts[line]), *([MARK] if line == "head" else [])])
+    return _tree([*texts, *([MARK] if line == "head" else [])])
 
 
 @functools.lru_cache(maxsize=256)
 def meter_changes(limits: Limits, meter: str) -> Mapping[str, str]:
     """Returns the tree of changes to another meter at the start of a bar."""
-    return _tree(f"[M:{other}]" for other in _meters(limits) if other != meter)
+    return _tree(f"[M:{other}]" for other in meters(limits) if other != meter)
 
 
 @functools.lru_cache(maxsize=4)

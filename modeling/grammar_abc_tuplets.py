@@ -8,7 +8,7 @@ from .notation_abc import TICKS_PER_TUPLET_UNIT
 # of `(3:2:n`: numbers of items, their lengths in units, and the allowed totals
 UNEQUAL_ITEMS, _ITEM_UNITS, _TUPLET_UNITS = (2, 4, 5, 6), (1, 2, 3, 4), (3, 6)
 SHORTEST_TUPLET_TICKS = min(_TUPLET_UNITS) * TICKS_PER_TUPLET_UNIT
-_EQUAL_UNITS = (1, 2, 4)
+EQUAL_UNITS = (1, 2, 4)  # lengths of the items of `(3`, in units
 
 
 class Tuplet(NamedTuple):
@@ -55,5 +55,5 @@ def item_lengths(tuplet: Tuplet, ticks: int) -> Lengths:
         fitting = [units]
     else:
         room = ticks // (3 * TICKS_PER_TUPLET_UNIT)
-        fitting = [item for item in _EQUAL_UNITS if item <= room]
+        fitting = [item for item in EQUAL_UNITS if item <= room]
     return lengths_of(tuple(item * TICKS_PER_TUPLET_UNIT for item in fitting), in_tuplet=True)

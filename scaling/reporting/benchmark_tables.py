@@ -1,4 +1,4 @@
-"""Benchmark files in results/ -> tables of docs/benchmarks.md, one per file."""
+"""Benchmark files in results/ -> tables of pages in docs/."""
 
 from typing import Any
 
@@ -116,3 +116,51 @@ def training_speed_table(result: dict[str, Any]) -> list[str]:
         *("share of the matrix-multiply peak: ours", "nanoGPT", "waiting for data"),
     )
     return markdown_table(header, rows)
+
+
+def lark_gaps_table(result: dict[str, Any]) -> list[str]:
+    """lark_masks.json: one row per rule that grammar.lark does not hold."""
+    counts: dict[str, int] = {}
+    for row in result["masks"]:
+        for name, count in row["causes"].items():
+            counts[name] = counts.get(name, 0) + count
+    total = f"masks that differ, of {result['prefixes']:,}"
+    # a rule about the whole tune is in no mask: the automaton has no such limit either
+    rows = [
+        (gap["name"], gap["about"], f"{counts.get(gap['name'], 0):,}" if gap["in_masks"] else "")
+        for gap in result["not_covered"]
+    ]
+    return markdown_table(["case", "what it accepts", total], rows)
+
+
+def lark_masks_table(result: dict[str, Any]) -> list[str]:
+    """lark_masks.json: one row per tokenizer and source of beginnings."""
+    rows = []
+    for row in result["masks"]:
+        rows.append(
+            (
+                f"{row['tokenizer']}, {row['vocab_size']:,} tokens",
+                row["source"],
+                f"{row['prefixes']:,}",
+                f"{row['differing'] / row['prefixes']:.2%}",
+                f"{row['gives_up_with_default_limits'] / row['prefixes']:.1%}",
+            )
+        )
+    share = result["differing"] / result["prefixes"]
+    rows.append(("all", "", f"{result['prefixes']:,}", f"{share:.2%}", ""))
+    header = ("tokenizer", "beginnings of", "masks", "differ", "beyond the limits of engines")
+    return markdown_table(header, rows)
+
+
+def lark_samples_table(result: dict[str, Any]) -> list[str]:
+    """lark_samples.json: how many tunes ended, and what those that are not valid break."""
+    ended, valid = result["ended"], result["valid3"]
+    rows = [
+        ("tunes that ended", f"{ended:,} of {ended + result['not_ended']:,}"),
+        ("of these, read by our parser", f"{result['read_by_our_parser']:,}"),
+        ("valid, as the three judges have it", f"{valid:,}"),
+        ("not valid, though they break no rule named below", f"{len(result['unexplained']):,}"),
+    ]
+    broken = result["tunes_that_break"].items()
+    rows += [(f"tunes that break: {name}", f"{count:,}") for name, count in broken]
+    return markdown_table(["tunes of " + result["model"].rpartition("/")[2], ""], rows)

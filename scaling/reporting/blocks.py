@@ -18,6 +18,9 @@ from ..writing.markdown import fill
 from .benchmark_tables import (
     conversion_table,
     foreign_abc_table,
+    lark_gaps_table,
+    lark_masks_table,
+    lark_samples_table,
     sampling_table,
     scores_table,
     training_speed_table,
@@ -52,14 +55,17 @@ def _corpus(folder: Path) -> list[str]:
     return corpus_table(read_json(folder / "corpus.json"), others)
 
 
-def _benchmark(name: str, table: Callable[[Any], list[str]]) -> Block:
-    return Block(name, lambda folder: table(read_json(folder / name)), "docs/benchmarks.md")
+def _benchmark(
+    name: str, table: Callable[[Any], list[str]], page: str = "docs/benchmarks.md"
+) -> Block:
+    return Block(name, lambda folder: table(read_json(folder / name)), page)
 
 
 def _fill_in_cost(folder: Path) -> list[str]:
     return fill_in_cost_table(read_json(folder / "fill_in_cost.json"))
 
 
+_ENGINES = "docs/how-to/engines.md"
 BLOCKS = {
     "headline": Block("fits.json", _headline, "README.md"),
     "findings": Block("fits.json", findings, "results/README.md"),
@@ -69,6 +75,9 @@ BLOCKS = {
     "scores": _benchmark("scores.json", scores_table),
     "sampling": _benchmark("sampling.json", sampling_table),
     "training_speed": _benchmark("training_speed.json", training_speed_table),
+    "lark_gaps": _benchmark("lark_masks.json", lark_gaps_table, _ENGINES),
+    "lark_masks": _benchmark("lark_masks.json", lark_masks_table, _ENGINES),
+    "lark_samples": _benchmark("lark_samples.json", lark_samples_table, _ENGINES),
 }
 
 

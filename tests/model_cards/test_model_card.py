@@ -16,6 +16,7 @@ import modeling
 from data_prep.dialect.notation import ALPHABET
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
 from model_cards.publish import check_files, main, publish
+from modeling.lark_abc import LARK_FILE, NOT_COVERED, lark_grammar
 from scaling.reporting.tables import laws_table, notes_list, sizes_table
 from scaling.writing.markdown import fill
 from training.run.checkpoints import write_manifest
@@ -27,14 +28,16 @@ WEIGHTS_AND_TEXT = {
     "README.md",
     "config.json",
     "generation_config.json",
+    "grammar.lark",
     "model.safetensors",
     "tokenizer.json",
     "tokenizer_config.json",
 }
+MODELING = Path(modeling.__file__).parent
 PIPELINE = {
     *("pipeline_abc_music.py", "header_abc.py", "export_abc.py", "notation_abc.py"),
     *("arrange_abc.py", "plan_abc.py", "writing_abc.py"),
-    *(path.name for path in Path(modeling.__file__).parent.glob("grammar_abc_*.py")),
+    *(path.name for path in MODELING.glob("grammar_abc_*.py")),
     # what it gives to `generate` for a stock Llama
     *("decoding_abc.py", "decoding_abc_gpt.py", "decoding_abc_llama.py", "arguments_abc.py"),
 }
@@ -125,12 +128,18 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
     code |= {"saving_abc.py", *(["layer_abc_lstm.py"] if model_type == "abc_lstm" else [])}
+    code |= {path.name for path in MODELING.glob("lark_abc*.py")}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
     assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     assert config.items() >= sampling.items()
     assert config["eos_token_id"] == config["bos_token_id"] != config["pad_token_id"]
+    assert (run / "publish" / LARK_FILE).read_text() == lark_grammar(config["eos_token_id"])
+    card = (run / "publish" / "README.md").read_text()
+    assert all(gap.about in " ".join(card.split()) for gap in NOT_COVERED)
+    tokenizer = json.loads((run / "publish" / "tokenizer.json").read_text())
+    assert tokenizer["decoder"]["type"] == "Sequence"  # which other engines can read
     assert names(run) == {"checkpoint", "publish", "record.json"}
 
 
