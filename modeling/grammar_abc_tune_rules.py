@@ -137,8 +137,9 @@ class TuneRules:
         if found is None:
             return None
         following, new = found
+        stage, _, n_notes, pitches = state
         if not new:
-            return State(state.stage, following, *state[2:])
+            return State(stage, following, n_notes, pitches)
         return self._sounded(state._replace(node=following), new)
 
     def follow(self, state: State) -> frozenset[str]:
@@ -159,6 +160,8 @@ class TuneRules:
         return frozenset()
 
     def _sounded(self, state: State, new: Pitches) -> State:
+        if state.n_notes >= self.limits.n_notes and len(state.pitches) == 2:
+            return state  # all that counts has been counted
         pitches = tuple(dict.fromkeys((*state.pitches, *new)))[:2]
         n_notes = min(state.n_notes + len(new), self.limits.n_notes)
         return State(state.stage, state.node, n_notes, pitches)
