@@ -137,6 +137,8 @@ class TuneGrammar(TuneRules):
                 text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
             case "mark":
                 text = self._closing_mark(state)
+                if (mark := stage.text + text).startswith(MARK):
+                    return text, State(self._marked(stage, mark), None, *state[2:])
             case "start" if stage.fields is None and field_under_way(stage):
                 text = self._closing_field(state)
             case "start":
