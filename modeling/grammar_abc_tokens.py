@@ -98,6 +98,7 @@ class TokenGrammar:
         }
         self._in_bars: dict[int, _InBar] = {}
         self._n_closing: dict[State, int] = {}
+        self._n_of_text: dict[str, int] = {}
 
     @classmethod
     def of(cls, tokenizer: Any, limits: Limits = GENERATION) -> "TokenGrammar":
@@ -219,6 +220,8 @@ class TokenGrammar:
 
     def _n_tokens_of(self, text: str) -> int:
         """Returns the token count of a text with no inner bar line or newline, longest first."""
+        if text in self._n_of_text:
+            return self._n_of_text[text]
         n_tokens = place = 0
         while place < len(text):
             stops = range(place + self._longest, place, -1)
@@ -226,6 +229,9 @@ class TokenGrammar:
                 len(text[place:stop]) for stop in stops if text[place:stop] in self._known
             )
             n_tokens += 1
+        if len(self._n_of_text) >= _MOST_KEPT:
+            self._n_of_text.clear()
+        self._n_of_text[text] = n_tokens
         return n_tokens
 
     def legal(self, state: State, n_left: int) -> list[int]:

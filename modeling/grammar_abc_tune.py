@@ -135,6 +135,9 @@ class TuneGrammar(TuneRules):
         match stage.phase:
             case "line":
                 text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
+                if text.endswith("\n"):
+                    line = stage._replace(text=stage.text + text[:-1])
+                    return text, State(self._line_step(line, "\n"))
             case "mark":
                 text = self._closing_mark(state)
                 if (mark := stage.text + text).startswith(MARK):
