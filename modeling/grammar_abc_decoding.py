@@ -25,6 +25,7 @@ from .grammar_abc_tokens import TokenGrammar
 from .grammar_abc_tune_rules import State
 
 _ASKED = (8, 64)  # tokens tried, until one is legal; then all others
+_MOST_MASKS = 1_000  # of 16 kB with 4,096 tokens
 
 
 @dataclass
@@ -68,7 +69,6 @@ class TuneLogitsProcessor(LogitsProcessor):
         self._n_prompt: int | None = None
         self._warpers: Sequence[LogitsProcessor] = ()
         self._cut: Cut | None = None
-        self._may_begin: dict[frozenset[str], torch.Tensor] = {}
         self._states: dict[tuple[int, ...], State] = {}
 
     @property
@@ -239,11 +239,15 @@ class TuneLogitsProcessor(LogitsProcessor):
 
     def _ranked(self, state: State, race: torch.Tensor) -> Iterator[int]:
         """Yields the tokens with a legal first character, those that rank first in `race` first."""
-        firsts, legal = self.tokens.firsts, self.tokens.beginnings(state)
-        if legal not in self._may_begin:
+        firsts, masks = self.tokens.firsts, self.tokens.masks
+        legal = self.tokens.beginnings(state)
+        mask = masks.get((legal, race.device))  # (V,), added to the scores
+        if mask is None:
+            if len(masks) >= _MOST_MASKS:
+                masks.clear()
             allowed = [0.0 if first in legal else -math.inf for first in firsts]
-            self._may_begin[legal] = torch.tensor(allowed, device=race.device)
-        race = race[: len(firsts)] + self._may_begin[legal]
+            mask = masks[legal, race.device] = torch.tensor(allowed, device=race.device)
+        race = race[: len(firsts)] + mask
         n_given = 0
         for most in (*_ASKED, len(firsts)):
             best, tokens = race.topk(min(most, len(firsts)))

@@ -64,6 +64,7 @@ class TokenGrammar:
     Attributes:
         firsts: The first character of each token, END for the end token, "" for other special ones,
             which are never legal.
+        masks: Place for what processors derive from `beginnings`, kept between calls.
 
     Raises:
         ValueError: If a character of the dialect has no token of its own.
@@ -96,6 +97,7 @@ class TokenGrammar:
         self._only_with = {
             first: token for token, first in enumerate(self.firsts) if first and counted[first] == 1
         }
+        self.masks: dict[Any, Any] = {}
         self._in_bars: dict[int, _InBar] = {}
         self._n_closing: dict[State, int] = {}
         self._n_of_text: dict[str, int] = {}
