@@ -1,8 +1,9 @@
-"""Fast sampling and greedy decoding in `generate` for a GPT: one token per step.
+"""Fast sampling and greedy decoding in `generate` for a GPT.
 
 The modules spend most of a step on calls, masks and a cache that is copied to grow. Here the same
 operations run directly on the weights, with keys and values in one block of memory, and the tokens
-are the same as from the library's loop. Other requests (returned scores, a user-supplied cache)
+are the same as from the library's loop. Several tokens that are known, a forced run, are read at
+once, like a prompt. Other requests (returned scores, a user-supplied cache)
 fall back to that loop automatically; within the context so do models with adapters or hooks, see
 `AbcGPTForCausalLM`. To force it: `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
@@ -13,8 +14,8 @@ read as if it had been generated, and continuing an output gives the same as one
 nanoGPT's `generate` slides a window of P tokens by one per token and recomputes all of it; ours
 recomputes P // 2 tokens once in P - P // 2 + 1 steps and sees between P // 2 and P of them.
 
-Letters in shapes: B batch, T time (tokens so far), S keys (tokens in the cache), C width, H heads,
-D head width (C = H * D), L layers, V vocabulary.
+Letters in shapes: B batch, T time (tokens so far), N new tokens, S keys (tokens in the cache),
+C width, V vocabulary.
 """
 
 from typing import Any
@@ -26,8 +27,11 @@ from transformers.cache_utils import DynamicCache
 from transformers.utils import logging
 
 from .arguments_abc import CACHE
+from .decoding_abc_cache import kept, laid_out
 
 logger = logging.get_logger(__name__)
+
+SQRT_HALF = 0.5**0.5
 
 
 def takes_ids(model: PreTrainedModel) -> bool:
@@ -105,30 +109,37 @@ class AbcGPTDecoder:
         first = int(is_read.any(0).nonzero()[0])
         return input_ids[:, first:], is_read[:, first:]
 
-    def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Read the last token of rows (B, T), after the others were read; return logits (B, V)."""
-        if self.n_longest < self.context:
-            return self._decode(input_ids[:, -1])
-        n_new = input_ids.shape[1] - self.is_token.shape[1]
-        return self.read(input_ids, functional.pad(self.is_token, (0, n_new), value=True))
+    def step(self, input_ids: torch.Tensor, n_new: int = 1) -> torch.Tensor:
+        """Read the last N tokens of rows (B, T), after the others; return logits (B, V)."""
+        if self.n_longest + n_new <= self.context:
+            return self._decode(input_ids[:, -n_new:])
+        n_unknown = input_ids.shape[1] - self.is_token.shape[1]
+        return self.read(input_ids, functional.pad(self.is_token, (0, n_unknown), value=True))
 
     def _keep(self, cache: DynamicCache, mask: torch.Tensor | None, n_more: int) -> None:
         """Keep what the next step needs: the cache, and the mask (B, S) of its tokens."""
         self.cache, self.mask = cache, mask
 
+    def _advance(self, n_new: int) -> torch.Tensor:
+        """Return the positions (B, N) of the next tokens, and count them."""
+        positions = self.positions[:, None]
+        if n_new > 1:
+            positions = positions + torch.arange(n_new, device=positions.device)
+        self.positions = self.positions + n_new
+        self.n_longest += n_new
+        return positions
+
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Turn tokens (B,) into logits (B, V)."""
+        """Turn the next tokens (B, N) into logits (B, V)."""
+        n_new = tokens.shape[1]
         if self.mask is not None:
-            self.mask = functional.pad(self.mask, (0, 1), value=True)
+            self.mask = functional.pad(self.mask, (0, n_new), value=True)
         state = {CACHE: self.cache, "use_cache": True, "logits_to_keep": 1}
-        output = self.model(tokens[:, None], self.mask, self.positions[:, None], **state)
-        self.positions += 1
-        self.n_longest += 1
-        return output.logits[:, -1]
+        return self.model(tokens, self.mask, self._advance(n_new), **state).logits[:, -1]
 
 
 class AbcGPTFastDecoder(AbcGPTDecoder):
-    """The same, directly from the current weights, in less than half the time.
+    """The same, directly from the current weights, in a fraction of the time.
 
     Args:
         model: A plain model, see `AbcGPTForCausalLM`.
@@ -143,61 +154,61 @@ class AbcGPTFastDecoder(AbcGPTDecoder):
         self.layers = [
             (
                 layer.input_layernorm.weight,
-                layer.attention.qkv_proj.weight.t(),
-                layer.attention.o_proj.weight.t(),
+                laid_out(layer.attention.qkv_proj.weight),
+                laid_out(layer.attention.o_proj.weight),
                 layer.post_attention_layernorm.weight,
-                layer.mlp.up_proj.weight.t(),
-                layer.mlp.down_proj.weight.t(),
+                laid_out(layer.mlp.up_proj.weight),
+                laid_out(layer.mlp.down_proj.weight),
             )
             for layer in base.layers
         ]
-        self.head = (base.norm.weight, model.lm_head.weight.t())
+        self.head = (base.norm.weight, laid_out(model.lm_head.weight))
+        # In half precision each operation rounds, so there it must be one of the modules'.
+        is_single = model.dtype == torch.float32
+        self._feed_forward = self._merged_feed_forward if is_single else self._plain_feed_forward
+        self._add = torch.addmm if is_single else self._plain_add
 
     def _keep(self, cache: DynamicCache, mask: torch.Tensor | None, n_more: int) -> None:
-        """Move keys and values to a block with room for `n_more` tokens; allocate buffers."""
-        first = cache.layers[0].keys
-        n_rows, n_heads, self.n_keys, head_dim = first.shape
-        shape = (2, len(cache.layers), n_rows, n_heads, self.n_keys + n_more, head_dim)
-        self.cache = first.new_empty(shape)  # (2, L, B, H, S, D)
-        for number, layer in enumerate(cache.layers):
-            self.cache[0, number, :, :, : self.n_keys] = layer.keys
-            self.cache[1, number, :, :, : self.n_keys] = layer.values
-        self.mask = None
-        if mask is not None:
-            self.mask = first.new_zeros(n_rows, 1, 1, self.n_keys + n_more)  # added to the scores
-            self.mask[:, 0, 0, : self.n_keys].masked_fill_(~mask, -torch.inf)
-        self.qkv = first.new_empty(n_rows, 3 * n_heads * head_dim)
-        parts = self.qkv.view(n_rows, 3, n_heads, 1, head_dim)
-        self.query = parts[:, 0]  # (B, H, 1, D)
-        self.new = parts[:, 1:, :, 0].transpose(0, 1)  # (2, B, H, D)
-
-    def _next_place(self) -> tuple[Any, Any, Any, torch.Tensor | None]:
-        """Advance by one token; return keys and values up to it, where its own go, and the mask."""
-        self.positions += 1
-        self.n_longest += 1
-        self.n_keys += 1
-        seen = self.cache.narrow(4, 0, self.n_keys)
-        keys, values = (part.unbind() for part in seen.unbind())  # L of (B, H, S, D) each
-        slots = self.cache.select(4, self.n_keys - 1).unbind(1)  # L of (2, B, H, D)
-        return keys, values, slots, None if self.mask is None else self.mask[..., : self.n_keys]
+        self.cache = kept(cache, mask, n_more)
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Turn tokens (B,) into logits (B, V), with the modules' operations one by one."""
-        mm, norm, epsilon = torch.mm, torch.layer_norm, self.epsilon
+        """Turn the next tokens (B, N) into logits (B, V)."""
+        n_rows, n_new = tokens.shape
+        mm, norm, epsilon, cache = torch.mm, torch.layer_norm, self.epsilon, self.cache
         token_table, position_table = self.tables
-        hidden = functional.embedding(tokens, token_table)
-        hidden = hidden + functional.embedding(self.positions, position_table)  # (B, C)
-        keys, values, slots, mask = self._next_place()
-
-        width, scale = hidden.shape[1:], self.query.shape[-1] ** -0.5
+        positions = self._advance(n_new)
+        cache.advance(n_new)
+        hidden = torch.embedding(token_table, tokens.flatten())
+        hidden = hidden + torch.embedding(position_table, positions.flatten())  # (B * N, C)
+        width = hidden.shape[1:]
         for number, (norm_1, qkv, out, norm_2, up, down) in enumerate(self.layers):
-            mm(norm(hidden, width, norm_1, None, epsilon), qkv, out=self.qkv)
-            slots[number].copy_(self.new)
-            mixed = functional.scaled_dot_product_attention(
-                self.query, keys[number], values[number], mask, scale=scale
-            )  # (B, H, 1, D)
-            hidden = hidden + mm(mixed.reshape(hidden.shape), out)
-            inner = functional.gelu(mm(norm(hidden, width, norm_2, None, epsilon), up))
-            hidden = hidden + mm(inner, down)
+            mm(norm(hidden, width, norm_1, None, epsilon), qkv, out=cache.qkv)
+            hidden = self._add(hidden, cache.attend(number), out)
+            normed = norm(hidden, width, norm_2, None, epsilon)
+            hidden = self._feed_forward(hidden, normed, up, down)
+        hidden = hidden.view(n_rows, n_new, -1)[:, -1]  # (B, C)
         last_norm, head = self.head
         return mm(norm(hidden, width, last_norm, None, epsilon), head)
+
+    @staticmethod
+    def _merged_feed_forward(
+        hidden: torch.Tensor, normed: torch.Tensor, up: torch.Tensor, down: torch.Tensor
+    ) -> torch.Tensor:
+        """Return hidden states (B * N, C) plus the MLP of the normed ones.
+
+        GELU is x * (1 + erf(x / sqrt(2))) / 2, with the half left to the product: for a few rows
+        PyTorch's own has an overhead of several such operations.
+        """
+        inner = torch.mm(normed, up)
+        inner = torch.addcmul(inner, inner, torch.erf(inner * SQRT_HALF))
+        return torch.addmm(hidden, inner, down, alpha=0.5)
+
+    @staticmethod
+    def _plain_feed_forward(
+        hidden: torch.Tensor, normed: torch.Tensor, up: torch.Tensor, down: torch.Tensor
+    ) -> torch.Tensor:
+        return hidden + torch.mm(functional.gelu(torch.mm(normed, up)), down)
+
+    @staticmethod
+    def _plain_add(hidden: torch.Tensor, mixed: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return hidden + torch.mm(mixed, out)

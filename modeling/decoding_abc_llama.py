@@ -1,4 +1,4 @@
-"""Fast generation with a stock Llama: one token per step, also beyond its context.
+"""Fast generation with a stock Llama, also beyond its context.
 
 A library class cannot have a decoder of ours built in, but `generate` accepts one:
 
@@ -22,7 +22,13 @@ from transformers.models.llama import modeling_llama
 
 from .arguments_abc import CACHE
 from .decoding_abc import decode, is_plain_model
-from .decoding_abc_gpt import AbcGPTDecoder, AbcGPTFastDecoder, is_counted, takes_ids
+from .decoding_abc_cache import laid_out
+from .decoding_abc_gpt import (
+    AbcGPTDecoder,
+    AbcGPTFastDecoder,
+    is_counted,
+    takes_ids,
+)
 
 OWN_MODULES = {
     LlamaForCausalLM,
@@ -39,6 +45,10 @@ OWN_MODULES = {
 class LlamaFastDecoder(AbcGPTFastDecoder):
     """Computes a step directly from the current weights.
 
+    RMSNorm divides by the root of the mean square plus epsilon. A last column that holds the root
+    of width times epsilon makes this the length of the row, one operation; the factors go into the
+    weights that follow.
+
     Args:
         model: A plain one, see `_decoder`.
         max_length: Length of the longest row to generate.
@@ -46,9 +56,9 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
 
     def __init__(self, model: PreTrainedModel, max_length: int) -> None:
         AbcGPTDecoder.__init__(self, model, max_length)
-        self.epsilon = model.config.rms_norm_eps
-        base = model.model
-        self.embedding = base.embed_tokens.weight
+        base, width = model.model, model.config.hidden_size
+        self.embedding, self.width = base.embed_tokens.weight, width
+        self.last_column = (width * model.config.rms_norm_eps) ** 0.5
         positions = torch.arange(self.context, device=model.device)[None]
         cosine, sine = base.rotary_emb(self.embedding, positions)  # (1, P, D) each
         half = sine.shape[-1] // 2
@@ -59,16 +69,21 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
         self.pairs = torch.arange(2 * half, device=model.device).view(2, half).t().flatten()
         self.layers = [
             (
-                layer.input_layernorm.weight,
-                self._in_pairs(layer.self_attn).t(),
-                layer.self_attn.o_proj.weight.t(),
-                layer.post_attention_layernorm.weight,
-                torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]).t(),
-                layer.mlp.down_proj.weight.t(),
+                self._normed(layer.input_layernorm, self._in_pairs(layer.self_attn)),
+                laid_out(layer.self_attn.o_proj.weight),
+                self._normed(
+                    layer.post_attention_layernorm,
+                    torch.cat([layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]),
+                ),
+                laid_out(layer.mlp.down_proj.weight),
             )
             for layer in base.layers
         ]
-        self.head = (base.norm.weight, model.lm_head.weight.t())
+        self.head = self._normed(base.norm, model.lm_head.weight)
+
+    def _normed(self, norm: nn.Module, weight: torch.Tensor) -> torch.Tensor:
+        """Return a weight (out, C) as (C, out), with what the norm before it multiplies by."""
+        return laid_out(weight * (norm.weight * self.width**0.5))
 
     def _in_pairs(self, attention: nn.Module) -> torch.Tensor:
         """Return query, key and value weights, (3 * C, C), the first two reordered by `pairs`."""
@@ -82,29 +97,28 @@ class LlamaFastDecoder(AbcGPTFastDecoder):
         for layer in cache.layers:
             layer.keys = layer.keys[..., self.pairs]
         super()._keep(cache, mask, n_more)
-        heads = self.qkv.view(len(self.qkv), 3, -1, len(self.pairs) // 2, 2)
-        self.turning = torch.view_as_complex(heads[:, :2])  # query and key, (B, 2, H, D / 2)
 
     def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Turn tokens (B,) into logits (B, V), with the modules' operations one by one."""
-        mm, add, norm, epsilon = torch.mm, torch.addmm, torch.rms_norm, self.epsilon
-        hidden = functional.embedding(tokens, self.embedding)  # (B, C)
-        rotation = self.rotations.index_select(0, self.positions)[:, None, None]
-        keys, values, slots, mask = self._next_place()
-
-        width, scale = hidden.shape[1:], self.query.shape[-1] ** -0.5
-        for number, (norm_1, qkv, out, norm_2, gate_up, down) in enumerate(self.layers):
-            mm(norm(hidden, width, norm_1, epsilon), qkv, out=self.qkv)
-            self.turning.mul_(rotation)
-            slots[number].copy_(self.new)
-            mixed = functional.scaled_dot_product_attention(
-                self.query, keys[number], values[number], mask, scale=scale
-            )  # (B, H, 1, D)
-            hidden = add(hidden, mixed.reshape(hidden.shape), out)
-            gate, up = mm(norm(hidden, width, norm_2, epsilon), gate_up).chunk(2, dim=1)
-            hidden = add(hidden, functional.silu(gate) * up, down)
-        last_norm, head = self.head
-        return mm(norm(hidden, width, last_norm, epsilon), head)
+        """Turn the next tokens (B, N) into logits (B, V), with one operation for several."""
+        n_rows, n_new = tokens.shape
+        mm, length, cache = torch.mm, torch.linalg.vector_norm, self.cache
+        rotation = self.rotations.index_select(0, self._advance(n_new).flatten())[:, None, None]
+        cache.advance(n_new)
+        heads = cache.qkv.view(len(cache.qkv), 3, -1, len(self.pairs) // 2, 2)
+        turning = torch.view_as_complex(heads[:, :2])  # query and key, (B * N, 2, H, D / 2)
+        padded = self.embedding.new_empty(len(cache.qkv), self.width + 1)
+        padded[:, -1] = self.last_column
+        hidden = padded[:, :-1]  # (B * N, C)
+        hidden.copy_(torch.embedding(self.embedding, tokens.flatten()))
+        for number, (qkv, out, gate_up, down) in enumerate(self.layers):
+            mm(hidden / length(padded, dim=1, keepdim=True), qkv, out=cache.qkv)
+            turning.mul_(rotation)
+            hidden.addmm_(cache.attend(number), out)
+            inner = mm(hidden / length(padded, dim=1, keepdim=True), gate_up)
+            gate, up = inner.chunk(2, dim=1)
+            hidden.addmm_(functional.silu(gate) * up, down)
+        normed = hidden / length(padded, dim=1, keepdim=True)
+        return mm(normed.view(n_rows, n_new, -1)[:, -1], self.head)
 
 
 def _decoder(

@@ -1,4 +1,4 @@
-"""Fast sampling and greedy decoding in `generate` for an LSTM: one token per step.
+"""Fast sampling and greedy decoding in `generate` for an LSTM.
 
 nn.LSTM sets itself up for a sequence at each call, which takes longer than the one step needed.
 Here a step is computed directly from the weights, and the tokens are the same as from the library's
@@ -6,14 +6,15 @@ loop (the logits up to rounding, since the order of summation differs). Anything
 hook, returned scores, a user-supplied state) falls back to that loop automatically, see
 `AbcLSTMForCausalLM`; to force it: `model.generate(..., custom_generate=GenerationMixin._sample)`.
 
-Letters in shapes: B batch, T time (tokens so far), C width, V vocabulary.
+Letters in shapes: B batch, T time (tokens so far), N new tokens, C width,
+V vocabulary.
 """
 
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from .arguments_abc import CACHE
+from .decoding_abc_cache import laid_out
 
 
 class AbcLSTMDecoder:
@@ -25,16 +26,20 @@ class AbcLSTMDecoder:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self.embedding, self.head = model.model.embed_tokens.weight, model.lm_head.weight
-        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        self.embedding, self.head = model.model.embed_tokens.weight, laid_out(model.lm_head.weight)
         self.layers = [
-            [getattr(layer.lstm, name) for name in names] for layer in model.model.layers
+            (
+                laid_out(layer.lstm.weight_ih_l0),
+                laid_out(layer.lstm.weight_hh_l0),
+                layer.lstm.bias_ih_l0 + layer.lstm.bias_hh_l0,
+            )
+            for layer in model.model.layers
         ]
         # What each token adds to the first layer's gates, unless that exceeds the weights in size.
         self.table = None
         if self.embedding.shape[0] <= self.embedding.shape[1]:
-            weight, _, *biases = self.layers[0]
-            self.table = functional.linear(self.embedding, weight, sum(biases))  # (V, 4 * C)
+            weight, _, bias = self.layers[0]
+            self.table = torch.addmm(bias, self.embedding, weight)  # (V, 4 * C)
 
     def read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Read rows (B, T) from the start, by the modules; return logits (B, V)."""
@@ -42,23 +47,28 @@ class AbcLSTMDecoder:
         self.states = [(layer.keys, layer.values) for layer in getattr(output, CACHE).layers]
         return output.logits[:, -1]
 
-    def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Read the last token of rows (B, T), after the others were read; return logits (B, V)."""
-        tokens, hidden = input_ids[:, -1], None
-        for number, weights in enumerate(self.layers):
-            if number == 0 and self.table is not None:
-                state = self._look_up(tokens)
-            else:
-                hidden = functional.embedding(tokens, self.embedding) if number == 0 else hidden
-                state = torch.lstm_cell(hidden, self.states[number], *weights)
-            self.states[number], hidden = state, state[0]  # (B, C)
-        return functional.linear(hidden, self.head)
+    def step(self, input_ids: torch.Tensor, n_new: int = 1) -> torch.Tensor:
+        """Read the last N tokens of rows (B, T), after the others; return logits (B, V)."""
+        n_rows = len(input_ids)
+        tokens = input_ids[:, -n_new:].t().flatten()  # (N * B,)
+        table = self.embedding if self.table is None else self.table
+        outputs = torch.embedding(table, tokens)
+        for number, (input_weight, hidden_weight, bias) in enumerate(self.layers):
+            is_table = number == 0 and self.table is not None
+            gates = outputs if is_table else torch.addmm(bias, outputs, input_weight)
+            outputs = [
+                self._next(number, inputs, hidden_weight) for inputs in gates.split(n_rows)
+            ]  # N of (B, C)
+            outputs = outputs[0] if n_new == 1 else torch.cat(outputs)
+        return torch.mm(outputs[-n_rows:], self.head)
 
-    def _look_up(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the first layer's state after tokens (B,), by the table: h and c, (B, C) each."""
-        hidden, cell = self.states[0]
-        inputs = functional.embedding(tokens, self.table)  # (B, 4 * C)
-        gates = torch.addmm(inputs, hidden, self.layers[0][1].t())
-        take, keep, new, show = gates.chunk(4, dim=1)
-        cell = torch.addcmul(take.sigmoid() * new.tanh(), keep.sigmoid(), cell)
-        return show.sigmoid() * cell.tanh(), cell
+    def _next(self, number: int, inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Advance a layer by one token, given its inputs' part of the gates (B, 4 * C): (B, C)."""
+        hidden, cell = self.states[number]
+        gates = torch.addmm(inputs, hidden, weight)
+        take, keep, _, show = gates.sigmoid().chunk(4, dim=1)
+        new = gates.chunk(4, dim=1)[2].tanh()
+        cell = torch.addcmul(take * new, keep, cell)
+        hidden = show * cell.tanh()
+        self.states[number] = hidden, cell
+        return hidden

@@ -4,31 +4,28 @@
     processor = TuneLogitsProcessor(tokens, max_new_tokens=512)
     model.generate(..., max_new_tokens=512, logits_processor=[processor])
 
-With any tokenizer, a token is legal if each of its characters is, and if the tune can still be
-completed within the tokens left. So a model always writes a complete tune. A processor is for one
-call of `generate`. The families' own loops query it for one token at a time (`choose`), which draws
-the same tokens as masking would, without checking the whole vocabulary.
+What is legal is decided by `grammar_abc_tokens`, so that a model always writes a complete tune. A
+processor is for one call of `generate`. The families' own loops query it for one token at a time
+(`choose`), which draws the same tokens as masking would, without checking the whole vocabulary; and
+where there is no choice (`forced`), they do not ask the model.
 
 Letters in shapes: B batch, T time, V vocabulary.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import LogitsProcessor, PreTrainedTokenizerBase
+from transformers import LogitsProcessor
 
-from .grammar_abc_limits import DIALECT, GENERATION, Limits
-from .grammar_abc_plan import Plan, PlannedGrammar
+from .grammar_abc_cut import Cut, Head
+from .grammar_abc_tokens import TokenGrammar
 from .grammar_abc_tune_rules import State
-from .notation_abc import ALPHABET
 
-_END = "\0"  # stands for the end token
-UNKNOWN = "\ufffd"  # placeholder for characters missing from the tokenizer; in no tune
-_MOST_KEPT = 100_000
 _ASKED = (8, 64)  # tokens tried, until one is legal; then all others
+_MOST_MASKS = 1_000  # of 16 kB with 4,096 tokens
 
 
 @dataclass
@@ -37,181 +34,14 @@ class GrammarCounts:
 
     Attributes:
         n_steps: Tokens chosen, over all rows, until each ended.
-        n_replaced: Those where the model's own draw was illegal; their share estimates the
-            illegal probability mass.
+        n_forced: Those without a choice in any row, for which the model was not asked.
+        n_replaced: Those where the model's own draw was illegal; their share of the rest estimates
+            the illegal probability mass.
     """
 
     n_steps: int = 0
+    n_forced: int = 0
     n_replaced: int = 0
-
-
-class TokenGrammar:
-    """The automaton over the tokens of one tokenizer.
-
-    Args:
-        texts: The text of each token, "" for special ones: (V,).
-        end_id: The end token.
-        limits: What may be written.
-
-    Raises:
-        ValueError: If a character of the dialect has no token of its own.
-    """
-
-    def __init__(self, texts: Sequence[str], end_id: int, limits: Limits = GENERATION) -> None:
-        self.texts = list(texts)
-        self._known, self._longest = set(self.texts), max(map(len, self.texts))
-        if missing := set(ALPHABET) - set(self.texts):
-            raise ValueError(
-                f"no tokens for the characters {' '.join(sorted(map(repr, missing)))} of the "
-                "dialect: with this tokenizer a tune may never be completed; use one that has all "
-                "of them, such as char"
-            )
-        self.end_id = end_id
-        self.grammar = PlannedGrammar(limits)
-        # what the prompt may contain; notes and seconds count as in the limits
-        counted = {name: getattr(limits, name) for name in ("n_notes", "n_pitches", "seconds")}
-        self._prompt_grammar = PlannedGrammar(replace(DIALECT, **counted))
-        self._tree: dict[str, Any] = {}
-        for token, text in enumerate(self.texts):
-            branch = self._tree
-            for character in text:
-                branch = branch.setdefault(character, {})
-            if text:
-                branch.setdefault("", []).append(token)
-        first = [text[:1] for text in self.texts]  # "" for special tokens, which are never legal
-        first[end_id] = _END
-        self._beginnings = sorted(set(first))
-        places = {text: place for place, text in enumerate(self._beginnings)}
-        self._place_of_first = torch.tensor([places[text] for text in first])  # (V,)
-        self._n_closing: dict[State, int] = {}
-
-    @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, limits: Limits = GENERATION) -> "TokenGrammar":
-        """Returns the automaton for a tokenizer; worth keeping, since it caches its states.
-
-        Args:
-            tokenizer: One of data_prep/tokens/tokenizers.py.
-            limits: What may be written.
-        """
-        special, n_tokens = set(tokenizer.all_special_ids), len(tokenizer)
-        texts = ["" if i in special else tokenizer.decode([i]) for i in range(n_tokens)]
-        if tokenizer.unk_token_id is not None:
-            texts[tokenizer.unk_token_id] = UNKNOWN
-        return cls(texts, tokenizer.eos_token_id, limits)
-
-    def read_prompt(self, text: str) -> State:
-        """Returns the state after a prompt, which may use the whole dialect.
-
-        Raises:
-            ValueError: If it leaves the dialect; names line and column.
-        """
-        return self.grammar.continued(self._prompt_grammar.read(text))
-
-    def planned(self, text: str, plan: Plan) -> State:
-        """Returns the state after the start of a tune whose next bars are planned.
-
-        Raises:
-            ValueError: If the text leaves the dialect; names line and column.
-        """
-        return self.grammar.planned(self.read_prompt(text), plan)
-
-    def advance(self, state: State, token: int, n_left: int) -> State | None:
-        """Returns the state after a token; None if it is illegal.
-
-        Args:
-            state: The state before it.
-            token: Its id.
-            n_left: Number of tokens that may follow it.
-        """
-        if token == self.end_id:
-            return state if state.is_end else None
-        text = self.texts[token]
-        step = self.grammar.step
-        following: State | None = state if text else None
-        for character in text:
-            following = step(following, character)
-            if following is None:
-                return None
-        if following is None or not self.can_end(following, n_left):
-            return None
-        # each token on the path to the end reduces this number by one
-        is_behind = self.grammar.is_late(state) and (
-            self.n_closing_tokens(following) >= self.n_closing_tokens(state)
-        )
-        return None if is_behind else following
-
-    def may_begin(self, state: State) -> torch.Tensor:
-        """Returns which tokens have a first character, or end, that may come next: (V,) bool."""
-        follow = self.grammar.follow(state) | ({_END} if state.is_end else set())
-        return torch.tensor([text in follow for text in self._beginnings])[self._place_of_first]
-
-    def can_end(self, state: State, n_left: int) -> bool:
-        """Returns whether the tune and its end token can be completed in `n_left` more tokens."""
-        if state.node is not None and (behind := self.grammar.worst_case_bar_end(state)):
-            # no path to the end takes more tokens; the same for most states of a bar
-            bound = self.grammar.bar_end_bound(state) + self.n_closing_tokens(behind)
-            if bound < n_left:
-                return True
-        is_far = self.grammar.closing_bound(state) < n_left
-        return is_far or self.n_closing_tokens(state) < n_left
-
-    def n_closing_tokens(self, state: State) -> int:
-        """Returns the number of tokens on a short path to the end, excluding the end token.
-
-        Each of them reduces this number by one, so a path that is open stays open.
-        """
-        pieces = []
-        while not state.is_end and state not in self._n_closing:
-            text, following = self.grammar.closing_piece(state)
-            pieces.append((state, self._n_tokens_of(text)))
-            state = following
-        n_tokens = self._n_closing.get(state, 0)
-        if len(self._n_closing) >= _MOST_KEPT:
-            self._n_closing.clear()
-        for state, n_of_piece in reversed(pieces):
-            n_tokens += n_of_piece
-            if state.node is None:  # states inside a bar rarely recur
-                self._n_closing[state] = n_tokens
-        return n_tokens
-
-    def _n_tokens_of(self, text: str) -> int:
-        """Returns the token count of a text with no inner bar line or newline, longest first."""
-        n_tokens = place = 0
-        while place < len(text):
-            stops = range(place + self._longest, place, -1)
-            place += next(
-                len(text[place:stop]) for stop in stops if text[place:stop] in self._known
-            )
-            n_tokens += 1
-        return n_tokens
-
-    def legal(self, state: State, n_left: int) -> list[int]:
-        """Returns all tokens that may come next, if `n_left` others may follow them."""
-        found = [self.end_id] if state.is_end else []
-        is_far = self.grammar.closing_bound(state) + self._longest < n_left
-        self._collect(state, self._tree, found, None if is_far else n_left)
-        if self.grammar.is_late(state):
-            found = [token for token in found if self.advance(state, token, n_left)]
-        return found
-
-    def _collect(
-        self, state: State, branch: dict[str, Any], found: list[int], n_left: int | None
-    ) -> None:
-        """Adds the legal tokens of a branch of the tree; if `n_left` is None, all can end."""
-        for character in self.grammar.follow(state):
-            below = branch.get(character)
-            if below is None:
-                continue
-            tokens = below.get("", ())
-            goes_on = len(below) > ("" in below)
-            if not goes_on and n_left is None:
-                found += tokens
-                continue
-            following = self.grammar.step(state, character)
-            if tokens and (n_left is None or self.can_end(following, n_left)):
-                found += tokens
-            if goes_on:
-                self._collect(following, below, found, n_left)
 
 
 class TuneLogitsProcessor(LogitsProcessor):
@@ -237,15 +67,36 @@ class TuneLogitsProcessor(LogitsProcessor):
         self.starts = starts
         self.counts = GrammarCounts()
         self._n_prompt: int | None = None
+        self._warpers: Sequence[LogitsProcessor] = ()
+        self._cut: Cut | None = None
         self._states: dict[tuple[int, ...], State] = {}
 
-    def begin(self, input_ids: torch.Tensor) -> list[State]:
+    @property
+    def end_ids(self) -> set[int]:
+        """The tokens after which a row is free."""
+        return {self.tokens.end_id}
+
+    def begin(
+        self, input_ids: torch.Tensor, warpers: Sequence[LogitsProcessor] = ()
+    ) -> list[State | None]:
         """Returns the states after the prompts (B, T).
+
+        Args:
+            input_ids: The prompts.
+            warpers: The library's top-k, top-p and min-p of this call, in its order.
 
         Raises:
             ValueError: If a prompt is not in the dialect, or leaves no tokens or time to end it.
         """
         self._n_prompt = input_ids.shape[1]
+        self._warpers = warpers
+        settings = {
+            name: getattr(each, name)
+            for each in warpers
+            for name in Cut._fields
+            if hasattr(each, name)
+        }
+        self._cut = Cut(**settings) if warpers else None
         return [self._prompt_state(ids, row) for row, ids in enumerate(input_ids.tolist())]
 
     def _budget(self, row: int) -> int:
@@ -310,6 +161,30 @@ class TuneLogitsProcessor(LogitsProcessor):
                 )
         return before
 
+    def forced(self, states: list[State | None], is_open: list[bool]) -> list[int] | None:
+        """Returns the tokens of a step in which no row has a choice; advances `states` by them.
+
+        Args:
+            states: The rows' states; None for one that has ended. Changed in place.
+            is_open: Which rows go on; for the others, the token is 0.
+
+        Returns:
+            None if a row has a choice, with no state changed.
+        """
+        found = []
+        for state, still_open in zip(states, is_open, strict=True):
+            only = (0, None)
+            if still_open:
+                only = None if state is None else self.tokens.only(state)
+            if only is None:
+                return None
+            found.append(only)
+        n_open = sum(is_open)
+        self.counts.n_steps += n_open
+        self.counts.n_forced += n_open
+        tokens, states[:] = map(list, zip(*found, strict=True))
+        return tokens
+
     def choose(
         self,
         states: list[State | None],
@@ -320,7 +195,8 @@ class TuneLogitsProcessor(LogitsProcessor):
         """Returns a token for each row, drawn from the legal ones; advances `states` by it.
 
         `torch.multinomial` draws the token with the largest probability / noise. To draw as if
-        illegal tokens had probability 0, the largest are tried in order until one is legal.
+        illegal tokens had probability 0, the largest are tried in order until one is legal, and
+        kept by top-k, top-p and min-p.
 
         Args:
             states: The rows' states; None for one that has ended or stopped. Changed in place.
@@ -328,32 +204,92 @@ class TuneLogitsProcessor(LogitsProcessor):
             noise: (B, V), exponential; None picks the highest score.
             n_tokens: Tokens in each row so far.
         """
-        tokens = (scores if noise is None else scores.softmax(-1) / noise).argmax(-1).tolist()
+        chances = scores if noise is None else scores.softmax(-1)
+        tokens = (scores if noise is None else chances / noise).argmax(-1).tolist()
         for row, state in enumerate(states):
             if state is None:
                 continue
-            token, n_left = tokens[row], self._n_left(row, n_tokens)
-            following = self.tokens.advance(state, token, n_left)
+            token, step = tokens[row], _Step(self.tokens, state, self._n_left(row, n_tokens))
             self.counts.n_steps += 1
-            if following is None:
-                self.counts.n_replaced += 1
+            is_legal = step.after(token) is not None
+            self.counts.n_replaced += not is_legal
+            head = head_of(chances[row], step) if self._cut and noise is not None else None
+            if not is_legal or (head and not self._cut.keeps(token, head)):
                 # as logarithms, since a legal token's probability may underflow to 0
                 race = scores[row] if noise is None else scores[row] - noise[row].log()
-                token, following = self._first_legal(state, race, n_left)
+                token = self._first_kept(step, race, head)
+                if token is None:
+                    token = self._by_mask(step, scores[row], noise[row])
             tokens[row] = token
-            states[row] = None if token == self.tokens.end_id else following
+            states[row] = None if token == self.tokens.end_id else step.after(token)
         return tokens
 
-    def _first_legal(self, state: State, race: torch.Tensor, n_left: int) -> tuple[int, State]:
-        """Returns the legal token that ranks first in `race` (V,), and the state after it."""
-        may_begin = self.tokens.may_begin(state).to(race.device)
-        race = race[: len(may_begin)].masked_fill(~may_begin, -math.inf)
-        n_asked, n_all = 0, int((race > -math.inf).sum())
-        for most in (*_ASKED, n_all):
-            order = race.topk(min(most, n_all)).indices.tolist()
-            for token in order[n_asked:]:
-                following = self.tokens.advance(state, token, n_left)
-                if following is not None:
-                    return token, following
-            n_asked = len(order)
-        raise AssertionError(f"no token is legal after {state.stage}")
+    def _first_kept(self, step: "_Step", race: torch.Tensor, head: Head | None) -> int | None:
+        """Returns the token that ranks first in `race` (V,) of those that are legal and kept.
+
+        None if the whole mask must tell.
+        """
+        for token in self._ranked(step.state, race):
+            if step.after(token) is None:
+                continue
+            is_kept = True if head is None else self._cut.keeps(token, head)
+            if is_kept is not False:
+                return token if is_kept else None
+        raise AssertionError(f"no token is legal after {step.state.stage}")
+
+    def _ranked(self, state: State, race: torch.Tensor) -> Iterator[int]:
+        """Yields the tokens with a legal first character, those that rank first in `race` first."""
+        firsts, masks = self.tokens.firsts, self.tokens.masks
+        legal = self.tokens.beginnings(state)
+        mask = masks.get((legal, race.device))  # (V,), added to the scores
+        if mask is None:
+            if len(masks) >= _MOST_MASKS:
+                masks.clear()
+            allowed = [0.0 if first in legal else -math.inf for first in firsts]
+            mask = masks[legal, race.device] = torch.tensor(allowed, device=race.device)
+        race = race[: len(firsts)] + mask
+        n_given = 0
+        for most in (*_ASKED, len(firsts)):
+            best, tokens = race.topk(min(most, len(firsts)))
+            for value, token in zip(
+                best.tolist()[n_given:], tokens.tolist()[n_given:], strict=True
+            ):
+                if value == -math.inf:
+                    return
+                yield token
+            n_given = len(tokens)
+
+    def _by_mask(self, step: "_Step", scores: torch.Tensor, noise: torch.Tensor) -> int:
+        """Returns the token that the whole mask and the library's cuts give, from (V,) each."""
+        legal = torch.tensor(self.tokens.legal(step.state, step.n_left), device=scores.device)
+        masked = torch.full_like(scores, -math.inf)
+        masked[legal] = scores[legal]
+        masked = masked[None]
+        for cut in self._warpers:
+            masked = cut(None, masked)
+        return int((masked.softmax(-1) / noise).argmax())
+
+
+class _Step:
+    """The state of one row before its next token, and the answers about tokens so far."""
+
+    def __init__(self, tokens: TokenGrammar, state: State, n_left: int) -> None:
+        self.tokens, self.state, self.n_left = tokens, state, n_left
+        self._after: dict[int, State | None] = {}
+
+    def after(self, token: int) -> State | None:
+        """Returns the state after a token; None if it is illegal."""
+        if token not in self._after:
+            self._after[token] = self.tokens.advance(self.state, token, self.n_left)
+        return self._after[token]
+
+    def is_legal(self, token: int) -> bool:
+        """Returns whether a token is legal."""
+        return self.after(token) is not None
+
+
+def head_of(chances: torch.Tensor, step: _Step) -> Head:
+    """Returns the likeliest tokens, given the probabilities (V,) of all."""
+    best, tokens = chances.topk(min(_ASKED[-1], len(chances)))
+    listed = best.tolist()
+    return Head(tokens.tolist(), listed, max(0.0, 1.0 - sum(listed)), step.is_legal)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .grammar_abc_header import MARK
 from .grammar_abc_limits import GENERATION
-from .grammar_abc_tune import LONGEST_TUPLET_END, SHORT_BAR, TIED_NOTE, TuneGrammar
+from .grammar_abc_tune import LONGEST_TUPLET_END, SHORT_BAR, TuneGrammar, held_length
 from .grammar_abc_tune_rules import Stage, State, with_fields
 from .notation_abc import rest_text
 
@@ -254,12 +254,11 @@ class PlannedGrammar(TuneGrammar):
         bar, stage = bar_of(state.stage), state.stage
         if bar is None:
             return super().closing_bound(state)
-        held = [*stage.tied_in, *stage.tied_out]
+        held = held_length((*stage.tied_in, *stage.tied_out))
         if state.node is not None:
-            held += (state.node.key.tied, state.node.key.pitches)
-        n_held = sum(len(pitches) + 2 for pitches in held if pitches)
+            held += self.held_bound(state.node.key)
         behind = stage.plan.longest_behind[stage.n_bars - stage.plan.first]
-        return bar.longest_closing + behind + TIED_NOTE * n_held + LONGEST_TUPLET_END
+        return bar.longest_closing + behind + held + LONGEST_TUPLET_END
 
     def _closing_part(self, state: State) -> tuple[str, State]:
         stage = state.stage

@@ -6,9 +6,10 @@ this takes is bounded.
 
 import functools
 import math
+from collections.abc import Iterable
 
 from .grammar_abc_bar import NOTE, NOTES, SOUND, Node
-from .grammar_abc_bar_rules import Key
+from .grammar_abc_bar_rules import Key, Pitches
 from .grammar_abc_header import (
     LONGEST_HEAD,
     MARK,
@@ -26,6 +27,11 @@ from .notation_abc import TICKS_PER_QUARTER, TICKS_PER_UNIT
 LONGEST_BAR_END, LONGEST_TUPLET_END, TIED_NOTE, SHORT_BAR = 30, 60, 8, 13
 # `closing` takes less time than this many of the longest bars after the current bar
 CLOSING_BARS = 4
+
+
+def held_length(ties: Iterable[Pitches]) -> int:
+    """Returns an upper bound of the length of notes or chords that are held."""
+    return TIED_NOTE * sum(len(pitches) + 2 for pitches in ties if pitches)
 
 
 class TuneGrammar(TuneRules):
@@ -60,12 +66,13 @@ class TuneGrammar(TuneRules):
         nearly all states of the bar: those with the same stage and notes. None if the real end may
         be worse: after a tie, in a pickup or in silence.
         """
-        key = state.node.key
+        return None if self.may_end_worse(state.node.key) else self._bar_end(state, Key(0), ())
+
+    def may_end_worse(self, key: Key) -> bool:
+        """Returns whether `worst_case_bar_end` has no answer."""
         is_silent = key.is_silent or (key.may_be_silent and key.phase == "l" and not key.pitches)
-        is_tied_out = key.tied and not key.is_tied_in
-        if is_silent or is_tied_out or key.is_open:
-            return None
-        return self._bar_end(state, Key(0), ())
+        is_tied_out = bool(key.tied) and not key.is_tied_in
+        return is_silent or is_tied_out or key.is_open
 
     def bar_end_bound(self, state: State) -> int:
         """Returns an upper bound of the path to the end of the current bar, in characters."""
@@ -96,13 +103,16 @@ class TuneGrammar(TuneRules):
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
             n_bars = max(n_bars, 0) + 1  # one that sounds, if this one ends with a rest
         n_bars = self._n_voice_bars(stage, n_bars)
-        ties = [*stage.tied_in[stage.voice :], *stage.tied_out]
+        held = held_length((*stage.tied_in[stage.voice :], *stage.tied_out))
         if state.node is not None:
-            ties += (state.node.key.tied, state.node.key.pitches)
-        n_tied = sum(len(pitches) + 2 for pitches in ties if pitches)
+            held += self.held_bound(state.node.key)
         head = LONGEST_HEAD if stage.phase == "line" else 0
         notes = 2 * (limits.n_notes - state.n_notes)
-        return head + TIED_NOTE * n_tied + SHORT_BAR * n_bars + notes + LONGEST_TUPLET_END
+        return head + held + SHORT_BAR * n_bars + notes + LONGEST_TUPLET_END
+
+    def held_bound(self, key: Key) -> int:
+        """Returns the part of `closing_bound` for the notes that a bar holds."""
+        return held_length((key.tied, key.pitches)) if key.tied or key.pitches else 0
 
     def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
         """Returns how many bars of single voices are in `n_bars` more bars and the rest of this."""
@@ -125,8 +135,13 @@ class TuneGrammar(TuneRules):
         match stage.phase:
             case "line":
                 text = rest_of_line(self.limits, stage.line, len(stage.is_drums), stage.text)
+                if text.endswith("\n"):
+                    line = stage._replace(text=stage.text + text[:-1])
+                    return text, State(self._line_step(line, "\n"))
             case "mark":
                 text = self._closing_mark(state)
+                if (mark := stage.text + text).startswith(MARK):
+                    return text, State(self._marked(stage, mark), None, *state[2:])
             case "start" if stage.fields is None and field_under_way(stage):
                 text = self._closing_field(state)
             case "start":

@@ -137,8 +137,9 @@ class TuneRules:
         if found is None:
             return None
         following, new = found
+        stage, _, n_notes, pitches = state
         if not new:
-            return State(state.stage, following, *state[2:])
+            return State(stage, following, n_notes, pitches)
         return self._sounded(state._replace(node=following), new)
 
     def follow(self, state: State) -> frozenset[str]:
@@ -159,6 +160,8 @@ class TuneRules:
         return frozenset()
 
     def _sounded(self, state: State, new: Pitches) -> State:
+        if state.n_notes >= self.limits.n_notes and len(state.pitches) == 2:
+            return state  # all that counts has been counted
         pitches = tuple(dict.fromkeys((*state.pitches, *new)))[:2]
         n_notes = min(state.n_notes + len(new), self.limits.n_notes)
         return State(state.stage, state.node, n_notes, pitches)
@@ -170,7 +173,8 @@ class TuneRules:
             case "line":
                 return State(self._line_step(stage, character))
             case "mark":
-                return state._replace(stage=self._mark_step(stage, character))
+                _, node, n_notes, pitches = state
+                return State(self._mark_step(stage, character), node, n_notes, pitches)
             case "start":
                 return self._start_step(state, character)
         return state._replace(stage=stage._replace(phase="end"))
@@ -281,11 +285,13 @@ class TuneRules:
         text = stage.text + character
         if text == "]":
             return stage._replace(phase="line end", text="")
-        if character == "]":
-            voice = int(text[len(MARK) : -1])
-            n_rests = stage.n_rests + voice - stage.voice - 1
-            return stage._replace(phase="start", text="", voice=voice, n_rests=n_rests)
-        return stage._replace(text=text)
+        return self._marked(stage, text) if character == "]" else stage._replace(text=text)
+
+    def _marked(self, stage: Stage, mark: str) -> Stage:
+        """Returns the stage after a whole mark, such as `[V:2]`."""
+        voice = int(mark[len(MARK) : -1])
+        n_rests = stage.n_rests + voice - stage.voice - 1
+        return stage._replace(phase="start", text="", voice=voice, n_rests=n_rests)
 
     # -- the start of a bar: changes, then its music ------------------------------------------
 

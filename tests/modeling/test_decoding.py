@@ -4,12 +4,11 @@ from threading import Thread
 
 import pytest
 import torch
+from decoding_models import build, generate, padded, tokens
 from tiny_models import char_tokenizer
 from transformers import (
     DynamicCache,
     GenerationMixin,
-    LlamaConfig,
-    LlamaForCausalLM,
     LogitsProcessor,
     LogitsProcessorList,
     MaxLengthCriteria,
@@ -19,61 +18,15 @@ from transformers import (
 )
 
 from modeling import (
-    AbcGPTConfig,
     AbcGPTForCausalLM,
-    AbcLSTMConfig,
-    AbcLSTMForCausalLM,
     decoding_abc,
     decoding_abc_gpt,
 )
-from modeling.decoding_abc_llama import sample_llama
 
 FAMILIES = ("gpt", "lstm", "llama")
 LIBRARY = {"custom_generate": GenerationMixin._sample}  # the loop that is the reference
 GREEDY = {"do_sample": False, "eos_token_id": None}
 SAMPLED = {"do_sample": True, "top_k": 8, "temperature": 0.8, "eos_token_id": None}
-
-
-def build(family, **changes):
-    """A small model that prefers some tokens clearly, and not the same ones for ever."""
-    special = {"vocab_size": 20, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
-    torch.manual_seed(0)
-    if family == "gpt":
-        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-        shape |= {"max_position_embeddings": 64, "initializer_range": 0.4}
-        return AbcGPTForCausalLM(AbcGPTConfig(**{**special, **shape, **changes})).eval()
-    if family == "llama":
-        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-        shape |= {"max_position_embeddings": 64, "initializer_range": 0.3}
-        shape |= {"intermediate_size": 86, "tie_word_embeddings": True}
-        model = LlamaForCausalLM(LlamaConfig(**{**special, **shape, **changes})).eval()
-        model.generate = functools.partial(model.generate, custom_generate=sample_llama)
-        return model
-    shape = {"hidden_size": 24, "num_hidden_layers": 2}
-    model = AbcLSTMForCausalLM(AbcLSTMConfig(**{**special, **shape, **changes})).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(2.0)
-    return model
-
-
-def tokens(rows, length, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(2, 20, (rows, length), generator=generator)
-
-
-def padded(*lengths):
-    """Rows of these lengths, padded on the left, and their mask."""
-    longest = max(lengths)
-    rows = [tokens(1, length, seed=length) for length in lengths]
-    rows = [torch.nn.functional.pad(row, (longest - row.shape[1], 0)) for row in rows]
-    batch = torch.cat(rows)
-    return {"input_ids": batch, "attention_mask": (batch != 0).long()}
-
-
-def generate(model, seed=0, **options):
-    torch.manual_seed(seed)
-    return model.generate(**options)
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from decoding_models import generate_tunes as generate
+from decoding_models import make_model
 from hypothesis import HealthCheck, given, settings
 from midi_pieces import pieces
 from symusic import Score
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationMixin, set_seed
+from transformers import GenerationMixin
 
 import modeling  # noqa: F401  (registers our own families)
 from data_prep.dialect.abc_to_midi import abc_to_midi
@@ -272,38 +274,6 @@ def tokenizer(request, tmp_path_factory, tune_files):
     texts = [midi_to_abc(file.read_bytes(), layout="bars") for file in tune_files]
     kind = TokenSettings(tokenizer=request.param, vocab_size=400 if request.param == "bpe" else 0)
     return train_tokenizer(texts, kind, 128)
-
-
-def make_model(tokenizer, model_type="abc_gpt"):
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "vocab_size": len(tokenizer)}
-    ids = {f"{n}_token_id": getattr(tokenizer, f"{n}_token_id") for n in ("bos", "eos", "pad")}
-    more = {"num_attention_heads": 2, "max_position_embeddings": 512}
-    config = AutoConfig.for_model(
-        model_type, **shape, **ids, **(more if model_type == "abc_gpt" else {})
-    )
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():  # a model of any opinion, however wrong
-        for weight in model.parameters():
-            weight.mul_(8.0)
-    return model
-
-
-def generate(model, tokenizer, tokens, prompts=None, n_new=200, seed=1, **more):
-    prompts = prompts or [""]
-    ids = [[tokenizer.bos_token_id, *tokenizer(p)["input_ids"]] for p in prompts]
-    inputs = tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
-    processor = TuneLogitsProcessor(tokens, n_new)
-    set_seed(seed)
-    sampling = {"do_sample": True, "top_k": 0} | more
-    out = model.generate(
-        **inputs,
-        max_new_tokens=n_new,
-        pad_token_id=tokenizer.pad_token_id,
-        logits_processor=[processor],
-        **{"eos_token_id": tokenizer.eos_token_id} | sampling,
-    )
-    return out, processor
 
 
 def check_tune(tokenizer, ids):
