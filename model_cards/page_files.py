@@ -40,18 +40,20 @@ def write_page_files(source: Path, out: Path) -> None:
         ValueError: If there is no model, or it is too large for a page.
     """
     saved = source / "checkpoint" if (source / "checkpoint").is_dir() else source
-    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         if not (saved / name).is_file():
             raise ValueError(f"no {name} in {saved}, expected a finished run or a saved model")
     config = json.loads((saved / "config.json").read_text("utf-8"))
     folder = out / "model"
     folder.mkdir(parents=True, exist_ok=True)
     n_parameters = _write_weights(saved, folder, config)
+    longest = json.loads((saved / "tokenizer_config.json").read_text("utf-8"))["model_max_length"]
     for name in ("config.json", "tokenizer.json"):
         shutil.copyfile(saved / name, folder / name)
     if (saved / "README.md").is_file():
         shutil.copyfile(saved / "README.md", folder / "README.md")
     about = {"name": source.resolve().name, "family": family_of(config["model_type"]).label}
+    about["trained_length"] = min(longest, config.get("max_position_embeddings") or longest)
     about |= {"n_parameters": n_parameters, "hasCard": (saved / "README.md").is_file()}
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
     _write_code(out / "python.zip")

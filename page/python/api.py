@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 
 from data_prep.dialect.tune import print_tune
-from data_prep.importers.foreign_abc import read_book
 from modeling.header_abc import INSTRUMENTS
 from modeling.notation_abc import KEYS
 
@@ -12,6 +11,7 @@ from .showing import show
 from .tokenizer import PageTokenizer
 from .writing import Writer, Writing
 
+MOST_LEFT = 100_000  # tokens that may follow where there is no limit
 MOST_BYTES = 2_000_000  # of a file that is dropped in
 
 
@@ -88,12 +88,27 @@ class Page:
         """Returns JSON of a tune as it is drawn and played; see `showing`."""
         return json.dumps(show(abc, bars_per_line))
 
+    def next(self, text: str) -> str:
+        """Returns JSON of what may follow a text: `ids` to read, and the `legal` tokens.
+
+        Where the text is not in the dialect, `legal` is null and `error` says why.
+        """
+        writer = self.writer
+        found = {"ids": [writer.tokenizer.end_id, *writer.tokenizer.encode(text)]}
+        try:
+            state = writer.grammar.read_prompt(text)
+        except ValueError as error:
+            return json.dumps(found | {"legal": None, "error": str(error)})
+        return json.dumps(found | {"legal": writer.grammar.legal(state, MOST_LEFT)})
+
     def open(self, content: bytes) -> str:
         """Returns JSON of the first tune of a file of ABC: `abc`, `title`, `warnings`.
 
         Raises:
             ValueError: If it cannot be read.
         """
+        from data_prep.importers.foreign_abc import read_book  # half of all code, seldom needed
+
         if len(content) > MOST_BYTES:
             raise ValueError(f"a file of {len(content):,} bytes, expected at most {MOST_BYTES:,}")
         found = next(read_book(content))
