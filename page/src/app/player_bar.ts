@@ -116,7 +116,7 @@ export class PlayerBar {
       return make("li", {}, mute, ...(this.tune!.voices.length > 1 ? [solo] : []));
     });
     byId("voices").replaceChildren(...rows);
-    const others = this.tune!.voices.keys().filter((number) => number !== this.solo);
+    const others = [...this.tune!.voices.keys()].filter((number) => number !== this.solo);
     this.player.silence(this.solo === null ? this.muted : new Set(others));
   }
 
