@@ -10,9 +10,21 @@ const out = process.argv[2];
 if (!out) throw new Error("expected: node build.mjs <folder>");
 const packageFolder = (name) => join(here, "node_modules", name);
 
+// abcjs sets style attributes, which the content security policy forbids; the property is allowed.
+// It also adds a style sheet to each drawing, for notes that are dragged, which ours are not.
+const stylesByProperty = {
+  name: "styles-by-property",
+  setup: ({ onLoad }) => onLoad({ filter: /abcjs.*\.js$/ }, ({ path }) => ({
+    contents: readFileSync(path, "utf8")
+      .replace(/\.setAttribute\((['"])style\1,/g, ".style.cssText = (")
+      .replace("renderer.paper.insertStyles(", "void ("),
+  })),
+};
+
 await build({
   entryPoints: { app: join(here, "src/app/main.ts"), worker: join(here, "src/worker/worker.ts") },
   bundle: true,
+  plugins: [stylesByProperty],
   format: "esm",
   target: "es2022",
   minify: true,

@@ -84,9 +84,9 @@ class Page:
                 return Task(writer.begin_accompaniment(asked["tune"], asked["instruments"], most))
         return Task(writer.begin(asked["conditions"], asked["prompt"], most, asked["hasGrammar"]))
 
-    def show(self, abc: str, bars_per_line: int) -> str:
+    def show(self, abc: str, width: int) -> str:
         """Returns JSON of a tune as it is drawn and played; see `showing`."""
-        return json.dumps(show(abc, bars_per_line))
+        return json.dumps(show(abc, width))
 
     def next(self, text: str) -> str:
         """Returns JSON of what may follow a text: `ids` to read, and the `legal` tokens.

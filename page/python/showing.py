@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from data_prep.dialect.notation import DRUM_CHANNEL, AbcError
+from data_prep.dialect.notation import DRUM_CHANNEL, ELEMENT, AbcError
 from data_prep.dialect.sounding import bar_starts, join_ties
 from data_prep.dialect.tune import Tune, bar_clock, read_bars
 from data_prep.dialect.tune_parser import parse_tune
@@ -13,6 +13,11 @@ from modeling.export_abc import cut_after_end, cut_to_whole_bars, export_tune
 from modeling.header_abc import FIRST_BAR, INSTRUMENTS
 
 _FIELD = re.compile(r"\w:|%%")
+_BAR = re.compile(r"[^|]*\|\]?")
+_ACCIDENTAL = re.compile(r"[_=^]+")
+# in pixels: clef and key, a bar without notes, a note or rest
+_LINE_START, _BAR_WIDTH, _NOTE_WIDTH = 120, 26, 20
+_VIOLA = INSTRUMENTS.index("Viola")
 _BASS_BELOW = 57  # mean MIDI pitch below which a voice is drawn in the bass clef
 
 
@@ -24,8 +29,12 @@ class WrongBar:
     message: str
 
 
-def show(abc: str, bars_per_line: int) -> dict[str, Any]:
+def show(abc: str, width: int) -> dict[str, Any]:
     """Returns a tune, or its whole bars so far, for the page.
+
+    Args:
+        abc: The tune.
+        width: Of the score, in pixels.
 
     Bars that cannot be read are drawn as rests. Times are in ticks of 1/48 quarter, and seconds.
 
@@ -52,7 +61,7 @@ def show(abc: str, bars_per_line: int) -> dict[str, Any]:
         "abc": whole,
         "hasEnd": has_end,
         "exported": exported,
-        "drawn": _drawn(exported, tune, notes, bars_per_line),
+        "drawn": _drawn(exported, tune, notes, width),
         "key": tune.key,
         "meter": str(tune.meters[0]),
         "meters": [[bar, m.numerator, m.denominator] for bar, m in sorted(tune.meters.items())],
@@ -101,33 +110,53 @@ def _readable(abc: str) -> tuple[str, list[WrongBar]]:
     return text, wrong
 
 
-def _drawn(exported: str, tune: Tune, notes: list[list], bars_per_line: int) -> str:
-    """Returns the exported tune with names, clefs, and lines of a given length."""
-    lines: list[str] = []
-    bars: list[str] = []
-
-    def flush() -> None:
-        for first in range(0, len(bars), bars_per_line):
-            lines.append("".join(bars[first : first + bars_per_line]))
-        bars.clear()
-
-    for line in exported.splitlines():
-        if not _FIELD.match(line):
-            bars += re.findall(r".*?\|\]?", line)
+def _drawn(exported: str, tune: Tune, notes: list[list], width: int) -> str:
+    """Returns the exported tune with names and clefs, and lines that fit into a width in pixels."""
+    lines = exported.splitlines()
+    ends = _line_ends(lines, tune.n_bars, width)
+    drawn: list[str] = []
+    bar, text = 0, ""
+    for line in lines:
+        if _FIELD.match(line):
+            if line.startswith("V:"):
+                bar, voice = 0, int(line[2:]) - 1
+                name = _name(tune.voices[voice].program)
+                line += f' name="{name}"{_clef(tune, notes, voice)}'
+            if not line.startswith("%%"):
+                drawn += [text, line] if text else [line]
+                text = ""
             continue
-        flush()
-        if line.startswith("V:"):
-            voice = int(line[2:]) - 1
-            line += f' name="{_name(tune.voices[voice].program)}"{_clef(tune, notes, voice)}'
-        if not line.startswith("%%"):
-            lines.append(line)
-    flush()
-    return "\n".join(lines) + "\n"
+        for part in _BAR.findall(line):
+            bar, text = bar + 1, text + part
+            if bar in ends:
+                drawn, text = [*drawn, text], ""
+    return "\n".join([*drawn, text]) + "\n"
+
+
+def _line_ends(lines: list[str], n_bars: int, width: int) -> set[int]:
+    """Returns the numbers of the bars that end a line, from 1: the widest voice decides."""
+    widths = [_BAR_WIDTH] * n_bars
+    voices = "\n".join(lines).split("\nV:")[1:]
+    for voice in voices:
+        music = [line for line in voice.splitlines()[1:] if not _FIELD.match(line)]
+        for bar, text in enumerate(_BAR.findall("".join(music))):
+            n_signs = len(ELEMENT.findall(text)) + len(_ACCIDENTAL.findall(text)) / 2
+            widths[bar] = max(widths[bar], _BAR_WIDTH + _NOTE_WIDTH * n_signs)
+    ends: set[int] = set()
+    left = width - _LINE_START
+    for number, needed in enumerate(widths):
+        if needed > left and number and number not in ends:
+            ends.add(number)
+            left = width - _LINE_START
+        left -= needed
+    return ends
 
 
 def _clef(tune: Tune, notes: list[list], voice: int) -> str:
     if tune.voices[voice].channel == DRUM_CHANNEL:
         return " clef=perc"
+    if tune.voices[voice].program == _VIOLA:
+        return " clef=alto"
     pitches = [pitch for _, _, chord in notes[voice] for pitch in chord]
     is_low = pitches and sum(pitches) / len(pitches) < _BASS_BELOW
     return " clef=bass" if is_low else " clef=treble"

@@ -7,25 +7,21 @@ import { byId, make } from "./dom";
 /** One of several tunes; it is shown as it grows. */
 export class Alternative {
   readonly element: HTMLElement;
-  readonly scoreHost = make("div");
+  private readonly scoreHost = make("div");
   private readonly verdict = make("p", { className: "verdict", textContent: "…" });
   private readonly hear = make("button", { type: "button", textContent: "Hear", disabled: true });
   private readonly keep = make("button", { type: "button", className: "main", textContent: "Keep this", disabled: true });
-  private readonly score: Score;
+  readonly score: Score;
   private tune: Tune | null = null;
 
   constructor(
     caption: string, onKeep: (tune: Tune) => void, private readonly onHear: (tune: Tune, score: Score) => void,
   ) {
-    this.score = new Score(this.scoreHost, false);
+    this.score = new Score(this.scoreHost, false, 0.75);
     this.hear.onclick = () => this.tune && this.onHear(this.tune, this.score);
     this.keep.onclick = () => this.tune && onKeep(this.tune);
     this.element = make("article", {}, make("header", {}, make("h2", { textContent: caption }), this.hear, this.keep),
       this.verdict, this.scoreHost);
-  }
-
-  get width(): number {
-    return this.scoreHost.clientWidth;
   }
 
   /** Shows the tune so far. */
@@ -56,16 +52,18 @@ export function verdictOf(tune: Tune): string {
 /** Puts alternatives on the page in place of those before. */
 export function showAlternatives(alternatives: Alternative[], onClose: () => void): void {
   const host = byId("alternatives");
-  const close = make("button", { type: "button", className: "quiet", textContent: "Close" });
+  const close = make("button", { type: "button", className: "quiet close", textContent: "Close" });
   close.onclick = () => {
     hideAlternatives();
     onClose();
   };
   host.replaceChildren(...alternatives.map((each) => each.element), close);
   host.hidden = false;
+  document.body.classList.add("choosing");
 }
 
 export function hideAlternatives(): void {
   byId("alternatives").hidden = true;
   byId("alternatives").replaceChildren();
+  document.body.classList.remove("choosing");
 }

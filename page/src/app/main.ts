@@ -11,7 +11,7 @@ import { Model } from "./model";
 import { PlayerBar } from "./player_bar";
 import { conditionsOf, fromLink, startSettings, toLink, type Settings } from "./settings";
 import { SettingsForm } from "./settings_form";
-import { barsIn, TextPanel } from "./text_panel";
+import { TextPanel } from "./text_panel";
 
 const FILL_TOKENS = 1000; // that a model may choose for marked bars, or a further voice
 const N_VARIATIONS = 3;
@@ -49,7 +49,7 @@ async function take(abc: string): Promise<void> {
 
 async function show(abc: string): Promise<void> {
   byId("tune").hidden = false;
-  tune = await model.ask("show", { abc, barsPerLine: barsIn(byId("score")) });
+  tune = await model.ask("show", { abc, width: score.width });
   score.draw(tune);
   bar.load(tune);
   text.show(tune.abc);
@@ -62,7 +62,7 @@ function showUndo(): void {
 }
 
 /** Draws a growing tune, the latest state whenever the last drawing is done. */
-function growing(host: HTMLElement, draw: (tune: Tune) => void): (abc: string) => void {
+function growing(on: Score, draw: (tune: Tune) => void): (abc: string) => void {
   let [latest, isBusy] = ["", false];
   return async (abc) => {
     latest = abc;
@@ -72,7 +72,7 @@ function growing(host: HTMLElement, draw: (tune: Tune) => void): (abc: string) =
       while (latest) {
         const asked = latest;
         latest = "";
-        draw(await model.ask("show", { abc: asked, barsPerLine: barsIn(host) }));
+        draw(await model.ask("show", { abc: asked, width: on.width }));
       }
     } catch {
       // a header alone is no tune yet; what remains unreadable is said at the end
@@ -122,7 +122,7 @@ async function write(): Promise<void> {
   await busy(async () => {
     say("Writing …");
     byId("tune").hidden = false;
-    const draw = growing(byId("score"), (grown) => {
+    const draw = growing(score, (grown) => {
       score.draw(grown);
       text.show(grown.abc);
     });
@@ -152,10 +152,10 @@ async function writeAlternatives(asked: Asked[]): Promise<void> {
     for (const [place, { caption, request, seed }] of asked.entries()) {
       say(`Writing: ${caption} …`);
       const pane = shown[place];
-      const draw = growing(pane.scoreHost, (grown) => pane.draw(grown));
+      const draw = growing(pane.score, (grown) => pane.draw(grown));
       const written = await writing(request, settings, seed, draw);
       try {
-        const found = await model.ask("show", { abc: written.abc, barsPerLine: barsIn(pane.scoreHost) });
+        const found = await model.ask("show", { abc: written.abc, width: pane.score.width });
         pane.draw(found);
         pane.finish(verdictOf(found), !found.wrong.length && found.hasEnd);
       } catch (error) {

@@ -1,6 +1,5 @@
 // The text of the tune: edited, dropped in, and asked what would come next.
 
-import { Score } from "../score/score";
 import type { Candidate } from "../worker/messages";
 import { byId, make } from "./dom";
 import type { Model } from "./model";
@@ -91,5 +90,3 @@ function table(candidates: Candidate[]): HTMLElement {
   return make("table", {}, caption, ...rows);
 }
 
-/** Bars per line in a host. */
-export const barsIn = (host: HTMLElement) => Score.barsPerLine(host.clientWidth);

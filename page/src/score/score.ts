@@ -25,8 +25,13 @@ export class Score {
   onMark: (marked: Marked | null) => void = () => {};
   onSeek: (bar: number) => void = () => {};
 
-  /** @param canMark Whether bars can be marked. */
-  constructor(private readonly host: HTMLElement, private readonly canMark: boolean) {
+  /**
+   * @param canMark Whether bars can be marked.
+   * @param scale Of the notes.
+   */
+  constructor(
+    private readonly host: HTMLElement, private readonly canMark: boolean, private readonly scale = 1,
+  ) {
     host.classList.add("score");
     this.overlay.role = "group";
     this.overlay.ariaLabel = canMark ? "Bars: mark some to have them written anew" : "Bars";
@@ -37,23 +42,28 @@ export class Score {
     return this.drawing.querySelector("svg");
   }
 
-  /** How many bars of a tune of so many voices fit on a line. */
-  static barsPerLine(width: number): number {
-    return Math.max(1, Math.min(6, Math.floor(width / 215)));
+  /** The width for lines, in the drawing's units. */
+  get width(): number {
+    return this.host.clientWidth / this.scaleIn(this.host.clientWidth);
+  }
+
+  private scaleIn(width: number): number {
+    return this.scale * (width < 500 ? 0.8 : 1);
   }
 
   draw(tune: Tune): void {
     const grows = this.tune !== null && tune.abc.startsWith(this.tune.abc.replace(/\|?\]?\n?$/, ""));
     this.tune = tune;
     const width = this.host.clientWidth;
+    const scale = this.scaleIn(width);
     const [drawn] = abcjs.renderAbc(this.drawing, tune.drawn, {
       add_classes: true,
-      staffwidth: Math.max(180, width - 24),
+      staffwidth: Math.max(180, width / scale - 24),
       paddingleft: 12,
       paddingright: 12,
       paddingtop: 4,
       paddingbottom: 8,
-      scale: width < 500 ? 0.85 : 1,
+      scale,
       format: {
         voicefont: `${FONT} 12 italic`, tempofont: `${FONT} 13`, measurefont: `${FONT} 11 italic`,
         gchordfont: `${FONT} 12`, infofont: `${FONT} 12`,
@@ -183,8 +193,9 @@ export class Score {
   }
 
   private keyPressed(event: KeyboardEvent, number: number): void {
-    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: Score.barsPerLine(this.host.clientWidth),
-      ArrowUp: -Score.barsPerLine(this.host.clientWidth) }[event.key];
+    const { line } = this.layout.bars[number - 1];
+    const inLine = this.layout.bars.filter((bar) => bar.line === line).length;
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: inLine, ArrowUp: -inLine }[event.key];
     if (event.key === " " || event.key === "Enter") this.pressed(number, event.shiftKey);
     else if (event.key === "Escape") this.mark(null);
     else if (step === undefined) return;

@@ -76,7 +76,7 @@ export interface Opened {
 export interface Questions {
   load: [{ isPlain: boolean }, Facts];
   write: [{ request: Request; sampling: Sampling }, Written];
-  show: [{ abc: string; barsPerLine: number }, Tune];
+  show: [{ abc: string; width: number }, Tune];
   next: [{ text: string; sampling: Sampling }, { candidates: Candidate[]; error?: string }];
   open: [{ content: Uint8Array }, Opened];
   stop: [Record<string, never>, null];

@@ -6,7 +6,7 @@ import type { Task } from "./writing_loop";
 export interface PythonPage {
   facts(): string;
   begin(request: string): Task & { destroy(): void };
-  show(abc: string, barsPerLine: number): string;
+  show(abc: string, width: number): string;
   next(text: string): string;
   open(content: Uint8Array): string;
 }

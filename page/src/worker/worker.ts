@@ -102,7 +102,7 @@ const answers: { [N in Name]: (asked: Asked<N>, tell: (progress: Progress) => vo
   load,
   write,
   next,
-  show: ({ abc, barsPerLine }) => JSON.parse(page.show(abc, barsPerLine)),
+  show: ({ abc, width }) => JSON.parse(page.show(abc, width)),
   open: ({ content }) => JSON.parse(page.open(content)),
   stop: () => {
     hasStopped = true;
