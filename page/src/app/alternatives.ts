@@ -52,12 +52,13 @@ export function verdictOf(tune: Tune): string {
 /** Puts alternatives on the page in place of those before. */
 export function showAlternatives(alternatives: Alternative[], onClose: () => void): void {
   const host = byId("alternatives");
-  const close = make("button", { type: "button", className: "quiet close", textContent: "Close" });
+  const close = make("button", { type: "button", className: "quiet", textContent: "Close" });
   close.onclick = () => {
     hideAlternatives();
     onClose();
   };
-  host.replaceChildren(...alternatives.map((each) => each.element), close);
+  const panes = make("div", { className: "panes" }, ...alternatives.map((each) => each.element));
+  host.replaceChildren(panes, close);
   host.hidden = false;
   document.body.classList.add("choosing");
 }

@@ -5,11 +5,11 @@ import { midiFile } from "../sound/midi_file";
 import { Player } from "../sound/player";
 import type { Request, Tune, Written } from "../worker/messages";
 import { Alternative, hideAlternatives, showAlternatives, verdictOf } from "./alternatives";
-import { byId, save } from "./dom";
+import { byId, make, save } from "./dom";
 import { History } from "./history";
 import { Model } from "./model";
 import { PlayerBar } from "./player_bar";
-import { conditionsOf, fromLink, startSettings, toLink, type Settings } from "./settings";
+import { conditionsOf, fromLink, PRESETS, startSettings, toLink, type Settings } from "./settings";
 import { SettingsForm } from "./settings_form";
 import { TextPanel } from "./text_panel";
 
@@ -51,9 +51,19 @@ async function show(abc: string): Promise<void> {
   byId("tune").hidden = false;
   tune = await model.ask("show", { abc, width: score.width });
   score.draw(tune);
+  showTitle(tune);
   bar.load(tune);
   text.show(tune.abc);
   byId<HTMLButtonElement>("accompany").disabled = !tune.hasEnd;
+}
+
+/** A heading such as "Jig in G, 6/8"; the name is the preset's, as long as it fits. */
+function showTitle({ key, meter }: Tune): void {
+  const { preset, seed, ...asked } = form.read();
+  const fits = preset !== "free" && asked.key === key && asked.meter === meter;
+  const name = fits ? PRESETS.find((each) => each.name === preset)!.label : "Tune";
+  const tonic = key.replace("b", "♭").replace("#", "♯");
+  byId("title").replaceChildren(`${name} in ${tonic}`, make("small", { textContent: `${meter}, seed ${seed}` }));
 }
 
 function showUndo(): void {

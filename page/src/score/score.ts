@@ -58,7 +58,7 @@ export class Score {
     const scale = this.scaleIn(width);
     const [drawn] = abcjs.renderAbc(this.drawing, tune.drawn, {
       add_classes: true,
-      staffwidth: Math.max(180, width / scale - 24),
+      staffwidth: Math.max(180, width - 24),
       paddingleft: 12,
       paddingright: 12,
       paddingtop: 4,
