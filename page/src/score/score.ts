@@ -47,6 +47,7 @@ export class Score {
     return this.host.clientWidth / this.scaleIn(this.host.clientWidth);
   }
 
+  // abcjs scales the whole drawing by a transform
   private scaleIn(width: number): number {
     return this.scale * (width < 500 ? 0.8 : 1);
   }
@@ -127,8 +128,7 @@ export class Score {
 
   /** Pixels per unit of the drawing. */
   private zoom(): number {
-    const matrix = this.svg?.querySelector("g")?.getCTM();
-    return matrix?.a ?? 1;
+    return this.scaleIn(this.host.clientWidth);
   }
 
   private readonly boxes = new Map<number, { top: number; height: number }>();
