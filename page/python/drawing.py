@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from data_prep.dialect.notation import DRUM_CHANNEL, ELEMENT, length_ticks, tuplet_items
-from data_prep.dialect.tune import Meter, Tune
+from data_prep.dialect.tune import Meter, Tune, tempo_line
 from modeling.header_abc import INSTRUMENTS
 
 _FIELD = re.compile(r"\w:|%%")
@@ -25,7 +25,7 @@ def voice_name(program: int | None) -> str:
 
 
 def drawn_text(exported: str, tune: Tune, notes: list[Chords], width: int) -> str:
-    """Returns a tune as abcjs draws it well.
+    """Returns a tune as abcjs draws it well: line by line, in each all voices.
 
     Args:
         exported: The tune in the layout `voices`.
@@ -33,45 +33,49 @@ def drawn_text(exported: str, tune: Tune, notes: list[Chords], width: int) -> st
         notes: The chords of each voice.
         width: Of a line, in pixels.
     """
-    lines = exported.splitlines()
-    ends = _line_ends(lines, tune.n_bars, width)
+    voices = [_bars(voice) for voice in exported.split("\nV:")[1:]]
+    lines = ["X:1", f"M:{tune.meters[0]}", "L:1/16", tempo_line(tune.tempos[0]), f"K:{tune.key}"]
+    for number, voice in enumerate(tune.voices):
+        clef = _clef(tune, notes, number)
+        lines.append(f'V:{number + 1} name="{voice_name(voice.program)}" clef={clef}')
     beats = list(_beats(tune))
-    drawn: list[str] = []
-    bar, text = 0, ""
-    for line in lines:
-        if _FIELD.match(line):
-            if line.startswith("V:"):
-                bar, voice = 0, int(line[2:]) - 1
-                line += f' name="{voice_name(tune.voices[voice].program)}"'
-                line += f" clef={_clef(tune, notes, voice)}"
-            if not line.startswith("%%"):
-                drawn += [text, line] if text else [line]
-                text = ""
-            continue
-        for part in _BAR.findall(line):
-            text += _with_beams(part, *beats[bar])
-            bar += 1
-            if bar in ends:
-                drawn, text = [*drawn, text], ""
-    return "\n".join([*drawn, text]) + "\n"
+    for line in _lines(voices, tune.n_bars, width):
+        for number, bars in enumerate(voices):
+            texts = [
+                _changes(tune, bar, number == 0) + _with_beams(bars[bar], *beats[bar])
+                for bar in line
+            ]
+            lines.append(f"[V:{number + 1}]" + "".join(texts))
+    return "\n".join(lines) + "\n"
 
 
-def _line_ends(lines: list[str], n_bars: int, width: int) -> set[int]:
-    """Returns the numbers of the bars that end a line, from 1: the widest voice decides."""
-    widths = [_BAR_WIDTH] * n_bars
-    for voice in "\n".join(lines).split("\nV:")[1:]:
-        music = [line for line in voice.splitlines()[1:] if not _FIELD.match(line)]
-        for bar, text in enumerate(_BAR.findall("".join(music))):
-            n_signs = len(ELEMENT.findall(text)) + len(_ACCIDENTAL.findall(text)) / 2
-            widths[bar] = max(widths[bar], _BAR_WIDTH + _NOTE_WIDTH * n_signs)
-    ends: set[int] = set()
-    left = width - _LINE_START
-    for number, needed in enumerate(widths):
-        if needed > left and number and number not in ends:
-            ends.add(number)
-            left = width - _LINE_START
+def _bars(voice: str) -> list[str]:
+    """Returns the bars of a voice's block, behind its number."""
+    music = [line for line in voice.splitlines()[1:] if not _FIELD.match(line)]
+    return _BAR.findall("".join(music))
+
+
+def _changes(tune: Tune, bar: int, is_first_voice: bool) -> str:
+    meter = f"[M:{tune.meters[bar]}]" if bar and bar in tune.meters else ""
+    has_tempo = bar and bar in tune.tempos and is_first_voice
+    return meter + (f"[{tempo_line(tune.tempos[bar])}]" if has_tempo else "")
+
+
+def _lines(voices: list[list[str]], n_bars: int, width: int) -> Iterator[range]:
+    """Yields the bars of each line: as many as fit; the widest voice decides."""
+    first, left = 0, width - _LINE_START
+    for bar in range(n_bars):
+        needed = max(_bar_width(bars[bar]) for bars in voices)
+        if needed > left and bar > first:
+            yield range(first, bar)
+            first, left = bar, width - _LINE_START
         left -= needed
-    return ends
+    yield range(first, n_bars)
+
+
+def _bar_width(bar: str) -> float:
+    n_signs = len(ELEMENT.findall(bar)) + len(_ACCIDENTAL.findall(bar)) / 2
+    return _BAR_WIDTH + _NOTE_WIDTH * n_signs
 
 
 def _beats(tune: Tune) -> Iterator[tuple[int, int]]:

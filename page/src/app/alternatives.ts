@@ -18,6 +18,7 @@ export class Alternative {
     caption: string, onKeep: (tune: Tune) => void, private readonly onHear: (tune: Tune, score: Score) => void,
   ) {
     this.score = new Score(this.scoreHost, false, 0.75);
+    Object.assign(this.scoreHost, { tabIndex: 0, role: "region", ariaLabel: `Score: ${caption}` }); // it scrolls
     this.hear.onclick = () => this.tune && this.onHear(this.tune, this.score);
     this.keep.onclick = () => this.tune && onKeep(this.tune);
     this.element = make("article", {}, make("header", {}, make("h2", { textContent: caption }), this.hear, this.keep),

@@ -37,7 +37,11 @@ export class TextPanel {
 
   /** Shows a tune's text, unless it is being edited. */
   show(abc: string): void {
-    if (document.activeElement !== this.area || !this.area.value) this.area.value = abc;
+    if (document.activeElement !== this.area || !this.area.value) {
+      this.area.value = abc;
+      const end = abc.lastIndexOf("|]"); // where there is still something to choose
+      this.area.setSelectionRange(end, end);
+    }
     byId("text-error").textContent = "";
   }
 
@@ -79,7 +83,7 @@ export class TextPanel {
 /** The most probable tokens. */
 function table(candidates: Candidate[]): HTMLElement {
   const rows = candidates.map(({ text, probability, isLegal }) => {
-    const shown = text === "\n" ? "new line" : text === " " ? "space" : text || "(special)";
+    const shown = text === "\n" ? "new line" : text === " " ? "space" : text;
     const meter = make("meter", { min: 0, max: 1, value: probability });
     meter.ariaLabel = `${shown}: ${(100 * probability).toFixed(1)} percent`;
     const name = make(isLegal ? "span" : "s", { textContent: shown });

@@ -94,8 +94,9 @@ function next({ text, sampling }: Asked<"next">): Answer<"next"> {
   const candidates = Array.from(chances, (probability, token) => ({
     text: token === endId ? "end" : texts[token], probability, isLegal: isLegal.has(token),
   }));
-  candidates.sort((a, b) => b.probability - a.probability);
-  return { candidates: candidates.slice(0, 16), error };
+  const shown = candidates.filter((candidate) => candidate.text); // special tokens have none
+  shown.sort((a, b) => b.probability - a.probability);
+  return { candidates: shown.slice(0, 16), error };
 }
 
 const answers: { [N in Name]: (asked: Asked<N>, tell: (progress: Progress) => void) => Answer<N> | Promise<Answer<N>> } = {
