@@ -1,9 +1,9 @@
 // Builds the static page: node build.mjs <folder>. `make page` puts the model's files there first.
 
-import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
+import { compileKernels } from "./compile_kernels.mjs";
 
 const here = import.meta.dirname;
 const out = process.argv[2];
@@ -33,11 +33,7 @@ await build({
   logLevel: "warning",
 });
 
-execFileSync(process.execPath, [
-  join(packageFolder("assemblyscript"), "bin/asc.js"), join(here, "kernels/simd.ts"),
-  "--enable", "simd", "--runtime", "stub", "-O3", "--converge", "--noAssert",
-  "--importMemory", "--initialMemory", "1", "--outFile", join(out, "kernels.wasm"),
-], { stdio: "inherit" });
+compileKernels(join(out, "kernels.wasm"));
 
 for (const name of ["index.html", "style.css", "icon.svg"]) cpSync(join(here, "src", name), join(out, name));
 mkdirSync(join(out, "pyodide"), { recursive: true });
