@@ -46,7 +46,7 @@ def write_page_files(source: Path, out: Path) -> None:
     config = json.loads((saved / "config.json").read_text("utf-8"))
     folder = out / "model"
     folder.mkdir(parents=True, exist_ok=True)
-    n_parameters = _write_weights(saved, folder, config)
+    n_parameters = write_weights(saved, folder, config)
     longest = json.loads((saved / "tokenizer_config.json").read_text("utf-8"))["model_max_length"]
     for name in ("config.json", "tokenizer.json"):
         shutil.copyfile(saved / name, folder / name)
@@ -59,8 +59,12 @@ def write_page_files(source: Path, out: Path) -> None:
     _write_code(out / "python.zip")
 
 
-def _write_weights(saved: Path, folder: Path, config: dict[str, Any]) -> int:
-    """Writes the weights in half precision; returns their number."""
+def write_weights(saved: Path, folder: Path, config: dict[str, Any]) -> int:
+    """Writes a saved model's weights in half precision; returns their number.
+
+    Raises:
+        ValueError: If they cannot be read, are too many, or beyond half precision.
+    """
     try:
         weights = load_file(saved / "model.safetensors")
     except SafetensorError as error:
