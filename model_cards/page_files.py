@@ -2,7 +2,7 @@
 
     python -m model_cards.page_files runs/demo/gpt_l2_d64_t2M_s1 runs/page
 
-`make page` calls this, then builds the page around it; see page/README.md. The weights are rounded
+`make page` calls this, then builds the page around it; see docs/how-to/page.md. The weights are rounded
 to half precision, and the page computes with them in single precision.
 """
 

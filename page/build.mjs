@@ -56,5 +56,6 @@ function licences() {
     const texts = files.map((file) => readFileSync(join(folder, file), "utf8").trim());
     return [`${name} ${version} (${license ?? "see below"})`, ...texts].join("\n\n");
   });
+  parts.push(readFileSync(join(here, "src", "licences_of_python.txt"), "utf8").trim());
   return parts.join(`\n\n${"=".repeat(80)}\n\n`) + "\n";
 }

@@ -15,6 +15,7 @@ import { TextPanel } from "./text_panel";
 
 const FILL_TOKENS = 1000; // that a model may choose for marked bars, or a further voice
 const N_VARIATIONS = 3;
+const DRAW_PAUSE_MS = 250; // between drawings of a growing tune: reading it takes the model's time
 
 const model = new Model();
 const linked = fromLink(location.hash);
@@ -83,6 +84,7 @@ function growing(on: Score, draw: (tune: Tune) => void): (abc: string) => void {
         const asked = latest;
         latest = "";
         draw(await model.ask("show", { abc: asked, width: on.width }));
+        await new Promise((resolve) => setTimeout(resolve, DRAW_PAUSE_MS));
       }
     } catch {
       // a header alone is no tune yet; what remains unreadable is said at the end
