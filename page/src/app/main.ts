@@ -312,6 +312,7 @@ async function start(): Promise<void> {
     const size = (facts.n_parameters / 1e6).toFixed(1);
     byId("facts").textContent = `Model: ${facts.name}, ${facts.family}, ${size} million parameters.`;
     byId("card").hidden = !facts.hasCard;
+    byId("fill-hint").hidden = facts.canFill;
     byId("loading").hidden = true;
     for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = false;
     say("Ready: choose what to write, or just press Write.");

@@ -53,7 +53,6 @@ export class Score {
   }
 
   draw(tune: Tune): void {
-    const grows = this.tune !== null && tune.abc.startsWith(this.tune.abc.replace(/\|?\]?\n?$/, ""));
     this.tune = tune;
     const width = this.host.clientWidth;
     const scale = this.scaleIn(width);
@@ -75,7 +74,7 @@ export class Score {
     this.layout = layoutOf(drawn);
     this.sounding = [];
     this.showBars();
-    if (!grows) this.mark(null);
+    this.mark(null);
   }
 
   /** Marks bars; null marks none. */

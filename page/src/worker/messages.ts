@@ -46,7 +46,6 @@ export interface Facts {
   instruments: string[];
   tokens: string[];
   canFill: boolean;
-  hasSimd: boolean;
   name: string;
   family: string;
   n_parameters: number;

@@ -50,7 +50,7 @@ async function load({ isPlain }: Asked<"load">, tell: (progress: Progress) => vo
   const facts = JSON.parse(page.facts());
   texts = facts.tokens;
   endId = Number(settings.eos_token_id);
-  return { ...facts, ...known, hasSimd: !("matmul" in Object.getPrototypeOf(kernels)) };
+  return { ...facts, ...known };
 }
 
 /** Lets waiting messages in. */
