@@ -1,11 +1,12 @@
 // The page: what a person asks for, what the model writes, what is shown and heard.
 
 import { Score } from "../score/score";
-import { midiFile } from "../sound/midi_file";
 import { Player } from "../sound/player";
 import type { Request, Tune, Written } from "../worker/messages";
 import { Alternative, hideAlternatives, showAlternatives, verdictOf } from "./alternatives";
-import { byId, make, save } from "./dom";
+import { byId, make } from "./dom";
+import { saveAs } from "./downloads";
+import { growing } from "./growing";
 import { History } from "./history";
 import { Model } from "./model";
 import { PlayerBar } from "./player_bar";
@@ -15,7 +16,6 @@ import { TextPanel } from "./text_panel";
 
 const FILL_TOKENS = 1000; // that a model may choose for marked bars, or a further voice
 const N_VARIATIONS = 3;
-const DRAW_PAUSE_MS = 250; // between drawings of a growing tune: reading it takes the model's time
 
 const model = new Model();
 const linked = fromLink(location.hash);
@@ -72,28 +72,6 @@ function showUndo(): void {
   byId<HTMLButtonElement>("redo").disabled = !history.canRedo;
 }
 
-/** Draws a growing tune, the latest state whenever the last drawing is done. */
-function growing(on: Score, draw: (tune: Tune) => void): (abc: string) => void {
-  let [latest, isBusy] = ["", false];
-  return async (abc) => {
-    latest = abc;
-    if (isBusy) return;
-    isBusy = true;
-    try {
-      while (latest) {
-        const asked = latest;
-        latest = "";
-        draw(await model.ask("show", { abc: asked, width: on.width }));
-        await new Promise((resolve) => setTimeout(resolve, DRAW_PAUSE_MS));
-      }
-    } catch {
-      // a header alone is no tune yet; what remains unreadable is said at the end
-    } finally {
-      isBusy = false;
-    }
-  };
-}
-
 async function writing(
   request: Request, settings: Settings, seed: number, onGrow: (abc: string) => void,
 ): Promise<Written> {
@@ -134,7 +112,7 @@ async function write(): Promise<void> {
   await busy(async () => {
     say("Writing …");
     byId("tune").hidden = false;
-    const draw = growing(score, (grown) => {
+    const draw = growing(model, score, (grown) => {
       score.draw(grown);
       text.show(grown.abc);
     });
@@ -164,7 +142,7 @@ async function writeAlternatives(asked: Asked[]): Promise<void> {
     for (const [place, { caption, request, seed }] of asked.entries()) {
       say(`Writing: ${caption} …`);
       const pane = shown[place];
-      const draw = growing(pane.score, (grown) => pane.draw(grown));
+      const draw = growing(model, pane.score, (grown) => pane.draw(grown));
       const written = await writing(request, settings, seed, draw);
       try {
         const found = await model.ask("show", { abc: written.abc, width: pane.score.width });
@@ -218,13 +196,6 @@ async function change(request: Request | null, what: string): Promise<void> {
   });
 }
 
-const SAVERS: Record<string, (tune: Tune) => Promise<void> | void> = {
-  abc: ({ exported }) => save("tune.abc", exported, "text/plain"),
-  mid: (each) => save("tune.mid", midiFile(each), "audio/midi"),
-  wav: async (each) => save("tune.wav", await player.wav(each), "audio/wav"),
-  svg: () => save("tune.svg", new XMLSerializer().serializeToString(score.svg!), "image/svg+xml"),
-};
-
 function connect(): void {
   const on = (id: string, action: () => unknown) => byId(id).addEventListener("click", () => void action());
   byId("settings").addEventListener("submit", (event) => {
@@ -269,7 +240,7 @@ function connect(): void {
   }));
   byId("downloads").addEventListener("click", ({ target }) => {
     const kind = (target as HTMLElement).dataset.save;
-    if (kind && tune) void attempt(async () => SAVERS[kind](tune!));
+    if (kind && tune) void attempt(() => saveAs(kind, tune!, score, player));
   });
   connectScore();
 }

@@ -1,0 +1,29 @@
+// A tune that grows on a score while the model writes it.
+
+import type { Score } from "../score/score";
+import type { Tune } from "../worker/messages";
+import type { Model } from "./model";
+
+const DRAW_PAUSE_MS = 250; // between drawings: reading the tune takes the model's time
+
+/** Returns a function that draws the text so far: the latest, whenever the last drawing is done. */
+export function growing(model: Model, on: Score, draw: (tune: Tune) => void): (abc: string) => void {
+  let [latest, isBusy] = ["", false];
+  return async (abc) => {
+    latest = abc;
+    if (isBusy) return;
+    isBusy = true;
+    try {
+      while (latest) {
+        const asked = latest;
+        latest = "";
+        draw(await model.ask("show", { abc: asked, width: on.width }));
+        await new Promise((resolve) => setTimeout(resolve, DRAW_PAUSE_MS));
+      }
+    } catch {
+      // a header alone is no tune yet; what remains unreadable is said at the end
+    } finally {
+      isBusy = false;
+    }
+  };
+}
