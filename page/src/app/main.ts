@@ -73,10 +73,12 @@ function showUndo(): void {
 }
 
 async function writing(
-  request: Request, settings: Settings, seed: number, onGrow: (abc: string) => void,
+  request: Request, { temperature, topP }: Settings, seed: number, onGrow: (abc: string | null) => void,
 ): Promise<Written> {
-  const { temperature, topP } = settings;
-  return model.ask("write", { request, sampling: { seed, temperature, topP } }, ({ text }) => onGrow(text));
+  const asked = { request, sampling: { seed, temperature, topP } };
+  const written = await model.ask("write", asked, ({ text: abc }) => onGrow(abc));
+  onGrow(null);
+  return written;
 }
 
 /** Locks the controls while the model writes. */
@@ -112,11 +114,11 @@ async function write(): Promise<void> {
   await busy(async () => {
     say("Writing …");
     byId("tune").hidden = false;
-    const draw = growing(model, score, (grown) => {
+    const grow = growing(model, score, (grown) => {
       score.draw(grown);
       text.show(grown.abc);
     });
-    const written = await writing(requestOf(settings), settings, settings.seed, draw);
+    const written = await writing(requestOf(settings), settings, settings.seed, grow);
     await take(written.abc);
     say(summary(written, tune!));
   });
