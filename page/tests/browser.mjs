@@ -23,6 +23,7 @@ async function open(link) {
   return page;
 }
 
+const stage = (name) => console.error(`${Math.round(performance.now() / 1000)} s: ${name}`);
 const idle = (page) => page.waitForFunction(
   () => !document.body.classList.contains("writing") && / bars|cannot/.test(document.getElementById("status").textContent),
   null, LONG);
@@ -39,15 +40,18 @@ async function saved(page, kind) {
   return readFileSync(await download.path()).toString("base64");
 }
 
-const link = "#seed=7&meter=3/4&key=G&tempo=120&instruments=Violin|Cello&mostTokens=300&preset=free";
+const link = "#seed=7&meter=3/4&key=G&tempo=120&instruments=Violin|Cello&mostTokens=150&preset=free";
 const page = await open(link);
 await idle(page);
+stage("written");
 await check(page);
 found.tune = await text(page);
 found.title = await page.textContent("#title");
 found.bars = await page.locator(".bars button").count();
+stage("saving");
 for (const kind of ["abc", "mid", "wav", "svg"]) found[kind] = await saved(page, kind);
 
+stage("filling in");
 await page.locator(".bars button").nth(0).focus();
 await page.keyboard.press("Space");
 found.marked = await page.textContent("#marked");
@@ -60,6 +64,7 @@ await page.click("#accompany");
 await idle(page);
 found.accompanied = await text(page);
 
+stage("the text");
 await page.click("#text-details summary");
 await page.click("#ask-next");
 await page.waitForSelector("#next table", LONG);
@@ -72,12 +77,14 @@ await page.setInputFiles("#file", { name: "large.abc", mimeType: "text/plain", b
 await page.waitForFunction(() => document.getElementById("status").textContent.includes("bytes"), null, LONG);
 found.refused = await page.textContent("#status");
 
+stage("comparing");
 await page.click("#compare");
 await page.waitForFunction(() => document.getElementById("status").textContent.startsWith("Hear"), null, LONG);
 found.verdicts = await page.$$eval(".verdict", (all) => all.map((each) => each.textContent));
 await check(page);
 await page.context().close();
 
+stage("without SIMD");
 const plain = await open(`?plain${link}`);
 await idle(plain);
 found.plainTune = await text(plain);

@@ -28,7 +28,7 @@ REQUEST = {
     "conditions": {"meter": "3/4", "key": "G", "tempo": 120, "instruments": ["Violin", "Cello"]},
     "prompt": "",
     "hasGrammar": True,
-    "mostTokens": 300,
+    "mostTokens": 150,
 }
 
 
