@@ -4,6 +4,12 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 
+// a trace would show the whole bundle
+process.on("uncaughtException", (error) => {
+  console.error(error.message);
+  process.exit(1);
+});
+
 const source = join(import.meta.dirname, "../src");
 const modules = ["engine/kernels", "engine/decoder", "engine/weights", "engine/sampling", "worker/writing_loop"];
 const { outputFiles: [bundle] } = await build({

@@ -37,8 +37,15 @@ def model_of(family, vocab_size, shape):
     return model
 
 
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    file = tmp_path_factory.mktemp("kernels") / "kernels.wasm"
+    compile_kernels(file)
+    return file
+
+
 @needs_node
-def test_greedy_tokens_equal_those_of_transformers_with_and_without_simd(tmp_path):
+def test_greedy_tokens_equal_those_of_transformers_with_and_without_simd(tmp_path, kernels):
     folders, expected = [], []
     for name, case in SHAPES.items():
         model = model_of(*case)
@@ -49,8 +56,7 @@ def test_greedy_tokens_equal_those_of_transformers_with_and_without_simd(tmp_pat
         options = {"do_sample": False, "eos_token_id": None, "pad_token_id": 0}
         ids = model.generate(torch.tensor([[2]]), max_new_tokens=N_TOKENS, **options)
         expected.append(ids[0].tolist())
-    compile_kernels(tmp_path / "kernels.wasm")
-    found = json.loads(run_node("tests/greedy.mjs", tmp_path / "kernels.wasm", N_TOKENS, *folders))
+    found = json.loads(run_node("tests/greedy.mjs", kernels, N_TOKENS, *folders))
     for name, ids, case in zip(SHAPES, expected, found, strict=True):
         assert len(set(ids)) > 3, name
         assert case["ids"] == ids, name
@@ -60,7 +66,7 @@ def test_greedy_tokens_equal_those_of_transformers_with_and_without_simd(tmp_pat
 
 @needs_node
 @pytest.mark.parametrize("damage", ["cut", "noise", "name"])
-def test_broken_weights_are_one_clear_error(tmp_path, damage):
+def test_broken_weights_are_one_clear_error(tmp_path, kernels, damage):
     model = model_of(*SHAPES["gpt char"])
     model.save_pretrained(tmp_path)
     write_weights(tmp_path, tmp_path, model.config.to_dict())
@@ -72,6 +78,5 @@ def test_broken_weights_are_one_clear_error(tmp_path, damage):
         "name": content.replace(b"model.norm.weight", b"model.mroN.weight"),
     }[damage]
     file.write_bytes(changed)
-    compile_kernels(tmp_path / "kernels.wasm")
     with pytest.raises(AssertionError, match=r"weights .*(cut off|no safetensors|expected)"):
-        run_node("tests/greedy.mjs", tmp_path / "kernels.wasm", 3, tmp_path)
+        run_node("tests/greedy.mjs", kernels, 3, tmp_path)
