@@ -64,7 +64,7 @@ function showTitle({ key, meter }: Tune): void {
   const fits = preset !== "free" && asked.key === key && asked.meter === meter;
   const name = fits ? PRESETS.find((each) => each.name === preset)!.label : "Tune";
   const tonic = key.replace("b", "♭").replace("#", "♯");
-  byId("title").replaceChildren(`${name} in ${tonic}`, make("small", { textContent: `${meter}, seed ${seed}` }));
+  byId("title").replaceChildren(`${name} in ${tonic} `, make("small", { textContent: `${meter}, seed ${seed}` }));
 }
 
 function showUndo(): void {
