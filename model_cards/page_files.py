@@ -2,8 +2,8 @@
 
     python -m model_cards.page_files runs/demo/gpt_l2_d64_t2M_s1 runs/page
 
-`make page` calls this, then builds the page around it; see docs/how-to/page.md. The weights are rounded
-to half precision, and the page computes with them in single precision.
+`make page` calls this, then builds the page around it; see docs/how-to/page.md. The weights are
+rounded to half precision, and the page computes with them in single precision.
 """
 
 import ast
