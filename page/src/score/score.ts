@@ -169,7 +169,12 @@ export class Score {
     Object.assign(button.style, {
       left: `${left}px`, width: `${bar.right * zoom - left}px`, top: `${top}px`, height: `${height}px`,
     });
-    button.onpointerdown = (event) => this.pressed(number, event.shiftKey);
+    button.onpointerdown = (event) => {
+      if (event.pointerType !== "touch") this.pressed(number, event.shiftKey); // which may scroll
+    };
+    button.onclick = (event) => {
+      if (!["mouse", "pen"].includes((event as PointerEvent).pointerType)) this.pressed(number, false);
+    };
     button.onpointerenter = (event) => {
       if (event.buttons === 1 && this.anchor) this.markTo(number);
     };
