@@ -92,11 +92,12 @@ def _beat(meter: Meter) -> int:
 
 
 def _with_beams(bar: str, beat: int, start: int) -> str:
-    """Returns a bar with spaces at its beats, which end the beams."""
-    text, place, n_in_tuplet, ticks = "", 0, 0, start
+    """Returns a bar with a space wherever another beat begins, which ends the beams."""
+    text, place, n_in_tuplet, ticks, before = "", 0, 0, start, start
     for match in ELEMENT.finditer(bar):
-        if ticks % beat == 0 and ticks > start and not n_in_tuplet:
+        if ticks // beat > before // beat and not n_in_tuplet:
             text += " "
+        before = ticks
         text += bar[place : match.end()]
         place = match.end()
         if match["tuplet"]:
