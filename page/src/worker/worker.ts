@@ -1,0 +1,121 @@
+// The worker: the model, and the project's Python beside it.
+
+import { loadKernels } from "../engine/kernels";
+import { makeDecoder, Reader, type ModelConfig } from "../engine/decoder";
+import { probabilities } from "../engine/sampling";
+import { readTensors } from "../engine/weights";
+import type { Progress, Questions } from "./messages";
+import { plainMessage, startPython, type PythonPage } from "./python";
+import { writeTune } from "./writing_loop";
+
+type Name = keyof Questions;
+type Asked<N extends Name> = Questions[N][0];
+type Answer<N extends Name> = Questions[N][1];
+
+const SLICE_MS = 25; // how long the worker writes without looking for messages
+const base = new URL("./", import.meta.url).href;
+let reader: Reader;
+let page: PythonPage;
+let texts: string[] = [];
+let endId = 0;
+let hasStopped = false;
+
+async function fetched(name: string): Promise<ArrayBuffer> {
+  const response = await fetch(base + name);
+  if (!response.ok) throw new Error(`${name} is missing (${response.status})`);
+  return response.arrayBuffer();
+}
+
+const fetchedText = async (name: string) => new TextDecoder().decode(await fetched(name));
+
+async function load({ isPlain }: Asked<"load">, tell: (progress: Progress) => void): Promise<Answer<"load">> {
+  let nDone = 0;
+  const step = async <T>(work: Promise<T>): Promise<T> => {
+    const result = await work;
+    tell({ share: ++nDone / 5, text: nDone < 4 ? "Loading the model" : "Starting the grammar" });
+    return result;
+  };
+  const [wasm, weights, config, tokenizer, archive, about] = await Promise.all([
+    fetched("kernels.wasm"), step(fetched("model/model.safetensors")),
+    fetchedText("model/config.json"), step(fetchedText("model/tokenizer.json")),
+    step(fetched("python.zip")), fetchedText("model/about.json"),
+  ]);
+  const settings: ModelConfig = JSON.parse(config);
+  const kernels = await loadKernels(wasm, isPlain);
+  const decoder = makeDecoder(kernels, settings, readTensors(weights));
+  reader = new Reader(decoder);
+  tell({ share: 0.7, text: "Starting the grammar" });
+  const known = JSON.parse(about);
+  page = await step(startPython(base, archive, tokenizer, known.trained_length));
+  const facts = JSON.parse(page.facts());
+  texts = facts.tokens;
+  endId = Number(settings.eos_token_id);
+  return { ...facts, ...known };
+}
+
+/** Lets waiting messages in. */
+function breathe(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}
+
+async function write(
+  { request, sampling }: Asked<"write">, tell: (progress: Progress) => void,
+): Promise<Answer<"write">> {
+  hasStopped = false;
+  const task = page.begin(JSON.stringify(request));
+  const newlines = new Set(texts.flatMap((text, id) => (text.includes("\n") ? [id] : [])));
+  let sliceEnd = performance.now() + SLICE_MS;
+  const pause = async (lineEnded: boolean) => {
+    if (lineEnded) tell({ share: 0, text: task.tune() });
+    if (performance.now() > sliceEnd) {
+      await breathe();
+      sliceEnd = performance.now() + SLICE_MS;
+    }
+    return hasStopped;
+  };
+  try {
+    return await writeTune(reader, task, sampling, endId, newlines, pause);
+  } finally {
+    task.destroy();
+  }
+}
+
+function next({ text, sampling }: Asked<"next">): Answer<"next"> {
+  const { ids, legal, error } = JSON.parse(page.next(text));
+  const chances = probabilities(reader.begin(ids), sampling.temperature || 1);
+  const isLegal = new Set<number>(legal ?? chances.keys());
+  const candidates = Array.from(chances, (probability, token) => ({
+    text: token === endId ? "end" : texts[token], probability, isLegal: isLegal.has(token),
+  }));
+  const shown = candidates.filter((candidate) => candidate.text); // special tokens have none
+  shown.sort((a, b) => b.probability - a.probability);
+  return { candidates: shown.slice(0, 16), error };
+}
+
+const answers: { [N in Name]: (asked: Asked<N>, tell: (progress: Progress) => void) => Answer<N> | Promise<Answer<N>> } = {
+  load,
+  write,
+  next,
+  show: ({ abc, width }) => JSON.parse(page.show(abc, width)),
+  open: ({ content }) => JSON.parse(page.open(content)),
+  stop: () => {
+    hasStopped = true;
+    return null;
+  },
+};
+
+onmessage = async ({ data: { id, name, asked } }: MessageEvent<{ id: number; name: Name; asked: never }>) => {
+  try {
+    const answer = await answers[name](asked, (progress) => postMessage({ id, progress }));
+    postMessage({ id, answer });
+  } catch (error) {
+    postMessage({ id, error: plainMessage(error) });
+  }
+};

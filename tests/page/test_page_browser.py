@@ -1,0 +1,127 @@
+"""The page in a real browser: it writes, draws, fills in, saves, and asks no one else."""
+
+import base64
+import functools
+import io
+import json
+import threading
+import wave
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import mido
+import numpy as np
+import pytest
+from node_page import CHROMIUM, needs_chromium, needs_node, run_node
+from transformers import AutoConfig, AutoModelForCausalLM
+
+import modeling  # noqa: F401  (registers our own families)
+from data_prep.dialect.abc_to_midi import perform
+from data_prep.dialect.tune_parser import parse_tune
+from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
+from model_cards.page_files import write_page_files
+from modeling.plan_abc import read_bars
+
+pytestmark = [needs_node, needs_chromium]
+
+REQUEST = {
+    "kind": "write",
+    "conditions": {"meter": "3/4", "key": "G", "tempo": 120, "instruments": ["Violin", "Cello"]},
+    "prompt": "",
+    "hasGrammar": True,
+    "mostTokens": 150,
+}
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The page of an untrained model: the grammar alone makes its tunes valid."""
+    saved = tmp_path_factory.mktemp("saved")
+    tokenizer = train_tokenizer([], TokenSettings(), 256)
+    tokenizer.save_pretrained(saved)
+    ids = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 2, "vocab_size": len(tokenizer)}
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = AutoConfig.for_model("abc_gpt", **shape, **ids, max_position_embeddings=256)
+    AutoModelForCausalLM.from_config(config).save_pretrained(saved)
+    out = tmp_path_factory.mktemp("page")
+    write_page_files(saved, out)
+    run_node("build.mjs", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def walk(folder):
+    """What a walk through the page found, see page/tests/browser.mjs."""
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        return json.loads(run_node("tests/browser.mjs", CHROMIUM, address))
+    finally:
+        server.shutdown()
+
+
+def test_nothing_is_asked_of_others_and_nothing_is_wrong_in_the_console(walk):
+    assert (walk["foreign"], walk["console"]) == ([], [])
+
+
+def test_a_link_gives_the_same_tune_with_and_without_simd_and_in_node(walk, folder):
+    assert walk["plainTune"] == walk["tune"]
+    assert (
+        run_node("tests/write.mjs", folder, json.dumps(REQUEST), 7).strip() == walk["tune"].strip()
+    )
+
+
+def test_the_tune_is_valid_and_each_bar_is_drawn(walk):
+    tune = read_bars(walk["tune"])
+    assert not perform(parse_tune(walk["tune"])).bar_errors
+    assert walk["bars"] == len(tune.lines)
+    assert walk["title"].startswith("Tune in G")
+
+
+def test_saved_midi_has_the_notes_of_the_tune(walk):
+    file = mido.MidiFile(file=io.BytesIO(base64.b64decode(walk["mid"])))
+    n_notes = sum(message.type == "note_on" for track in file.tracks for message in track)
+    played = perform(parse_tune(walk["tune"]))
+    assert n_notes == played.n_notes
+    assert file.length == pytest.approx(played.n_seconds, abs=1.0)
+
+
+def test_saved_sound_is_not_silent_and_as_long_as_the_tune(walk):
+    with wave.open(io.BytesIO(base64.b64decode(walk["wav"]))) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+        seconds = sound.getnframes() / sound.getframerate()
+    assert np.abs(samples).max() > 1000
+    assert seconds == pytest.approx(perform(parse_tune(walk["tune"])).n_seconds + 2, abs=0.1)
+
+
+def test_saved_abc_is_read_and_saved_svg_is_a_drawing(walk):
+    assert parse_tune(base64.b64decode(walk["abc"]).decode()).n_bars == walk["bars"]
+    assert base64.b64decode(walk["svg"]).startswith(b"<svg")
+
+
+def test_a_marked_bar_is_filled_in_and_undone_and_a_voice_added(walk):
+    assert walk["marked"] == "Bar 1"
+    before, filled = read_bars(walk["tune"]), read_bars(walk["filled"])
+    assert filled.lines[1:] == before.lines[1:]
+    assert read_bars(walk["accompanied"]).n_voices == before.n_voices + 1
+
+
+def test_foreign_abc_is_opened_and_a_file_too_large_refused(walk):
+    assert len(read_bars(walk["opened"]).lines) == 4
+    assert "5,000,000 bytes, expected at most" in walk["refused"]
+
+
+def test_bars_written_without_the_grammar_are_marked_as_wrong(walk):
+    with_grammar, without = walk["verdicts"]
+    assert with_grammar.endswith("all right")
+    assert "wrong" in without or "No tune" in without
+
+
+def test_nothing_serious_hinders_screen_readers_and_keyboards(walk):
+    assert walk["violations"] == []
