@@ -62,6 +62,11 @@ def _played(text: str, file_format: str) -> PlayedScore:
     signs = signs_of_musicxml(source) if file_format == "xml" else signs_of_mei(score)
     if len(signs) != len(times.measures):  # such as a score with its measures outside
         signs = signs_of_mei(score)
+    if len(signs) != len(times.measures):
+        raise MidiError(
+            DropReason.UNREADABLE,
+            f"verovio tells the times of {len(times.measures)} of {len(signs)} measures",
+        )
     order = played_order(signs, LIMITS)
     return play(read_measures(score), read_ties(score), times, order)
 
