@@ -1,4 +1,4 @@
-"""Saving of models: puts the code that config.json names, and the grammar, next to the weights."""
+"""Saving of models: puts the code that config.json names next to the weights."""
 
 import shutil
 from os import PathLike
@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 
 from transformers import PreTrainedModel
 from transformers.dynamic_module_utils import get_relative_import_files
-
-from .lark_abc import save_grammar
 
 
 class AbcPreTrainedModel(PreTrainedModel):
@@ -29,11 +27,9 @@ class AbcPreTrainedModel(PreTrainedModel):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Save as the library does, with all code that config.json names and `grammar.lark`."""
+        """Save as the library does, with all code that config.json names."""
         if is_main_process:
             self._keep_promises(Path(save_directory))
-            if self.config.eos_token_id is not None:  # whole tunes need a token that ends them
-                save_grammar(Path(save_directory), self.config.eos_token_id)
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _keep_promises(self, folder: Path) -> None:

@@ -39,7 +39,8 @@ PIPELINE = {
     *("arrange_abc.py", "plan_abc.py", "writing_abc.py"),
     *(path.name for path in MODELING.glob("grammar_abc_*.py")),
     # what it gives to `generate` for a stock Llama
-    *("decoding_abc.py", "decoding_abc_gpt.py", "decoding_abc_llama.py", "arguments_abc.py"),
+    *(f"decoding_abc{part}.py" for part in ("", "_cache", "_gpt", "_llama", "_loop")),
+    "arguments_abc.py",
 }
 
 
@@ -128,7 +129,6 @@ def test_published_folder_holds_weights_code_and_card_and_no_pickle(model_type, 
     assert main([str(run), "someone/tiny", "--dry-run"]) == 0
     code = {f"{kind}_{model_type}.py" for kind in ("configuration", "decoding", "modeling")}
     code |= {"saving_abc.py", *(["layer_abc_lstm.py"] if model_type == "abc_lstm" else [])}
-    code |= {path.name for path in MODELING.glob("lark_abc*.py")}
     assert names(run / "publish") == WEIGHTS_AND_TEXT | PIPELINE | code
     assert capsys.readouterr().out.startswith(f"{run / 'publish'}: README.md, arguments_abc.py")
     config = json.loads((run / "publish/generation_config.json").read_text())

@@ -35,7 +35,13 @@ SETTINGS = (
 )
 BRANCHES = f"budget.branches=[{4 * STEP}]"  # it leaves after step 3
 BRANCH = "run_t1024"
-SHARED_CODE = ("arguments_abc.py", "decoding_abc.py", "saving_abc.py")
+SHARED_CODE = (
+    "arguments_abc.py",
+    "decoding_abc.py",
+    "decoding_abc_cache.py",
+    "decoding_abc_loop.py",
+    "saving_abc.py",
+)
 OWN_CODE = ("modeling_abc_{}.py", "configuration_abc_{}.py", "decoding_abc_{}.py")
 FILES = (
     *OWN_CODE,
@@ -50,6 +56,8 @@ MS_PRIVATE_EVERYWHERE = 0x4000 | (1 << 18)
 def files_of(family, names=FILES):
     """Those of names that a checkpoint of the family holds: a stock class brings no code."""
     kept = [n for n in names if not FAMILIES[family].is_stock or not n.endswith(".py")]
+    if family == "lstm" and names is FILES:
+        kept.append("layer_abc_lstm.py")
     return [name.format(family) for name in kept]
 
 

@@ -272,13 +272,13 @@ def test_empty_folder_is_one_line(ready, tmp_path, capsys):
     command = [str(tmp_path), "--config", str(CONFIGS / "data/finetune.yaml")]
     command += ["--model", "runs/single/gpt_tiny", "--data-root", str(tmp_path / "data")]
     assert pipeline.main(command) == 2
-    assert "contains no MIDI file" in capsys.readouterr().err
+    assert "contains no music" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["model.pretrained=null"], r"model\.pretrained is not given"),
+        (["model.pretrained="], r"model\.pretrained is not given"),
         (["model.hidden_size=8"], r"model\.hidden_size in .*the shape comes from"),
         (["budget.tokens=5"], r"did you mean budget\.epochs"),
         (["budget.epochs=0"], r"expected above 0"),
