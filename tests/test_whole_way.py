@@ -169,7 +169,7 @@ def test_report_is_one_file_with_figures_numbers_and_tunes(study):
 def test_music_is_measured_beside_the_loss_of_each_run(study, tmp_path, monkeypatch):
     monkeypatch.chdir(study.parent.parent)
     for module in (sample_sets, loss_and_music):
-        monkeypatch.setattr(module, "MAX_NEW_TOKENS", 120)
+        monkeypatch.setattr(module, "MAX_NEW_TOKENS", 240)
     out = tmp_path / "loss_and_music.json"
     runs = [f"runs/tiny/gpt_d{width}" for width in WIDTHS[:1]]
     assert loss_and_music.main([*runs, "--n", "8", "--out", str(out)]) == 0
