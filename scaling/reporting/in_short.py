@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..families import in_order, label_of
+from ..laws.registry import LAWS
 from ..predict import read_fits
 from ..predictions.forecast import ALL_RUNS
 from ..writing.files import read_csv, read_json
 from ..writing.wording import COMPARED_AT, crossover, quantity, short_count
-from .claims import verdicts
+from .study_claims import verdicts
 
 MOST_MISSED = 0.02  # of the largest size's loss: a law that misses more is not quoted
 
@@ -62,8 +63,7 @@ def _laws(fits: dict[str, Any]) -> list[str]:
             continue
         exponents = ", ".join(
             f"{each} {quantity(law['params'][each], law['interval_95'][each], '.2f')}"
-            for each in law["params"]
-            if each in ("alpha", "beta")
+            for each in LAWS[laws["chosen"]].exponents
         )
         line = f"{name}: {law['formula']} with {exponents}"
         line += f"; from the smaller sizes it predicts the largest within {100 * missed:.1f} %"
@@ -76,7 +76,7 @@ def _laws(fits: dict[str, Any]) -> list[str]:
 
 
 def _crossings(crossovers: list[dict[str, Any]]) -> list[str]:
-    """Of each pair and axis, the crossover at the most tokens."""
+    """Of each pair and axis, the crossover at the most tokens; they come in ascending order."""
     last: dict[tuple[str, ...], dict[str, Any]] = {}
     for entry in crossovers:
         if entry["n_tokens"] is not None:
@@ -101,7 +101,7 @@ def _sensitivity(about: dict[str, Any]) -> list[str]:
     for arch, rows in about["families"].items():
         fits = [row for row in rows if "params" in row]
         parts = []
-        for name in [name for name in fits[0]["params"] if name in ("alpha", "beta")]:
+        for name in LAWS[about["law"]].exponents:
             low, high = (choose(fits, key=lambda row: row["params"][name]) for choose in (min, max))
             ends = " to ".join(f"{row['params'][name]:.2f}" for row in (low, high))
             which = " to ".join(f"{row['changed']} {row['to']}".strip() for row in (low, high))

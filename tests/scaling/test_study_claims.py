@@ -5,7 +5,7 @@ import pytest
 
 from scaling.laws.registry import LAWS
 from scaling.predictions.fitted import FittedLaw
-from scaling.reporting.claims import (
+from scaling.reporting.study_claims import (
     alpha_claim,
     crossing_claim,
     local_exponent,

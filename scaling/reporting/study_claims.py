@@ -4,15 +4,17 @@ Study A (Ajith 2025): the loss of the GPT falls as N^-0.0828 at 100 M tokens; th
 than the LSTM at about 5 M parameters; the LSTM saturates. N parameters, D tokens, L loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..families import FAMILIES
 from ..predictions.fitted import FittedLaw
 from ..writing.wording import bracket, quantity, short_count
 
-SMALLEST = 787_584  # study A's Tiny, non-embedding parameters as counted here
+# Study A's Tiny, non-embedding parameters: width 128, 4 layers, width 512 between.
+SMALLEST = sum(FAMILIES["gpt"].layer_parameters(128, 4, 512))
 CROSSING = 5e6  # parameters at which its curves cross
 NEAR = 1.1  # a range that ends this near a size still speaks of it
 
@@ -35,15 +37,9 @@ def alpha_claim(law: FittedLaw, stated: float) -> str:
     low, high = SMALLEST, law.sizes[1]
     if high <= low:
         return f"left open: the largest measured size has {short_count(high)} parameters"
-    value, ends = local_exponent(law, (low, high), law.tokens[1])
-    found = (
-        f"from {short_count(low)} to {short_count(high)} parameters, at {_tokens(law)} tokens, "
-        f"the law falls as N^-{quantity(value, ends, '.3f')}"
+    return _verdict(
+        law, low, lambda ends: "confirmed" if ends[0] <= stated <= ends[1] else "refuted"
     )
-    if ends is None:
-        return f"left open: {found}, without an interval"
-    verdict = "confirmed" if ends[0] <= stated <= ends[1] else "refuted"
-    return f"{verdict}: {found}"
 
 
 def crossing_claim(crossovers: list[dict[str, Any]], sizes: tuple[float, float]) -> str:
@@ -79,15 +75,18 @@ def crossing_claim(crossovers: list[dict[str, Any]], sizes: tuple[float, float])
 
 def saturation_claim(law: FittedLaw) -> str:
     """Whether the LSTM's law still falls at the largest sizes."""
-    low, high = law.sizes[1] / 2, law.sizes[1]
-    value, ends = local_exponent(law, (low, high), law.tokens[1])
+    return _verdict(law, law.sizes[1] / 2, lambda ends: "refuted" if ends[0] > 0 else "left open")
+
+
+def _verdict(law: FittedLaw, low: float, judge: Callable[[np.ndarray], str]) -> str:
+    """Judges the interval of the exponent from a size to the largest, at the most tokens."""
+    high, n_tokens = law.sizes[1], law.tokens[1]
+    value, ends = local_exponent(law, (low, high), n_tokens)
     found = (
-        f"from {short_count(low)} to {short_count(high)} parameters, at {_tokens(law)} tokens, "
-        f"its law falls as N^-{quantity(value, ends, '.3f')}"
+        f"from {short_count(low)} to {short_count(high)} parameters, at {short_count(n_tokens)} "
+        f"tokens, the law falls as N^-{quantity(value, ends, '.3f')}"
     )
-    if ends is None:
-        return f"left open: {found}, without an interval"
-    return f"{'refuted' if ends[0] > 0 else 'left open'}: {found}"
+    return f"left open: {found}, without an interval" if ends is None else f"{judge(ends)}: {found}"
 
 
 def verdicts(
@@ -110,7 +109,3 @@ def verdicts(
         else f"left open: {lstm}",
     }
     return claims
-
-
-def _tokens(law: FittedLaw) -> str:
-    return short_count(law.tokens[1])
