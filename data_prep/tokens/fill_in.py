@@ -8,10 +8,9 @@ as the middle, and it is written as
 so that a model learns to write bars that it knows both sides of, and how many they are. The header
 of a passage names the meter and tempo in force at its start. Only the train split is changed.
 
-The songs themselves stay, and every second passage of a chosen song is added to them: the header
-that each passage repeats is a third of its text in music of many voices, and what a model reads of
-headers it does not read of music. With all passages of half of the songs, and these songs left
-out, 12 million characters cost 0.02 nats on plain text.
+The songs themselves stay, and every second passage of a chosen song is added to them: each passage
+repeats the header, which is long in music of many voices, and what a model reads of headers it does
+not read of music.
 
 Source: Bavarian et al. 2022, "Efficient training of language models to fill in the middle": prefix,
 suffix, middle at the level of documents; here at bar lines.

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from decoding_models import build, tokens
 from transformers import DynamicCache
 from transformers.cache_utils import Cache
 
@@ -13,19 +14,6 @@ def small_lstm(**changes):
     settings = {"vocab_size": 20, "hidden_size": 24, "num_hidden_layers": 2, **SPECIAL, **changes}
     torch.manual_seed(0)
     return AbcLSTMForCausalLM(AbcLSTMConfig(**settings)).eval()
-
-
-def sharp_lstm():
-    model = small_lstm()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.mul_(2.0)
-    return model
-
-
-def tokens(rows, length, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(2, 20, (rows, length), generator=generator)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +48,7 @@ def test_training_pass_is_plain_torch_lstm():
 
 
 def test_lstm_state_equals_full_pass():
-    model, ids = sharp_lstm(), tokens(2, 12)
+    model, ids = build("lstm"), tokens(2, 12)
     full = model(ids, use_cache=False).logits
     cache, parts = None, []
     for step in (ids[:, :5], ids[:, 5:9], *ids[:, 9:].split(1, dim=1)):
@@ -72,7 +60,7 @@ def test_lstm_state_equals_full_pass():
 
 
 def test_lstm_does_not_see_the_future():
-    model, ids = sharp_lstm(), tokens(2, 12)
+    model, ids = build("lstm"), tokens(2, 12)
     changed = ids.clone()
     changed[:, 8] = (changed[:, 8] + 1) % 20
     assert torch.equal(model(ids).logits[:, :8], model(changed).logits[:, :8])
@@ -80,7 +68,7 @@ def test_lstm_does_not_see_the_future():
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_moves_neither_logits_nor_state(side):
-    model, ids = sharp_lstm(), tokens(1, 6)
+    model, ids = build("lstm"), tokens(1, 6)
     alone = model(ids, use_cache=True, output_hidden_states=True)
     pads, place = ((5, 0), slice(5, None)) if side == "left" else ((0, 5), slice(6))
     batch = torch.cat([tokens(1, 11, seed=1), torch.nn.functional.pad(ids, pads)])
@@ -95,7 +83,7 @@ def test_padding_moves_neither_logits_nor_state(side):
 
 @pytest.mark.parametrize("options", [{}, {"prefill_chunk_size": 2}, {"use_cache": False}])
 def test_left_padded_rows_generate_what_each_row_generates_alone(options):
-    model, rows = sharp_lstm(), [tokens(1, n, seed=n) for n in (9, 4, 6)]
+    model, rows = build("lstm"), [tokens(1, n, seed=n) for n in (9, 4, 6)]
     batch = torch.cat([torch.nn.functional.pad(row, (9 - row.shape[1], 0)) for row in rows])
     mask = (batch != 0).long()
     greedy = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": None}
@@ -105,7 +93,7 @@ def test_left_padded_rows_generate_what_each_row_generates_alone(options):
 
 
 def test_beams_reorder_the_state_and_equal_beams_without_cache(monkeypatch):
-    model, ids = sharp_lstm(), tokens(2, 5)
+    model, ids = build("lstm"), tokens(2, 5)
     moves, reorder = [], Cache.reorder_cache
 
     def spy(cache, beam_idx):
@@ -120,7 +108,7 @@ def test_beams_reorder_the_state_and_equal_beams_without_cache(monkeypatch):
 
 
 def test_generation_goes_on_from_a_returned_state():
-    model, ids = sharp_lstm(), tokens(1, 5)
+    model, ids = build("lstm"), tokens(1, 5)
     greedy = {"do_sample": False, "eos_token_id": None}
     whole = model.generate(ids, max_new_tokens=8, **greedy)
     first = model.generate(ids, max_new_tokens=4, return_dict_in_generate=True, **greedy)
