@@ -72,8 +72,7 @@ class Grid:
             are_onsets = [time in onsets for _, time in points]
             collides = are_onsets[0] and start + offsets[0] // scale <= last
             if collides or any(offset % (SHORTEST_TICKS * scale) for offset in offsets):
-                exact = [Fraction(offset, scale) for offset in offsets]
-                places = _fit(exact, are_onsets, length, last - start)
+                places = _fit(offsets, are_onsets, length, last - start, scale)
             else:
                 places = [offset // scale for offset in offsets]
             for place, (_, time), is_onset in zip(places, points, are_onsets, strict=True):
@@ -110,37 +109,41 @@ class Grid:
             yield *before, found
 
 
-def _fit(offsets: list[Fraction], are_onsets: list[bool], length: int, last: int) -> list[int]:
+def _fit(
+    offsets: list[int], are_onsets: list[bool], length: int, last: int, scale: int
+) -> list[int]:
     """Returns the places of times on the grid of their beat that fits best.
 
     Args:
-        offsets: Ticks into the beat, rising.
+        offsets: Ticks into the beat times `scale`, rising.
         are_onsets: Whether each is an onset.
         length: Ticks of the beat.
-        last: Place of the onset before, relative to the beat.
+        last: Place of the onset before, in ticks into the beat.
+        scale: Of the offsets.
     """
     best: list[int] = []
     least = None
     for places in _grids(length):
-        fitted, cost, before = [], Fraction(0), last
+        fitted, cost, before = [], 0, last
         for offset, is_onset in zip(offsets, are_onsets, strict=True):
-            place = _nearest(places, offset)
+            place = _nearest(places, offset, scale)
             if is_onset and place <= before:
                 later = places[bisect_right(places, before) :]
                 place = later[0] if later else place
-                cost += 0 if later else _COLLISION_COST
+                cost += 0 if later else _COLLISION_COST * scale**2
             before = place if is_onset else before
-            cost += (place - offset) ** 2
+            cost += (place * scale - offset) ** 2
             fitted.append(place)
         if least is None or cost < least:
             best, least = fitted, cost
     return best
 
 
-def _nearest(places: tuple[int, ...], offset: Fraction) -> int:
-    after = min(bisect_left(places, offset), len(places) - 1)
+def _nearest(places: tuple[int, ...], offset: int, scale: int) -> int:
+    rounded_up = -(-offset // scale)
+    after = min(bisect_left(places, rounded_up), len(places) - 1)
     low, high = places[max(after - 1, 0)], places[after]
-    return low if offset - low < high - offset else high
+    return low if offset - low * scale < high * scale - offset else high
 
 
 @cache
