@@ -6,6 +6,7 @@ FIT_ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+SUITE := llama_small gpt_tiny lstm_tiny
 CLIENTS := data/clients/venv
 PAGE_STAMP := page/node_modules/.installed
 
@@ -56,7 +57,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: pretrained publish-suite help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -140,6 +141,12 @@ bundle: $(STAMP)  ## DATASET=<...> OUT=<file> | a dataset as one file, for anoth
 	@test -n "$$DATASET" && test -n "$(OUT)" || { echo "error: expected make bundle DATASET=data/<name>/<preset> OUT=<file>" >&2; exit 2; }
 	$(PY) -m training.bundle -- "$$DATASET" "$(OUT)"
 
+pretrained: $(STAMP)  ## [OPENSCORE=<folder>] | the models of pretrained/ made anew, in hours
+	$(PY) -m data_prep.pipeline --config configs/data/pretrained_note.yaml --dataset pretrained --keep-latest -- music21 openscore_lieder openscore_quartets
+	for size in $(SUITE); do $(PY) train.py "configs/pretrained_$$size.yaml" || exit; done
+	for size in $(SUITE); do $(PY) -m evaluation.evaluate_model "runs/single/pretrained_$$size" --n 1000 --fill-ins 300 || exit; done
+	$(PY) -m model_cards.suite build $(SUITE:%=runs/single/pretrained_%)
+
 ##@ Sample and judge
 
 samples: $(STAMP)  ## MODEL=<run> OUT=<folder> | tunes as .abc and .mid [N=8] [PROMPT=<file>]
@@ -186,6 +193,10 @@ mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [
 publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx"]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
 	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS))
+
+publish-suite: $(STAMP)  ## USER=<name> | the models of pretrained/ on the Hub, as a collection [DRY_RUN=1]
+	@test "$(origin USER)" = "command line" || { echo "error: expected make publish-suite USER=<name on the Hub> [DRY_RUN=1]" >&2; exit 2; }
+	$(PY) -m model_cards.suite publish "$(USER)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
 	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }

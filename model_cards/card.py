@@ -17,6 +17,8 @@ from modeling.lark_abc import NOT_COVERED
 from modeling.notation_abc import FILL_IN_TOKENS
 from scaling.families import family_of
 
+from .known_data import CODE_LICENSE, KNOWN_DATA, UNKNOWN_DATA
+
 TEMPLATE = Path(__file__).with_name("template.md")
 PIPELINE_CODE = "pipeline_abc_music.py"
 
@@ -86,9 +88,10 @@ def render_card(
     )
     is_final = publication.step is None
     origin = _origin(record)
+    known = KNOWN_DATA.get(record["dataset"], UNKNOWN_DATA)
     data = ModelCardData(
         base_model=origin and origin["hub_name"],
-        license="apache-2.0",
+        license=known.license,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["music", "symbolic-music", "abc-notation", "music-generation", "scaling-laws"],
@@ -116,6 +119,8 @@ def render_card(
         other_files=other_files,
         has_pipeline=(folder / PIPELINE_CODE).is_file(),
         gaps=NOT_COVERED,
+        known=known,
+        code_license=CODE_LICENSE,
     )
     ModelCard(card)  # raises ValueError if the Hub could not read its metadata
     return card

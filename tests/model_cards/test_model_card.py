@@ -92,7 +92,7 @@ def make_run(folder, model_type="abc_gpt", **changes):
     tokenizer = train_tokenizer([TUNE, *ALPHABET], TokenSettings("char"), 256)
     ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id")}
     ids["pad_token_id"] = tokenizer.pad_token_id
-    shape = {"vocab_size": len(tokenizer), **FAMILIES[model_type], **ids, **changes}
+    shape = {"vocab_size": len(tokenizer), **FAMILIES.get(model_type, {}), **ids, **changes}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **shape)).eval()
     with torch.no_grad():  # away from the initial values, among which are equal ones

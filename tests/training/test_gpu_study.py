@@ -1,5 +1,7 @@
 """The study of a GPU's minutes, rehearsed on the CPU with models of a few thousand parameters."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -32,22 +34,36 @@ OF_A_SESSION = {
 }
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
     """A bundle and a study beside it; cells start as forks."""
-    monkeypatch.setattr("training.study.study_runner.start_child", WarmChild)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.chdir(tmp_path)
-    folder = make_dataset(tmp_path / "data")
+    folder = tmp_path_factory.mktemp("gpu_study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.study.study_runner.start_child", WarmChild)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.chdir(folder)
+        write_study(folder)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """The folder of a finished call, and what it said."""
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(call("whole")) == 0
+    return place / "whole", said.getvalue()
+
+
+def write_study(place):
+    folder = make_dataset(place / "data")
     assert bundle.main([str(folder), "tiny.bundle"]) == 0
     overrides = {k: v for k, v in BRANCHED.items() if k != "data.dataset"}
     overrides |= {"training.bf16": True}
     study = {"name": "rehearsal", "overrides": overrides, "sizes": SIZES, "seeds": [1]}
     for name in ("gpt_tiny", "lstm_tiny", "llama_tiny"):
         text = (CONFIGS / f"{name}.yaml").read_text().replace("bases/", f"{CONFIGS}/bases/")
-        (tmp_path / f"{name}.yaml").write_text(text)
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump({**study, "tokens": [4096]}))
-    return tmp_path
+        (place / f"{name}.yaml").write_text(text)
+    (place / "study.yaml").write_text(yaml.safe_dump({**study, "tokens": [4096]}))
 
 
 def call(out, *more, minutes=5):
@@ -62,9 +78,8 @@ def records(path):
     }
 
 
-def test_rehearsal_checks_trains_and_leaves_few_files(place, capsys):
-    assert main(call("whole")) == 0
-    out = place / "whole"
+def test_rehearsal_checks_trains_and_leaves_few_files(place, whole):
+    out, said = whole
     found = records(out / "records.jsonl")
     sizes = [size["name"] for size in SIZES]
     assert set(found) == {f"{size}_t{d}_s1" for size in sizes for d in (2048, 3072, 4096)}
@@ -77,11 +92,10 @@ def test_rehearsal_checks_trains_and_leaves_few_files(place, capsys):
     assert {name.partition("/")[0] for name in weights} == set(report["weights"])
     assert len(list(out.iterdir())) <= 8
     assert not (place / "whole.work").exists()
-    assert "4 of 4 cells are missing" in capsys.readouterr().out
+    assert "4 of 4 cells are missing" in said
 
 
-def test_call_that_is_killed_is_gone_on_with_to_the_same_records(place):
-    assert main(call("whole", "--no-checks")) == 0
+def test_call_that_is_killed_is_gone_on_with_to_the_same_records(place, whole):
     command = [sys.executable, "-m", "training.gpu_study", *call("killed", "--no-checks")]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -93,7 +107,7 @@ def test_call_that_is_killed_is_gone_on_with_to_the_same_records(place):
     process.wait()
     n_before = len(records(killed))
     assert main(call("rest", "--no-checks", "--done", str(killed))) == 0
-    assert records(place / "rest" / "records.jsonl") == records(place / "whole" / "records.jsonl")
+    assert records(place / "rest" / "records.jsonl") == records(whole[0] / "records.jsonl")
     assert n_before > 0
 
 
@@ -105,15 +119,14 @@ def test_no_cell_is_begun_that_would_not_end_in_time(place, capsys):
     assert "other.jsonl, line 1: not a record of a run" in capsys.readouterr().err
 
 
-def test_cells_of_other_settings_are_not_done(place):
-    assert main(call("whole", "--no-checks", "training.seed_=1")) == 2  # an unknown key
-    assert main(call("whole", "--no-checks")) == 0
+def test_cells_of_other_settings_are_not_done(place, whole):
+    assert main(call("none", "--no-checks", "training.seed_=1")) == 2  # an unknown key
     study = plan_study(place / "study.yaml", ["data.root=tiny.bundle", "data.dataset=latest"])
     other = plan_study(
         place / "study.yaml",
         ["data.root=tiny.bundle", "data.dataset=latest", "training.weight_decay=0.2"],
     )
-    done = Records(place / "again.jsonl", place / "whole" / "records.jsonl")
+    done = Records(place / "again.jsonl", whole[0] / "records.jsonl")
     assert all(done.hold(*planned) for planned in study.runs)
     assert not any(done.hold(*planned) for planned in other.runs)
 
