@@ -33,6 +33,7 @@ class Publication:
         revisions: The branches with weights of earlier steps.
         step: The step of the weights; None for the finished run.
         formats: Of `formats.FORMATS`, for other engines.
+        trials: By what the training was chosen: what was changed, and bits per note with it.
     """
 
     repo: str
@@ -40,6 +41,7 @@ class Publication:
     revisions: tuple[str, ...] = ()
     step: int | None = None
     formats: tuple[str, ...] = ()
+    trials: tuple[tuple[str, float], ...] = ()
 
 
 def read_metrics(run: Path) -> dict[str, Any] | None:

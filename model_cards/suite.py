@@ -25,12 +25,19 @@ from transformers.utils import logging as library_logging
 import modeling
 from scaling.writing.commands import command, first_line
 
-from .card import Publication, read_metrics
+from .card import Publication, bits_per_unit, read_metrics
 from .publish import WEIGHTS, build_folder, push
 from .published_files import check_files
 
 CODE = Path(modeling.__file__).parent
 RUN_PREFIX = "pretrained_"
+TRIALS = Path("results/records/pretrained_trials.jsonl")
+CHANGES = {
+    "note": "nothing",
+    "char": "characters instead of note tokens",
+    "share_0": "no passages to fill in",
+    "copies_0": "no copies in other keys",
+}
 TITLE = "Symbolic music: small pretrained models"
 LARGEST_LOSS = 0.002  # nats per token that rounding may cost
 MOST_BYTES = 16_000_000  # of all weights: each clone downloads them
@@ -53,7 +60,7 @@ def build(run: Path, out: Path) -> Path:
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found: train it first, with make pretrained")
     record = json.loads(file.read_text("utf-8"))
-    publication = Publication(f"{out.name}/{name}")
+    publication = Publication(f"{out.name}/{name}", trials=trials())
     built = build_folder(run, publication, record, read_metrics(run))
     cost = round_weights(built)
     print(f"{built}: rounding costs {cost:.5f} nats per token")
@@ -66,6 +73,18 @@ def build(run: Path, out: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(built, folder, symlinks=True)
     return folder
+
+
+def trials() -> tuple[tuple[str, float], ...]:
+    """Returns what was changed in each trial, with its bits per note.
+
+    Empty where there are no records of configs/studies/pretrained_trials.yaml.
+    """
+    if not TRIALS.is_file():
+        return ()
+    records = [json.loads(line)["record"] for line in TRIALS.read_text("utf-8").splitlines()]
+    bits = {each["size"]: bits_per_unit(each["validation"])["bits_per_note"] for each in records}
+    return tuple((change, bits[name]) for name, change in CHANGES.items() if name in bits)
 
 
 def round_weights(folder: Path) -> float:

@@ -2,7 +2,7 @@
 
     python -m evaluation.loss.fill_in_cost runs/fill_in/*_t12M_s1/ --out results/fill_in_cost.json
 
-Runs are paired by family: one on a dataset with the tokens of the fill-in form, one without. `cost`
+Runs are paired by family and seed: one on a dataset with the tokens of the fill-in form, one without. `cost`
 is the loss of the first minus that of the second, in nats per character of the test songs that both
 datasets have, each token predicted once, in windows of the runs' context. Intervals: percentiles
 over songs drawn with replacement, the same draws on both sides.
@@ -25,21 +25,23 @@ SPLIT = "test"
 
 
 def measure(runs: Sequence[FinishedRun]) -> dict[str, Any]:
-    """The content of the file: one row per family.
+    """The content of the file: one row per family and seed.
 
     Raises:
-        ValueError: If a family has not exactly one run of each kind.
+        ValueError: If a family has not exactly one run of each kind with a seed.
     """
-    by_family: dict[str, dict[bool, list[FinishedRun]]] = defaultdict(lambda: defaultdict(list))
+    pairs: dict[tuple[str, int], dict[bool, list[FinishedRun]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for run in runs:
         fills_in = can_fill_in(load_tokenizer(find_model(str(run.folder))))
-        by_family[run.facts["arch"]][fills_in].append(run)
+        pairs[run.facts["arch"], run.facts["seed"]][fills_in].append(run)
     rows = []
-    for family, found in by_family.items():
+    for (family, seed), found in pairs.items():
         if [len(found[fills_in]) for fills_in in (True, False)] != [1, 1]:
             raise ValueError(
-                f"{family}: {len(found[True])} runs trained to fill in, {len(found[False])} "
-                "others; expected one of each"
+                f"{family}, seed {seed}: {len(found[True])} runs trained to fill in, "
+                f"{len(found[False])} others; expected one of each"
             )
         rows.append(_compared(found[True][0], found[False][0]))
     return {"split": SPLIT, "seed": SEED, "runs": rows}

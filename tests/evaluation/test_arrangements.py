@@ -65,9 +65,10 @@ def test_gaps_are_scored_with_both_sides_and_with_the_bars_before(run):
     assert row["n_songs"] >= LEAST_SONGS
 
 
-def test_cost_on_plain_text_needs_a_run_of_each_kind(run, tmp_path, capsys):
+def test_cost_on_plain_text_is_between_a_run_of_each_kind(run, tmp_path, capsys):
+    """Of a run and the same without fill-in tokens; twice the same is refused."""
     assert fill_in_cost.main([str(run), str(run), "--out", str(tmp_path / "cost.json")]) == 2
-    assert "gpt: 2 runs trained to fill in, 0 others" in capsys.readouterr().err
+    assert "gpt, seed 1: 2 runs trained to fill in, 0 others" in capsys.readouterr().err
 
 
 def test_a_gap_is_in_the_middle_of_the_bars_that_fit():

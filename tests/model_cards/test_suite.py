@@ -24,6 +24,9 @@ def built(tmp_path, monkeypatch):
     run = make_run(tmp_path, "llama", **SHAPE).rename("pretrained_llama_small")
     facts = record("llama") | {"dataset": "pretrained", "name": "llama_small"}
     (run / "record.json").write_text(json.dumps(facts))
+    trial = {"record": facts | {"size": "copies_0"}}
+    suite.TRIALS.parent.mkdir(parents=True)
+    suite.TRIALS.write_text(json.dumps(trial) + "\n")
     monkeypatch.setattr(suite, "N_TOKENS", 32)
     monkeypatch.setattr(suite, "LARGEST_LOSS", 0.1)  # these weights are random
     assert main(["build", str(run)]) == 0
@@ -50,7 +53,9 @@ def test_folder_is_complete_and_its_code_is_that_of_modeling(built):
         assert path.resolve() == (suite.CODE / path.name).resolve()
     card = metadata_load(folder / "README.md")
     assert card["license"] == "cc0-1.0"
-    assert "OpenScore" in (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text()
+    assert "OpenScore" in text
+    assert "| no copies in other keys | 5.194 |" in text
 
 
 def test_library_writes_text_without_remote_code(built):
