@@ -2,10 +2,10 @@
 
     python -m evaluation.loss.fill_in_cost runs/fill_in/*_t12M_s1/ --out results/fill_in_cost.json
 
-Runs are paired by family and seed: one on a dataset with the tokens of the fill-in form, one without. `cost`
-is the loss of the first minus that of the second, in nats per character of the test songs that both
-datasets have, each token predicted once, in windows of the runs' context. Intervals: percentiles
-over songs drawn with replacement, the same draws on both sides.
+Runs are paired by family and seed: one on a dataset with the tokens of the fill-in form, one
+without. `cost` is the loss of the first minus that of the second, in nats per character of the test
+songs that both datasets have, each token predicted once, in windows of the runs' context.
+Intervals: percentiles over songs drawn with replacement, the same draws on both sides.
 """
 
 import sys

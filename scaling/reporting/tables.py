@@ -92,10 +92,7 @@ def fill_in_cost_table(about: dict[str, Any]) -> list[str]:
         for run in about["runs"]
     ]
     header = (
-        "family, seed",
-        "test songs",
-        "trained on plain text",
-        "half of it to fill in",
+        *("family, seed", "test songs", "trained on plain text", "with passages to fill in"),
         "cost",
     )
     return markdown_table(header, rows)
