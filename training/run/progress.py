@@ -17,6 +17,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..budget import RunPlan
+from .bar import bar_look
 from .checkpoints import keep_branch_points
 from .run_folder import RunFolder, is_main_process, write_atomically
 from .spikes import JudgedStep
@@ -88,8 +89,7 @@ class RunLog(TrainerCallback):
         self.path = path
         self.plan = plan
         self.stopwatch = stopwatch
-        look = {"unit": "tok", "unit_scale": True, "dynamic_ncols": True}
-        self.bar = tqdm(total=plan.n_tokens, disable=not show_bar, **look)
+        self.bar = tqdm(total=plan.n_tokens, disable=not show_bar, **bar_look())
         self.shown: dict[str, str] = {}
 
     def on_train_begin(

@@ -12,6 +12,7 @@ from typing import IO
 
 from tqdm import tqdm
 
+from ..run.bar import bar_look
 from ..run.run_folder import RunFolder
 from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
 from .study_plan import Cell, Planned, is_finished
@@ -107,9 +108,8 @@ def run_cells(
     total = done_tokens + sum(cell.n_tokens_trained for cell, _ in planned)
     finished_tokens = done_tokens
     begun_tokens = sum(n_tokens_logged(cell, run) for cell, run in planned)
-    look = {"unit": "tok", "unit_scale": True, "dynamic_ncols": True}
     # runs start and end: only the mean speed of the study predicts when it is done
-    bar = tqdm(total=total, initial=done_tokens + begun_tokens, smoothing=0.0, **look)
+    bar = tqdm(total=total, initial=done_tokens + begun_tokens, smoothing=0.0, **bar_look())
     with bar, sigterm_as_interrupt():
         try:
             while waiting or running:
