@@ -256,7 +256,7 @@ class PlannedGrammar(TuneGrammar):
             return super().closing_bound(state)
         held = held_length((*stage.tied_in, *stage.tied_out))
         if state.node is not None:
-            held += self.held_bound(state.node.key)
+            held += self.held_bound(state)
         behind = stage.plan.longest_behind[stage.n_bars - stage.plan.first]
         return bar.longest_closing + behind + held + LONGEST_TUPLET_END
 

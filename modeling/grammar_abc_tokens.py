@@ -35,7 +35,7 @@ class _InBar:
 
     def __init__(self, state: State, grammar: PlannedGrammar) -> None:
         self._stage, self._notes = state.stage, (state.n_notes, state.pitches)
-        self.bound = grammar.closing_bound(state) - grammar.held_bound(state.node.key)
+        self.bound = grammar.closing_bound(state) - grammar.held_bound(state)
         self.is_late = grammar.is_late(state)
         self._n_behind: int | None = None
 
@@ -182,7 +182,7 @@ class TokenGrammar:
             is_far = self.grammar.closing_bound(state) < n_left
             return is_far or self.n_closing_tokens(state) < n_left
         in_bar = self._in_bar(state)
-        if in_bar.bound + self.grammar.held_bound(state.node.key) < n_left:
+        if in_bar.bound + self.grammar.held_bound(state) < n_left:
             return True
         if in_bar.may_end_anywhere(state, n_left, self):
             return True

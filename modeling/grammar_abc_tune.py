@@ -102,17 +102,27 @@ class TuneGrammar(TuneRules):
             n_notes = limits.n_notes - state.n_notes + 2
             n_bars = math.ceil(max(quarters * TICKS_PER_QUARTER, n_notes * TICKS_PER_UNIT) / ticks)
             n_bars = max(n_bars, 0) + 1  # one that sounds, if this one ends with a rest
+        if any(stage.tied_out):
+            n_bars = max(n_bars, 1)
         n_bars = self._n_voice_bars(stage, n_bars)
         held = held_length((*stage.tied_in[stage.voice :], *stage.tied_out))
         if state.node is not None:
-            held += self.held_bound(state.node.key)
+            held += self.held_bound(state)
         head = LONGEST_HEAD if stage.phase == "line" else 0
         notes = 2 * (limits.n_notes - state.n_notes)
         return head + held + SHORT_BAR * n_bars + notes + LONGEST_TUPLET_END
 
-    def held_bound(self, key: Key) -> int:
-        """Returns the part of `closing_bound` for the notes that a bar holds."""
-        return held_length((key.tied, key.pitches)) if key.tied or key.pitches else 0
+    def held_bound(self, state: State) -> int:
+        """Returns the part of `closing_bound` for the notes that a bar holds.
+
+        Where they are held beyond it, each voice may have to be written in one more line.
+        """
+        key = state.node.key
+        if not (key.tied or key.pitches):
+            return 0
+        is_tied_out = bool(key.tied) and not key.is_tied_in
+        line = SHORT_BAR * len(state.stage.is_drums) if is_tied_out else 0
+        return line + held_length((key.tied, key.pitches))
 
     def _n_voice_bars(self, stage: Stage, n_bars: int) -> int:
         """Returns how many bars of single voices are in `n_bars` more bars and the rest of this."""

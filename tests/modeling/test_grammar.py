@@ -83,12 +83,13 @@ NOT_GENERATED = {
 }
 
 
-def walk(grammar, seed, n_characters):
-    """A random beginning of a tune; music is preferred, or it would hardly leave the header."""
+def walk(grammar, seed, n_characters, prompt=""):
+    """A random tune from a prompt on; music is preferred, or it would hardly leave the header."""
     rng = random.Random(seed)
     haste = rng.random() / 2
-    state, text = grammar.start(), ""
-    while len(text) < n_characters and not state.is_end:
+    state = grammar.continued(TuneGrammar(DIALECT).read(prompt))
+    text = prompt
+    while len(text) < len(prompt) + n_characters and not state.is_end:
         legal = sorted(grammar.follow(state))
         assert legal, f"dead end after {text!r}"
         is_head = state.stage.phase == "line" and state.stage.line == "head"
@@ -267,6 +268,21 @@ def test_no_way_to_the_end_is_longer_than_its_bounds(tokenizer):
                 bound = grammar.bar_end_bound(state) + tokens.n_closing_tokens(behind)
                 assert n_tokens <= bound
     assert n_in_bars > 1000
+
+
+def test_way_to_the_end_has_bounds_where_no_more_voices_may_rest():
+    """Of a line with a tie, and the one that takes it over, every voice must be written."""
+    names = "".join(f"V:{n}\n%%MIDI program {n}\n" for n in range(1, 15))
+    prompt = HEAD + names + "[V:1]G12|\n" * 4  # 13 of 14 rest, half of them may
+    grammar, n_tied = TuneGrammar(GENERATION), 0
+    for seed in range(40):
+        _, text = walk(grammar, seed, 250, prompt)
+        state = grammar.continued(TuneGrammar(DIALECT).read(prompt))
+        for character in text[len(prompt) :]:
+            state = grammar.step(state, character)
+            assert len(grammar.closing(state)) <= grammar.closing_bound(state)
+            n_tied += any(state.stage.tied_out)
+    assert n_tied > 1000
 
 
 @pytest.fixture(scope="module", params=["char", "bpe", "note"])
