@@ -183,9 +183,9 @@ mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
 	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
 
-publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx"]
+publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx" SONGS=user/name]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS))
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS)) $(if $(SONGS),--datasets $(SONGS))
 
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
 	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
@@ -265,13 +265,13 @@ cluster-check: $(STAMP)  ## | conversion and a study on a real Slurm and Ray, ta
 	@$(PY) -c "import datatrove, ray" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[datatrove,ray]"
 	@$(PY) -m benchmarks.cluster_check
 
-clients: $(STAMP)  ## GPT=<run> LSTM=<run> DATASET=<...> | our folders in TRL, peft, lm-eval, ...
+clients: $(STAMP)  ## GPT=<run> LSTM=<run> DATASET=<...> [LLAMA=<run>] | our folders in TRL, peft, lm-eval, ...
 	@test -n "$(GPT)" -a -n "$(LSTM)" -a -n "$$DATASET" || { echo "error: expected make clients GPT=<run> LSTM=<run> DATASET=data/<name>/<preset>" >&2; exit 2; }
 	@test -x $(CLIENTS)/bin/python || $(PY) -m venv $(CLIENTS)
 	$(PY) -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
 		> "$$($(CLIENTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
 	$(CLIENTS)/bin/python -m pip install $(PIP_ARGS) --requirement benchmarks/clients/requirements.txt
-	$(PY) -m benchmarks.clients "$(GPT)" "$(LSTM)" --data "$$DATASET" --python $(CLIENTS)/bin/python $(ARGS)
+	$(PY) -m benchmarks.clients "$(GPT)" "$(LSTM)" --data "$$DATASET" --python $(CLIENTS)/bin/python $(if $(LLAMA),--llama "$(LLAMA)") $(ARGS)
 
 ##@ Develop
 

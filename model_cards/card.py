@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,12 +13,19 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling.arguments_abc import TRIED_TRANSFORMERS
+from modeling.header_abc import header_lines
 from modeling.lark_abc import NOT_COVERED
 from modeling.notation_abc import FILL_IN_TOKENS
 from scaling.families import family_of
 
 TEMPLATE = Path(__file__).with_name("template.md")
 PIPELINE_CODE = "pipeline_abc_music.py"
+_CONDITIONS = {"a waltz for violin": ("3/4", "G", 40), "a reel for flute": ("2/2", "D", 73)}
+# title -> prompt, for the Hub's page; without the start token, which the tokenizer adds
+WIDGET = {
+    title: "".join(f"{line.text}\n" for line in header_lines(meter, key, 120, [program])[:-1])
+    for title, (meter, key, program) in _CONDITIONS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class Publication:
         revisions: The branches with weights of earlier steps.
         step: The step of the weights; None for the finished run.
         formats: Of `formats.FORMATS`, for other engines.
+        datasets: user/name of its training data on the Hub, if it is there.
     """
 
     repo: str
@@ -38,6 +46,7 @@ class Publication:
     revisions: tuple[str, ...] = ()
     step: int | None = None
     formats: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
 
 
 def read_metrics(run: Path) -> dict[str, Any] | None:
@@ -86,14 +95,17 @@ def render_card(
     )
     is_final = publication.step is None
     origin = _origin(record)
+    code = sorted(folder.glob("*.py"))
     data = ModelCardData(
         base_model=origin and origin["hub_name"],
+        datasets=list(publication.datasets) or None,
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["music", "symbolic-music", "abc-notation", "music-generation", "scaling-laws"],
         model_name=record["name"] if is_final else None,
-        eval_results=eval_results(record, metrics) if is_final else None,
+        eval_results=eval_results(record, metrics, publication.datasets) if is_final else None,
+        widget=[{"text": text, "example_title": title} for title, text in WIDGET.items()],
     )
     card = render(
         TEMPLATE,
@@ -110,7 +122,8 @@ def render_card(
         context=config.get("max_position_embeddings", config.get("n_positions")),
         start=tokenizer["bos_token"],
         generation=generation,
-        code=sorted(path.name for path in folder.glob("*.py")),
+        code=[path.name for path in code],
+        has_lora_targets=any("def lora_targets" in path.read_text("utf-8") for path in code),
         tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
         fills_in=FILL_IN_TOKENS[0] in (folder / "tokenizer.json").read_text("utf-8"),
         other_files=other_files,
@@ -142,11 +155,19 @@ def bits_per_unit(validation: dict[str, Any]) -> dict[str, float]:
     return {f"bits_per_{unit}": bits / validation[f"n_{unit}s"] for unit in ("char", "note")}
 
 
-def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list[EvalResult]:
-    """Returns the results for the card's model-index: validation, test, samples."""
+def eval_results(
+    record: dict[str, Any], metrics: dict[str, Any] | None, datasets: Sequence[str] = ()
+) -> list[EvalResult]:
+    """Returns the results for the card's model-index: validation, test, samples.
+
+    Args:
+        record: The run's record.json.
+        metrics: The run's metrics.json, if it was evaluated.
+        datasets: The training data on the Hub; the Hub links results to the first.
+    """
     place = {
         "task_type": "text-generation",
-        "dataset_type": record["dataset"],
+        "dataset_type": datasets[0] if datasets else record["dataset"],
         "dataset_config": record["preset"],
     }
     loss = {"loss": record["loss_nats_per_token"]["validation"]}

@@ -6,6 +6,7 @@ will be used on.
 Letters in shapes: T time (tokens of a text), V vocabulary.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,11 +29,13 @@ class Text:
         text: Without the start token.
         ids: (T,) the start token and the text's tokens.
         logits: (T, V) float32, of the token after each of `ids`.
+        exact: (T, V) the same, computed in float64.
     """
 
     text: str
     ids: list[int]
     logits: np.ndarray
+    exact: np.ndarray
 
     @property
     def loss(self) -> float:
@@ -52,6 +55,7 @@ class Reference:
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa"
         ).eval()
+        self._exact = copy.deepcopy(self.model).double()
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.start = self.tokenizer.bos_token_id
         self.context = self.model.config.max_position_embeddings
@@ -66,8 +70,10 @@ class Reference:
         """Texts sampled from the model, up to its context."""
         torch_state = torch.get_rng_state()
         set_seed(1)
+        start = torch.full((N_TEXTS, 1), self.start)
         rows = self.model.generate(
-            torch.full((N_TEXTS, 1), self.start),
+            start,
+            attention_mask=torch.ones_like(start),
             do_sample=True,
             max_length=self.context,
             max_new_tokens=None,
@@ -82,7 +88,14 @@ class Reference:
         """Returns a text with its logits, cut to the context."""
         ids = self.encode(text)
         ids = [self.start, *ids][: self.context]
-        return Text(text, ids, self.model(torch.tensor([ids])).logits[0].numpy())
+        row = torch.tensor([ids])
+        logits, exact = (model(row).logits[0].numpy() for model in (self.model, self._exact))
+        return Text(text, ids, logits, exact)
+
+    @cached_property
+    def rounding(self) -> float:
+        """The largest error of a logit in transformers itself, which computes in float32."""
+        return max(float(np.abs(text.logits - text.exact).max()) for text in self.texts)
 
     def encode(self, text: str) -> list[int]:
         """Returns the tokens of a text, without the start token."""
