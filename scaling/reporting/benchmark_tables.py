@@ -166,7 +166,7 @@ def lark_samples_table(result: dict[str, Any]) -> list[str]:
     return markdown_table(["tunes of " + result["model"].rpartition("/")[2], ""], rows)
 
 
-FOLDERS = {"gpt": "GPT", "lstm": "LSTM", "stock": "GPT, `STOCK=1`", "llama": "Llama"}
+FOLDERS = {"gpt": "GPT", "lstm": "LSTM", "stock": "stock GPT", "llama": "Llama"}
 
 
 def clients_table(result: dict[str, Any]) -> list[str]:
