@@ -37,14 +37,14 @@ def check(folder: str, trust: bool, context: int) -> str:
         losses.append(dpo.train().training_loss)
         settings = GRPOConfig(max_completion_length=16, num_generations=2, **own)
         grpo = GRPOTrainer(
-            folder, _length, args=settings, train_dataset=pairs.select_columns(["prompt"])
+            folder, _variety, args=settings, train_dataset=pairs.select_columns(["prompt"])
         )
         losses.append(grpo.train().training_loss)
     return "losses of SFT, DPO, GRPO " + ", ".join(f"{loss:.3f}" for loss in losses)
 
 
-def _length(completions: list[str], **_: object) -> list[float]:
-    return [float(len(text)) for text in completions]
+def _variety(completions: list[str], **_: object) -> list[float]:
+    return [float(len(set(text))) for text in completions]
 
 
 report(check)
