@@ -52,7 +52,7 @@ define test_release
 	.venv-$(1)/bin/python -m pip install $(PIP_ARGS) --upgrade "$$($(PY) -c '$(2)')"
 	OMP_NUM_THREADS=1 .venv-$(1)/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(MODEL_TESTS) $(ARGS)
 endef
-NEWEST := from importlib.metadata import requires; print(*(each for each in requires("abc-scaling") if each.startswith("transformers")))
+NEWEST := from importlib.metadata import requires; print(*(each for each in requires("abc-scaling") if each.startswith("transformers") and "extra" not in each))
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help

@@ -12,6 +12,7 @@ Prints a table and writes JSON. An error of a client is a row of the table, not 
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from .engines import run_engines, run_node
 PROGRAMS = Path(__file__).with_name("programs")
 LIMIT_SECONDS = 3600  # of a program; a busy machine takes minutes to import some clients
 N_TUNES = 50
+ENGINES = {"gguf": "llama-cpp-python", "onnx": "onnxruntime"}  # format -> the package that reads it
+STOCK = {"stock", "llama"}  # folders of classes that other engines know
 UNLIMITED = 1024  # tokens to read at once with a model that has no limit
 VERSIONS_OF = {  # program -> the package whose version its row names
     "datasets": "datasets",
@@ -74,27 +78,28 @@ def publish_songs(data: Path, place: Path) -> Path:
 
 
 def run_clients(folders: dict[str, Path], python: Path, songs: Path) -> Table:
-    """Runs each program in an environment with the clients."""
-    place = songs.parent
+    """Runs each program in an environment with the clients, as many at once as there are cores."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "SONGS": str(songs.resolve())}
-    environment["HF_MODULES_CACHE"] = str(place / "modules")
     arguments = [_argument(name, folder) for name, folder in folders.items()]
-    table = {}
-    for program in sorted(PROGRAMS.glob("use_*.py")):
-        name = program.stem.removeprefix("use_")
-        print(f"{name} ...", flush=True)
+
+    def run(program: Path) -> dict[str, dict[str, Any]]:
+        # loading the same remote code twice at once would write the same files
+        own = {"HF_MODULES_CACHE": str(songs.parent / "modules" / program.stem)}
         command = [str(python.absolute()), str(program), *arguments]
+        where = {"cwd": songs.parent, "env": environment | own, "stdout": subprocess.PIPE}
         try:
-            done = subprocess.run(
-                command, cwd=place, env=environment, stdout=subprocess.PIPE, timeout=LIMIT_SECONDS
-            )
+            done = subprocess.run(command, **where, timeout=LIMIT_SECONDS)
             lines, ended = done.stdout.decode().splitlines(), f"status {done.returncode}"
             is_whole = done.returncode == 0 and lines
         except subprocess.TimeoutExpired:
             is_whole, ended = False, f"no answer after {LIMIT_SECONDS} s"
         none = {"ok": False, "found": f"the program ended with {ended}"}
-        table[name] = json.loads(lines[-1]) if is_whole else dict.fromkeys(folders, none)
-    return table
+        return json.loads(lines[-1]) if is_whole else dict.fromkeys(folders, none)
+
+    programs = sorted(PROGRAMS.glob("use_*.py"))
+    names = [program.stem.removeprefix("use_") for program in programs]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(run, programs), strict=True))
 
 
 def _argument(name: str, folder: Path) -> str:
@@ -102,6 +107,21 @@ def _argument(name: str, folder: Path) -> str:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     context = config.get("max_position_embeddings", config.get("n_positions", UNLIMITED))
     return f"{name}:{int('auto_map' in config)}:{context}"
+
+
+def run_all_engines(folders: dict[str, Path], songs: Path, node: Path | None) -> Table:
+    """Adds files for other engines to the folders of library classes, and runs these."""
+    rows = load_dataset("parquet", data_files=str(songs / "validation*"))["train"]
+    table: Table = {}
+    for name in sorted(STOCK & folders.keys()):
+        found = run_engines(folders[name], rows["abc"][:N_TUNES])
+        if node and found["onnx"]["ok"]:
+            found |= run_node(folders[name], node, PROGRAMS)
+        for client, row in found.items():
+            engine = ENGINES.get(client)
+            label = f"{engine} {importlib.metadata.version(engine)}" if engine else client
+            table.setdefault(label, {})[name] = row
+    return table
 
 
 def versions(python: Path) -> dict[str, str]:
@@ -116,7 +136,15 @@ def versions(python: Path) -> dict[str, str]:
 
 def about_runs(runs: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """Returns name -> what was published."""
-    kept = ("model_type", "n_params_total", "context_length", "dataset", "preset", "tokenizer")
+    kept = (
+        "name",
+        "model_type",
+        "n_params_total",
+        "context_length",
+        "dataset",
+        "preset",
+        "tokenizer",
+    )
     records = {name: json.loads((run / "record.json").read_text()) for name, run in runs.items()}
     return {
         name: {"run": str(runs[name])} | {key: record[key] for key in kept}
@@ -145,18 +173,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = Path(temporary)
         folders = publish_folders(runs, place)
         songs = publish_songs(options.data, place)
-        table = run_clients(folders, options.python, songs)
-        rows = load_dataset("parquet", data_files=str(songs / "validation*"))["train"]
+        with ThreadPoolExecutor(1) as pool:
+            programs = pool.submit(run_clients, folders, options.python, songs)
+            engines = run_all_engines(folders, songs, options.node)
+            table = programs.result()
         found = versions(options.python)
-        labels = {name: f"{name} {found[VERSIONS_OF[name]]}" for name in table}
-        table = {labels[name]: row for name, row in table.items()}
-        for name in ("stock", "llama"):
-            if name in folders:
-                engines = run_engines(folders[name], rows["abc"][:N_TUNES])
-                if options.node and engines["onnx"]["ok"]:
-                    engines |= run_node(folders[name], options.node, PROGRAMS)
-                for client, row in engines.items():
-                    table.setdefault(client, {})[name] = row
+    table = {f"{name} {found[VERSIONS_OF[name]]}": row for name, row in table.items()} | engines
     content = {
         "command": f"make clients GPT={options.gpt} LSTM={options.lstm}"
         + (f" LLAMA={options.llama}" if options.llama else "")

@@ -11,6 +11,7 @@ from report import report
 from transformers import AutoTokenizer
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 
+N_SONGS = 16
 HEADER = "X:1\nM:3/4\nL:1/16\nQ:1/4=90\n%%MIDI chordattack 0\nK:G\n"
 
 
@@ -20,7 +21,7 @@ def check(folder: str, trust: bool, context: int) -> str:
     options = {"max_steps": 2, "per_device_train_batch_size": 2, "use_cpu": True}
     options |= {"report_to": [], "save_strategy": "no", "bf16": False}
     load = {"model_init_kwargs": {"trust_remote_code": trust, "dtype": "float32"}}
-    songs = load_dataset(os.environ["SONGS"], split="validation")
+    songs = load_dataset(os.environ["SONGS"], split="validation").select(range(N_SONGS))
     pairs = Dataset.from_dict(
         {"prompt": [HEADER] * 8, "chosen": ["V:1\n"] * 8, "rejected": ["K:C\n"] * 8}
     )
