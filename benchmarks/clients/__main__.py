@@ -118,10 +118,17 @@ def run_all_engines(folders: dict[str, Path], songs: Path, node: Path | None) ->
         if node and found["onnx"]["ok"]:
             found |= run_node(folders[name], node, PROGRAMS)
         for client, row in found.items():
-            engine = ENGINES.get(client)
-            label = f"{engine} {importlib.metadata.version(engine)}" if engine else client
-            table.setdefault(label, {})[name] = row
+            table.setdefault(_label(client), {})[name] = row
     return table
+
+
+def _label(client: str) -> str:
+    """Returns the package that reads a format with its version, if it is installed."""
+    package = ENGINES.get(client, client)
+    try:
+        return f"{package} {importlib.metadata.version(package)}"
+    except importlib.metadata.PackageNotFoundError:
+        return package
 
 
 def versions(python: Path) -> dict[str, str]:

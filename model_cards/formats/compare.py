@@ -41,6 +41,14 @@ def loss_difference(engine: Engine, texts: Sequence[Text]) -> float:
     return (theirs - sum(text.loss for text in texts)) / n_tokens
 
 
+def count_same(engine: Engine, reference: Reference) -> int:
+    """Returns after how many tokens the greedy tune differs first, or its length."""
+    ours = reference.greedy[0]
+    theirs = engine.greedy(reference.start, len(ours))
+    pairs = enumerate(zip(ours, theirs, strict=True))
+    return next((i for i, (one, other) in pairs if one != other), len(ours))
+
+
 def check_same(
     engine: Engine, reference: Reference, least_bound: float = LARGEST_DIFFERENCE
 ) -> str:
@@ -69,18 +77,15 @@ def check_same(
             f"logits in {engine.name} differ by {difference:.2g} from those in float64, expected "
             f"at most {largest:.2g}; the file is not kept: publish without this format"
         )
-    ours, leads = reference.greedy
-    theirs = engine.greedy(reference.start, len(ours))
-    differing = [i for i, (one, other) in enumerate(zip(ours, theirs, strict=True)) if one != other]
-    if differing and leads[differing[0]] > 2 * largest:
+    n_same, (tune, leads) = count_same(engine, reference), reference.greedy
+    if n_same < len(tune) and leads[n_same] > 2 * largest:
         raise ValueError(
             f"the greedy tune in {engine.name} differs from that in transformers from token "
-            f"{differing[0] + 1:,} on; the file is not kept: publish without this format"
+            f"{n_same + 1:,} on; the file is not kept: publish without this format"
         )
-    n_same = differing[0] if differing else len(ours)
     return (
         f"logits within {difference:.1e} of those in float64, those of transformers within "
-        f"{reference.rounding:.1e}; the greedy tune equal for {n_same:,} of {len(ours):,} tokens"
+        f"{reference.rounding:.1e}; the greedy tune equal for {n_same:,} of {len(tune):,} tokens"
     )
 
 

@@ -10,6 +10,7 @@
 Letters in shapes: B batch, T new tokens, S all tokens, H heads of keys, D head width, V vocabulary.
 """
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,8 +100,10 @@ def export(model: PreTrainedModel, file: Path) -> None:
         "past": [torch.zeros(n_rows, n_heads, n_past, width) for _ in kinds],
     }
     new, every = {0: BATCH, 1: "sequence_length"}, {0: BATCH, 1: "total_sequence_length"}
+    # of the exporter: about its own internals, and operators of torchvision
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own internals
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _WithCache(model),
             kwargs=example,
