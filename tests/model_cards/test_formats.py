@@ -1,11 +1,13 @@
 """Files for other engines, checked by the engines themselves where they are installed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from test_model_card import make_run, names
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from model_cards.formats import formats
 from model_cards.formats.compare import check_close, check_same, loss_difference
@@ -56,6 +58,24 @@ def test_reference_texts_end_at_the_context_and_start_with_the_start_token(refer
         )
         assert loss_of(text.logits, text.ids) == pytest.approx(expected.item(), rel=1e-5)
     assert len(reference.greedy[0]) == 47  # a table of positions ends
+
+
+def test_logits_of_a_llama_in_float64_are_those_of_transformers_but_for_rounding(stock, tmp_path):
+    shutil.copytree(stock, tmp_path, dirs_exist_ok=True)
+    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    ids = {"bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 0}
+    config = LlamaConfig(
+        vocab_size=len(Reference(stock).tokenizer),
+        num_attention_heads=4,
+        max_position_embeddings=200,
+        **size,
+        **ids,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    llama = Reference(tmp_path)
+    assert llama.texts[0].exact.dtype == np.float64
+    assert 0 < llama.rounding < 1e-5
 
 
 def test_an_engine_that_computes_the_same_passes(reference):
@@ -122,6 +142,19 @@ def test_onnx_files_compute_the_same_and_pad(stock, reference, tmp_path):
     mask[0, :2] = 0
     logits, _ = engine.run(padded, mask, None)
     np.testing.assert_allclose(logits[0, 2:], reference.texts[0].logits[:9], atol=1e-4)
+
+
+def test_gelu_of_llama_cpp_is_the_approximation_in_steps_of_half_precision():
+    for module in formats.FORMATS["gguf"].modules:
+        pytest.importorskip(module, reason=WITHOUT.format("gguf", "gguf"))
+    from model_cards.formats.gguf_export import TableGelu
+
+    x = torch.linspace(-12, 12, 1001, dtype=torch.float64)
+    expected, found = torch.nn.functional.gelu(x, approximate="tanh"), TableGelu()(x)
+    assert found.dtype == x.dtype
+    assert 1e-4 < (found - expected).abs().max() < 1e-2
+    assert torch.equal(found[x >= 10], x[x >= 10])
+    assert (found[x <= -10] == 0).all()
 
 
 def test_gguf_files_hold_the_tokenizer_and_compute_the_same(stock, reference, tmp_path):
