@@ -53,7 +53,7 @@ define test_release
 	.venv-$(1)/bin/python -m pip install $(PIP_ARGS) --upgrade "$$($(PY) -c '$(2)')"
 	OMP_NUM_THREADS=1 .venv-$(1)/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(MODEL_TESTS) $(ARGS)
 endef
-NEWEST := from importlib.metadata import requires; print(*(each for each in requires("abc-scaling") if each.startswith("transformers")))
+NEWEST := from importlib.metadata import requires; print(*(each for each in requires("abc-scaling") if each.startswith("transformers") and "extra" not in each))
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
@@ -190,9 +190,9 @@ mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
 	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
 
-publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx"]
+publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx" SONGS=user/name]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
-	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS))
+	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS)) $(if $(SONGS),--datasets $(SONGS))
 
 publish-suite: $(STAMP)  ## USER=<name> | the models of pretrained/ on the Hub, as a collection [DRY_RUN=1]
 	@test "$(origin USER)" = "command line" || { echo "error: expected make publish-suite USER=<name on the Hub> [DRY_RUN=1]" >&2; exit 2; }
@@ -276,13 +276,13 @@ cluster-check: $(STAMP)  ## | conversion and a study on a real Slurm and Ray, ta
 	@$(PY) -c "import datatrove, ray" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[datatrove,ray]"
 	@$(PY) -m benchmarks.cluster_check
 
-clients: $(STAMP)  ## GPT=<run> LSTM=<run> DATASET=<...> | our folders in TRL, peft, lm-eval, ...
+clients: $(STAMP)  ## GPT=<run> LSTM=<run> DATASET=<...> [LLAMA=<run>] | our folders in TRL, peft, lm-eval, ...
 	@test -n "$(GPT)" -a -n "$(LSTM)" -a -n "$$DATASET" || { echo "error: expected make clients GPT=<run> LSTM=<run> DATASET=data/<name>/<preset>" >&2; exit 2; }
 	@test -x $(CLIENTS)/bin/python || $(PY) -m venv $(CLIENTS)
 	$(PY) -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
 		> "$$($(CLIENTS)/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
 	$(CLIENTS)/bin/python -m pip install $(PIP_ARGS) --requirement benchmarks/clients/requirements.txt
-	$(PY) -m benchmarks.clients "$(GPT)" "$(LSTM)" --data "$$DATASET" --python $(CLIENTS)/bin/python $(ARGS)
+	$(PY) -m benchmarks.clients "$(GPT)" "$(LSTM)" --data "$$DATASET" --python $(CLIENTS)/bin/python $(if $(LLAMA),--llama "$(LLAMA)") $(ARGS)
 
 ##@ Develop
 

@@ -138,17 +138,26 @@ class Pair:
 
 
 def measure(pair: Pair, texts: Sequence[str], n: int, rng: random.Random) -> dict[str, Any]:
-    """Compares the masks at `n` random places of some texts."""
-    per_text = -(-n // len(texts))
+    """Compares the masks at `n` random places of some texts.
+
+    Raises:
+        ValueError: If the texts have fewer places.
+    """
+    rows = [pair.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+    places = [(i, place) for i, ids in enumerate(rows) for place in range(len(ids) + 1)]
+    if len(places) < n:
+        raise ValueError(f"{len(texts)} texts have {len(places):,} places, expected {n:,} or more")
+    of_text: dict[int, list[int]] = {}
+    for i, place in sorted(rng.sample(places, n)):
+        of_text.setdefault(i, []).append(place)
     counts: Counter[str] = Counter()
     found: list[dict[str, Any]] = []
-    for text in tqdm(texts, "texts", leave=False):
-        ids = pair.tokenizer.encode(text, add_special_tokens=False)
-        wanted = min(per_text, len(ids) + 1, n - len(found))
-        found += pair.compare(ids, sorted(rng.sample(range(len(ids) + 1), wanted)))
+    for i, own in tqdm(of_text.items(), "texts", leave=False):
+        found += pair.compare(rows[i], own)
     for row in found:
         counts.update(row["causes"])
     return {
+        "texts": len(of_text),
         "prefixes": len(found),
         "missing": sum(row["missing"] > 0 for row in found),
         "differing": sum(bool(row["missing"] or row["causes"]) for row in found),

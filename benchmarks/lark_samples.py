@@ -60,8 +60,13 @@ def judged(texts: list[str]) -> dict[str, Any]:
     n_invalid, unexplained = 0, []
     for text, verdict in zip(texts, verdicts, strict=True):
         gaps = gaps_of(text)
+        if not (verdict["valid3"] or gaps):
+            # a reader that is too slow on a busy machine says nothing about the tune
+            ((verdict,), _) = judge_texts([export_tune(text)])
         if UNEXPLAINED in gaps or not (verdict["valid3"] or gaps):
-            unexplained.append(text)
+            failed = sorted(name for name, value in verdict.items() if value is False)
+            about_it = {"failed": failed, "messages": verdict["messages"]}
+            unexplained.append({"abc": text} | about_it)
         n_invalid += not verdict["valid3"]
         broken.update(gaps)
     return {

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +13,7 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from modeling.arguments_abc import TRIED_TRANSFORMERS
+from modeling.header_abc import header_lines
 from modeling.lark_abc import NOT_COVERED
 from modeling.notation_abc import FILL_IN_TOKENS
 from scaling.families import family_of
@@ -21,6 +22,12 @@ from .known_data import CODE_LICENSE, KNOWN_DATA, UNKNOWN_DATA
 
 TEMPLATE = Path(__file__).with_name("template.md")
 PIPELINE_CODE = "pipeline_abc_music.py"
+_CONDITIONS = {"a waltz for violin": ("3/4", "G", 40), "a reel for flute": ("2/2", "D", 73)}
+# title -> prompt, for the Hub's page; without the start token, which the tokenizer adds
+WIDGET = {
+    title: "".join(f"{line.text}\n" for line in header_lines(meter, key, 120, [program])[:-1])
+    for title, (meter, key, program) in _CONDITIONS.items()
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Publication:
         step: The step of the weights; None for the finished run.
         formats: Of `formats.FORMATS`, for other engines.
         trials: By what the training was chosen: what was changed, and bits per note with it.
+        datasets: user/name of its training data on the Hub, if it is there.
     """
 
     repo: str
@@ -42,6 +50,7 @@ class Publication:
     step: int | None = None
     formats: tuple[str, ...] = ()
     trials: tuple[tuple[str, float], ...] = ()
+    datasets: tuple[str, ...] = ()
 
 
 def read_metrics(run: Path) -> dict[str, Any] | None:
@@ -91,14 +100,17 @@ def render_card(
     is_final = publication.step is None
     origin = _origin(record)
     known = KNOWN_DATA.get(record["dataset"], UNKNOWN_DATA)
+    code = sorted(folder.glob("*.py"))
     data = ModelCardData(
         base_model=origin and origin["hub_name"],
+        datasets=list(publication.datasets) or None,
         license=known.license,
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["music", "symbolic-music", "abc-notation", "music-generation", "scaling-laws"],
         model_name=record["name"] if is_final else None,
-        eval_results=eval_results(record, metrics) if is_final else None,
+        eval_results=eval_results(record, metrics, publication.datasets) if is_final else None,
+        widget=[{"text": text, "example_title": title} for title, text in WIDGET.items()],
     )
     card = render(
         TEMPLATE,
@@ -115,7 +127,8 @@ def render_card(
         context=config.get("max_position_embeddings", config.get("n_positions")),
         start=tokenizer["bos_token"],
         generation=generation,
-        code=sorted(path.name for path in folder.glob("*.py")),
+        code=[path.name for path in code],
+        has_lora_targets=any("def lora_targets" in path.read_text("utf-8") for path in code),
         tried=[release.rpartition(".")[0] for release in TRIED_TRANSFORMERS],
         fills_in=FILL_IN_TOKENS[0] in (folder / "tokenizer.json").read_text("utf-8"),
         other_files=other_files,
@@ -149,11 +162,19 @@ def bits_per_unit(validation: dict[str, Any]) -> dict[str, float]:
     return {f"bits_per_{unit}": bits / validation[f"n_{unit}s"] for unit in ("char", "note")}
 
 
-def eval_results(record: dict[str, Any], metrics: dict[str, Any] | None) -> list[EvalResult]:
-    """Returns the results for the card's model-index: validation, test, samples."""
+def eval_results(
+    record: dict[str, Any], metrics: dict[str, Any] | None, datasets: Sequence[str] = ()
+) -> list[EvalResult]:
+    """Returns the results for the card's model-index: validation, test, samples.
+
+    Args:
+        record: The run's record.json.
+        metrics: The run's metrics.json, if it was evaluated.
+        datasets: The training data on the Hub; the Hub links results to the first.
+    """
     place = {
         "task_type": "text-generation",
-        "dataset_type": record["dataset"],
+        "dataset_type": datasets[0] if datasets else record["dataset"],
         "dataset_config": record["preset"],
     }
     loss = {"loss": record["loss_nats_per_token"]["validation"]}

@@ -1,7 +1,7 @@
 """A finished run -> a folder ready for the Hub: weights, tokenizer, model code, and a model card.
 
     python -m model_cards.publish runs/single/gpt_tiny user/name --dry-run [--stock] [--revisions]
-        [--formats gguf onnx]
+        [--formats gguf onnx] [--datasets user/songs]
 
 The folder is written to `<run>/publish/`; without --dry-run it is then pushed. It contains only
 safetensors, JSON, Python, the grammar for other engines and the card, never the Trainer's optimizer
@@ -212,6 +212,7 @@ def publish(
     has_revisions: bool,
     is_dry: bool,
     formats: Sequence[str] = (),
+    datasets: Sequence[str] = (),
 ) -> list[Path]:
     """Builds the folders of a run, and pushes them unless it is a dry run.
 
@@ -222,6 +223,7 @@ def publish(
         has_revisions: Whether to add the run's checkpoints.
         is_dry: Whether to leave out the upload.
         formats: Of `FORMATS`, for other engines; not for the checkpoints.
+        datasets: user/name of the training data on the Hub, if it is there.
 
     Returns:
         The folders: the finished model first, then earlier steps.
@@ -231,7 +233,8 @@ def publish(
         ValueError: If a file must not be published, the metrics are for other weights, a
             checkpoint is incomplete, or another engine cannot run the model.
     """
-    validate_repo_id(repo)
+    for name in (repo, *datasets):
+        validate_repo_id(name)
     check_installed(formats)
     file = run / "record.json"
     if not file.is_file():
@@ -240,8 +243,9 @@ def publish(
     shutil.rmtree(run / "publish-revisions", ignore_errors=True)
     steps = list_revisions(run) if has_revisions else []
     branches = tuple(f"step-{step}" for step in steps)
-    publications = [Publication(repo, is_stock, branches, formats=tuple(formats))]
-    publications += [Publication(repo, is_stock, step=step) for step in steps]
+    about = {"repo": repo, "is_stock": is_stock, "datasets": tuple(datasets)}
+    publications = [Publication(**about, revisions=branches, formats=tuple(formats))]
+    publications += [Publication(**about, step=step) for step in steps]
     folders = [build_folder(run, publication, record, metrics) for publication in publications]
     if not is_dry:
         for folder, branch in zip(folders, (None, *branches), strict=True):
@@ -265,11 +269,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--formats", nargs="+", choices=FORMATS, default=(), help="add files for other engines"
     )
+    parser.add_argument(
+        "--datasets", nargs="+", default=(), help="user/name of its training data on the Hub"
+    )
     options = parser.parse_args(arguments)
     library_logging.disable_progress_bar()  # for loading and saving weights
     folders = publish(
         *(options.run, options.repo, options.stock, options.revisions, options.dry_run),
         formats=options.formats,
+        datasets=options.datasets,
     )
     for folder in folders:
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

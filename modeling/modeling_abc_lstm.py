@@ -32,6 +32,11 @@ class AbcLSTMPreTrainedModel(AbcPreTrainedModel):
     _is_stateful = True  # no assisted decoding: a recurrent state cannot roll tokens back
     _can_record_outputs = {"hidden_states": AbcLSTMLayer}
 
+    def lora_targets(self) -> dict[str, Any]:
+        """See `AbcPreTrainedModel`; weights are named, since peft does not support nn.LSTM."""
+        names = [name for name, _ in self.named_parameters() if ".lstm.weight_" in name]
+        return {"target_modules": [], "target_parameters": names}
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         """Initialize with Xavier weights, a wide embedding (and head) and open forget gates."""

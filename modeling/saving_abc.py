@@ -20,6 +20,14 @@ class AbcPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
 
+    def lora_targets(self) -> dict[str, Any]:
+        """Returns what peft's LoraConfig must be told to adapt all weights of the layers.
+
+        The embedding is left out: it is also the head, and an adapter on one would not apply to the
+        other.
+        """
+        return {"target_modules": "all-linear"}
+
     def save_pretrained(
         self,
         save_directory: str | PathLike,

@@ -1,7 +1,7 @@
 """The model families: everything the project knows about each one is defined here, and only here.
 
-Counts, colors, labels, checks of configs and records, the way context is read and LoRA's targets
-derive from `FAMILIES`. There is one other list, and a test keeps it in sync: `modeling/__init__.py`
+Counts, colors, labels, checks of configs and records, and the way context is read derive from
+`FAMILIES`. There is one other list, and a test keeps it in sync: `modeling/__init__.py`
 registers the classes of our own families with transformers. Standard library only, because packages
 that must not import each other read this file.
 
@@ -57,8 +57,6 @@ class Family:
         gpu_shares: (at least this C, at least this context, share of a GPU's bf16 peak that
             training reaches); the last row that matches is used; estimates, not measured.
         look: None uses the next free color.
-        lora_modules: Linear layers of a block that LoRA adapts; empty means all of them.
-        lora_parameters: Weights that it adapts instead, with the layer's number as {layer}.
     """
 
     name: str
@@ -71,8 +69,6 @@ class Family:
     dropout_keys: tuple[str, ...] = ("dropout",)
     gpu_shares: tuple[tuple[int, int, float], ...] = ((1, 1, 0.25),)
     look: Look | None = None
-    lora_modules: tuple[str, ...] = ()
-    lora_parameters: tuple[str, ...] = ()
 
     @property
     def way(self) -> str:
@@ -160,9 +156,6 @@ register(
             (768, 1024, 0.40),
         ),
         look=Look("#0072B2", "o", "-", "#0072B2", "#8CC4E6", "#00263D"),
-        # The embedding is left out: it is also the head, and an adapter on one would not apply to
-        # the other.
-        lora_modules=("qkv_proj", "o_proj", "up_proj", "down_proj"),
     )
 )
 register(
@@ -171,8 +164,6 @@ register(
         layer_parameters=_lstm_parameters,
         gpu_shares=((1, 1, 0.08), (512, 1, 0.12)),
         look=Look("#D55E00", "s", "--", "white", "#F5B78A", "#4D1F00"),
-        # peft does not support nn.LSTM as a layer, so its weights are named
-        lora_parameters=("layers.{layer}.lstm.weight_ih_l0", "layers.{layer}.lstm.weight_hh_l0"),
     )
 )
 register(
@@ -186,10 +177,6 @@ register(
             (768, 1024, 0.40),
         ),
         look=Look("#009E73", "^", "-.", "#009E73", "#8FD9C3", "#003326"),
-        lora_modules=(
-            *("q_proj", "k_proj", "v_proj", "o_proj"),
-            *("gate_proj", "up_proj", "down_proj"),
-        ),
     )
 )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WEIGHTS = "model.safetensors"
+ALL_LAYERS = {"target_modules": "all-linear"}  # which excludes the head, also the embedding
 CLEARLY = 0.005  # share of the loss; less is noise of a small validation split
 
 
@@ -135,19 +136,13 @@ def add_adapter(model: "PreTrainedModel", lora: dict[str, Any]) -> "PreTrainedMo
     """
     from peft import LoraConfig, get_peft_model
 
-    family = family_of(model.config.model_type)
-    if family.lora_parameters:
-        if lora.get("lora_dropout"):
-            raise ValueError(
-                f"lora.lora_dropout is {lora['lora_dropout']}, but an {family.label}'s weights are "
-                "adapted directly, so there is no input to drop; set lora.lora_dropout=0"
-            )
-        layers = range(model.config.num_hidden_layers)
-        names = [name.format(layer=i) for i in layers for name in family.lora_parameters]
-        targets = {"target_modules": [], "target_parameters": names}
-    else:
-        # all-linear excludes the head, which is also the embedding
-        targets = {"target_modules": list(family.lora_modules) or "all-linear"}
+    targets = model.lora_targets() if hasattr(model, "lora_targets") else ALL_LAYERS
+    if targets != ALL_LAYERS and lora.get("lora_dropout"):
+        label = family_of(model.config.model_type).label
+        raise ValueError(
+            f"lora.lora_dropout is {lora['lora_dropout']}, but an {label}'s weights are adapted "
+            "directly, so there is no input to drop; set lora.lora_dropout=0"
+        )
     with warnings.catch_warnings():
         # peft uses a deprecated name of transformers
         warnings.simplefilter("ignore", FutureWarning)

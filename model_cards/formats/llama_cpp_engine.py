@@ -6,6 +6,7 @@ Letters in shapes: T time, V vocabulary.
 """
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,12 @@ import numpy as np
 @llama_cpp.llama_log_callback
 def _say_nothing(level: int, text: bytes, data: int) -> None:
     """Drops what llama.cpp logs."""
+
+
+def _free(model: object, context: object, batch: object) -> None:
+    llama_cpp.llama_batch_free(batch)
+    llama_cpp.llama_free(context)
+    llama_cpp.llama_model_free(model)
 
 
 class LlamaCppEngine:
@@ -49,12 +56,7 @@ class LlamaCppEngine:
         settings.flash_attn_type = llama_cpp.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.context = llama_cpp.llama_init_from_model(self.model, settings)
         self.batch = llama_cpp.llama_batch_init(n_positions, 0, 1)
-
-    def __del__(self) -> None:
-        if self.model:
-            llama_cpp.llama_batch_free(self.batch)
-            llama_cpp.llama_free(self.context)
-            llama_cpp.llama_model_free(self.model)
+        weakref.finalize(self, _free, self.model, self.context, self.batch)
 
     def encode(self, text: str, has_start: bool = False) -> list[int]:
         """Returns the tokens of a text, with what the file says to add if `has_start`."""

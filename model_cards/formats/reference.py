@@ -6,6 +6,7 @@ will be used on.
 Letters in shapes: T time (tokens of a text), V vocabulary.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from torch import nn
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.trainer_utils import set_seed
 
 N_TEXTS = 8
@@ -28,11 +30,13 @@ class Text:
         text: Without the start token.
         ids: (T,) the start token and the text's tokens.
         logits: (T, V) float32, of the token after each of `ids`.
+        exact: (T, V) the same, computed in float64.
     """
 
     text: str
     ids: list[int]
     logits: np.ndarray
+    exact: np.ndarray
 
     @property
     def loss(self) -> float:
@@ -45,13 +49,18 @@ class Reference:
 
     Args:
         folder: A folder that transformers loads without remote code.
+        gelu: What a GPT-2 computes instead of its own GELU; None for its own.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, gelu: nn.Module | None = None) -> None:
         self.folder = folder
         self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, dtype=torch.float32, attn_implementation="sdpa"
         ).eval()
+        if gelu:
+            for block in self.model.transformer.h:
+                block.mlp.act = gelu
+        self._exact = _in_float64(self.model)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self.start = self.tokenizer.bos_token_id
         self.context = self.model.config.max_position_embeddings
@@ -66,8 +75,10 @@ class Reference:
         """Texts sampled from the model, up to its context."""
         torch_state = torch.get_rng_state()
         set_seed(1)
+        start = torch.full((N_TEXTS, 1), self.start)
         rows = self.model.generate(
-            torch.full((N_TEXTS, 1), self.start),
+            start,
+            attention_mask=torch.ones_like(start),
             do_sample=True,
             max_length=self.context,
             max_new_tokens=None,
@@ -82,7 +93,14 @@ class Reference:
         """Returns a text with its logits, cut to the context."""
         ids = self.encode(text)
         ids = [self.start, *ids][: self.context]
-        return Text(text, ids, self.model(torch.tensor([ids])).logits[0].numpy())
+        row = torch.tensor([ids])
+        logits, exact = (model(row).logits[0].numpy() for model in (self.model, self._exact))
+        return Text(text, ids, logits, exact)
+
+    @cached_property
+    def rounding(self) -> float:
+        """The largest error of a logit in transformers itself, which computes in float32."""
+        return max(float(np.abs(text.logits - text.exact).max()) for text in self.texts)
 
     def encode(self, text: str) -> list[int]:
         """Returns the tokens of a text, without the start token."""
@@ -105,6 +123,33 @@ class Reference:
             ids.append(int(best.indices[0]))
             leads.append(float(best.values[0] - best.values[1]))
         return ids[1:], np.array(leads)
+
+
+class _ExactRotation(nn.Module):
+    """The rotation of a Llama in float64; the library computes its angles in float32.
+
+    Their rounding grows with the position: at 1,000 tokens, it is most of what the logits of a
+    Llama differ by, in transformers as in other engines.
+    """
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        halves = torch.arange(0, config.head_dim, 2, dtype=torch.float64)
+        self.frequencies = config.rope_parameters["rope_theta"] ** -(halves / config.head_dim)
+
+    def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Returns cosine and sine of the angles (B, T, D) at positions (B, T)."""
+        angles = position_ids[..., None].double() * self.frequencies
+        angles = torch.cat((angles, angles), -1)
+        return angles.cos(), angles.sin()
+
+
+def _in_float64(model: PreTrainedModel) -> PreTrainedModel:
+    """Returns a copy of a model that computes in float64 throughout."""
+    exact = copy.deepcopy(model).double()
+    if model.config.model_type == "llama":
+        exact.model.rotary_emb = _ExactRotation(model.config)
+    return exact
 
 
 def loss_of(logits: np.ndarray, ids: Sequence[int]) -> float:

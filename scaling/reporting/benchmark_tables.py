@@ -164,3 +164,19 @@ def lark_samples_table(result: dict[str, Any]) -> list[str]:
     broken = result["tunes_that_break"].items()
     rows += [(f"tunes that break: {name}", f"{count:,}") for name, count in broken]
     return markdown_table(["tunes of " + result["model"].rpartition("/")[2], ""], rows)
+
+
+FOLDERS = {"gpt": "GPT", "lstm": "LSTM", "stock": "stock GPT", "llama": "Llama"}
+
+
+def clients_table(result: dict[str, Any]) -> list[str]:
+    """clients.json: one row per program and what it found in our published folders."""
+    rows = []
+    for client, found in result["table"].items():
+        texts: dict[str, list[str]] = {}  # what was found -> the folders
+        for folder, row in found.items():
+            verdict = "" if row["ok"] else "fails: "
+            texts.setdefault(verdict + row["found"], []).append(FOLDERS[folder])
+        for text, folders in texts.items():
+            rows.append((client, ", ".join(folders), text.replace("|", "\\|")))
+    return markdown_table(["program", "folder", "found"], rows, left=3)

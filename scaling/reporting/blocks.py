@@ -16,6 +16,7 @@ from ..writing.commands import command, parser_of
 from ..writing.files import read_json, write_atomically
 from ..writing.markdown import fill
 from .benchmark_tables import (
+    clients_table,
     conversion_table,
     foreign_abc_table,
     lark_gaps_table,
@@ -77,6 +78,7 @@ BLOCKS = {
     "training_speed": _benchmark("training_speed.json", training_speed_table),
     "lark_gaps": _benchmark("lark_masks.json", lark_gaps_table, _ENGINES),
     "lark_masks": _benchmark("lark_masks.json", lark_masks_table, _ENGINES),
+    "clients": _benchmark("clients.json", clients_table, "docs/how-to/publish.md"),
     "lark_samples": _benchmark("lark_samples.json", lark_samples_table, _ENGINES),
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import ModelCard, metadata_load
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from strangers import run_stranger
 from tiny_models import FAMILIES
@@ -16,7 +17,8 @@ import modeling
 from data_prep.dialect.notation import ALPHABET
 from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
 from model_cards.publish import check_files, main, publish
-from modeling.lark_abc import LARK_FILE, NOT_COVERED, lark_grammar
+from modeling.grammar_abc_tune import TuneGrammar
+from modeling.lark_abc import LARK_FILE, NOT_COVERED, lark_grammar, lark_limits
 from scaling.reporting.tables import laws_table, notes_list, sizes_table
 from scaling.writing.markdown import fill
 from training.run.checkpoints import write_manifest
@@ -189,6 +191,36 @@ def test_card_of_a_fine_tuned_run_names_its_start_but_no_folder(start, tmp_path)
     assert "long/way" not in card.content
 
 
+def test_head_of_the_card_has_the_hubs_prompts_and_the_training_data(tmp_path, capsys):
+    run = make_run(tmp_path)
+    arguments = [str(run), "someone/tiny", "--dry-run", "--datasets"]
+    assert main([*arguments, "someone/songs"]) == 0
+    card = ModelCard.load(run / "publish" / "README.md")
+    assert card.data.datasets == ["someone/songs"]
+    assert {result.dataset_type for result in card.data.eval_results} == {"someone/songs"}
+    grammar = TuneGrammar(lark_limits())
+    for example in card.data.widget:
+        grammar.read(example["text"])  # raises ValueError unless a tune begins so
+    assert main([*arguments, "no/hub/name"]) == 2
+    assert "no/hub/name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_lora_by_the_cards_example_adapts_the_layers(model_type, tmp_path):
+    run = make_run(tmp_path, model_type)
+    (folder,) = publish(run, "someone/tiny", False, False, True)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    (call,) = re.findall(r"LoraConfig\((.*)\)\)", (folder / "README.md").read_text())
+    assert call == 'task_type="CAUSAL_LM", **model.lora_targets()'
+    settings = LoraConfig(task_type="CAUSAL_LM", **model.lora_targets())
+    adapted = get_peft_model(model, settings)
+    held = {
+        name.partition(".lora_")[0] for name, _ in adapted.named_parameters() if "lora_" in name
+    }
+    assert held
+    assert not any("embed" in name or "head" in name for name in held)
+
+
 def test_metrics_of_a_study_are_those_of_the_run_they_name(tmp_path):
     run = make_run(tmp_path)
     (tmp_path / "metrics.json").write_text(json.dumps(metrics(run)))
@@ -334,7 +366,7 @@ GREEDY_TUNES = {
 def examples(folder, name):
     """The code of a card as it is printed, and what it wrote."""
     blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text("utf-8"), re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3  # tunes, plain text, an adapter
     return "\n".join([*blocks, f'report["{name}"]["examples"] = tunes, texts'])
 
 

@@ -162,9 +162,9 @@ def test_adapter_and_merged_model_give_the_same(family, ready):
     # all weights of the layers have moved, and nothing else
     was = base_model(family).state_dict()
     moved = {k for k, weight in merged.state_dict().items() if not torch.equal(weight, was[k])}
-    modules, parameters = FAMILIES[family].lora_modules, FAMILIES[family].lora_parameters
-    wanted = *(f"{n}.weight" for n in modules), *(n.partition("}")[2] for n in parameters)
-    assert moved == {name for name in was if name.endswith(wanted)}
+    held = ("embed_tokens", "embed_positions", "lm_head", "norm")
+    kinds = {name for name in was if was[name].ndim == 2 and not any(h in name for h in held)}
+    assert moved == kinds
 
     # the fast way to decode stands aside for the adapter, and is taken for the merged model
     for how in ({"do_sample": False}, {"do_sample": True}):

@@ -1,9 +1,19 @@
 """What a program of a client says: one line of JSON at its end."""
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet
+
+
+def songs() -> list[str]:
+    """Returns the songs of the published dataset that the variable SONGS names."""
+    file = Path(os.environ["SONGS"], "validation.parquet")
+    return pyarrow.parquet.read_table(file, columns=["abc"])["abc"].to_pylist()
 
 
 def report(check: Callable[[str, bool, int], str]) -> None:

@@ -1,25 +1,24 @@
 """lm-evaluation-harness: bits per byte of tunes within the context, beside a plain loss."""
 
-import json
 import math
-import os
-from pathlib import Path
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from report import report
+from report import report, songs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 LARGEST_SHARE = 1e-3
+N_TUNES = 50
 
 
 def check(folder: str, trust: bool, context: int) -> str:
     """Compares bits per byte."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    texts = json.loads(Path(os.environ["TUNES"]).read_text("utf-8"))
-    texts = [text for text in texts if len(tokenizer(text)["input_ids"]) <= context]
-    evaluated = HFLM(folder, trust_remote_code=trust, device="cpu", batch_size=1, dtype="float32")
+    texts = [text for text in songs() if len(tokenizer(text)["input_ids"]) <= context][:N_TUNES]
+    # it puts a start token before each text, and would let the tokenizer add another
+    options = {"add_bos_token": False, "device": "cpu", "batch_size": 1, "dtype": "float32"}
+    evaluated = HFLM(folder, trust_remote_code=trust, **options)
     requests = [
         Instance(request_type="loglikelihood_rolling", doc={}, arguments=(text,), idx=i)
         for i, text in enumerate(texts)

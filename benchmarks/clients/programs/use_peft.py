@@ -1,4 +1,4 @@
-"""peft: LoRA on all linear layers (an LSTM: on its weights), trained a step, merged, reloaded."""
+"""peft: LoRA on what a class of ours names, else on all linear layers; reloaded, merged."""
 
 import tempfile
 
@@ -17,13 +17,8 @@ def check(folder: str, trust: bool, context: int) -> str:
         return AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=trust).eval()
 
     model = load()
-    n_layers = model.config.num_hidden_layers
-    if model.config.model_type == "abc_lstm":
-        kinds = ("weight_ih_l0", "weight_hh_l0")
-        names = [f"model.layers.{i}.lstm.{kind}" for i in range(n_layers) for kind in kinds]
-        settings = LoraConfig(task_type="CAUSAL_LM", target_parameters=names)
-    else:
-        settings = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
+    targets = model.lora_targets() if trust else {"target_modules": "all-linear"}
+    settings = LoraConfig(task_type="CAUSAL_LM", **targets)
     adapted = get_peft_model(model, settings)
     ids = torch.arange(3, 20)[None]
     optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=1.0)
