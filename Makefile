@@ -56,7 +56,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -182,6 +182,14 @@ mcp: FILES =
 mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [FILES=<folder>]
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
 	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
+
+studio: OUT = runs/studio
+studio: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | the page on this machine: MIDI and scores too, models of any size
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make studio MODEL=runs/<study>/<run>" >&2; exit 2; }
+	@$(PY) -c "import pydantic, starlette, uvicorn" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[studio]"
+	$(PY) -m model_cards.page_files --without-weights "$(MODEL)" "$(OUT)"
+	node page/build.mjs "$(OUT)"
+	@$(PY) -m evaluation.serving.studio "$(MODEL)" "$(OUT)" $(ARGS)
 
 publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx"]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }

@@ -16,6 +16,7 @@ import { TextPanel } from "./text_panel";
 
 const FILL_TOKENS = 1000; // that a model may choose for marked bars, or a further voice
 const N_VARIATIONS = 3;
+const BUSY = ["write", "variations", "compare", "open-file"]; // controls that wait while the model writes
 
 const model = new Model();
 const linked = fromLink(location.hash);
@@ -88,12 +89,12 @@ async function busy(work: () => Promise<void>): Promise<void> {
   document.body.classList.add("writing");
   byId("stop").hidden = false;
   player.stop();
-  for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = true;
+  for (const id of BUSY) byId<HTMLButtonElement>(id).disabled = true;
   await attempt(work);
   isWriting = false;
   document.body.classList.remove("writing");
   byId("stop").hidden = true;
-  for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = false;
+  for (const id of BUSY) byId<HTMLButtonElement>(id).disabled = false;
 }
 
 function summary({ seconds, nTokens }: Written, found: Tune): string {
@@ -286,8 +287,10 @@ async function start(): Promise<void> {
     byId("facts").textContent = `Model: ${facts.name}, ${facts.family}, ${size} million parameters.`;
     byId("card").hidden = !facts.hasCard;
     byId("fill-hint").hidden = facts.canFill;
+    if (facts.isServed) byId("about").textContent = "It runs on the machine that serves this page.";
+    text.offer(facts);
     byId("loading").hidden = true;
-    for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = false;
+    for (const id of BUSY) byId<HTMLButtonElement>(id).disabled = false;
     say("Ready: choose what to write, or just press Write.");
     if (linked) await write();
   } catch (error) {
