@@ -112,9 +112,13 @@ def test_a_marked_bar_is_filled_in_and_undone_and_a_voice_added(walk):
     assert read_bars(walk["accompanied"]).n_voices == before.n_voices + 1
 
 
-def test_foreign_abc_is_opened_and_a_file_too_large_refused(walk):
+def test_foreign_abc_is_opened_and_other_files_are_refused_in_one_line(walk):
     assert len(read_bars(walk["opened"]).lines) == 4
     assert "5,000,000 bytes, expected at most" in walk["refused"]
+    assert walk["elsewhere"] == (
+        "This cannot be read: tune.mid is no .abc or .txt file. MIDI and scores are read by the "
+        "studio: make studio"
+    )
 
 
 def test_bars_written_without_the_grammar_are_marked_as_wrong(walk):
