@@ -56,7 +56,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data publish-page update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -198,6 +198,11 @@ publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 F
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
 	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
 	$(PY) -m model_cards.publish_data --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) -- "$$DATASET" "$(REPO)"
+
+publish-page: OUT = runs/page
+publish-page: page  ## MODEL=<run> REPO=user/name | the page as a static Space on the Hub [DRY_RUN=1]
+	@test -n "$(REPO)" || { echo "error: expected make publish-page MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
+	$(PY) -m model_cards.publish_page "$(OUT)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 ##@ Measure
 
