@@ -56,7 +56,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data publish-page update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data publish-page update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores bench-page fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -261,6 +261,10 @@ bench-abc: $(STAMP)  ## | the importer of ABC beside abc2midi, abcjs and music21
 bench-scores: $(STAMP)  ## MUSIC=<...> | the notes of MusicXML beside music21
 	@test -n "$$MUSIC" || { echo "error: no music given; expected make bench-scores MUSIC=<folder or archive of MusicXML>" >&2; exit 2; }
 	$(PY) -m benchmarks.scores $(ARGS) -- "$$MUSIC"
+
+bench-page: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | the page in chromium: validity, speed -> results/page.json
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make bench-page MODEL=<run trained to fill in>" >&2; exit 2; }
+	NODE_PATH="$(CURDIR)/page/node_modules" OMP_NUM_THREADS=1 $(PY) -m benchmarks.page "$(MODEL)" $(ARGS)
 
 fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through converter and importer
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
