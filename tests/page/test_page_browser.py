@@ -54,16 +54,18 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def walk(folder):
-    """What a walk through the page found, see page/tests/browser.mjs."""
+def address(folder):
     handler = functools.partial(QuietHandler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/"
-        return json.loads(run_node("tests/browser.mjs", CHROMIUM, address))
-    finally:
-        server.shutdown()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def walk(address):
+    """What a walk through the page found, see page/tests/browser.mjs."""
+    return json.loads(run_node("tests/browser.mjs", CHROMIUM, address))
 
 
 def test_nothing_is_asked_of_others_and_nothing_is_wrong_in_the_console(walk):
@@ -129,3 +131,43 @@ def test_bars_written_without_the_grammar_are_marked_as_wrong(walk):
 
 def test_nothing_serious_hinders_screen_readers_and_keyboards(walk):
     assert walk["violations"] == []
+
+
+def test_three_tasks_are_done_by_what_is_written_on_the_page(address):
+    found = json.loads(run_node("tests/tasks.mjs", CHROMIUM, address))
+    assert found["title"] == "Tune in G 3/4"
+    assert base64.b64decode(found["midi"]).startswith(b"MThd")
+    own, filled = read_bars(found["own"]), read_bars(found["filled"])
+    assert (len(own.lines), found["marked"]) == (8, True)
+    assert filled.lines[:4] == own.lines[:4]
+    assert filled.ticks == own.ticks
+    assert [caption.split(" grammar")[0] for caption in found["captions"]] == ["With", "Without"]
+
+
+@pytest.fixture(scope="module")
+def hostile(address):
+    """What the page said where files were missing or broken, see page/tests/hostile.mjs."""
+    return json.loads(run_node("tests/hostile.mjs", CHROMIUM, address))
+
+
+def test_missing_and_broken_files_are_one_line_each(hostile):
+    assert hostile["starts"] == {
+        case: f"The page cannot start: {line}"
+        for case, line in {
+            "model/model.safetensors 404": "model/model.safetensors is missing (404)",
+            "model/model.safetensors 200": "the weights are no safetensors file (200 bytes)",
+            "python.zip 404": "python.zip is missing (404)",
+            "pyodide/pyodide.asm.wasm 404": "pyodide/pyodide.asm.wasm is missing (404)",
+            "model/about.json 200": "model/about.json is broken: it is not JSON",
+        }.items()
+    }
+    assert hostile["silent"] == "the sounds are missing (sound/bank.sf3, 404)"
+    assert hostile["link"].startswith("tempo 9000000000, expected quarters per minute")
+
+
+def test_the_policy_stops_other_scripts_and_other_servers_in_page_and_worker(hostile, folder):
+    assert hostile["policy"] == ["EvalError", "TypeError"]
+    assert hostile["inPage"] is False
+    policy = (folder / "index.html").read_text().partition('Policy" content="')[2].partition('"')[0]
+    assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+    assert "unsafe-inline" not in policy

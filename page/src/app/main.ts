@@ -4,15 +4,16 @@ import { Score } from "../score/score";
 import { Player } from "../sound/player";
 import type { Request, Tune, Written } from "../worker/messages";
 import { Alternative, hideAlternatives, showAlternatives, verdictOf } from "./alternatives";
-import { byId, make } from "./dom";
+import { byId } from "./dom";
 import { saveAs } from "./downloads";
 import { growing } from "./growing";
 import { History } from "./history";
 import { Model } from "./model";
 import { PlayerBar } from "./player_bar";
-import { conditionsOf, fromLink, PRESETS, startSettings, toLink, type Settings } from "./settings";
+import { conditionsOf, fromLink, startSettings, toLink, type Settings } from "./settings";
 import { SettingsForm } from "./settings_form";
 import { TextPanel } from "./text_panel";
+import { showTitle } from "./title";
 
 const FILL_TOKENS = 1000; // that a model may choose for marked bars, or a further voice
 const N_VARIATIONS = 3;
@@ -53,19 +54,10 @@ async function show(abc: string): Promise<void> {
   byId("tune").hidden = false;
   tune = await model.ask("show", { abc, width: score.width });
   score.draw(tune);
-  showTitle(tune);
+  showTitle(tune, form.read());
   bar.load(tune);
   text.show(tune.abc);
   byId<HTMLButtonElement>("accompany").disabled = !tune.hasEnd;
-}
-
-/** A heading such as "Jig in G, 6/8"; the name is the preset's, as long as it fits. */
-function showTitle({ key, meter }: Tune): void {
-  const { preset, seed, ...asked } = form.read();
-  const fits = preset !== "free" && asked.key === key && asked.meter === meter;
-  const name = fits ? PRESETS.find((each) => each.name === preset)!.label : "Tune";
-  const tonic = key.replace("b", "♭").replace("#", "♯");
-  byId("title").replaceChildren(`${name} in ${tonic} `, make("small", { textContent: `${meter}, seed ${seed}` }));
 }
 
 function showUndo(): void {
@@ -140,7 +132,10 @@ async function writeAlternatives(asked: Asked[]): Promise<void> {
   const settings = form.read();
   await busy(async () => {
     const shown = asked.map(({ caption }) => new Alternative(caption, keep, (heard, on) => void hear(heard, on)));
-    showAlternatives(shown, () => tune && bar.load(tune));
+    showAlternatives(shown, () => {
+      if (tune) bar.load(tune);
+      say(tune ? "Here is the tune as it was." : "");
+    });
     byId("alternatives").scrollIntoView({ block: "nearest" });
     for (const [place, { caption, request, seed }] of asked.entries()) {
       say(`Writing: ${caption} …`);

@@ -45,8 +45,8 @@ export class TextPanel {
   show(abc: string): void {
     if (document.activeElement !== this.area || !this.area.value) {
       this.area.value = abc;
-      const end = abc.lastIndexOf("|]"); // where there is still something to choose
-      this.area.setSelectionRange(end, end);
+      const lastBar = Math.max(0, abc.lastIndexOf("[V:")) + "[V:1]".length; // much is still to choose there
+      this.area.setSelectionRange(lastBar, lastBar);
     }
     byId("text-error").textContent = "";
   }

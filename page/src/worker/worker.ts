@@ -31,6 +31,15 @@ async function fetched(name: string): Promise<ArrayBuffer> {
 
 const fetchedText = async (name: string) => new TextDecoder().decode(await fetched(name));
 
+async function fetchedJson(name: string) {
+  const text = await fetchedText(name);
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(`${name} is broken: it is not JSON`);
+  }
+}
+
 async function load({ isPlain }: Asked<"load">, tell: (progress: Progress) => void): Promise<Answer<"load">> {
   let nDone = 0;
   const step = async <T>(work: Promise<T>): Promise<T> => {
@@ -39,27 +48,24 @@ async function load({ isPlain }: Asked<"load">, tell: (progress: Progress) => vo
     return result;
   };
   const [about, tokenizer, archive, config] = await Promise.all([
-    fetchedText("model/about.json").then(JSON.parse), step(fetchedText("model/tokenizer.json")),
-    step(fetched("python.zip")), fetchedText("model/config.json"),
+    fetchedJson("model/about.json"), step(fetchedText("model/tokenizer.json")),
+    step(fetched("python.zip")), fetchedJson("model/config.json"),
   ]);
   studio = about.isServed ? new Studio(base) : null;
   reads = about.reads;
   [page] = await Promise.all([
     step(startPython(base, archive, tokenizer, about.trained_length)),
-    studio ? null : step(loadEngine(isPlain)),
+    studio ? null : step(loadEngine(config, isPlain)),
   ]);
   const facts = JSON.parse(page.facts());
   texts = facts.tokens;
-  endId = Number(JSON.parse(config).eos_token_id);
+  endId = Number(config.eos_token_id);
   return { ...facts, ...about };
 }
 
-async function loadEngine(isPlain: boolean): Promise<void> {
-  const [wasm, weights, config] = await Promise.all([
-    fetched("kernels.wasm"), fetched("model/model.safetensors"), fetchedText("model/config.json"),
-  ]);
-  const settings: ModelConfig = JSON.parse(config);
-  reader = new Reader(makeDecoder(await loadKernels(wasm, isPlain), settings, readTensors(weights)));
+async function loadEngine(config: ModelConfig, isPlain: boolean): Promise<void> {
+  const [wasm, weights] = await Promise.all([fetched("kernels.wasm"), fetched("model/model.safetensors")]);
+  reader = new Reader(makeDecoder(await loadKernels(wasm, isPlain), config, readTensors(weights)));
 }
 
 /** Lets waiting messages in. */
