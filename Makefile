@@ -56,7 +56,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data publish-page update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores bench-page fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data publish-page update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores bench-page fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs page-pictures docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -299,9 +299,16 @@ quality: $(STAMP)  ## | check format and lint
 test: $(STAMP)  ## | the test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
 
-docs: $(STAMP)  ## | build the documentation -> runs/site/
+docs: $(STAMP) $(if $(MODEL),$(PAGE_STAMP))  ## [MODEL=<run>] | build the documentation -> runs/site/; with a model that plays in it
 	@$(PY) -c "import material, mkdocstrings" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(if $(MODEL),ABC_PAGE=plays) $(PY) -m mkdocs build --strict --quiet
+	$(if $(MODEL),$(PY) -m model_cards.page_files "$(MODEL)" runs/site/plays && node page/build.mjs runs/site/plays)
+
+page-pictures: OUT = runs/page
+page-pictures: page  ## MODEL=<run> | pictures of the page in chromium -> runs/page_pictures/, and the site's
+	@command -v chromium > /dev/null || { echo "error: no chromium; on Debian: apt-get install chromium" >&2; exit 2; }
+	$(PY) -m benchmarks.page_pictures "$(OUT)" runs/page_pictures
+	cp runs/page_pictures/page.png docs/how-to/page.png
 
 docs-serve: docs  ## | serve the documentation while you edit it
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve

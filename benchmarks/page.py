@@ -40,6 +40,7 @@ from training.model import model_shape
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "page"
 SMALL = ROOT / "configs" / "llama_small.yaml"
+PARTS = ("speed", "validity")
 N_SPEED = 5  # tunes whose speed is measured
 
 
@@ -179,6 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command."""
     parser = parser_of("benchmarks.page", __doc__)
     parser.add_argument("model", type=Path, help="a finished run that was trained to fill in")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--tunes", type=int, default=300)
     parser.add_argument("--fills", type=int, default=100)
     parser.add_argument("--voices", type=int, default=50, help="accompaniments")
@@ -188,22 +190,27 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def campaign(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs all and writes the result."""
-    counts = (options.tunes, options.fills, options.voices)
+    """Runs the parts, and writes them into the result beside those that are there already."""
+    old = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
+    if old.get("model", options.model.name) != options.model.name:
+        raise ValueError(f"{options.out} is of {old['model']}; remove it, or choose another --out")
+    found: dict[str, Any] = {"model": options.model.name}
     with tempfile.TemporaryDirectory() as place:
         page, small = Path(place, "page"), Path(place, "page_small")
-        result = {"model": options.model.name, "page": build_page(options.model, page)}
+        found["page"] = build_page(options.model, page)
         with served(page) as address:
-            result["speed"] = {"model": measure_speed(address)}
-            printed = run_node("tests/campaign.mjs", find_program("chromium"), address, *counts)
-        result |= judge([json.loads(line) for line in printed.splitlines()])
-        result["page_small"] = build_page(
-            save_untrained(options.model, Path(place, "small")), small
-        )
-        with served(small) as address:
-            result["speed"]["llama_small"] = measure_speed(address)
-    options.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    return result
+            if "speed" in options.parts:
+                untrained = save_untrained(options.model, Path(place, "small"))
+                found["page_small"] = build_page(untrained, small)
+                found["speed"] = {"model": measure_speed(address)}
+                with served(small) as other:
+                    found["speed"]["llama_small"] = measure_speed(other)
+            if "validity" in options.parts:
+                counts = (options.tunes, options.fills, options.voices)
+                printed = run_node("tests/campaign.mjs", find_program("chromium"), address, *counts)
+                found |= judge([json.loads(line) for line in printed.splitlines()])
+    options.out.write_text(json.dumps(old | found, indent=2) + "\n", "utf-8")
+    return old | found
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ export class Score {
     button.setAttribute("aria-pressed", "false");
     button.classList.toggle("wrong", wrong !== undefined);
     button.dataset.number = String(number);
-    button.classList.toggle("first", this.layout.bars[number - 2]?.line !== bar.line);
+    button.classList.toggle("first", number > 1 && this.layout.bars[number - 2]?.line !== bar.line);
     button.tabIndex = number === 1 ? 0 : -1;
     const { top, height } = this.lineBox(line);
     const left = bar.left * zoom;
