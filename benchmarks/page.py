@@ -40,6 +40,7 @@ from training.model import model_shape
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "page"
 SMALL = ROOT / "configs" / "llama_small.yaml"
+FAULTS = ROOT / "runs" / "page_faults.json"  # texts that a reader did not take, and why
 PARTS = ("speed", "validity")
 N_SPEED = 5  # tunes whose speed is measured
 
@@ -144,16 +145,20 @@ def judge(lines: list[dict[str, Any]]) -> dict[str, Any]:
     verdicts, about = judge_texts([line["exported"] for line in lines])
     if about["missing"]:
         raise ValueError(f"readers are missing: {about['missing']}")
-    written, valid, kept = Counter(), Counter(), Counter()
+    written, valid, kept, faults = Counter(), Counter(), Counter(), []
     for line, verdict in zip(lines, verdicts, strict=True):
         kind = line["request"]["kind"]
         written[kind] += 1
         valid[kind] += bool(verdict[VALID] and line["hasEnd"])
         kept[kind] += keeps_the_rest(line["request"], line["abc"])
+        if not verdict[VALID]:
+            faults.append(line | {"messages": verdict["messages"]})
     counts = {
         kind: {"n": n, "n_valid": valid[kind], "n_rest_kept": kept[kind]}
         for kind, n in written.items()
     }
+    FAULTS.parent.mkdir(exist_ok=True)
+    FAULTS.write_text(json.dumps(faults, indent=1) + "\n", "utf-8")
     return {"texts": counts, "readers": about["versions"]}
 
 

@@ -5,13 +5,14 @@ import { join } from "node:path";
 import { idle, said, stage, Watched } from "./browsing.mjs";
 
 const [chromium, address, folder] = process.argv.slice(2);
-const LINK = "#seed=21&meter=6/8&key=G&tempo=170&instruments=Violin|Cello&mostTokens=700&preset=free";
+const LINK = "#seed=6&meter=6/8&key=G&tempo=170&instruments=Violin&mostTokens=1500&preset=jig";
 const browser = await Watched.launch(chromium, address);
 for (const [width, height] of [[390, 844], [820, 1180], [1440, 1000]]) {
   const page = await browser.open(LINK, { viewport: { width, height } });
   await idle(page);
+  if (width === 1440) await page.screenshot({ path: join(folder, "page.png") });
   const buttons = page.locator("#score .bars button");
-  await buttons.nth(2).focus();
+  await buttons.nth(6).focus();
   await page.keyboard.press("Space");
   await page.keyboard.press("Shift+ArrowRight");
   for (const colorScheme of ["light", "dark"]) {
@@ -19,11 +20,6 @@ for (const [width, height] of [[390, 844], [820, 1180], [1440, 1000]]) {
     await page.screenshot({ path: join(folder, `tune_${width}_${colorScheme}.png`), fullPage: width < 1000 });
   }
   stage(`tune at ${width}`);
-  if (width === 1440) {
-    await page.emulateMedia({ colorScheme: "light" });
-    await page.evaluate(() => document.activeElement.blur());
-    await page.screenshot({ path: join(folder, "page.png") });
-  }
   await page.click("#compare");
   await said(page, "Hear");
   for (const colorScheme of ["light", "dark"]) {

@@ -25,7 +25,7 @@ class Refused(Exception):
     """
 
     def __init__(self, status: int, line: str) -> None:
-        super().__init__(line)
+        super().__init__(status, line)
         self.status, self.line = status, line
 
 
