@@ -12,6 +12,13 @@ await browser.check(page);
 found.tune = await text(page);
 found.title = await page.textContent("#title");
 found.bars = await page.locator(".bars button").count();
+found.tooWide = [];
+for (const width of [360, 1920, 1100]) {
+  await page.setViewportSize({ width, height: 900 });
+  await page.waitForTimeout(1000); // the score is drawn anew
+  const needed = await page.evaluate(() => document.documentElement.scrollWidth);
+  if (needed > width) found.tooWide.push([width, needed]);
+}
 stage("saving");
 for (const kind of ["abc", "mid", "wav", "svg"]) found[kind] = await saved(page, kind);
 

@@ -129,6 +129,10 @@ def test_bars_written_without_the_grammar_are_marked_as_wrong(walk):
     assert "wrong" in without or "No tune" in without
 
 
+def test_the_page_fits_narrow_and_wide_windows(walk):
+    assert walk["tooWide"] == []
+
+
 def test_nothing_serious_hinders_screen_readers_and_keyboards(walk):
     assert walk["violations"] == []
 

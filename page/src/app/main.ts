@@ -131,7 +131,7 @@ interface Asked {
 async function writeAlternatives(asked: Asked[]): Promise<void> {
   const settings = form.read();
   await busy(async () => {
-    const shown = asked.map(({ caption }) => new Alternative(caption, keep, (heard, on) => void hear(heard, on)));
+    const shown = asked.map(({ caption }) => new Alternative(caption, keep, (heard, on) => void attempt(() => hear(heard, on))));
     showAlternatives(shown, () => {
       if (tune) bar.load(tune);
       say(tune ? "Here is the tune as it was." : "");
@@ -233,6 +233,7 @@ function connect(): void {
   on("undo", () => attempt(async () => { await show(history.undo()); showUndo(); }));
   on("redo", () => attempt(async () => { await show(history.redo()); showUndo(); }));
   on("link", () => attempt(async () => {
+    if (!navigator.clipboard) throw new Error("Copy the address from the address bar: a browser lets only https pages do it.");
     await navigator.clipboard.writeText(location.href);
     say("The link carries the settings and the seed: it writes the same tune.");
   }));
