@@ -47,8 +47,11 @@ def write_page_files(source: Path, out: Path, has_weights: bool = True) -> None:
             raise ValueError(f"no {name} in {saved}, expected a finished run or a saved model")
     config = json.loads((saved / "config.json").read_text("utf-8"))
     folder = out / "model"
-    shutil.rmtree(folder, ignore_errors=True)  # of another model
-    folder.mkdir(parents=True)
+    if folder.resolve() == saved.resolve():
+        raise ValueError(f"{folder} is the model itself, expected another folder for its page")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("model.safetensors", "README.md"):  # of another model
+        (folder / name).unlink(missing_ok=True)
     if has_weights:
         n_parameters = write_weights(saved, folder, config)
     else:
