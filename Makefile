@@ -57,7 +57,7 @@ NEWEST := from importlib.metadata import requires; print(*(each for each in requ
 LOWEST := from modeling.arguments_abc import TRIED_TRANSFORMERS as tried; print("transformers==" + tried[0])
 
 .DEFAULT_GOAL := help
-.PHONY: pretrained publish-suite help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp publish publish-data update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
+.PHONY: pretrained publish-suite help setup play demo data convert describe train finetune study sweep fit report bundle samples fill accompany evaluate judge page mcp studio publish publish-data publish-page update-results evaluate-study side-studies ladder-questions test-loss notebook bench-converter bench-abc bench-scores bench-page fuzz-converter fuzz-scores fuzz-judges kill-training cluster-check clients quality test docs page-pictures docs-serve test-newest test-lowest library-tests corpus results evaluation side likelihood bench fuzz mixins
 
 ##@ Start
 
@@ -190,6 +190,14 @@ mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
 	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
 
+studio: OUT = runs/studio
+studio: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | the page on this machine: MIDI and scores too, models of any size
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make studio MODEL=runs/<study>/<run>" >&2; exit 2; }
+	@$(PY) -c "import pydantic, starlette, uvicorn" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[studio]"
+	$(PY) -m model_cards.page_files --without-weights "$(MODEL)" "$(OUT)"
+	node page/build.mjs "$(OUT)"
+	@$(PY) -m evaluation.serving.studio "$(MODEL)" "$(OUT)" $(ARGS)
+
 publish: $(STAMP)  ## MODEL=<run> REPO=user/name | a model on the Hub [STOCK=1 FORMATS="gguf onnx" SONGS=user/name]
 	@test -n "$(MODEL)" -a -n "$(REPO)" || { echo "error: expected make publish MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
 	$(PY) -m model_cards.publish "$(MODEL)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) $(if $(filter-out 0,$(STOCK)),--stock) $(if $(filter-out 0,$(REVISIONS)),--revisions) $(if $(FORMATS),--formats $(FORMATS)) $(if $(SONGS),--datasets $(SONGS))
@@ -201,6 +209,11 @@ publish-suite: $(STAMP)  ## USER=<name> | the models of pretrained/ on the Hub, 
 publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the Hub [DRY_RUN=1]
 	@test -n "$$DATASET" && test -n "$(REPO)" && test -n "$(LICENCE)" || { echo "error: expected make publish-data DATASET=data/<name>/<preset> REPO=user/name LICENCE=<licence>" >&2; exit 2; }
 	$(PY) -m model_cards.publish_data --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) -- "$$DATASET" "$(REPO)"
+
+publish-page: OUT = runs/page
+publish-page: page  ## MODEL=<run> REPO=user/name | the page as a static Space on the Hub [DRY_RUN=1]
+	@test -n "$(REPO)" || { echo "error: expected make publish-page MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
+	$(PY) -m model_cards.publish_page "$(OUT)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 ##@ Measure
 
@@ -260,6 +273,10 @@ bench-scores: $(STAMP)  ## MUSIC=<...> | the notes of MusicXML beside music21
 	@test -n "$$MUSIC" || { echo "error: no music given; expected make bench-scores MUSIC=<folder or archive of MusicXML>" >&2; exit 2; }
 	$(PY) -m benchmarks.scores $(ARGS) -- "$$MUSIC"
 
+bench-page: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | the page in chromium: validity, speed -> results/page.json
+	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make bench-page MODEL=<run trained to fill in>" >&2; exit 2; }
+	NODE_PATH="$(CURDIR)/page/node_modules" OMP_NUM_THREADS=1 $(PY) -m benchmarks.page "$(MODEL)" $(ARGS)
+
 fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through converter and importer
 	$(PY) benchmarks/fuzz_conversion.py $(ARGS)
 
@@ -293,9 +310,16 @@ quality: $(STAMP)  ## | check format and lint
 test: $(STAMP)  ## | the test suite
 	OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
 
-docs: $(STAMP)  ## | build the documentation -> runs/site/
+docs: $(STAMP) $(if $(MODEL),$(PAGE_STAMP))  ## [MODEL=<run>] | build the documentation -> runs/site/; with a model that plays in it
 	@$(PY) -c "import material, mkdocstrings" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[docs]"
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(if $(MODEL),ABC_PAGE=plays) $(PY) -m mkdocs build --strict --quiet
+	$(if $(MODEL),$(PY) -m model_cards.page_files "$(MODEL)" runs/site/plays && node page/build.mjs runs/site/plays)
+
+page-pictures: OUT = runs/page
+page-pictures: page  ## MODEL=<run> | pictures of the page in chromium -> runs/page_pictures/, and the site's
+	@command -v chromium > /dev/null || { echo "error: no chromium; on Debian: apt-get install chromium" >&2; exit 2; }
+	$(PY) -m benchmarks.page_pictures "$(OUT)" runs/page_pictures
+	cp runs/page_pictures/page.png docs/how-to/page.png
 
 docs-serve: docs  ## | serve the documentation while you edit it
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs serve

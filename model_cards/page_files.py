@@ -29,12 +29,14 @@ LARGEST_HALF = torch.finfo(torch.float16).max
 _MOMENT = (2020, 1, 1, 0, 0, 0)  # so that the same files make the same archive
 
 
-def write_page_files(source: Path, out: Path) -> None:
+def write_page_files(source: Path, out: Path, has_weights: bool = True) -> None:
     """Writes `<out>/model/` and `<out>/python.zip`.
 
     Args:
         source: A finished run, or a folder with config.json, model.safetensors, tokenizer.json.
         out: Folder of the page.
+        has_weights: Whether the page computes with the model itself. If not, a studio does, see
+            evaluation/serving/studio/.
 
     Raises:
         ValueError: If there is no model, or it is too large for a page.
@@ -45,8 +47,15 @@ def write_page_files(source: Path, out: Path) -> None:
             raise ValueError(f"no {name} in {saved}, expected a finished run or a saved model")
     config = json.loads((saved / "config.json").read_text("utf-8"))
     folder = out / "model"
+    if folder.resolve() == saved.resolve():
+        raise ValueError(f"{folder} is the model itself, expected another folder for its page")
     folder.mkdir(parents=True, exist_ok=True)
-    n_parameters = write_weights(saved, folder, config)
+    for name in ("model.safetensors", "README.md"):  # of another model
+        (folder / name).unlink(missing_ok=True)
+    if has_weights:
+        n_parameters = write_weights(saved, folder, config)
+    else:
+        n_parameters = sum(weight.numel() for weight in _read_weights(saved, config).values())
     longest = json.loads((saved / "tokenizer_config.json").read_text("utf-8"))["model_max_length"]
     for name in ("config.json", "tokenizer.json"):
         shutil.copyfile(saved / name, folder / name)
@@ -55,6 +64,7 @@ def write_page_files(source: Path, out: Path) -> None:
     about = {"name": source.resolve().name, "family": family_of(config["model_type"]).label}
     about["trained_length"] = min(longest, config.get("max_position_embeddings") or longest)
     about |= {"n_parameters": n_parameters, "hasCard": (saved / "README.md").is_file()}
+    about |= {"isServed": not has_weights, "reads": [".abc", ".txt"], "converts": []}
     (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
     _write_code(out / "python.zip")
 
@@ -65,17 +75,12 @@ def write_weights(saved: Path, folder: Path, config: dict[str, Any]) -> int:
     Raises:
         ValueError: If they cannot be read, are too many, or beyond half precision.
     """
-    try:
-        weights = load_file(saved / "model.safetensors")
-    except SafetensorError as error:
-        raise ValueError(f"{saved / 'model.safetensors'} cannot be read: {error}") from None
-    if config.get("tie_word_embeddings", True):
-        weights.pop("lm_head.weight", None)
+    weights = _read_weights(saved, config)
     n_parameters = sum(weight.numel() for weight in weights.values())
     if n_parameters > MOST_PARAMETERS:
         raise ValueError(
             f"{n_parameters:,} parameters, expected at most {MOST_PARAMETERS:,}: a browser would "
-            "take too long; use a smaller model"
+            "take too long; use a smaller model, or make studio"
         )
     for name, weight in weights.items():
         if not weight.abs().max() <= LARGEST_HALF:
@@ -83,6 +88,21 @@ def write_weights(saved: Path, folder: Path, config: dict[str, Any]) -> int:
     halves = {name: weight.half().contiguous() for name, weight in weights.items()}
     save_file(halves, folder / "model.safetensors")
     return n_parameters
+
+
+def _read_weights(saved: Path, config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Returns a saved model's weights, tied ones once.
+
+    Raises:
+        ValueError: If they cannot be read.
+    """
+    try:
+        weights = load_file(saved / "model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(f"{saved / 'model.safetensors'} cannot be read: {error}") from None
+    if config.get("tie_word_embeddings", True):
+        weights.pop("lm_head.weight", None)
+    return weights
 
 
 def _write_code(archive: Path) -> None:
@@ -133,8 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = parser_of("model_cards.page_files", __doc__)
     parser.add_argument("model", type=Path, help="a finished run, or the folder of a saved model")
     parser.add_argument("out", type=Path, help="the folder of the page")
+    parser.add_argument("--without-weights", action="store_true", help="for a studio")
     given = parser.parse_args(arguments)
-    write_page_files(given.model, given.out)
+    write_page_files(given.model, given.out, has_weights=not given.without_weights)
 
 
 if __name__ == "__main__":

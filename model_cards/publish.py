@@ -123,7 +123,8 @@ def push(folder: Path, repo: str, repo_type: str, branch: str | None = None) -> 
     api = HfApi()  # huggingface_hub handles the token: `hf auth login`
     place = {"repo_id": repo, "repo_type": repo_type}
     try:
-        api.create_repo(**place, exist_ok=True)
+        sdk = "static" if repo_type == "space" else None
+        api.create_repo(**place, exist_ok=True, space_sdk=sdk)
         if branch:
             api.create_branch(**place, branch=branch, exist_ok=True)
         api.upload_folder(**place, folder_path=folder, revision=branch)

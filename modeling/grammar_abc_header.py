@@ -100,11 +100,12 @@ def header_texts(limits: Limits, line: str, n_voices: int) -> list[str]:
     number = f"V:{n_voices + 1}"
     programs = [f"{PROGRAM}{n}" for n in range(128)]
     channels = [DRUMS] if limits.is_plain else [f"%%MIDI channel {n}" for n in range(1, 17)]
+    if line == "Q":  # tens of thousands, for which no other line waits
+        return [f"Q:{tempo}" for tempo in _tempos(limits)]
     texts = {
         "X": [FIRST_LINE],
         "M": [f"M:{meter}" for meter in meters(limits)],
         "L": [UNIT_LINE],
-        "Q": [f"Q:{tempo}" for tempo in _tempos(limits)],
         "chordattack": [CHORD_ATTACK_LINE],
         "K": [f"K:{key}" for key in KEYS],
         "V": [number],

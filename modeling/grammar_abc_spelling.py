@@ -39,8 +39,11 @@ def beginnings(texts: Iterable[str]) -> dict[str, set[str]]:
     """Returns prefix of a text (or all of it) -> characters that may follow within one."""
     follow: dict[str, set[str]] = {"": set()}
     for text in texts:
-        for place, character in enumerate(text):
-            follow.setdefault(text[:place], set()).add(character)
+        for place in range(len(text) - 1, -1, -1):
+            found = follow.setdefault(text[:place], set())
+            if text[place] in found:  # and so are all shorter beginnings
+                break
+            found.add(text[place])
         follow.setdefault(text, set())
     return follow
 

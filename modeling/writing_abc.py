@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.generation.streamers import BaseStreamer
 
 from .arrange_abc import Arrangement
 from .grammar_abc_decoding import TokenGrammar, TuneLogitsProcessor
@@ -44,10 +45,15 @@ class Row:
 
 
 class RowWriter:
-    """Writes rows with one model and its tokenizer."""
+    """Writes rows with one model and its tokenizer.
+
+    Attributes:
+        streamer: What `generate` gives each token to; for one row at a time.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.streamer: BaseStreamer | None = None
 
     @property
     def trained_length(self) -> int:
@@ -185,6 +191,7 @@ class RowWriter:
             generation_config=config,
             logits_processor=LogitsProcessorList(processors),
             custom_generate=sampler_of(self.model.config.model_type),
+            streamer=self.streamer,
         )
         new = output[:, n_prompt:].tolist()
         return [ids[:n_tokens] for ids, n_tokens in zip(new, left, strict=True)]

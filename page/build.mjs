@@ -4,6 +4,7 @@ import { cpSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { build } from "esbuild";
 import { compileKernels } from "./compile_kernels.mjs";
+import { trimZip } from "./trim_zip.mjs";
 
 const here = import.meta.dirname;
 const out = process.argv[2];
@@ -28,7 +29,7 @@ await build({
   format: "esm",
   target: "es2022",
   minify: true,
-  legalComments: "none", // they are in licences.txt
+  legalComments: "none", // they are in licenses.txt
   outdir: out,
   logLevel: "warning",
 });
@@ -37,17 +38,30 @@ compileKernels(join(out, "kernels.wasm"));
 
 for (const name of ["index.html", "style.css", "icon.svg"]) cpSync(join(here, "src", name), join(out, name));
 mkdirSync(join(out, "pyodide"), { recursive: true });
-for (const name of ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"]) {
+for (const name of ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "pyodide-lock.json"]) {
   cpSync(join(packageFolder("pyodide"), name), join(out, "pyodide", name));
 }
+const library = "python_stdlib.zip";
+writeFileSync(join(out, "pyodide", library), trimZip(readFileSync(join(packageFolder("pyodide"), library)), isUsed));
 mkdirSync(join(out, "sound"), { recursive: true });
 cpSync(join(packageFolder("spessasynth_lib"), "dist/spessasynth_processor.min.js"), join(out, "sound/synthesizer.js"));
 const bank = join(here, "../evaluation/sound_bank");
 cpSync(join(bank, "fluid_r3_mono_cut.sf3"), join(out, "sound/bank.sf3"));
-writeFileSync(join(out, "licences.txt"), licences());
+writeFileSync(join(out, "licenses.txt"), licenses());
 
-/** The licences of all that is shipped. */
-function licences() {
+/** Whether a file of Python's library can be of use: the page has no network, terminal, processes or tests. */
+function isUsed(name) {
+  const unused = "_pyrepl|bdb|cProfile|compileall|cmd|doctest|ftplib|http|imaplib|mailbox|modulefinder|multiprocessing|"
+    + "pdb|pickletools|plistlib|poplib|profile|pstats|pty|pyclbr|pydoc|rlcompleter|smtplib|socketserver|sqlite3|"
+    + "trace|tty|unittest|webbrowser|wsgiref|xml|xmlrpc|zipapp|zoneinfo";
+  if (new RegExp(`^(${unused})(/|\\.py$)`).test(name)) return false;
+  const encodings = "__init__|aliases|ascii|charmap|cp437|idna|iso8859_1|latin_1|punycode|raw_unicode_escape|"
+    + "unicode_escape|utf_\\w+";
+  return !name.startsWith("encodings/") || new RegExp(`^encodings/((${encodings})\\.py)?$`).test(name);
+}
+
+/** The licenses of all that is shipped. */
+function licenses() {
   const { dependencies } = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
   const names = [...Object.keys(dependencies), "stb-vorbis"];
   const parts = names.map((name) => {
@@ -57,7 +71,7 @@ function licences() {
     const texts = files.map((file) => readFileSync(join(folder, file), "utf8").trim());
     return [`${name} ${version} (${license ?? "see below"})`, ...texts].join("\n\n");
   });
-  for (const file of [join(here, "src", "licences_of_python.txt"), join(bank, "LICENSE.md")]) {
+  for (const file of [join(here, "src", "licenses_of_python.txt"), join(bank, "LICENSE.md")]) {
     parts.push(readFileSync(file, "utf8").trim());
   }
   return parts.join(`\n\n${"=".repeat(80)}\n\n`) + "\n";

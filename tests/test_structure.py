@@ -266,7 +266,7 @@ def test_packages_that_are_imported_are_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["datatrove"], *extras["mcp"], *extras["peft"]]
-    wanted += [*extras["gguf"], *extras["llguidance"], *extras["onnx"]]
+    wanted += [*extras["gguf"], *extras["llguidance"], *extras["onnx"], *extras["studio"]]
     names = {re.match(r"[\w-]+", item)[0].lower() for item in wanted}
     modules = {"pyyaml": "yaml", "llama-cpp-python": "llama_cpp"}
     declared = {modules.get(name, name) for name in names}

@@ -1,6 +1,6 @@
-"""What the tools of the MCP server answer."""
+"""What the tools of the MCP server answer, and what is wrong with what they are asked."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 
 class Tune(BaseModel):
@@ -30,3 +30,10 @@ class Check(BaseModel):
         description="Which other programs take it; null for those that could not be asked"
     )
     complaints: list[str] = Field(description="What these programs say")
+
+
+def first_problem(error: ValidationError) -> str:
+    """Returns the first of the arguments that do not fit, in one line, without their values."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {problem['msg']}" if where else problem["msg"]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from data_prep.storage.explain import first_line
 
+from .answers import first_problem
 from .jobs import JobError
 from .tools import TOOLS, Desk
 
@@ -53,7 +54,7 @@ def build_server(desk: Desk) -> Server:
         try:
             answer = await TOOLS[call.name](**call.arguments or {}).run(desk)
         except ValidationError as error:
-            return _error(_first_problem(error))
+            return _error(first_problem(error))
         except (JobError, ValueError, OSError) as error:
             return _error(first_line(error))
         return types.CallToolResult(
@@ -73,10 +74,3 @@ async def serve(desk: Desk) -> None:
 
 def _error(line: str) -> types.CallToolResult:
     return types.CallToolResult(content=[types.TextContent(text=line)], is_error=True)
-
-
-def _first_problem(error: ValidationError) -> str:
-    """Returns the first of the arguments that do not fit, in one line, without their values."""
-    problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, problem["loc"]))
-    return f"{where}: {problem['msg']}" if where else problem["msg"]

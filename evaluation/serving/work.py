@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.dialect.abc_to_midi import abc_to_midi
@@ -12,6 +13,8 @@ from data_prep.importers.abc_book import count_tunes
 from data_prep.importers.foreign_abc import read_book
 from data_prep.importers.kinds import ABC, kind_of
 from data_prep.shards.convert_member import convert_member
+
+from .progress import LineStreamer
 
 if TYPE_CHECKING:
     from modeling.pipeline_abc_music import AbcMusicPipeline
@@ -76,6 +79,53 @@ def write(model: str, asked: dict[str, Any], settings: dict[str, Any]) -> Music:
         raise ValueError(f"what the model wrote is no tune ({tune['error']}); try another seed")
     cut = () if tune["ended"] else ("the tune had not ended at max_tokens: cut at its last bar",)
     return _music(tune["abc_voices"], cut)
+
+
+def draft(
+    model: str, asked: dict[str, Any], settings: dict[str, Any], so_far: Path
+) -> tuple[str, int]:
+    """Writes a text, whether or not it is a tune, and shows how it grows.
+
+    Args:
+        model: As `models.find_model` takes it.
+        asked: As for `write`.
+        settings: As for `write`.
+        so_far: An empty file, to which whole lines are appended; when it is gone, the job ends.
+
+    Returns:
+        The text in the layout `bars`, and its number of tokens.
+
+    Raises:
+        ValueError: If the model cannot write it, or the file is gone.
+    """
+    pipeline = _writer(model)
+    is_shown = not {"fill", "accompany"} & asked.keys()
+    pipeline.writer.streamer = LineStreamer(so_far, pipeline.writer.token_texts, is_shown)
+    try:
+        (tune,) = pipeline([asked], **settings)[0]
+    finally:
+        pipeline.writer.streamer = None
+    return tune["abc"], tune["n_tokens"]
+
+
+def probabilities(model: str, ids: list[int], temperature: float) -> list[float]:
+    """Returns the probability of each token, (V,), after the tokens of a text.
+
+    Raises:
+        ValueError: If an id is not in the vocabulary.
+    """
+    import torch  # as in `_writer`
+
+    from modeling.decoding_abc_gpt import first_read
+
+    own = _writer(model).model
+    if not ids or not 0 <= min(ids) <= max(ids) < own.config.vocab_size:
+        raise ValueError(f"expected tokens from 0 to {own.config.vocab_size - 1}, at least one")
+    if context := getattr(own.config, "max_position_embeddings", None):
+        ids = ids[int(first_read(torch.tensor(len(ids)), context)) :]
+    with torch.inference_mode():
+        logits = own(input_ids=torch.tensor([ids], device=own.device)).logits[0, -1]
+    return (logits / temperature).softmax(-1).tolist()
 
 
 def read(name: str, content: bytes) -> Music:

@@ -71,33 +71,82 @@ function sum4(lanes: v128): f32 {
   return low + (f32x4.extract_lane(lanes, 2) + f32x4.extract_lane(lanes, 3));
 }
 
+/** `sum4` of four sums at once. */
+// @ts-ignore: decorator
+@inline
+function sums4(s0: v128, s1: v128, s2: v128, s3: v128): v128 {
+  const a = f32x4.add(
+    v128.shuffle<f32>(s0, s1, 0, 4, 2, 6), v128.shuffle<f32>(s0, s1, 1, 5, 3, 7));
+  const b = f32x4.add(
+    v128.shuffle<f32>(s2, s3, 0, 4, 2, 6), v128.shuffle<f32>(s2, s3, 1, 5, 3, 7));
+  return f32x4.add(v128.shuffle<f32>(a, b, 0, 1, 4, 5), v128.shuffle<f32>(a, b, 2, 3, 6, 7));
+}
+
 /** out (rows, nOut) = x (rows, nIn) times the transpose of weights (nOut, nIn). */
 export function matmul(out: usize, x: usize, weights: usize, rows: i32, nIn: i32, nOut: i32): void {
+  for (let o: i32 = 0; o < nOut; o += 4) {
+    columns4(out + (<usize>o << 2), x, weights + ((<usize>o * nIn) << 2), rows, nIn, nOut);
+  }
+}
+
+/** Four columns of `matmul`. */
+function columns4(out: usize, x: usize, w0: usize, rows: i32, nIn: i32, nOut: i32): void {
   const width = <usize>nIn << 2;
+  const w1 = w0 + width;
+  const w2 = w1 + width;
+  const w3 = w2 + width;
+  for (let row: i32 = 0; row < rows; row++) {
+    const from = x + <usize>row * width;
+    let s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
+    for (let at: usize = 0; at < width; at += 16) {
+      const lanes = v128.load(from + at);
+      s0 = f32x4.add(s0, f32x4.mul(v128.load(w0 + at), lanes));
+      s1 = f32x4.add(s1, f32x4.mul(v128.load(w1 + at), lanes));
+      s2 = f32x4.add(s2, f32x4.mul(v128.load(w2 + at), lanes));
+      s3 = f32x4.add(s3, f32x4.mul(v128.load(w3 + at), lanes));
+    }
+    v128.store(out + ((<usize>row * nOut) << 2), sums4(s0, s1, s2, s3));
+  }
+}
+
+/** Four numbers of half precision, widened. Their bits are shifted to the places of a single's; 2^112 makes up
+ * for the other bias of the exponent, exactly, with subnormal numbers too. There are no infinite ones. */
+// @ts-ignore: decorator
+@inline
+function wide4(from: usize): v128 {
+  const bits = i32x4.shl(v128.load_ext<i16>(from), 13);
+  return f32x4.mul(v128.and(bits, i32x4.splat(0x8fffe000)), splat(5.1922968585348276e33));
+}
+
+/**
+ * `matmul` with weights in half precision: a step is as fast as its weights come from memory.
+ *
+ * scratch: room for 4 nIn numbers. For several rows the weights are widened once, not for each.
+ */
+export function matmulHalf(
+  out: usize, x: usize, weights: usize, rows: i32, nIn: i32, nOut: i32, scratch: usize,
+): void {
+  const width = <usize>nIn << 1;
   for (let o: i32 = 0; o < nOut; o += 4) {
     const w0 = weights + <usize>o * width;
+    const to = out + (<usize>o << 2);
+    if (rows > 1) {
+      for (let at: usize = 0; at < 4 * width; at += 8) v128.store(scratch + 2 * at, wide4(w0 + at));
+      columns4(to, x, scratch, rows, nIn, nOut);
+      continue;
+    }
     const w1 = w0 + width;
     const w2 = w1 + width;
     const w3 = w2 + width;
-    for (let row: i32 = 0; row < rows; row++) {
-      const from = x + <usize>row * width;
-      let s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
-      for (let at: usize = 0; at < width; at += 16) {
-        const lanes = v128.load(from + at);
-        s0 = f32x4.add(s0, f32x4.mul(v128.load(w0 + at), lanes));
-        s1 = f32x4.add(s1, f32x4.mul(v128.load(w1 + at), lanes));
-        s2 = f32x4.add(s2, f32x4.mul(v128.load(w2 + at), lanes));
-        s3 = f32x4.add(s3, f32x4.mul(v128.load(w3 + at), lanes));
-      }
-      // (lane 0 + lane 1) + (lane 2 + lane 3) of four sums at once
-      const a = f32x4.add(
-        v128.shuffle<f32>(s0, s1, 0, 4, 2, 6), v128.shuffle<f32>(s0, s1, 1, 5, 3, 7));
-      const b = f32x4.add(
-        v128.shuffle<f32>(s2, s3, 0, 4, 2, 6), v128.shuffle<f32>(s2, s3, 1, 5, 3, 7));
-      const sums = f32x4.add(
-        v128.shuffle<f32>(a, b, 0, 1, 4, 5), v128.shuffle<f32>(a, b, 2, 3, 6, 7));
-      v128.store(out + ((<usize>row * nOut + o) << 2), sums);
+    let s0 = splat(0), s1 = splat(0), s2 = splat(0), s3 = splat(0);
+    for (let at: usize = 0; at < width; at += 8) {
+      const lanes = v128.load(x + 2 * at);
+      s0 = f32x4.add(s0, f32x4.mul(wide4(w0 + at), lanes));
+      s1 = f32x4.add(s1, f32x4.mul(wide4(w1 + at), lanes));
+      s2 = f32x4.add(s2, f32x4.mul(wide4(w2 + at), lanes));
+      s3 = f32x4.add(s3, f32x4.mul(wide4(w3 + at), lanes));
     }
+    v128.store(to, sums4(s0, s1, s2, s3));
   }
 }
 

@@ -6,14 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from tiny_models import save_filling_model
 
 from data_prep.dialect.tune import print_tune
 from data_prep.dialect.tune_parser import parse_tune
 from data_prep.midi_to_abc.converter import midi_to_abc
-from data_prep.tokens.passage_rows import add_marks
-from data_prep.tokens.tokenizers import TokenSettings, train_tokenizer
 from evaluation.judging.judge_table import JUDGES
 from modeling.plan_abc import read_bars
 
@@ -38,16 +35,7 @@ def anyio_backend():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The folder of a tiny GPT with random weights, whose tokenizer can fill in."""
-    folder = tmp_path_factory.mktemp("model")
-    train_tokenizer([], TokenSettings(tokenizer="char"), 256).save_pretrained(folder)
-    add_marks(folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
-    torch.manual_seed(0)
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
-    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos")}
-    config = AutoConfig.for_model("abc_gpt", **shape, **ids, vocab_size=len(tokenizer))
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return folder
+    return save_filling_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,23 @@ def test_weights_are_rounded_to_half_precision_and_tied_ones_written_once(saved,
     assert (about["family"], about["name"]) == ("GPT", "saved")
 
 
+def test_a_studios_page_has_no_weights_of_its_own_and_none_of_a_page_before(saved, tmp_path):
+    write_page_files(saved, tmp_path / "page")
+    write_page_files(saved, tmp_path / "page", has_weights=False)
+    folder = tmp_path / "page" / "model"
+    assert not (folder / "model.safetensors").exists()
+    about = json.loads((folder / "about.json").read_text())
+    assert about["isServed"] is True
+    assert about["n_parameters"] > 0
+
+
+def test_the_model_itself_is_never_overwritten(saved, tmp_path):
+    inside = saved.rename(tmp_path / "model")
+    with pytest.raises(ValueError, match="is the model itself"):
+        write_page_files(inside, tmp_path)
+    assert (inside / "model.safetensors").is_file()
+
+
 def test_the_archive_holds_the_dialects_own_files_and_is_the_same_each_time(saved, tmp_path):
     for name in ("one", "two"):
         write_page_files(saved, tmp_path / name)

@@ -54,16 +54,18 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def walk(folder):
-    """What a walk through the page found, see page/tests/browser.mjs."""
+def address(folder):
     handler = functools.partial(QuietHandler, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/"
-        return json.loads(run_node("tests/browser.mjs", CHROMIUM, address))
-    finally:
-        server.shutdown()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def walk(address):
+    """What a walk through the page found, see page/tests/browser.mjs."""
+    return json.loads(run_node("tests/browser.mjs", CHROMIUM, address))
 
 
 def test_nothing_is_asked_of_others_and_nothing_is_wrong_in_the_console(walk):
@@ -112,9 +114,13 @@ def test_a_marked_bar_is_filled_in_and_undone_and_a_voice_added(walk):
     assert read_bars(walk["accompanied"]).n_voices == before.n_voices + 1
 
 
-def test_foreign_abc_is_opened_and_a_file_too_large_refused(walk):
+def test_foreign_abc_is_opened_and_other_files_are_refused_in_one_line(walk):
     assert len(read_bars(walk["opened"]).lines) == 4
     assert "5,000,000 bytes, expected at most" in walk["refused"]
+    assert walk["elsewhere"] == (
+        "This cannot be read: tune.mid is no .abc or .txt file. MIDI and scores are read by the "
+        "studio: make studio"
+    )
 
 
 def test_bars_written_without_the_grammar_are_marked_as_wrong(walk):
@@ -123,5 +129,49 @@ def test_bars_written_without_the_grammar_are_marked_as_wrong(walk):
     assert "wrong" in without or "No tune" in without
 
 
+def test_the_page_fits_narrow_and_wide_windows(walk):
+    assert walk["tooWide"] == []
+
+
 def test_nothing_serious_hinders_screen_readers_and_keyboards(walk):
     assert walk["violations"] == []
+
+
+def test_three_tasks_are_done_by_what_is_written_on_the_page(address):
+    found = json.loads(run_node("tests/tasks.mjs", CHROMIUM, address))
+    assert found["title"] == "Tune in G 3/4"
+    assert base64.b64decode(found["midi"]).startswith(b"MThd")
+    own, filled = read_bars(found["own"]), read_bars(found["filled"])
+    assert (len(own.lines), found["marked"]) == (8, True)
+    assert filled.lines[:4] == own.lines[:4]
+    assert filled.ticks == own.ticks
+    assert [caption.split(" grammar")[0] for caption in found["captions"]] == ["With", "Without"]
+
+
+@pytest.fixture(scope="module")
+def hostile(address):
+    """What the page said where files were missing or broken, see page/tests/hostile.mjs."""
+    return json.loads(run_node("tests/hostile.mjs", CHROMIUM, address))
+
+
+def test_missing_and_broken_files_are_one_line_each(hostile):
+    assert hostile["starts"] == {
+        case: f"The page cannot start: {line}"
+        for case, line in {
+            "model/model.safetensors 404": "model/model.safetensors is missing (404)",
+            "model/model.safetensors 200": "the weights are no safetensors file (200 bytes)",
+            "python.zip 404": "python.zip is missing (404)",
+            "pyodide/pyodide.asm.wasm 404": "pyodide/pyodide.asm.wasm is missing (404)",
+            "model/about.json 200": "model/about.json is broken: it is not JSON",
+        }.items()
+    }
+    assert hostile["silent"] == "the sounds are missing (sound/bank.sf3, 404)"
+    assert hostile["link"].startswith("tempo 9000000000, expected quarters per minute")
+
+
+def test_the_policy_stops_other_scripts_and_other_servers_in_page_and_worker(hostile, folder):
+    assert hostile["policy"] == ["EvalError", "TypeError"]
+    assert hostile["inPage"] is False
+    policy = (folder / "index.html").read_text().partition('Policy" content="')[2].partition('"')[0]
+    assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+    assert "unsafe-inline" not in policy

@@ -4,18 +4,21 @@ import { Score } from "../score/score";
 import { Player } from "../sound/player";
 import type { Request, Tune, Written } from "../worker/messages";
 import { Alternative, hideAlternatives, showAlternatives, verdictOf } from "./alternatives";
-import { byId, make } from "./dom";
+import { byId } from "./dom";
 import { saveAs } from "./downloads";
+import { showFacts } from "./facts";
 import { growing } from "./growing";
 import { History } from "./history";
 import { Model } from "./model";
 import { PlayerBar } from "./player_bar";
-import { conditionsOf, fromLink, PRESETS, startSettings, toLink, type Settings } from "./settings";
+import { conditionsOf, fromLink, startSettings, toLink, type Settings } from "./settings";
 import { SettingsForm } from "./settings_form";
 import { TextPanel } from "./text_panel";
+import { showTitle } from "./title";
 
 const FILL_TOKENS = 1000; // that a model may choose for marked bars, or a further voice
 const N_VARIATIONS = 3;
+const BUSY = ["write", "variations", "compare", "open-file"]; // controls that wait while the model writes
 
 const model = new Model();
 const linked = fromLink(location.hash);
@@ -52,19 +55,10 @@ async function show(abc: string): Promise<void> {
   byId("tune").hidden = false;
   tune = await model.ask("show", { abc, width: score.width });
   score.draw(tune);
-  showTitle(tune);
+  showTitle(tune, form.read());
   bar.load(tune);
   text.show(tune.abc);
   byId<HTMLButtonElement>("accompany").disabled = !tune.hasEnd;
-}
-
-/** A heading such as "Jig in G, 6/8"; the name is the preset's, as long as it fits. */
-function showTitle({ key, meter }: Tune): void {
-  const { preset, seed, ...asked } = form.read();
-  const fits = preset !== "free" && asked.key === key && asked.meter === meter;
-  const name = fits ? PRESETS.find((each) => each.name === preset)!.label : "Tune";
-  const tonic = key.replace("b", "♭").replace("#", "♯");
-  byId("title").replaceChildren(`${name} in ${tonic} `, make("small", { textContent: `${meter}, seed ${seed}` }));
 }
 
 function showUndo(): void {
@@ -88,12 +82,12 @@ async function busy(work: () => Promise<void>): Promise<void> {
   document.body.classList.add("writing");
   byId("stop").hidden = false;
   player.stop();
-  for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = true;
+  for (const id of BUSY) byId<HTMLButtonElement>(id).disabled = true;
   await attempt(work);
   isWriting = false;
   document.body.classList.remove("writing");
   byId("stop").hidden = true;
-  for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = false;
+  for (const id of BUSY) byId<HTMLButtonElement>(id).disabled = false;
 }
 
 function summary({ seconds, nTokens }: Written, found: Tune): string {
@@ -138,8 +132,11 @@ interface Asked {
 async function writeAlternatives(asked: Asked[]): Promise<void> {
   const settings = form.read();
   await busy(async () => {
-    const shown = asked.map(({ caption }) => new Alternative(caption, keep, (heard, on) => void hear(heard, on)));
-    showAlternatives(shown, () => tune && bar.load(tune));
+    const shown = asked.map(({ caption }) => new Alternative(caption, keep, (heard, on) => void attempt(() => hear(heard, on))));
+    showAlternatives(shown, () => {
+      if (tune) bar.load(tune);
+      say(tune ? "Here is the tune as it was." : "");
+    });
     byId("alternatives").scrollIntoView({ block: "nearest" });
     for (const [place, { caption, request, seed }] of asked.entries()) {
       say(`Writing: ${caption} …`);
@@ -237,6 +234,7 @@ function connect(): void {
   on("undo", () => attempt(async () => { await show(history.undo()); showUndo(); }));
   on("redo", () => attempt(async () => { await show(history.redo()); showUndo(); }));
   on("link", () => attempt(async () => {
+    if (!navigator.clipboard) throw new Error("Copy the address from the address bar: a browser lets only https pages do it.");
     await navigator.clipboard.writeText(location.href);
     say("The link carries the settings and the seed: it writes the same tune.");
   }));
@@ -282,12 +280,10 @@ async function start(): Promise<void> {
       byId("load-text").textContent = what;
     });
     form.offer(facts);
-    const size = (facts.n_parameters / 1e6).toFixed(1);
-    byId("facts").textContent = `Model: ${facts.name}, ${facts.family}, ${size} million parameters.`;
-    byId("card").hidden = !facts.hasCard;
-    byId("fill-hint").hidden = facts.canFill;
+    showFacts(facts);
+    text.offer(facts);
     byId("loading").hidden = true;
-    for (const id of ["write", "variations", "compare"]) byId<HTMLButtonElement>(id).disabled = false;
+    for (const id of BUSY) byId<HTMLButtonElement>(id).disabled = false;
     say("Ready: choose what to write, or just press Write.");
     if (linked) await write();
   } catch (error) {

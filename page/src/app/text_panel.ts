@@ -1,6 +1,6 @@
 // The text of the tune: edited, dropped in, and asked what would come next.
 
-import type { Candidate } from "../worker/messages";
+import type { Candidate, Facts } from "../worker/messages";
 import { byId, make } from "./dom";
 import type { Model } from "./model";
 import type { SettingsForm } from "./settings_form";
@@ -35,12 +35,18 @@ export class TextPanel {
     });
   }
 
+  /** Says which files can be opened. */
+  offer({ reads, converts }: Facts): void {
+    byId<HTMLInputElement>("file").accept = [...reads, ...converts].join();
+    document.body.dataset.drop = converts.length ? "Drop ABC, MIDI or a score here" : "Drop ABC here";
+  }
+
   /** Shows a tune's text, unless it is being edited. */
   show(abc: string): void {
     if (document.activeElement !== this.area || !this.area.value) {
       this.area.value = abc;
-      const end = abc.lastIndexOf("|]"); // where there is still something to choose
-      this.area.setSelectionRange(end, end);
+      const lastBar = Math.max(0, abc.lastIndexOf("[V:")) + "[V:1]".length; // much is still to choose there
+      this.area.setSelectionRange(lastBar, lastBar);
     }
     byId("text-error").textContent = "";
   }
@@ -57,11 +63,12 @@ export class TextPanel {
   private async open(file: Blob): Promise<void> {
     try {
       const content = new Uint8Array(await file.arrayBuffer());
-      const { abc, title, warnings } = await this.model.ask("open", { content });
+      const name = file instanceof File ? file.name : "";
+      const { abc, title, warnings } = await this.model.ask("open", { name, content });
       this.area.value = abc;
       await this.onEdit(abc);
-      const name = title ? `Opened: ${title}.` : "Opened.";
-      this.say(warnings.length ? `${name} ${warnings.length} warnings; the first: ${warnings[0]}` : name);
+      const opened = title ? `Opened: ${title}.` : "Opened.";
+      this.say(warnings.length ? `${opened} ${warnings.length} warnings; the first: ${warnings[0]}` : opened);
     } catch (error) {
       this.say(`This cannot be read: ${(error as Error).message}`);
     }

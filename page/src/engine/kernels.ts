@@ -4,11 +4,13 @@ import { PlainKernels } from "./plain_kernels";
 
 /** Kernels over one block of memory; see `kernels/simd.ts` for what each computes. */
 export interface Kernels {
-  /** The memory. Replaced when it grows. */
+  /** The memory, as single precision and as the bits of half precision. Replaced when it grows. */
   readonly f32: Float32Array;
+  readonly u16: Uint16Array;
   /** Makes the memory at least so large; what it holds stays. */
   grow(bytes: number): void;
   matmul(out: number, x: number, weights: number, rows: number, nIn: number, nOut: number): void;
+  matmulHalf(out: number, x: number, weights: number, rows: number, nIn: number, nOut: number, scratch: number): void;
   add(x: number, y: number, n: number): void;
   gelu(x: number, n: number): void;
   silu(out: number, gate: number, up: number, n: number): void;
@@ -17,7 +19,7 @@ export interface Kernels {
     dim: number, nKeys: number, scale: number): void;
 }
 
-type Functions = Omit<Kernels, "f32" | "grow">;
+type Functions = Omit<Kernels, "f32" | "u16" | "grow">;
 const PAGE_BYTES = 65_536;
 
 /** Compiles the kernels; in plain JavaScript where the engine has no SIMD, or `isPlain`. */
@@ -29,10 +31,12 @@ export async function loadKernels(wasm: BufferSource, isPlain = false): Promise<
   const kernels = {
     ...(instance.exports as unknown as Functions),
     f32: new Float32Array(memory.buffer),
+    u16: new Uint16Array(memory.buffer),
     grow(size: number): void {
       const missing = size - memory.buffer.byteLength;
       if (missing > 0) memory.grow(Math.ceil(missing / PAGE_BYTES));
       this.f32 = new Float32Array(memory.buffer);
+      this.u16 = new Uint16Array(memory.buffer);
     },
   };
   return kernels;

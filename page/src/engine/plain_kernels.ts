@@ -1,6 +1,7 @@
 // The kernels of `kernels/simd.ts` in plain JavaScript, bit for bit: every operation is rounded to
 // float32, and sums run over four lanes in the same order. Change both.
 
+import { widened } from "./halves";
 import type { Kernels } from "./kernels";
 
 const f = Math.fround;
@@ -41,11 +42,13 @@ function erf(x: number): number {
 /** The kernels over memory of their own; as in `simd.ts`, pointers are byte offsets. */
 export class PlainKernels implements Kernels {
   f32 = new Float32Array(0);
+  u16 = new Uint16Array(0);
 
   grow(bytes: number): void {
     const larger = new Float32Array(bytes >> 2);
     larger.set(this.f32);
     this.f32 = larger;
+    this.u16 = new Uint16Array(larger.buffer);
   }
 
   matmul(out: number, x: number, weights: number, rows: number, nIn: number, nOut: number): void {
@@ -54,6 +57,16 @@ export class PlainKernels implements Kernels {
       const w = (weights >> 2) + o * nIn;
       for (let row = 0; row < rows; row++) {
         m[(out >> 2) + row * nOut + o] = this.dot((x >> 2) + row * nIn, w, nIn);
+      }
+    }
+  }
+
+  matmulHalf(out: number, x: number, weights: number, rows: number, nIn: number, nOut: number, scratch: number): void {
+    for (let o = 0; o < nOut; o++) {
+      const from = (weights >> 1) + o * nIn;
+      this.f32.set(widened(this.u16.subarray(from, from + nIn)), scratch >> 2);
+      for (let row = 0; row < rows; row++) {
+        this.f32[(out >> 2) + row * nOut + o] = this.dot((x >> 2) + row * nIn, scratch >> 2, nIn);
       }
     }
   }

@@ -2,17 +2,17 @@
 
 import type { Decoder, ModelConfig } from "./decoder";
 import { exp, ln, rotation } from "./exact_math";
-import { Memory, padded, stack } from "./weights";
+import { Memory, padded, stack, type Matrix } from "./weights";
 
 const MOST_ROWS = 32; // tokens computed at once
 
 interface Layer {
   norm1: number;
-  qkv: number;
-  out: number;
+  qkv: Matrix;
+  out: Matrix;
   norm2: number;
-  up: number; // of a Llama: gate, then up
-  down: number;
+  up: Matrix; // of a Llama: gate, then up
+  down: Matrix;
   keys: number; // (H, P, D), then values
 }
 
@@ -25,12 +25,12 @@ export class Transformer implements Decoder {
   private readonly dim: number;
   private readonly headWidth: number; // dim, padded
   private readonly mixedWidth: number; // of all heads
-  private readonly tokenTable: number;
+  private readonly tokenTable: Matrix;
   private readonly positionTable: number = 0;
   private readonly cosines: Float32Array = new Float32Array(0); // (P, D / 2)
   private readonly sines: Float32Array = new Float32Array(0);
   private readonly lastNorm: number;
-  private readonly head: number;
+  private readonly head: Matrix;
   private readonly layers: Layer[];
   private readonly buffers: Record<"x" | "normed" | "qkv" | "mixed" | "inner" | "gate" | "scores" | "logits", number>;
   private nRead = 0;
@@ -43,16 +43,16 @@ export class Transformer implements Decoder {
     this.dim = size / heads;
     this.headWidth = padded(this.dim);
     this.mixedWidth = heads * this.headWidth;
-    this.tokenTable = memory.copy(memory.tensor("model.embed_tokens.weight", vocabulary, size));
+    this.tokenTable = memory.single(memory.tensor("model.embed_tokens.weight", vocabulary, size));
     if (this.isLlama) {
       checkLlama(config);
       [this.cosines, this.sines] = rotations(config.rope_parameters!.rope_theta, this.dim, this.context);
     } else {
-      this.positionTable = memory.copy(memory.tensor("model.embed_positions.weight", this.context, size));
+      this.positionTable = memory.single(memory.tensor("model.embed_positions.weight", this.context, size)).offset;
     }
     this.lastNorm = memory.vector("model.norm.weight", size);
     const untied = memory.has("lm_head.weight");
-    this.head = untied ? memory.copy(memory.tensor("lm_head.weight", vocabulary, size)) : this.tokenTable;
+    this.head = untied ? memory.matrix(memory.tensor("lm_head.weight", vocabulary, size)) : this.tokenTable;
     this.layers = Array.from({ length: config.num_hidden_layers }, (_, i) => this.layer(i));
     this.buffers = this.allocateBuffers();
   }
@@ -84,12 +84,12 @@ export class Transformer implements Decoder {
       ? stack(of("mlp.gate_proj", inner, size), of("mlp.up_proj", inner, size))
       : of("mlp.up_proj", inner, size);
     return {
-      norm1: memory.copy(of("input_layernorm", 1, size)),
-      qkv: memory.copy(qkv, 3 * heads),
-      out: memory.copy(of(`${attention}.o_proj`, size, size), 1, heads),
-      norm2: memory.copy(of("post_attention_layernorm", 1, size)),
-      up: memory.copy(up, this.isLlama ? 2 : 1),
-      down: memory.copy(of("mlp.down_proj", size, inner)),
+      norm1: memory.single(of("input_layernorm", 1, size)).offset,
+      qkv: memory.matrix(qkv, 3 * heads),
+      out: memory.matrix(of(`${attention}.o_proj`, size, size), 1, heads),
+      norm2: memory.single(of("post_attention_layernorm", 1, size)).offset,
+      up: memory.matrix(up, this.isLlama ? 2 : 1),
+      down: memory.matrix(of("mlp.down_proj", size, inner)),
       keys: memory.allocate(2 * this.mixedWidth * this.context),
     };
   }
@@ -112,7 +112,7 @@ export class Transformer implements Decoder {
     const { kernels } = this.memory;
     const { x, normed, logits } = this.buffers;
     this.norm(normed, x + (rows - 1) * this.width * 4, this.lastNorm, 1);
-    kernels.matmul(logits, normed, this.head, 1, this.width, padded(this.config.vocab_size));
+    this.memory.multiply(logits, normed, this.head, 1, this.width, padded(this.config.vocab_size));
     return kernels.f32.slice(logits / 4, logits / 4 + this.config.vocab_size);
   }
 
@@ -120,7 +120,7 @@ export class Transformer implements Decoder {
     const { kernels } = this.memory;
     const { x } = this.buffers;
     tokens.forEach((token, row) => {
-      const from = this.tokenTable / 4 + token * this.width;
+      const from = this.tokenTable.offset / 4 + token * this.width;
       kernels.f32.copyWithin(x / 4 + row * this.width, from, from + this.width);
       if (this.isLlama) return;
       const position = this.positionTable + (this.nRead + row) * this.width * 4;
@@ -134,13 +134,13 @@ export class Transformer implements Decoder {
     const { width, mixedWidth, inner } = this;
     const at = this.buffers;
     this.norm(at.normed, at.x, layer.norm1, rows);
-    kernels.matmul(at.qkv, at.normed, layer.qkv, rows, width, 3 * mixedWidth);
+    this.memory.multiply(at.qkv, at.normed, layer.qkv, rows, width, 3 * mixedWidth);
     for (let row = 0; row < rows; row++) this.attend(layer, row);
-    kernels.matmul(at.normed, at.mixed, layer.out, rows, mixedWidth, width);
+    this.memory.multiply(at.normed, at.mixed, layer.out, rows, mixedWidth, width);
     kernels.add(at.x, at.normed, rows * width);
     this.norm(at.normed, at.x, layer.norm2, rows);
     let hidden = at.inner;
-    kernels.matmul(hidden, at.normed, layer.up, rows, width, (this.isLlama ? 2 : 1) * inner);
+    this.memory.multiply(hidden, at.normed, layer.up, rows, width, (this.isLlama ? 2 : 1) * inner);
     if (this.isLlama) {
       hidden = at.gate;
       for (let row = 0; row < rows; row++) {
@@ -150,7 +150,7 @@ export class Transformer implements Decoder {
     } else {
       kernels.gelu(hidden, rows * inner);
     }
-    kernels.matmul(at.normed, hidden, layer.down, rows, inner, width);
+    this.memory.multiply(at.normed, hidden, layer.down, rows, inner, width);
     kernels.add(at.x, at.normed, rows * width);
   }
 

@@ -1,12 +1,21 @@
-// A safetensors file -> named tensors of float32, and their places in the kernels' memory.
+// A safetensors file -> named tensors, and their places in the kernels' memory.
 
+import { widened } from "./halves";
 import type { Kernels } from "./kernels";
+
+type Values = Float32Array | Uint16Array; // the latter: bits of half precision
 
 /** A matrix, or a vector as one row. */
 export interface Tensor {
   readonly rows: number;
   readonly columns: number;
-  readonly values: Float32Array;
+  readonly values: Values;
+}
+
+/** Weights (nOut, nIn) in memory, to multiply with. */
+export interface Matrix {
+  readonly offset: number;
+  readonly isHalf: boolean;
 }
 
 const MOST_HEADER_BYTES = 10_000_000;
@@ -37,22 +46,10 @@ export function readTensors(file: ArrayBuffer): Map<string, Tensor> {
       throw new Error(`weights ${name} (${dtype}, ${shape}) are cut off or of an unknown type`);
     }
     const bytes = file.slice(8 + size + start, 8 + size + stop);
-    const values = dtype === "F32" ? new Float32Array(bytes) : fromHalf(new Uint16Array(bytes));
+    const values = dtype === "F32" ? new Float32Array(bytes) : new Uint16Array(bytes);
     tensors.set(name, { rows: shape.length > 1 ? shape[0] : 1, columns: n / (shape.length > 1 ? shape[0] : 1), values });
   }
   return tensors;
-}
-
-/** Widens IEEE half precision: (n,) bit patterns to (n,) float32. */
-function fromHalf(halves: Uint16Array): Float32Array {
-  const wide = new Float32Array(halves.length);
-  for (let i = 0; i < halves.length; i++) {
-    const exponent = (halves[i] >> 10) & 31;
-    const fraction = halves[i] & 1023;
-    const size = exponent ? 2 ** (exponent - 25) * (1024 + fraction) : 2 ** -24 * fraction;
-    wide[i] = halves[i] & 0x8000 ? -size : size;
-  }
-  return wide;
 }
 
 export const padded = (n: number) => (n + 3) & ~3;
@@ -60,6 +57,8 @@ export const padded = (n: number) => (n + 3) & ~3;
 /** Hands out the kernels' memory, and copies weights into it. */
 export class Memory {
   private end = 1024; // the first bytes belong to the compiled module
+  private scratch = 0; // where some rows of the widest matrix are widened
+  private scratchWidth = 0;
 
   constructor(readonly kernels: Kernels, private readonly tensors: Map<string, Tensor>) {}
 
@@ -86,37 +85,61 @@ export class Memory {
   }
 
   vector(name: string, n: number): number {
-    return this.copy(this.tensor(name, 1, n));
+    return this.single(this.tensor(name, 1, n)).offset;
+  }
+
+  /** Copies values in single precision; for the groups see `matrix`. */
+  single(tensor: Tensor, rowGroups = 1, columnGroups = 1): Matrix {
+    return this.matrix({ ...tensor, values: inSingle(tensor.values) }, rowGroups, columnGroups);
   }
 
   /**
-   * Copies a matrix, whose rows and columns are groups (heads, gates) each of which is padded with
-   * zeros to a multiple of 4; the rows as a whole, too.
+   * Copies a matrix as it is, whose rows and columns are groups (heads, gates) each of which is
+   * padded with zeros to a multiple of 4; the rows as a whole, too.
    */
-  copy(matrix: Tensor, rowGroups = 1, columnGroups = 1): number {
-    const [height, width] = [matrix.rows / rowGroups, matrix.columns / columnGroups];
-    const tall = matrix.rows === 1 ? 1 : padded(height);
+  matrix({ rows, columns, values }: Tensor, rowGroups = 1, columnGroups = 1): Matrix {
+    const [height, width] = [rows / rowGroups, columns / columnGroups];
+    const tall = rows === 1 ? 1 : padded(height);
     const stride = padded(width) * columnGroups;
-    const offset = this.allocate(tall * rowGroups * stride);
-    const memory = this.kernels.f32;
-    for (let row = 0; row < matrix.rows; row++) {
+    const isHalf = values instanceof Uint16Array;
+    const offset = this.allocate(tall * rowGroups * stride / (isHalf ? 2 : 1));
+    if (isHalf && stride > this.scratchWidth) {
+      this.scratchWidth = stride;
+      this.scratch = this.allocate(4 * stride);
+    }
+    const memory = isHalf ? this.kernels.u16 : this.kernels.f32;
+    const start = offset / memory.BYTES_PER_ELEMENT;
+    for (let row = 0; row < rows; row++) {
       const placed = Math.floor(row / height) * tall + (row % height);
       for (let group = 0; group < columnGroups; group++) {
-        const from = row * matrix.columns + group * width;
-        memory.set(
-          matrix.values.subarray(from, from + width),
-          offset / 4 + placed * stride + group * padded(width),
-        );
+        const from = row * columns + group * width;
+        memory.set(values.subarray(from, from + width), start + placed * stride + group * padded(width));
       }
     }
-    return offset;
+    return { offset, isHalf };
   }
+
+  /** out (rows, nOut) = x (rows, nIn) times the transpose of a matrix (nOut, nIn). */
+  multiply(out: number, x: number, { offset, isHalf }: Matrix, rows: number, nIn: number, nOut: number): void {
+    if (isHalf) this.kernels.matmulHalf(out, x, offset, rows, nIn, nOut, this.scratch);
+    else this.kernels.matmul(out, x, offset, rows, nIn, nOut);
+  }
+}
+
+/** The same values in single precision. */
+export function inSingle(values: Values): Float32Array {
+  return values instanceof Uint16Array ? widened(values) : values;
+}
+
+/** An array of the same kind, of n zeros. */
+function emptyLike(values: Values, n: number): Values {
+  return values instanceof Uint16Array ? new Uint16Array(n) : new Float32Array(n);
 }
 
 /** Stacks matrices of one width. */
 export function stack(...parts: Tensor[]): Tensor {
   const rows = parts.reduce((sum, part) => sum + part.rows, 0);
-  const values = new Float32Array(rows * parts[0].columns);
+  const values = emptyLike(parts[0].values, rows * parts[0].columns);
   let at = 0;
   for (const part of parts) {
     values.set(part.values, at);
@@ -128,7 +151,7 @@ export function stack(...parts: Tensor[]): Tensor {
 /** Puts two matrices of one height side by side. */
 export function beside(left: Tensor, right: Tensor): Tensor {
   const columns = left.columns + right.columns;
-  const values = new Float32Array(left.rows * columns);
+  const values = emptyLike(left.values, left.rows * columns);
   for (let row = 0; row < left.rows; row++) {
     values.set(left.values.subarray(row * left.columns, (row + 1) * left.columns), row * columns);
     values.set(

@@ -21,6 +21,7 @@ export class Score {
   private tune: Tune | null = null;
   private sounding: DrawnNote[] = [];
   private anchor = 0;
+  private zoom = 1; // pixels per unit of the drawing
   marked: Marked | null = null;
   onMark: (marked: Marked | null) => void = () => {};
   onSeek: (bar: number) => void = () => {};
@@ -55,7 +56,21 @@ export class Score {
   draw(tune: Tune): void {
     this.tune = tune;
     const width = this.host.clientWidth;
-    const scale = this.scaleIn(width);
+    this.zoom = this.scaleIn(width);
+    this.render(tune, width);
+    const right = this.zoom * Math.max(...this.layout.bars.map((bar) => bar.right));
+    if (right > width) { // a bar that does not fit by itself
+      this.zoom *= (width - 8) / right;
+      this.render(tune, width);
+    }
+    this.svg?.setAttribute("role", "img");
+    this.svg?.setAttribute("aria-label", describe(tune));
+    this.sounding = [];
+    this.showBars();
+    this.mark(null);
+  }
+
+  private render(tune: Tune, width: number): void {
     const [drawn] = abcjs.renderAbc(this.drawing, tune.drawn, {
       add_classes: true,
       staffwidth: Math.max(180, width - 24),
@@ -63,18 +78,13 @@ export class Score {
       paddingright: 12,
       paddingtop: 4,
       paddingbottom: 8,
-      scale,
+      scale: this.zoom,
       format: {
         voicefont: `${FONT} 12 italic`, tempofont: `${FONT} 13`, measurefont: `${FONT} 11 italic`,
         gchordfont: `${FONT} 12`, infofont: `${FONT} 12`,
       },
     } as object);
-    this.svg?.setAttribute("role", "img");
-    this.svg?.setAttribute("aria-label", describe(tune));
     this.layout = layoutOf(drawn);
-    this.sounding = [];
-    this.showBars();
-    this.mark(null);
   }
 
   /** Marks bars; null marks none. */
@@ -106,7 +116,7 @@ export class Score {
     );
     for (const note of this.sounding) this.color(note, true);
     const { top, height } = this.lineBox(place.line);
-    const x = placeOf(place, time, ticks / TICKS_PER_WHOLE) * this.zoom();
+    const x = placeOf(place, time, ticks / TICKS_PER_WHOLE) * this.zoom;
     this.cursor.style.transform = `translate(${x}px, ${top}px)`;
     this.cursor.style.height = `${height}px`;
     this.follow(top, height);
@@ -123,11 +133,6 @@ export class Score {
       const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
       scrollBy({ top: from - 90, behavior });
     }
-  }
-
-  /** Pixels per unit of the drawing. */
-  private zoom(): number {
-    return this.scaleIn(this.host.clientWidth);
   }
 
   private readonly boxes = new Map<number, { top: number; height: number }>();
@@ -148,7 +153,7 @@ export class Score {
   private showBars(): void {
     this.boxes.clear();
     const wrong = new Map(this.tune!.wrong);
-    const zoom = this.zoom();
+    const { zoom } = this;
     const lines = [...new Set(this.layout.bars.map((bar) => bar.line))];
     this.overlay.replaceChildren(
       ...this.layout.bars.map((bar, place) => this.barButton(bar, lines.indexOf(bar.line), place + 1, zoom, wrong.get(place + 1))),
@@ -163,6 +168,8 @@ export class Score {
     button.title = wrong ?? "";
     button.setAttribute("aria-pressed", "false");
     button.classList.toggle("wrong", wrong !== undefined);
+    button.dataset.number = String(number);
+    button.classList.toggle("first", number > 1 && this.layout.bars[number - 2]?.line !== bar.line);
     button.tabIndex = number === 1 ? 0 : -1;
     const { top, height } = this.lineBox(line);
     const left = bar.left * zoom;
@@ -173,7 +180,7 @@ export class Score {
       if (event.pointerType !== "touch") this.pressed(number, event.shiftKey); // which may scroll
     };
     button.onclick = (event) => {
-      if (!["mouse", "pen"].includes((event as PointerEvent).pointerType)) this.pressed(number, false);
+      if (!["mouse", "pen"].includes((event as PointerEvent).pointerType)) this.tapped(number);
     };
     button.onpointerenter = (event) => {
       if (event.buttons === 1 && this.anchor) this.markTo(number);
@@ -189,6 +196,12 @@ export class Score {
     const isOnly = marked && marked.first === number && marked.last === number;
     this.anchor = number;
     this.mark(isOnly ? null : { first: number, last: number });
+  }
+
+  /** A second tap marks all bars up to it: there is no Shift. */
+  private tapped(number: number): void {
+    const { marked } = this;
+    this.pressed(number, marked !== null && (number < marked.first || number > marked.last));
   }
 
   private markTo(number: number): void {

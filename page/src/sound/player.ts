@@ -87,13 +87,19 @@ export class Player {
     if (this.synthesizer) return void (await this.context!.resume());
     this.context = new AudioContext({ sampleRate: SAMPLE_RATE });
     await this.context.resume();
-    const [bank] = await Promise.all([this.loadBank(), this.context.audioWorklet.addModule(SYNTHESIZER)]);
+    const [bank] = await this.loadSound(this.context);
     this.synthesizer = new WorkletSynthesizer(this.context);
     this.synthesizer.connect(this.context.destination);
     await this.synthesizer.soundBankManager.addSoundBank(bank.slice(0), "bank");
     await this.synthesizer.isReady;
     this.sequencer = new Sequencer(this.synthesizer, { skipToFirstNoteOn: false });
     this.sequencer.loopCount = 0;
+  }
+
+  /** Loads the bank, and the synthesizer into a context. */
+  private loadSound({ audioWorklet }: BaseAudioContext): Promise<[ArrayBuffer, void]> {
+    if (!audioWorklet) throw new Error("Sound needs a page from https, or from the machine of the browser (localhost).");
+    return Promise.all([this.loadBank(), audioWorklet.addModule(SYNTHESIZER)]);
   }
 
   private loadBank(): Promise<ArrayBuffer> {
@@ -108,7 +114,7 @@ export class Player {
   async render(tune: Tune): Promise<AudioBuffer> {
     const seconds = tune.clock[tune.clock.length - 1] + TAIL_SECONDS;
     const context = new OfflineAudioContext(2, Math.ceil(seconds * SAMPLE_RATE), SAMPLE_RATE);
-    const [bank] = await Promise.all([this.loadBank(), context.audioWorklet.addModule(SYNTHESIZER)]);
+    const [bank] = await this.loadSound(context);
     const synthesizer = new WorkletSynthesizer(context);
     synthesizer.connect(context.destination);
     await synthesizer.startOfflineRender({

@@ -50,6 +50,9 @@ export interface Facts {
   family: string;
   n_parameters: number;
   hasCard: boolean;
+  isServed: boolean; // by a studio, which computes with the model
+  reads: string[]; // suffixes of files that the page opens
+  converts: string[]; // of those that a studio reads for it
 }
 
 export interface Written {
@@ -77,7 +80,7 @@ export interface Questions {
   write: [{ request: Request; sampling: Sampling }, Written];
   show: [{ abc: string; width: number }, Tune];
   next: [{ text: string; sampling: Sampling }, { candidates: Candidate[]; error?: string }];
-  open: [{ content: Uint8Array }, Opened];
+  open: [{ name: string; content: Uint8Array<ArrayBuffer> }, Opened];
   stop: [Record<string, never>, null];
 }
 

@@ -16,11 +16,17 @@ interface Pyodide {
   runPython(code: string): unknown;
 }
 
+const FILES = ["pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json"];
+
 /** Starts Python and makes the page's object for a tokenizer. */
 export async function startPython(
   base: string, archive: ArrayBuffer, tokenizer: string, trainedLength: number,
 ): Promise<PythonPage> {
   const indexURL = `${base}pyodide/`;
+  await Promise.all(FILES.map(async (name) => { // pyodide would wait for a missing one without end
+    const { ok, status } = await fetch(indexURL + name, { method: "HEAD" });
+    if (!ok) throw new Error(`pyodide/${name} is missing (${status})`);
+  }));
   const { loadPyodide } = await import(`${indexURL}pyodide.mjs`);
   const pyodide: Pyodide = await loadPyodide({ indexURL });
   pyodide.unpackArchive(archive, "zip");

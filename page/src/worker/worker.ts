@@ -6,6 +6,7 @@ import { probabilities } from "../engine/sampling";
 import { readTensors } from "../engine/weights";
 import type { Progress, Questions } from "./messages";
 import { plainMessage, startPython, type PythonPage } from "./python";
+import { Studio } from "./studio";
 import { writeTune } from "./writing_loop";
 
 type Name = keyof Questions;
@@ -19,6 +20,8 @@ let page: PythonPage;
 let texts: string[] = [];
 let endId = 0;
 let hasStopped = false;
+let studio: Studio | null = null; // which computes instead of the engine
+let reads: string[] = [];
 
 async function fetched(name: string): Promise<ArrayBuffer> {
   const response = await fetch(base + name);
@@ -28,29 +31,41 @@ async function fetched(name: string): Promise<ArrayBuffer> {
 
 const fetchedText = async (name: string) => new TextDecoder().decode(await fetched(name));
 
+async function fetchedJson(name: string) {
+  const text = await fetchedText(name);
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(`${name} is broken: it is not JSON`);
+  }
+}
+
 async function load({ isPlain }: Asked<"load">, tell: (progress: Progress) => void): Promise<Answer<"load">> {
   let nDone = 0;
   const step = async <T>(work: Promise<T>): Promise<T> => {
     const result = await work;
-    tell({ share: ++nDone / 5, text: nDone < 4 ? "Loading the model" : "Starting the grammar" });
+    tell({ share: ++nDone / 4, text: nDone < 3 ? "Loading the model" : "Starting" });
     return result;
   };
-  const [wasm, weights, config, tokenizer, archive, about] = await Promise.all([
-    fetched("kernels.wasm"), step(fetched("model/model.safetensors")),
-    fetchedText("model/config.json"), step(fetchedText("model/tokenizer.json")),
-    step(fetched("python.zip")), fetchedText("model/about.json"),
+  const [about, tokenizer, archive, config] = await Promise.all([
+    fetchedJson("model/about.json"), step(fetchedText("model/tokenizer.json")),
+    step(fetched("python.zip")), fetchedJson("model/config.json"),
   ]);
-  const settings: ModelConfig = JSON.parse(config);
-  const kernels = await loadKernels(wasm, isPlain);
-  const decoder = makeDecoder(kernels, settings, readTensors(weights));
-  reader = new Reader(decoder);
-  tell({ share: 0.7, text: "Starting the grammar" });
-  const known = JSON.parse(about);
-  page = await step(startPython(base, archive, tokenizer, known.trained_length));
+  studio = about.isServed ? new Studio(base) : null;
+  reads = about.reads;
+  [page] = await Promise.all([
+    step(startPython(base, archive, tokenizer, about.trained_length)),
+    studio ? null : step(loadEngine(config, isPlain)),
+  ]);
   const facts = JSON.parse(page.facts());
   texts = facts.tokens;
-  endId = Number(settings.eos_token_id);
-  return { ...facts, ...known };
+  endId = Number(config.eos_token_id);
+  return { ...facts, ...about };
+}
+
+async function loadEngine(config: ModelConfig, isPlain: boolean): Promise<void> {
+  const [wasm, weights] = await Promise.all([fetched("kernels.wasm"), fetched("model/model.safetensors")]);
+  reader = new Reader(makeDecoder(await loadKernels(wasm, isPlain), config, readTensors(weights)));
 }
 
 /** Lets waiting messages in. */
@@ -68,6 +83,7 @@ function breathe(): Promise<void> {
 async function write(
   { request, sampling }: Asked<"write">, tell: (progress: Progress) => void,
 ): Promise<Answer<"write">> {
+  if (studio) return studio.write(request, sampling, (text) => tell({ share: 0, text }));
   hasStopped = false;
   const task = page.begin(JSON.stringify(request));
   const newlines = new Set(texts.flatMap((text, id) => (text.includes("\n") ? [id] : [])));
@@ -87,11 +103,14 @@ async function write(
   }
 }
 
-function next({ text, sampling }: Asked<"next">): Answer<"next"> {
+async function next({ text, sampling }: Asked<"next">): Promise<Answer<"next">> {
   const { ids, legal, error } = JSON.parse(page.next(text));
-  const chances = probabilities(reader.begin(ids), sampling.temperature || 1);
+  const temperature = sampling.temperature || 1;
+  const chances = studio
+    ? await studio.probabilities(ids, temperature)
+    : probabilities(reader.begin(ids), temperature);
   const isLegal = new Set<number>(legal ?? chances.keys());
-  const candidates = Array.from(chances, (probability, token) => ({
+  const candidates = Array.from(chances, (probability: number, token) => ({
     text: token === endId ? "end" : texts[token], probability, isLegal: isLegal.has(token),
   }));
   const shown = candidates.filter((candidate) => candidate.text); // special tokens have none
@@ -99,14 +118,23 @@ function next({ text, sampling }: Asked<"next">): Answer<"next"> {
   return { candidates: shown.slice(0, 16), error };
 }
 
+/** Opens a file: ABC here, all else in the studio. */
+async function open({ name, content }: Asked<"open">): Promise<Answer<"open">> {
+  const suffix = /\.[^.]*$/.exec(name.toLowerCase())?.[0] ?? "";
+  if (!suffix || reads.includes(suffix)) return JSON.parse(page.open(content));
+  if (studio) return studio.open(name, content);
+  throw new Error(`${name} is no ${reads.join(" or ")} file. MIDI and scores are read by the studio: make studio`);
+}
+
 const answers: { [N in Name]: (asked: Asked<N>, tell: (progress: Progress) => void) => Answer<N> | Promise<Answer<N>> } = {
   load,
   write,
   next,
   show: ({ abc, width }) => JSON.parse(page.show(abc, width)),
-  open: ({ content }) => JSON.parse(page.open(content)),
+  open,
   stop: () => {
     hasStopped = true;
+    studio?.stop();
     return null;
   },
 };

@@ -1,0 +1,1 @@
+"""The page served locally: the model in Python, and music of any kind dropped in."""
