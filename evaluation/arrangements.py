@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from modeling.export_abc import export_tune
+from modeling.notation_abc import rest_text
 from modeling.pipeline_abc_music import AbcMusicPipeline
 from modeling.plan_abc import Bars, read_bars
 from scaling.writing.wording import bracket, quantity
@@ -101,7 +102,7 @@ def first_voice(bars: Bars, n_bars: int | None = None) -> str:
     """The first voice of a tune, or its first bars, as a tune of its own."""
     lines = []
     for bar in range(n_bars or len(bars.lines)):
-        text = bars.voices(bar)[0] or f"z{bars.ticks[bar] / 12:g}"
+        text = bars.voices(bar)[0] or rest_text(bars.ticks[bar])
         lines.append(f"[V:1]{bars.fields(bar)}{text}|\n")
     lines[-1] = lines[-1].replace("-|", "|").replace("|\n", "|]\n")
     return bars.header[: bars.header.find("V:2\n")] + "".join(lines)

@@ -108,6 +108,8 @@ def test_a_first_voice_is_a_tune_of_its_own():
     assert first_voice(bars) == ONE + "[V:1]C16-|\n[V:1]C16|\n[V:1]z16|\n[V:1]E16-|\n[V:1]E16|]\n"
     assert first_voice(bars, 1) == ONE + "[V:1]C16|]\n"
     assert instruments(bars) == [0, 32]
+    pickup = read_bars(TWO + "[V:2]C,/|\n[V:1]C16|[V:2]C,16|]\n")
+    assert first_voice(pickup) == ONE + "[V:1]z/|\n[V:1]C16|]\n"
 
 
 def test_choices_are_between_songs_of_one_key_and_meter():
