@@ -13,7 +13,7 @@ All else is a file of the page. Each client, told apart by its address, has one 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from .guard import Refused, SameOrigin, body_of
 MOST_BYTES = 16 * MOST_IDS  # of a question: tokens as numbers, or two tunes
 MOST_FILE_BYTES = 16_000_000  # of music, unless its kind allows less
 LOOK_SECONDS = 0.1  # between looks at what is written
+N_LOOKS = 10  # whether a client's job before has ended
 STOP_SECONDS = 10.0  # that a job gets to end by itself
 Question = TypeVar("Question", bound=BaseModel)
 
@@ -79,7 +80,7 @@ class Studio:
     async def write(self, request: Request) -> Response:
         """Writes a tune, and shows how it grows."""
         asked = await _read(request, Writing)
-        client = self._begin(request)
+        client = await self._begin(request)
         place = TemporaryDirectory(prefix="studio-")
         so_far = Path(place.name, "so_far.abc")
         so_far.touch()
@@ -120,7 +121,7 @@ class Studio:
     async def next(self, request: Request) -> Response:
         """Says what the model would write next."""
         asked = await _read(request, Next)
-        with self._one_job(request):
+        async with self._one_job(request):
             given = (self.jobs.model, asked.ids, asked.temperature)
             return JSONResponse(await self._run("model", work.probabilities, *given))
 
@@ -130,7 +131,7 @@ class Studio:
         kind = kind_of(name)
         if kind is None:
             raise Refused(400, f"{name!r}: expected a name ending in {' '.join(SUFFIXES)}")
-        with self._one_job(request):
+        async with self._one_job(request):
             content = await body_of(request, min(kind.most_bytes, MOST_FILE_BYTES))
             music = await self._run("reader", work.read, name, content)
             warnings = list(music.remarks)
@@ -142,25 +143,27 @@ class Studio:
         except JobError as error:
             raise Refused(400, str(error)) from None
 
-    @contextlib.contextmanager
-    def _one_job(self, request: Request) -> Iterator[None]:
-        client = self._begin(request)
+    @contextlib.asynccontextmanager
+    async def _one_job(self, request: Request) -> AsyncIterator[None]:
+        client = await self._begin(request)
         try:
             yield
         finally:
             self._busy.discard(client)
 
-    def _begin(self, request: Request) -> str:
+    async def _begin(self, request: Request) -> str:
         """Returns the client, which is then busy.
 
         Raises:
-            Refused: If it is busy already.
+            Refused: If it is busy already, and stays so. A job that was just stopped may be ending.
         """
         client = request.client.host if request.client else ""
-        if client in self._busy:
-            raise Refused(429, "one job at a time: wait for the one before, or stop it")
-        self._busy.add(client)
-        return client
+        for _ in range(N_LOOKS):
+            if client not in self._busy:
+                self._busy.add(client)
+                return client
+            await asyncio.sleep(LOOK_SECONDS)
+        raise Refused(429, "one job at a time: wait for the one before, or stop it")
 
 
 async def _end(job: asyncio.Task) -> None:

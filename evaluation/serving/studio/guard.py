@@ -2,7 +2,7 @@
 
 import asyncio
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -72,7 +72,7 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
     """Returns the body of a request.
 
     Raises:
-        Refused: If it is too large, or takes too long to come.
+        Refused: If it is too large, takes too long to come, or does not come.
     """
     body = bytearray()
     try:
@@ -81,6 +81,8 @@ async def body_of(request: Request, most_bytes: int) -> bytes:
                 body += part
                 if len(body) > most_bytes:
                     raise Refused(413, f"more than {most_bytes:,} bytes, the limit of what is sent")
+    except ClientDisconnect:
+        raise Refused(400, "the client has left") from None
     except TimeoutError:
         raise Refused(408, f"not all had come after {BODY_SECONDS:g} s") from None
     return bytes(body)
