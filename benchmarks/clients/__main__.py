@@ -30,6 +30,7 @@ from model_cards.publish import publish
 from model_cards.publish_data import build_folder
 
 from .engines import run_engines, run_node
+from .programs.report import REPORT
 
 PROGRAMS = Path(__file__).with_name("programs")
 LIMIT_SECONDS = 3600  # of a program; a busy machine takes minutes to import some clients
@@ -90,11 +91,11 @@ def run_clients(folders: dict[str, Path], python: Path, songs: Path) -> Table:
         try:
             done = subprocess.run(command, **where, timeout=LIMIT_SECONDS)
             lines, ended = done.stdout.decode().splitlines(), f"status {done.returncode}"
-            is_whole = done.returncode == 0 and lines
         except subprocess.TimeoutExpired:
-            is_whole, ended = False, f"no answer after {LIMIT_SECONDS} s"
+            lines, ended = [], f"no answer after {LIMIT_SECONDS} s"
+        reports = [line.removeprefix(REPORT) for line in lines if line.startswith(REPORT)]
         none = {"ok": False, "found": f"the program ended with {ended}"}
-        return json.loads(lines[-1]) if is_whole else dict.fromkeys(folders, none)
+        return json.loads(reports[-1]) if reports else dict.fromkeys(folders, none)
 
     programs = sorted(PROGRAMS.glob("use_*.py"))
     names = [program.stem.removeprefix("use_") for program in programs]

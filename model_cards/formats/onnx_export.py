@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -29,6 +30,7 @@ from .reference import Reference
 FOLDER = "onnx"
 FULL, INT8 = f"{FOLDER}/model.onnx", f"{FOLDER}/model_quantized.onnx"
 OPSET = 20
+KEPT = "attn.c_proj.weight"  # the end of the names of weights that are not quantized
 BATCH = "batch_size"  # transformers.js makes the empty cache by this name
 
 
@@ -124,12 +126,20 @@ def export(model: PreTrainedModel, file: Path) -> None:
 
 
 def quantize(source: Path, target: Path) -> None:
-    """Writes a file with int8 weights, one scale per column."""
+    """Writes a file with int8 weights, one scale per column.
+
+    The projections after a GPT-2's attention stay in float32: their inputs have few large values,
+    and make up a third of what int8 costs (.009 to .006 nats per token at width 128), at 14 % of
+    the size.
+    """
+    nodes = onnx.load(source, load_external_data=False).graph.node
+    kept = [node.name for node in nodes if any(name.endswith(KEPT) for name in node.input)]
     quantize_dynamic(
         source,
         target,
         weight_type=QuantType.QInt8,
         per_channel=True,
+        nodes_to_exclude=[f"{name}_MatMul" for name in kept],  # as a Gemm is called inside
         extra_options={"DefaultTensorType": 1},
     )
 

@@ -94,7 +94,9 @@ class Reference:
         ids = self.encode(text)
         ids = [self.start, *ids][: self.context]
         row = torch.tensor([ids])
-        logits, exact = (model(row).logits[0].numpy() for model in (self.model, self._exact))
+        # without a mask, the library warns of a padding token in a text
+        given = {"input_ids": row, "attention_mask": torch.ones_like(row)}
+        logits, exact = (model(**given).logits[0].numpy() for model in (self.model, self._exact))
         return Text(text, ids, logits, exact)
 
     @cached_property
@@ -118,7 +120,8 @@ class Reference:
         n_tokens = min(N_GREEDY, self.context - 1) if has_table else N_GREEDY
         ids, cache, leads = [self.start], None, []
         for _ in range(n_tokens):
-            out = self.model(torch.tensor([ids[-1:]]), past_key_values=cache, use_cache=True)
+            new, mask = torch.tensor([ids[-1:]]), torch.ones(1, len(ids), dtype=torch.long)
+            out = self.model(new, attention_mask=mask, past_key_values=cache, use_cache=True)
             cache, best = out.past_key_values, out.logits[0, -1].topk(2)
             ids.append(int(best.indices[0]))
             leads.append(float(best.values[0] - best.values[1]))

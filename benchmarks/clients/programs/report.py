@@ -1,4 +1,4 @@
-"""What a program of a client says: one line of JSON at its end."""
+"""What a program of a client says: one line of JSON, after a mark."""
 
 import json
 import os
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet
+
+REPORT = "report: "  # how the line begins
 
 
 def songs() -> list[str]:
@@ -34,4 +36,5 @@ def report(check: Callable[[str, bool, int], str]) -> None:
             traceback.print_exc()
             text = f"{type(error).__name__}: {error}".partition("\n")[0]
             found[folder] = {"ok": False, "found": text[:160]}
-    print(json.dumps(found))
+    # on a line of its own: what clients print may stand before it, and after it
+    print(f"\n{REPORT}{json.dumps(found)}", flush=True)
