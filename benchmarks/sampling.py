@@ -13,7 +13,9 @@ Conventions. Weights are random: samplers do not depend on them. A prompt is one
 row ends early, and the context is never exceeded. A time is milliseconds of CPU time of this
 process (one thread) per step, where a step generates one token for each row; it includes the call
 itself. Rounds are interleaved, so that changes in machine speed affect all. A ratio is that of the
-best rounds; lowest and highest are over the rounds.
+best rounds; lowest and highest are over the rounds. Beside it stands the time that no program can
+be below: the bytes that a step must read, all weights once and the keys and values of the tokens
+before, over the speed at which one thread sums as many bytes.
 """
 
 import argparse
@@ -44,6 +46,7 @@ from training.gpu_study.nanogpt import load_nanogpt
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 VOCAB_SIZE, TOP_K, TEMPERATURE = 64, 20, 0.8
+READS = 200  # of the bytes of a step, of which the fastest counts
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,34 @@ def samplers(nanogpt: ModuleType, case: Case) -> dict[str, Callable[[], torch.Te
     return calls
 
 
+def bytes_a_step(model: PreTrainedModel, case: Case) -> int:
+    """The bytes that a step must read, with half of the new tokens in the cache.
+
+    Of the table of learned positions a step reads one row, which does not count.
+    """
+    weights = sum(
+        each.numel() * each.element_size()
+        for name, each in model.named_parameters()
+        if "embed_positions" not in name
+    )
+    if FAMILIES[model.config.model_type.removeprefix("abc_")].context != "attention":
+        return weights
+    shape = model.config
+    a_token = 2 * shape.num_hidden_layers * shape.hidden_size * model.dtype.itemsize
+    return weights + a_token * case.n_new // 2 * case.batch_size
+
+
+def bound_milliseconds(n_bytes: int) -> float:
+    """CPU time in which one thread sums as many bytes of float32."""
+    values = torch.ones(n_bytes // 4)
+    times = []
+    for _ in range(READS):
+        start = time.process_time()
+        values.sum()
+        times.append(time.process_time() - start)
+    return 1000 * min(times)
+
+
 def measure(nanogpt: ModuleType, case: Case, rounds: int) -> dict[str, Any]:
     """Times and ratios of one case, after one short uncounted call of each."""
     calls = samplers(nanogpt, case)
@@ -134,8 +165,11 @@ def measure(nanogpt: ModuleType, case: Case, rounds: int) -> dict[str, Any]:
         pairs = [b / a for a, b in zip(milliseconds[family], theirs, strict=True)]
         best = min(theirs) / min(milliseconds[family])
         ratios[family] = {"of_bests": best, "lowest": min(pairs), "highest": max(pairs)}
+    sizes = {name: bytes_a_step(our_model(name, case.context), case) for name in case.families}
     return {
         **asdict(case),
+        "bytes_a_step": sizes,
+        "bound_milliseconds": {name: bound_milliseconds(size) for name, size in sizes.items()},
         "cpu_milliseconds_a_step": milliseconds,
         "speed_ratio_to_nanogpt": ratios,
     }

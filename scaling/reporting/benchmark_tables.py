@@ -87,11 +87,13 @@ def sampling_table(result: dict[str, Any]) -> list[str]:
         best = {name: min(times) for name, times in case["cpu_milliseconds_a_step"].items()}
         for family, ratio in case["speed_ratio_to_nanogpt"].items():
             times = (best[family], best[f"{family}_library"], best["nanogpt"])
-            cells = (family, *(f"{value:.2f}" for value in times), f"{ratio['of_bests']:.1f}")
-            rows.append((f"{case['context']:,}, {case['batch_size']}", *cells))
+            cells = (family, *(f"{value:.2f}" for value in times))
+            cells += (f"{case['bound_milliseconds'][family]:.2f}",)
+            speedup = f"{ratio['of_bests']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})"
+            rows.append((f"{case['context']:,}, {case['batch_size']}", *cells, speedup))
     header = (
         *("tokens of context, batch", "family", "ours, CPU ms per step", "the library's loop"),
-        *("nanoGPT", "speedup over nanoGPT"),
+        *("nanoGPT", "bound of memory", "speedup over nanoGPT (rounds)"),
     )
     return markdown_table(header, rows, left=2)
 
