@@ -21,7 +21,7 @@ KEPT_TOGETHER = {
         *("test_benchmarks", "test_convert", "test_convert_datatrove", "test_data_pipeline"),
         "test_make_shards",
         *("test_families", "test_finetune", "test_judges", "test_ladders", "test_whole_way"),
-        *("test_gpu_study", "test_serving"),
+        *("test_gpu_study", "test_page_browser", "test_serving", "test_studio_browser"),
     )
 } | {
     "test_evaluate_modules": STRANGERS,

@@ -153,7 +153,7 @@ def test_long_book_needs_no_more_memory_than_a_short_one():
         return peak
 
     peak_bytes(1)  # caches
-    n_tunes = int(os.environ.get("TUNES", "100"))  # TUNES=1000 takes half a minute
+    n_tunes = int(os.environ.get("TUNES", "40"))  # TUNES=1000 takes half a minute
     assert peak_bytes(n_tunes) < 1.5 * peak_bytes(10)
 
 

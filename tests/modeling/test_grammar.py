@@ -275,14 +275,14 @@ def test_way_to_the_end_has_bounds_where_no_more_voices_may_rest():
     names = "".join(f"V:{n}\n%%MIDI program {n}\n" for n in range(1, 15))
     prompt = HEAD + names + "[V:1]G12|\n" * 4  # 13 of 14 rest, half of them may
     grammar, n_tied = TuneGrammar(GENERATION), 0
-    for seed in range(40):
+    for seed in range(20):
         _, text = walk(grammar, seed, 250, prompt)
         state = grammar.continued(TuneGrammar(DIALECT).read(prompt))
         for character in text[len(prompt) :]:
             state = grammar.step(state, character)
             assert len(grammar.closing(state)) <= grammar.closing_bound(state)
             n_tied += any(state.stage.tied_out)
-    assert n_tied > 1000
+    assert n_tied > 500
 
 
 @pytest.fixture(scope="module", params=["char", "bpe", "note"])

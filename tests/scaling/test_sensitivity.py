@@ -13,7 +13,7 @@ ROWS_OF_A_TABLE = 2 + 3 + sensitivity.MOST_LEFT_OUT + 3  # quoted, squares; delt
 def test_each_choice_is_changed_by_itself_and_has_its_own_fit(tmp_path, capsys):
     out = tmp_path / "sensitivity.json"
     arguments = [str(ladder(tmp_path, noise=1e-3)), "--out", str(out), "--law", "chinchilla"]
-    assert sensitivity.main([*arguments, "--bootstrap", "20"]) == 0
+    assert sensitivity.main([*arguments, "--bootstrap", "6"]) == 0
     rows = json.loads(out.read_text())["families"]["gpt"]
     assert len(rows) == ROWS_OF_A_TABLE
     assert [row["changed"] for row in rows][:2] == ["as fitted", "objective"]
