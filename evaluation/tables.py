@@ -17,7 +17,6 @@ from scaling.writing.files import read_json, write_json
 from scaling.writing.markdown import markdown_table
 from scaling.writing.wording import bracket
 
-from .arrangements import in_words
 from .judging.judge_table import VALID, field_label, shown_fields
 from .pages.model_report import build_page
 from .pages.tune_view import need
@@ -88,26 +87,10 @@ def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def arrangements_table(models: dict[str, Metrics]) -> list[str]:
-    """Markdown, one column per model that was trained to fill in: see `arrangements`."""
-    found = {
-        name: dict(in_words(metrics["arrangements"]))
-        for name, metrics in models.items()
-        if metrics.get("arrangements")
-    }
-    labels = dict.fromkeys(label for words in found.values() for label in words)
-    rows = [(label, *(words.get(label, "–") for words in found.values())) for label in labels]
-    return markdown_table(("", *found), rows)
-
-
-def _models(folder: Path) -> dict[str, Metrics]:
+def _evaluation(folder: Path) -> list[str]:
     models = {file.stem: read_json(file) for file in (folder / "evaluation").glob("*.json")}
     # study by study, in the order of their folders in runs/
-    return dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
-
-
-def _evaluation(folder: Path) -> list[str]:
-    models = _models(folder)
+    models = dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
     return [*validity_table(models), "", *overhead_table(models)]
 
 

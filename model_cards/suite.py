@@ -8,7 +8,6 @@ config says float32, so that transformers computes in it. Its code is links to `
 there is one copy in the repository; what is published holds the files themselves.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -19,13 +18,13 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.trainer_utils import set_seed
 from transformers.utils import logging as library_logging
 
 import modeling
-from scaling.writing.commands import command, first_line
+from scaling.writing.commands import command, first_line, parser_of
 
 from .card import Publication, bits_per_unit, read_metrics
+from .formats.reference import sample_texts
 from .publish import WEIGHTS, build_folder, push
 from .published_files import check_files
 
@@ -34,14 +33,14 @@ RUN_PREFIX = "pretrained_"
 TRIALS = Path("results/records/pretrained_trials.jsonl")
 CHANGES = {
     "note": "nothing",
-    "char": "characters instead of note tokens",
+    "char": "characters instead of note tokens, as many of them",
     "share_0": "no passages to fill in",
     "copies_0": "no copies in other keys",
 }
 TITLE = "Symbolic music: small pretrained models"
 LARGEST_LOSS = 0.002  # nats per token that rounding may cost
 MOST_BYTES = 16_000_000  # of all weights: each clone downloads them
-N_TEXTS, N_TOKENS = 8, 1024  # of the models' own, which the loss is compared on
+N_TOKENS = 1024  # of the models' own texts, which the loss is compared on
 
 
 def build(run: Path, out: Path) -> Path:
@@ -97,7 +96,8 @@ def round_weights(folder: Path) -> float:
         ValueError: If that is more than `LARGEST_LOSS`.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    texts = _own_texts(model, AutoTokenizer.from_pretrained(folder))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = sample_texts(model, tokenizer, N_TOKENS, goes_on=True)
     before = _loss(model, texts)
     weights = {name: each.bfloat16() for name, each in load_file(folder / WEIGHTS).items()}
     save_file(weights, folder / WEIGHTS, {"format": "pt"})
@@ -109,19 +109,6 @@ def round_weights(folder: Path) -> float:
             f"token, expected at most {LARGEST_LOSS:g}"
         )
     return cost
-
-
-def _own_texts(model: PreTrainedModel, tokenizer: object) -> torch.Tensor:
-    """Returns texts that the model samples, (`N_TEXTS`, `N_TOKENS`) with the start token."""
-    state = torch.get_rng_state()
-    set_seed(1)
-    starts = torch.full((N_TEXTS, 1), tokenizer.bos_token_id)
-    kept_out = [tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id]
-    texts = model.generate(
-        starts, do_sample=True, max_length=N_TOKENS, max_new_tokens=None, suppress_tokens=kept_out
-    )
-    torch.set_rng_state(state)
-    return texts
 
 
 @torch.inference_mode()
@@ -185,11 +172,7 @@ def _push_collection(user: str, folders: list[Path]) -> None:
 @command(ValueError, OSError, say=first_line)
 def main(arguments: list[str] | None = None) -> None:
     """Command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="model_cards.suite",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("model_cards.suite", __doc__)
     ways = parser.add_subparsers(dest="way", required=True)
     way = ways.add_parser("build", help="finished runs -> folders")
     way.add_argument("runs", type=Path, nargs="+", help="of configs/pretrained_<size>.yaml")

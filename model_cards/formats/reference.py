@@ -15,7 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.trainer_utils import set_seed
 
 N_TEXTS = 8
@@ -73,18 +79,7 @@ class Reference:
     @cached_property
     def texts(self) -> list[Text]:
         """Texts sampled from the model, up to its context."""
-        torch_state = torch.get_rng_state()
-        set_seed(1)
-        start = torch.full((N_TEXTS, 1), self.start)
-        rows = self.model.generate(
-            start,
-            attention_mask=torch.ones_like(start),
-            do_sample=True,
-            max_length=self.context,
-            max_new_tokens=None,
-            suppress_tokens=[self.tokenizer.pad_token_id, self.tokenizer.unk_token_id],
-        )
-        torch.set_rng_state(torch_state)
+        rows = sample_texts(self.model, self.tokenizer, self.context)
         texts = [self.tokenizer.decode(row[1:], skip_special_tokens=True) for row in rows]
         return [self.read(text) for text in texts if text]
 
@@ -153,6 +148,38 @@ def _in_float64(model: PreTrainedModel) -> PreTrainedModel:
     if model.config.model_type == "llama":
         exact.model.rotary_emb = _ExactRotation(model.config)
     return exact
+
+
+def sample_texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    n_tokens: int,
+    goes_on: bool = False,
+) -> torch.Tensor:
+    """Returns texts that a model samples, the same each time: (`N_TEXTS`, up to `n_tokens`).
+
+    Each begins with the start token.
+
+    Args:
+        model: Of any family.
+        tokenizer: The model's.
+        n_tokens: Of a text, at most.
+        goes_on: Whether no text ends before it has as many.
+    """
+    kept_out = [tokenizer.pad_token_id, tokenizer.unk_token_id]
+    torch_state = torch.get_rng_state()
+    set_seed(1)
+    start = torch.full((N_TEXTS, 1), tokenizer.bos_token_id)
+    texts = model.generate(
+        start,
+        attention_mask=torch.ones_like(start),
+        do_sample=True,
+        max_length=n_tokens,
+        max_new_tokens=None,
+        suppress_tokens=kept_out + [tokenizer.eos_token_id] * goes_on,
+    )
+    torch.set_rng_state(torch_state)
+    return texts
 
 
 def loss_of(logits: np.ndarray, ids: Sequence[int]) -> float:

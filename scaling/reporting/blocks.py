@@ -28,7 +28,7 @@ from .benchmark_tables import (
 )
 from .corpus import corpus_table
 from .findings import findings
-from .tables import fill_in_cost_table, laws_table
+from .tables import laws_table
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,6 @@ def _benchmark(
     name: str, table: Callable[[Any], list[str]], page: str = "docs/benchmarks.md"
 ) -> Block:
     return Block(name, lambda folder: table(read_json(folder / name)), page)
-
-
-def _fill_in_cost(folder: Path) -> list[str]:
-    return fill_in_cost_table(read_json(folder / "fill_in_cost.json"))
 
 
 _ENGINES = "docs/how-to/engines.md"

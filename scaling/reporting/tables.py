@@ -7,7 +7,7 @@ from typing import Any
 
 from ..laws.registry import LAWS
 from ..writing.markdown import markdown_table
-from ..writing.wording import crossover, parameter, quantity
+from ..writing.wording import crossover, parameter
 
 Row = dict[str, str]
 
@@ -78,21 +78,3 @@ def notes_list(fits: dict[str, Any]) -> list[str]:
 
 def _mean(rows: Sequence[Row], column: str) -> float:
     return statistics.fmean(float(row[column]) for row in rows)
-
-
-def fill_in_cost_table(about: dict[str, Any]) -> list[str]:
-    """Markdown, one line per family: what training to fill in costs on plain text."""
-    rows = [
-        (
-            f"{run['arch']}, {run['seed']}",
-            f"{run['n_songs']:,}",
-            *(f"{run['nats_per_char'][kind]:.4f}" for kind in ("plain", "fill_in")),
-            quantity(run["cost"]["mean"], run["cost"]["interval_95"], "+.4f"),
-        )
-        for run in about["runs"]
-    ]
-    header = (
-        *("family, seed", "test songs", "trained on plain text", "with passages to fill in"),
-        "cost",
-    )
-    return markdown_table(header, rows)
