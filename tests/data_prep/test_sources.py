@@ -348,6 +348,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_a_token_of_nobody"
 
 
+class HubServer(http.server.ThreadingHTTPServer):
+    request_queue_size = 64  # the Hub's library opens many connections at once
+
+
 class HubHandler(http.server.BaseHTTPRequestHandler):
     """The dataset u/n as the Hub serves it: its commit, its tree, its files; `g/n` is gated."""
 
@@ -408,7 +412,7 @@ def hub(tmp_path, tune_files):
     pq.write_table(pa.table({"midi": tunes[:2]}), tmp_path / "midi.parquet")
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
     zip_of(tmp_path / "z.zip", [("inner.mid", tunes[2])])
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), HubHandler) as server:
+    with HubServer(("127.0.0.1", 0), HubHandler) as server:
         server.asked, server.tokens, server.broken = [], set(), set()
         server.files = {
             "README.md": b"about",
@@ -422,6 +426,9 @@ def hub(tmp_path, tune_files):
             "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
             "HF_HOME": str(tmp_path / "hf"),
             "HF_TOKEN": TOKEN,
+            # a busy machine may take longer than the library's ten seconds
+            "HF_HUB_ETAG_TIMEOUT": "120",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "120",
         }
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -445,6 +452,19 @@ print(json.dumps([str(source.path), source.name, read]))
 
 def from_hub(hub, uri, root, **environment):
     """Opens a source in a new process: the Hub's library reads its variables once."""
+    process = opened_from_hub(hub, uri, root, environment)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
+
+
+def refusal_from_hub(hub, uri, root, **environment):
+    """The last line that says why a source is not opened."""
+    process = opened_from_hub(hub, uri, root, environment)
+    assert process.returncode != 0, process.stdout
+    return process.stderr.splitlines()[-1]
+
+
+def opened_from_hub(hub, uri, root, environment):
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, uri, str(root)],
         cwd=ROOT,
@@ -455,7 +475,7 @@ def from_hub(hub, uri, root, **environment):
     )
     assert TOKEN not in process.stdout + process.stderr
     assert "Traceback" not in process.stderr
-    return json.loads(process.stdout) if process.returncode == 0 else process.stderr
+    return process
 
 
 def test_dataset_of_the_hub_is_fetched_once_and_found_again_offline(hub, tmp_path):
@@ -489,12 +509,9 @@ def test_folder_or_file_of_a_revision_is_fetched_alone(hub, tmp_path):
 def test_half_of_a_dataset_does_not_pass_for_the_whole(hub, tmp_path):
     hub.broken = {"more [1]/z.zip"}
     uri = "hf://datasets/u/n"
-    assert (
-        "the files so far are kept, repeat the command"
-        in from_hub(hub, uri, tmp_path).splitlines()[-1]
-    )
+    assert "the files so far are kept, repeat the command" in refusal_from_hub(hub, uri, tmp_path)
     assert (tmp_path / "downloads" / "u--n" / COMMIT).is_dir()
-    offline = from_hub(hub, uri, tmp_path, HF_HUB_OFFLINE="1").splitlines()[-1]
+    offline = refusal_from_hub(hub, uri, tmp_path, HF_HUB_OFFLINE="1")
     assert offline.endswith(
         "HF_HUB_OFFLINE is set, and not all files were downloaded before; unset it"
     )
@@ -515,13 +532,13 @@ def test_half_of_a_dataset_does_not_pass_for_the_whole(hub, tmp_path):
     ],
 )
 def test_dataset_that_cannot_be_had_ends_in_one_line(hub, tmp_path, uri, said):
-    line = from_hub(hub, uri, tmp_path).splitlines()[-1]
+    line = refusal_from_hub(hub, uri, tmp_path)
     assert line.startswith(f"error: {uri}")
     assert said in line
 
 
 def test_hub_that_does_not_answer_ends_in_one_line(hub, tmp_path):
-    line = from_hub(hub, "hf://datasets/u/n", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert line.splitlines()[-1].startswith("error: hf://datasets/u/n: ")
-    line = from_hub(hub, "hf://datasets/u/n", tmp_path, HF_HUB_OFFLINE="1")
-    assert "HF_HUB_OFFLINE is set" in line.splitlines()[-1]
+    line = refusal_from_hub(hub, "hf://datasets/u/n", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert line.startswith("error: hf://datasets/u/n: ")
+    line = refusal_from_hub(hub, "hf://datasets/u/n", tmp_path, HF_HUB_OFFLINE="1")
+    assert "HF_HUB_OFFLINE is set" in line
