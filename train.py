@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling.writing.commands import command
+from training.memory import use_huge_pages
 
 if TYPE_CHECKING:
     from training.budget import RunPlan
@@ -103,4 +104,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(main())

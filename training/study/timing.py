@@ -27,6 +27,7 @@ from typing import Any
 from ..budget import RunPlan, plan_run
 from ..config import load_config
 from ..data.data_files import DataFiles, locate_data
+from ..memory import use_huge_pages
 from ..run.run_folder import RunFolder
 from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
 from .study_hours import counted, duration
@@ -209,8 +210,9 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
     import torch
     from transformers import TrainerCallback
 
-    from ..arguments import keep_freed_memory, training_arguments
+    from ..arguments import training_arguments
     from ..data.blocks import load_blocks, order_blocks
+    from ..memory import keep_freed_memory
     from ..model import build_model
     from ..run.progress import StopOnSignal, Stopwatch
     from ..run.spikes import SpikeRule
@@ -293,4 +295,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()  # as train.py does
     sys.exit(main())
