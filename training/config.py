@@ -123,7 +123,10 @@ def format_override(key: str, value: Any) -> str:
 
 
 def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
-    """Merge base, size file and overrides, where later values win; check the required keys."""
+    """Merge base, size file and overrides, where later values win; check the required keys.
+
+    An override with the value null takes a key of the budget away.
+    """
     path = find_config(path)
     size_file = read_yaml(path)
     layers = [(str(path), size_file)]
@@ -143,6 +146,9 @@ def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
             flat[key], origins[key] = value, origin
     for text in overrides:
         key, value = parse_override(text)
+        if value is None and key.startswith("budget."):  # all of them have a meaning when left out
+            flat.pop(key, None)
+            continue
         flat[key], origins[key] = value, f"override {text!r}"
     if "model.pretrained" in flat:
         for key, value in _names_of_finetuning(flat).items():
