@@ -13,8 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling.writing.commands import command
-from training.memory import use_huge_pages
+from scaling.writing.commands import command, use_huge_pages
 
 if TYPE_CHECKING:
     from training.budget import RunPlan

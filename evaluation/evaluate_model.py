@@ -30,7 +30,7 @@ from typing import Any
 
 from data_prep.storage.explain import explain
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from scaling.writing.commands import command
+from scaling.writing.commands import command, use_huge_pages
 from scaling.writing.files import write_json
 
 from .arrangements import arrangements
@@ -205,4 +205,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(main())

@@ -17,7 +17,7 @@ from typing import Any
 
 from data_prep.storage.explain import explain
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from scaling.writing.commands import command
+from scaling.writing.commands import command, use_huge_pages
 
 from ..loading.models import find_model, load_writer
 from ..pages.midi_player import INSTALL, optional
@@ -98,4 +98,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(main())

@@ -18,7 +18,7 @@ from typing import Any
 
 from data_prep.storage.explain import explain
 from modeling.plan_abc import read_bars
-from scaling.writing.commands import command
+from scaling.writing.commands import command, use_huge_pages
 
 from ..loading.models import find_model, load_writer
 from .engraving import coloured, engrave_all
@@ -94,4 +94,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(main())

@@ -26,7 +26,7 @@ from data_prep.storage.code_identity import code_digest, digest_of
 from data_prep.storage.explain import explain
 from data_prep.storage.stages import is_fresh
 from modeling.pipeline_abc_music import AbcMusicPipeline
-from scaling.writing.commands import command
+from scaling.writing.commands import command, use_huge_pages
 from scaling.writing.files import json_lines
 
 from ..loading.models import find_model, load_writer, weights_digest
@@ -237,4 +237,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(main())

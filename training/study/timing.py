@@ -24,10 +24,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from scaling.writing.commands import use_huge_pages
+
 from ..budget import RunPlan, plan_run
 from ..config import load_config
 from ..data.data_files import DataFiles, locate_data
-from ..memory import use_huge_pages
 from ..run.run_folder import RunFolder
 from .child_processes import last_line, signals_held, sigterm_as_interrupt, start_child
 from .study_hours import counted, duration

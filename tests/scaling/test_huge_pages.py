@@ -1,4 +1,4 @@
-"""A training process asks for huge pages once, and keeps its command line and variables."""
+"""A command asks for huge pages once, and keeps its command line and variables."""
 
 import os
 import subprocess
@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from training import memory
+from scaling.writing import commands
 
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from training import memory
-memory.HUGE_PAGES = Path(sys.argv[1])
-memory.use_huge_pages()
+from scaling.writing import commands
+commands.HUGE_PAGES = Path(sys.argv[1])
+commands.use_huge_pages()
 print(sys.argv[2], os.environ.get("GLIBC_TUNABLES", "unset"), os.environ.get("KEPT"))
 """
 
@@ -37,8 +37,8 @@ def test_huge_pages_are_asked_for_once(tmp_path, offered, own, expected):
     system = tmp_path / "enabled"
     if offered:
         system.write_text(offered)
-    env = {key: value for key, value in os.environ.items() if key != memory.TUNABLES}
-    env |= {"KEPT": "kept"} | ({memory.TUNABLES: own} if own else {})
+    env = {key: value for key, value in os.environ.items() if key != commands.TUNABLES}
+    env |= {"KEPT": "kept"} | ({commands.TUNABLES: own} if own else {})
     command = [sys.executable, "-c", PROGRAM, str(system), "two words"]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     assert said == f"two words {expected} kept\n"
@@ -47,7 +47,7 @@ def test_huge_pages_are_asked_for_once(tmp_path, offered, own, expected):
 def test_a_program_inside_another_process_leaves_it_as_it_is(tmp_path):
     (tmp_path / "enabled").write_text("always [madvise] never")
     within = f"import sys; sys.argv[1:] = [{str(tmp_path / 'enabled')!r}, 'inside']{PROGRAM}"
-    env = {key: value for key, value in os.environ.items() if key != memory.TUNABLES}
+    env = {key: value for key, value in os.environ.items() if key != commands.TUNABLES}
     command = [sys.executable, "-c", within, "other", "words", "here"]
     said = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
     assert said == "inside unset None\n"
