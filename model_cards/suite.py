@@ -33,7 +33,8 @@ RUN_PREFIX = "pretrained_"
 TRIALS = Path("results/records/pretrained_trials.jsonl")
 CHANGES = {
     "note": "nothing",
-    "char": "characters instead of note tokens, as many of them",
+    "note_longer": "1.7 times the text: the computing of the trial with characters",
+    "char": "characters instead of note tokens, as much text",
     "share_0": "no passages to fill in",
     "copies_0": "no copies in other keys",
 }
@@ -47,18 +48,18 @@ def build(run: Path, out: Path) -> Path:
     """Writes the folder of a run, `<out>/<size>`.
 
     Args:
-        run: A finished run of `configs/pretrained_<size>.yaml`.
+        run: A finished run of `configs/pretrained_<size>.yaml`, or one of its branches.
         out: Folder of the suite.
 
     Raises:
         FileNotFoundError: If the run is not finished.
         ValueError: If rounding costs too much, or a code file is not that of `modeling/`.
     """
-    name = run.name.removeprefix(RUN_PREFIX)
     file = run / "record.json"
     if not file.is_file():
         raise FileNotFoundError(f"{file} not found: train it first, with make pretrained")
     record = json.loads(file.read_text("utf-8"))
+    name = record["size"].removeprefix(RUN_PREFIX)
     publication = Publication(f"{out.name}/{name}", trials=trials())
     built = build_folder(run, publication, record, read_metrics(run))
     cost = round_weights(built)

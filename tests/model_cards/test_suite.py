@@ -21,8 +21,8 @@ def built(tmp_path, monkeypatch):
     """A suite of one Llama, beside the code that its folders link to."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "modeling").symlink_to(suite.CODE)
-    run = make_run(tmp_path, "llama", **SHAPE).rename("pretrained_llama_small")
-    facts = record("llama") | {"dataset": "pretrained", "name": "llama_small"}
+    run = make_run(tmp_path, "llama", **SHAPE).rename("pretrained_llama_small_t8M")  # a branch
+    facts = record("llama") | {"dataset": "pretrained", "size": "pretrained_llama_small"}
     (run / "record.json").write_text(json.dumps(facts))
     trial = {"record": facts | {"size": "copies_0"}}
     suite.TRIALS.parent.mkdir(parents=True)
