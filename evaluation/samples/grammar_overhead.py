@@ -16,6 +16,7 @@ from transformers import LogitsProcessor, set_seed
 
 from modeling.grammar_abc_decoding import TuneLogitsProcessor
 from modeling.pipeline_abc_music import AbcMusicPipeline
+from modeling.writing_abc import sampler_of
 
 from ..metrics import mean_interval
 
@@ -64,6 +65,7 @@ def generate(
     return model.generate(
         prompt,
         attention_mask=torch.ones_like(prompt),
+        custom_generate=sampler_of(model.config.model_type),
         do_sample=True,
         top_k=0,
         max_new_tokens=n_new,

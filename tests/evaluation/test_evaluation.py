@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import modeling
 from data_prep.midi_to_abc.converter import midi_to_abc
@@ -17,6 +18,7 @@ from evaluation.metrics import rate, validity, wilson_interval
 from evaluation.pages.tune_view import tune_views
 from evaluation.samples import sampling
 from evaluation.samples.engraving import engrave
+from evaluation.samples.grammar_overhead import speed
 from evaluation.samples.prompts import beginning, read_prompt
 from scaling.writing.files import write_json
 
@@ -26,11 +28,15 @@ def tokenizer():
     return train_tokenizer([], TokenSettings(), 64)
 
 
-@pytest.fixture(scope="module", params=["gpt", "lstm"])
+@pytest.fixture(scope="module", params=["gpt", "lstm", "llama"])
 def tiny_model(request, tokenizer):
     torch.manual_seed(0)
     size = {"vocab_size": len(tokenizer), "hidden_size": 8, "num_hidden_layers": 1}
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    if request.param == "llama":
+        attention = {"num_attention_heads": 1, "max_position_embeddings": 64}
+        config = LlamaConfig(**size, **ids, **attention, intermediate_size=16)
+        return LlamaForCausalLM(config).eval()
     if request.param == "gpt":
         config = modeling.AbcGPTConfig(
             **size, **ids, num_attention_heads=1, max_position_embeddings=64
@@ -67,6 +73,13 @@ def writer(model, tokenizer):
 def sampled(write, n_done=0, **settings):
     settings = sampling.SamplingSettings(**{"n": 10, "seed": 5, "max_new_tokens": 150} | settings)
     return list(itertools.chain(*sampling.sample_batches(write, settings, [""], n_done)))
+
+
+def test_time_of_the_grammar_is_measured_with_the_loop_that_writes(tiny_model, tokenizer):
+    measured = speed(writer(tiny_model, tokenizer), 160, seed=1, rows=2, rounds=1)
+    assert measured["n_tokens"] > 0
+    assert 0 < measured["forced_share"] < 1
+    assert 0 < measured["resampled_share"] < 1
 
 
 def test_samples_are_repeated_by_their_seed_and_longer_than_the_context(tiny_model, tokenizer):
