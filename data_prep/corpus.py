@@ -33,6 +33,7 @@ from .storage.stages import STAGES, check_files, measure_resources, read_stage, 
 from .tokens.augment import AugmentSettings
 from .tokens.blocks import heads_then_rests, songs_end_to_end, write_blocks
 from .tokens.passage_rows import add_marks, heads_passages_rests, passage_rows
+from .tokens.shuffled_blocks import shuffled_songs
 from .tokens.tokenizers import train_tokenizer
 from .tune_rows import DENOMINATORS, clean_rows, encode_rows, filter_rows
 
@@ -79,13 +80,17 @@ class CorpusStages:
         self._stage("4_split", asdict(settings.split), self._split)
         context = {"context_length": settings.blocks.block_length}
         tokens = asdict(settings.tokens) | {"augment": asdict(settings.augment)} | context
+        to_tokens, to_blocks = self._tokens, self._blocks
         if settings.fill_in.share:
             tokens |= {"fill_in": asdict(settings.fill_in)}
-            self._stage("5_tokens", tokens, self._tokens_and_passages)
-            self._stage("6_blocks", asdict(settings.blocks), self._blocks_of_passages)
-            return self.done
-        self._stage("5_tokens", tokens, self._tokens)
-        self._stage("6_blocks", asdict(settings.blocks), self._blocks)
+            to_tokens, to_blocks = self._tokens_and_passages, self._blocks_of_passages
+        blocks = asdict(settings.blocks)
+        if settings.blocks.shuffled:
+            to_blocks = self._shuffled_blocks
+        else:
+            del blocks["shuffled"]  # datasets of the time before this setting stay what they are
+        self._stage("5_tokens", tokens, to_tokens)
+        self._stage("6_blocks", blocks, to_blocks)
         return self.done
 
     def _stage(
@@ -238,6 +243,21 @@ class CorpusStages:
         length = self.settings.blocks.block_length
         songs = self._train_ids()
         chunks = heads_passages_rests(songs, marks, tokenizer.eos_token_id, length, out)
+        n_blocks = write_blocks(chunks, length, out / "train.npy")
+        return {
+            "block_length": length,
+            "n_blocks": n_blocks,
+            "n_tokens": n_blocks * length,
+            "vocab_size": self.done["5_tokens"]["vocab_size"],
+        }
+
+    def _shuffled_blocks(self, out: Path) -> dict[str, Any]:
+        """Stage 6 in random order; passages, if there are any, are not cut."""
+        tokenizer = AutoTokenizer.from_pretrained(self.folder / "5_tokens")
+        passage = FILL_IN_TOKENS[0] if self.settings.fill_in.share else None
+        uncut = passage and tokenizer.convert_tokens_to_ids(passage)
+        length = self.settings.blocks.block_length
+        chunks = shuffled_songs(self._train_ids(), tokenizer.eos_token_id, length, out, uncut)
         n_blocks = write_blocks(chunks, length, out / "train.npy")
         return {
             "block_length": length,

@@ -28,12 +28,17 @@ class BlockSettings:
         block_length: Tokens per block: the context length of the models.
         separator: Text between songs that are concatenated without end tokens, as study A did with
             two newlines; "" to cut each song from its beginning.
+        shuffled: Whether songs are put one behind the other in random order instead, for contexts
+            longer than many songs; see `shuffled_blocks`.
     """
 
     block_length: int = 256
     separator: str = ""
+    shuffled: bool = False
 
     def __post_init__(self) -> None:
+        if self.shuffled and self.separator:
+            raise ValueError("blocks.shuffled has end tokens between songs; set no separator")
         if self.block_length < 2:
             raise ValueError(f"block_length is {self.block_length}, expected 2 or more")
 
