@@ -27,7 +27,7 @@ from scaling.writing.wording import bracket, quantity
 
 from .judging.judge_table import VALID
 from .judging.kept_verdicts import judge_sets
-from .loading.finished_run import FinishedRun, TooFewSongsError, split_column
+from .loading.finished_run import FinishedRun, TooFewSongsError, held_out_tunes
 from .loss.fill_in_loss import WAYS, can_fill_in, score_gaps
 from .loss.forced_choice import choose
 from .metrics import differences, rate
@@ -62,7 +62,7 @@ def arrangements(
     """
     if not can_fill_in(write.tokenizer):
         return None
-    songs = [abc for abc in split_column(run.files.folder, "test") if len(abc) <= MOST_CHARS]
+    songs = [abc for abc in held_out_tunes(run.files.folder) if len(abc) <= MOST_CHARS]
     together = [abc for abc in songs if 2 <= read_bars(abc).n_voices <= MOST_VOICES]
     asked = {
         FILL_INS: list(islice(fill_ins(songs, seed), n)),

@@ -4,6 +4,7 @@ Songs are the independent units, so intervals are percentiles over songs drawn w
 runs on the same songs use the same draws, so differences are paired.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,6 +115,21 @@ class FinishedRun:
         with tqdm(desc=f"{split} loss", total=len(evaluator.batches), unit="batch") as progress:
             loss = evaluator.evaluate(model, on_batch=progress.update)
         return loss.nll_nats, loss.n_targets
+
+
+def held_out_tunes(folder: Path) -> list[str]:
+    """The tunes of the test split in the order of their digests, so that the first n are a sample.
+
+    In the file, one collection follows the other.
+
+    Args:
+        folder: `data/<dataset>/<preset>`.
+
+    Raises:
+        FileNotFoundError: If the split is missing.
+    """
+    tunes = split_column(folder, "test")
+    return sorted(tunes, key=lambda abc: hashlib.sha256(abc.encode()).digest())
 
 
 def split_column(folder: Path, split: str, name: str = "abc") -> list[str]:

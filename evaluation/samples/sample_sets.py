@@ -12,7 +12,7 @@ from modeling.pipeline_abc_music import AbcMusicPipeline
 from scaling.writing.files import json_lines, write_atomically
 from training.data.data_files import DataFiles
 
-from ..loading.finished_run import split_column
+from ..loading.finished_run import held_out_tunes
 from ..music.distance import MIN_PIECES
 from .held_out import cut_as_samples, prompts
 from .sampling import SamplingSettings, make_samples, write_tunes
@@ -73,7 +73,7 @@ def begun_pieces(write: AbcMusicPipeline, files: DataFiles | None, n: int) -> Be
     """Beginnings of held-out pieces that the grammar can continue, and the pieces."""
     if files is None or not write.has_grammar:
         return []
-    found = prompts(split_column(files.folder, "test"), write.grammar, MAX_NEW_TOKENS)
+    found = prompts(held_out_tunes(files.folder), write.grammar, MAX_NEW_TOKENS)
     return list(islice(found, min(n, MOST_PROMPTED)))
 
 
@@ -83,7 +83,7 @@ def real_sets(
     """Held-out pieces cut to the length of the samples, in samples/real and samples/reference."""
     if files is None:
         return {}
-    tunes = split_column(files.folder, "test")[: max(n, 2 * MIN_PIECES)]
+    tunes = held_out_tunes(files.folder)[: max(n, 2 * MIN_PIECES)]
     sets = {REAL: cut_as_samples(tunes, write.tokenizer, [MAX_NEW_TOKENS] * len(tunes))}
     encode = functools.partial(write.tokenizer, add_special_tokens=False, verbose=False)
     lengths = [len(encode(prompt)["input_ids"]) + MAX_NEW_TOKENS for prompt, _ in begun]
