@@ -51,7 +51,8 @@ def read_record(study, name):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_two_steps_of_every_size_end_in_a_record(size):
-    assert train_tiny(*SHRUNK, "training.max_steps=2", config=size) == 0
+    length = ("training.max_steps=2", "budget.branches=null")
+    assert train_tiny(*SHRUNK, *length, config=size) == 0
     record = read_record("single", size)
     assert record["n_tokens_seen"] == 2 * BLOCKS_PER_STEP * 31
     assert record["model_type"] == model_type_of(size)
@@ -71,7 +72,7 @@ def families_in(study):
 )
 def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
     path = Path("configs", "studies", f"{study}.yaml")
-    is_branched = "budget.branches" in path.read_text()
+    is_branched = "budget.branches: [" in path.read_text()
     # two steps; where there are branches, three, and a branch of two
     length = ("tokens=[768]", "budget.branches=[512]") if is_branched else ("tokens=[512]",)
     if "data.unique_tokens" in path.read_text():  # fewer than these data have
