@@ -79,6 +79,14 @@ def train_run(run: "RunFolder", plan: "RunPlan", data: "TrainingData", show_bar:
         print(f"next             make samples MODEL={run.path}")
 
 
+def leave_process_group() -> None:
+    """End the threads between processes: left running, they may abort one of them as it exits."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 @command(ValueError, OSError)
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line; report errors that the user can fix in one line."""
@@ -96,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     try:
         train_one(arguments.config, arguments.overrides)
+        leave_process_group()
     except KeyboardInterrupt as stop:
         print(f"{str(stop) or 'stopped'}; repeat the command to resume", file=sys.stderr)
         return 130
