@@ -1,10 +1,9 @@
-"""Training with pages of 2 MiB beside pages of 4 KiB, in turns: tokens a second of three models.
+"""Training with pages of 2 MiB beside pages of 4 KiB, in turns: tokens a second of four models.
 
     python -m benchmarks.huge_pages [--rounds 5] [--out results/huge_pages.json]
 
 Each turn is a process of `training.study.timing`, which times steps of a size on this machine; the
-page size is set by the variable that `use_huge_pages` sets. The data is that of `make demo`. How
-much is gained depends on the machine: a virtual one, whose look-up of a page is longer, gains most.
+page size is set by the variable that `use_huge_pages` sets. The data is that of `make demo`.
 """
 
 import argparse
@@ -36,7 +35,7 @@ def tokens_per_second(hugetlb: int) -> dict[str, float]:
     answer = subprocess.run(
         [sys.executable, "-m", "training.study.timing", json.dumps(words)],
         env={**os.environ, TUNABLES: f"{TUNABLE}={hugetlb}"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
         check=True,
     ).stdout
@@ -66,7 +65,7 @@ def compare(rounds: int) -> dict[str, Any]:
     return {"rounds": rounds, "threads": os.environ.get("OMP_NUM_THREADS"), "sizes": rows}
 
 
-@command(RuntimeError, OSError)
+@command(RuntimeError, OSError, subprocess.SubprocessError)
 def main(arguments: list[str] | None = None) -> None:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -1,6 +1,8 @@
-"""The section training as TrainingArguments."""
+"""The section training as TrainingArguments, and process-wide performance settings."""
 
+import ctypes
 import os
+from contextlib import suppress
 
 import torch
 from transformers import TrainingArguments
@@ -8,6 +10,10 @@ from transformers import TrainingArguments
 from . import muon
 from .budget import RunPlan, accumulation_steps
 from .run.run_folder import RunFolder
+
+# parameters of mallopt(3)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+MOST_BYTES = 2**30
 
 
 def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
@@ -49,3 +55,15 @@ def training_arguments(run: RunFolder, plan: RunPlan) -> TrainingArguments:
         plan, args.train_batch_size, args.world_size
     )
     return args
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the buffers that each step frees and the next one allocates again.
+
+    By default, large buffers go back to the system, which returns them page by page. That costs a
+    tenth of a step for small models on a CPU. Without glibc this does nothing.
+    """
+    with suppress(OSError, AttributeError):
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(M_MMAP_THRESHOLD, MOST_BYTES)
+        c_library.mallopt(M_TRIM_THRESHOLD, 2 * MOST_BYTES - 1)

@@ -146,7 +146,7 @@ def _merge(path: Path, overrides: Iterable[str]) -> tuple[Flat, Origins]:
             flat[key], origins[key] = value, origin
     for text in overrides:
         key, value = parse_override(text)
-        if value is None and key.startswith("budget."):  # all of them have a meaning when left out
+        if value is None and key.startswith("budget."):  # as if the base did not have it
             flat.pop(key, None)
             continue
         flat[key], origins[key] = value, f"override {text!r}"

@@ -13,13 +13,12 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import TrainOutput
 
-from .arguments import training_arguments
+from .arguments import keep_freed_memory, training_arguments
 from .budget import RunPlan
 from .cpu_operations import quick_operations
 from .data.blocks import TrainingData, order_blocks
 from .data.validation import SongEvaluator, SongLoss
 from .failure import write_bundle
-from .memory import keep_freed_memory
 from .muon import optimizer_of
 from .run.branches import find_trunk
 from .run.checkpoints import (

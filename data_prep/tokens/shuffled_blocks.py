@@ -1,16 +1,16 @@
 """Stage 6 where many songs are shorter than a block: songs in random order, each anywhere in one.
 
 Cut from its beginning (`blocks.heads_then_rests`), only a song longer than a block starts at the
-head of one, so a model takes the start of a text for that of a long song. With blocks of 1,024 note
-tokens, 13 % of a Llama's tunes had one voice, of the songs it had learned from 68 %. Here a song
-starts at the head of a block, or behind another, whatever its length, and copies of a song in other
-keys do not follow each other.
+head of one, so a model takes the start of a text for that of a long song, and writes few short
+ones. Here a song starts at the head of a block, or behind another, whatever its length, and copies
+of a song in other keys do not follow each other.
 """
 
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def shuffled_songs(
             yield more
 
 
-def _read(file: "tempfile._TemporaryFileWrapper[bytes]", start: int, count: int) -> np.ndarray:
+def _read(file: IO[bytes], start: int, count: int) -> np.ndarray:
     """Returns up to `count` ids from `start` on, of a file that is still written to."""
     file.flush()
     return np.frombuffer(os.pread(file.fileno(), 2 * count, 2 * start), "<u2")

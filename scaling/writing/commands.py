@@ -66,9 +66,8 @@ def use_huge_pages() -> None:
     """Start this program anew, once, with memory in pages of 2 MiB instead of 4 KiB.
 
     Many Linux systems give huge pages only to programs that ask for them, and glibc asks only if a
-    variable says so when the program starts. The look-up of small pages is what training waits for
-    on a busy virtual machine. A value of the user's own takes precedence; without
-    Linux or glibc nothing happens.
+    variable says so when the program starts (`benchmarks/huge_pages.py` measures what is gained).
+    A value of the user's own takes precedence; without Linux or glibc nothing happens.
     """
     own = os.environ.get(TUNABLES, "")
     # a program run inside another's process has another's command line
@@ -77,11 +76,8 @@ def use_huge_pages() -> None:
         return
     wanted = ":".join(filter(None, (own, f"{TUNABLE}=1")))
     sys.stdout.flush()
-    os.execve(
-        sys.executable,
-        [sys.executable, *sys.orig_argv[1:]],
-        {**os.environ, TUNABLES: wanted},
-    )
+    command_line = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, command_line, {**os.environ, TUNABLES: wanted})
 
 
 def _are_huge_pages_on_request() -> bool:

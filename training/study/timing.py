@@ -211,9 +211,8 @@ def time_steps(config: dict[str, Any], begin: float) -> Speed:
     import torch
     from transformers import TrainerCallback
 
-    from ..arguments import training_arguments
+    from ..arguments import keep_freed_memory, training_arguments
     from ..data.blocks import load_blocks, order_blocks
-    from ..memory import keep_freed_memory
     from ..model import build_model
     from ..run.progress import StopOnSignal, Stopwatch
     from ..run.spikes import SpikeRule
