@@ -62,10 +62,10 @@ def test_override_replaces_size_file_which_replaces_base(tmp_path):
 
 def test_null_takes_a_key_of_the_budget_away():
     size = CONFIGS / "pretrained_llama_small.yaml"
-    assert "branches" in load_config(size, [])["budget"]
-    budget = load_config(size, ["budget.branches=null"])["budget"]
-    assert "branches" not in budget
-    assert "decay_share" in budget
+    assert "decay_share" in load_config(size, [])["budget"]
+    budget = load_config(size, ["budget.decay_share=null"])["budget"]
+    assert "decay_share" not in budget
+    assert "spike_factor" in budget
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,7 @@ def read_record(study, name):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_two_steps_of_every_size_end_in_a_record(size):
-    length = ("training.max_steps=2", "budget.branches=null")
-    assert train_tiny(*SHRUNK, *length, config=size) == 0
+    assert train_tiny(*SHRUNK, "training.max_steps=2", config=size) == 0
     record = read_record("single", size)
     assert record["n_tokens_seen"] == 2 * BLOCKS_PER_STEP * 31
     assert record["model_type"] == model_type_of(size)
@@ -72,7 +71,7 @@ def families_in(study):
 )
 def test_cell_of_every_study_ends_in_records_of_all_its_runs(study, family):
     path = Path("configs", "studies", f"{study}.yaml")
-    is_branched = "budget.branches: [" in path.read_text()
+    is_branched = "budget.branches" in path.read_text()
     # two steps; where there are branches, three, and a branch of two
     length = ("tokens=[768]", "budget.branches=[512]") if is_branched else ("tokens=[512]",)
     if "data.unique_tokens" in path.read_text():  # fewer than these data have
@@ -90,3 +89,11 @@ def test_presets_in_bf16_are_among_them():
     in_bf16 = [path for path in CONFIGS.rglob("*.yaml") if "bf16: true" in path.read_text()]
     assert {CONFIGS / "bases/best.yaml", CONFIGS / "studies/gpu.yaml"} <= set(in_bf16)
     assert resolve_config(CONFIGS / "gpt_best.yaml", [])["training"]["bf16"] is True
+
+
+@pytest.mark.parametrize(("unit", "is_told"), [("amx_bf16", False), ("avx512_f", True)])
+def test_bf16_where_the_processor_lacks_it_is_told(unit, is_told, monkeypatch, caplog):
+    features = {"architecture": "x86_64", unit: True}
+    monkeypatch.setattr("training.arguments.processor", lambda: features)
+    assert train_tiny(*SHRUNK, f"name={unit}", "training.max_steps=1", "training.bf16=true") == 0
+    assert ("no instructions for bf16" in caplog.text) == is_told
