@@ -41,7 +41,7 @@ MOST_ACCOMPANIMENTS = 300
 MOST_VOICES = 4  # of a song whose first voice is accompanied
 MOST_CHARS = 8_000  # of a song
 FIRST_BARS = 30  # calls whose time to the first bar is measured
-N_WRITTEN = 8  # tunes per set that are written to files
+N_WRITTEN = 8  # tunes per set, short and long, that are written to files
 FILL_INS, ACCOMPANIMENTS = "fill_ins", "accompaniments"
 
 Rows = list[dict[str, Any]]
@@ -72,6 +72,7 @@ def arrangements(
     content: dict[str, Any] = {"bars": BARS}
     for kind, rows in asked.items():
         content[kind] = None
+        rows.sort(key=lambda row: len(row["true"]))  # a batch takes as long as its longest tune
         if rows:
             written = _written(kind, rows, name, write, seed, folder)
             content[kind] = described(kind, written, statistics[kind], seed, folder)
@@ -215,7 +216,7 @@ def _written(
     settings = SamplingSettings(n=len(rows), seed=seed)
     place = folder / "samples" / kind
     samples = make_samples(name, settings, place, [row["asked"] for row in rows], write)
-    write_tunes(samples[:N_WRITTEN], place)
+    write_tunes(samples[:: -(-len(samples) // N_WRITTEN)], place)
     return [row | sample for row, sample in zip(rows, samples, strict=True)]
 
 
