@@ -67,6 +67,8 @@ def _played(text: str, file_format: str) -> PlayedScore:
             DropReason.UNREADABLE,
             f"verovio tells the times of {len(times.measures)} of {len(signs)} measures",
         )
+    if any(stop < start for start, _, stop in times.measures):
+        raise MidiError(DropReason.UNREADABLE, "verovio's times of the measures go back")
     order = played_order(signs, LIMITS)
     return play(read_measures(score), read_ties(score), times, order)
 

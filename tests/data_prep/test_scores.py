@@ -220,6 +220,7 @@ def test_scores_with_all_note_values_are_left_alone():
         (b"<score-partwise/>", "no_notes: verovio finds no measure in it"),
         (b"**kern\n4c\n", r"unreadable: Humdrum that does not end with \*-"),
         (b"PK\x03\x04" + b"x" * 50, "unreadable: a damaged .mxl"),
+        ((SCORES / "lc5840072.mxl").read_bytes(), "unreadable: .* times of the measures go back"),
     ],
 )
 def test_file_that_is_no_score_says_why(content, said):
