@@ -7,6 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SUITE := llama_small gpt_tiny lstm_tiny
+PRETRAINED := pretrained/llama_small
 CLIENTS := data/clients/venv
 PAGE_STAMP := page/node_modules/.installed
 
@@ -77,7 +78,9 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "warning: no wheel of tinysoundfont for this Python, and no C++ compiler: pages and WAV files will have no sound" >&2
 	@touch $@
 
-play: MODEL := $(or $(MODEL),pretrained/llama_small)
+# what needs no model of one's own
+play finetune samples fill accompany page mcp studio: MODEL := $(or $(MODEL),$(PRETRAINED))
+
 play: $(STAMP)  ## [PROMPT=<own tune>] [MODEL=<run>] | hear a trained model: tunes and a page that plays
 	$(PY) -m evaluation.play "$(MODEL)" --seed $(SEED) --out "$(or $(OUT),runs/play)" $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
@@ -117,8 +120,8 @@ train: $(STAMP)  ## CONFIG=<size file> | one model -> runs/single/<size>/ [ARGS=
 	$(PY) train.py "$(CONFIG)" $(ARGS)
 
 finetune: DATA = configs/data/finetune.yaml
-finetune: $(STAMP)  ## MODEL=<run> MUSIC=<...> | a trained model on your music [LORA=1]
-	@test -n "$(MODEL)" && test -n "$$MUSIC" || { echo "error: expected make finetune MODEL=<runs/<study>/<run>, or a name on the Hub> MUSIC=<folder or archive> [LORA=1]" >&2; exit 2; }
+finetune: $(STAMP)  ## [MODEL=<run>] MUSIC=<...> | a trained model on your music [LORA=1]
+	@test -n "$$MUSIC" || { echo "error: expected make finetune [MODEL=<runs/<study>/<run>, or a name on the Hub>] MUSIC=<folder or archive> [LORA=1]" >&2; exit 2; }
 	@folder=$$($(PY) -m data_prep.pipeline --config "$(DATA)" --model "$(MODEL)" --keep-latest --folder -- "$$MUSIC") && \
 	dataset=$$($(PY) -c 'import sys; from training.config import format_override; print(format_override("data.dataset", sys.argv[1]))' "$$(basename -- "$$(dirname -- "$$folder")")") && \
 	$(PY) train.py "$(FINETUNE)" "model.pretrained='$(MODEL)'" "$$dataset" "data.preset=$$(basename -- "$$folder")" $(ARGS)
@@ -146,19 +149,19 @@ pretrained: $(STAMP)  ## [OPENSCORE=<folder>] | the models of pretrained/ made a
 	for size in $(SUITE); do $(PY) train.py "configs/pretrained_$$size.yaml" || exit; done
 	for size in $(SUITE); do $(PY) -m evaluation.evaluate_model "runs/single/pretrained_$$size" --n 1000 --fill-ins 300 || exit; done
 	$(PY) -m model_cards.suite build $(SUITE:%=runs/single/pretrained_%)
+	$(PY) -m evaluation.tables $(SUITE:%=runs/single/pretrained_%)
 
 ##@ Sample and judge
 
-samples: $(STAMP)  ## MODEL=<run> OUT=<folder> | tunes as .abc and .mid [N=8] [PROMPT=<file>]
-	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make samples MODEL=runs/<study>/<run>" >&2; exit 2; }
+samples: $(STAMP)  ## [MODEL=<run>] [OUT=<folder>] | tunes as .abc and .mid [N=8] [PROMPT=<file>]
 	$(PY) -m evaluation.samples.sampling "$(MODEL)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
 
-fill: $(STAMP)  ## MODEL=<run> TUNE=<file> BARS=5-8 | bars of your tune written anew [N=8] [OUT=<folder>]
-	@test -n "$(MODEL)" -a -n "$(TUNE)" -a -n "$(BARS)" || { echo "error: expected make fill MODEL=runs/<study>/<run> TUNE=<.mid or .abc> BARS=5-8" >&2; exit 2; }
+fill: $(STAMP)  ## [MODEL=<run>] TUNE=<file> BARS=5-8 | bars of your tune written anew [N=8] [OUT=<folder>]
+	@test -n "$(TUNE)" -a -n "$(BARS)" || { echo "error: expected make fill TUNE=<.mid or .abc> BARS=5-8" >&2; exit 2; }
 	$(PY) -m evaluation.samples.arranging "$(MODEL)" "$(TUNE)" --fill "$(BARS)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
-accompany: $(STAMP)  ## MODEL=<run> TUNE=<file> WITH="Violin, drums" | voices beside your own [N=8]
-	@test -n "$(MODEL)" -a -n "$(TUNE)" -a -n "$(WITH)" || { echo 'error: expected make accompany MODEL=runs/<study>/<run> TUNE=<.mid or .abc> WITH="Violin, drums"' >&2; exit 2; }
+accompany: $(STAMP)  ## [MODEL=<run>] TUNE=<file> WITH="Violin, drums" | voices beside your own [N=8]
+	@test -n "$(TUNE)" -a -n "$(WITH)" || { echo 'error: expected make accompany TUNE=<.mid or .abc> WITH="Violin, drums"' >&2; exit 2; }
 	$(PY) -m evaluation.samples.arranging "$(MODEL)" "$(TUNE)" --accompany "$(WITH)" --n $(N) --seed $(SEED) $(if $(OUT),--out "$(OUT)") $(ARGS)
 
 evaluate: N = 500
@@ -172,8 +175,7 @@ judge: $(STAMP)  ## TEXTS=<.abc ...> OUT=<file> | what three independent readers
 	OMP_NUM_THREADS=1 $(PY) -m evaluation.judging.judges $(TEXTS) --out "$(OUT)" $(ARGS)
 
 page: OUT = runs/page
-page: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | a static page in which the model writes [OUT=<folder>]
-	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make page MODEL=runs/<study>/<run>" >&2; exit 2; }
+page: $(STAMP) $(PAGE_STAMP)  ## [MODEL=<run>] | a static page in which the model writes [OUT=<folder>]
 	$(PY) -m model_cards.page_files "$(MODEL)" "$(OUT)"
 	node page/build.mjs "$(OUT)"
 	@echo "$(OUT) is a static page: put it on any host, or: $(PY) -m http.server --directory $(OUT)"
@@ -186,13 +188,11 @@ $(PAGE_STAMP): page/package-lock.json
 ##@ Serve and publish
 
 mcp: FILES =
-mcp: $(STAMP)  ## MODEL=<run> | an MCP server: tools that write and edit music [FILES=<folder>]
-	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make mcp MODEL=runs/<study>/<run>" >&2; exit 2; }
+mcp: $(STAMP)  ## [MODEL=<run>] | an MCP server: tools that write and edit music [FILES=<folder>]
 	@$(PY) -m evaluation.serving "$(MODEL)" $(if $(FILES),--files "$(FILES)") $(ARGS)
 
 studio: OUT = runs/studio
-studio: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | the page on this machine: MIDI and scores too, models of any size
-	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make studio MODEL=runs/<study>/<run>" >&2; exit 2; }
+studio: $(STAMP) $(PAGE_STAMP)  ## [MODEL=<run>] | the page on this machine: MIDI and scores too, models of any size
 	@$(PY) -c "import pydantic, starlette, uvicorn" 2>/dev/null || $(PY) -m pip install $(PIP_ARGS) --constraint constraints.txt --editable ".[studio]"
 	$(PY) -m model_cards.page_files --without-weights "$(MODEL)" "$(OUT)"
 	node page/build.mjs "$(OUT)"
@@ -273,7 +273,7 @@ bench-scores: $(STAMP)  ## MUSIC=<...> | the notes of MusicXML beside music21
 	@test -n "$$MUSIC" || { echo "error: no music given; expected make bench-scores MUSIC=<folder or archive of MusicXML>" >&2; exit 2; }
 	$(PY) -m benchmarks.scores $(ARGS) -- "$$MUSIC"
 
-bench-page: $(STAMP) $(PAGE_STAMP)  ## MODEL=<run> | the page in chromium: validity, speed -> results/page.json
+bench-page: $(STAMP) $(PAGE_STAMP)  ## [MODEL=<run>] | the page in chromium: validity, speed -> results/page.json
 	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make bench-page MODEL=<run trained to fill in>" >&2; exit 2; }
 	NODE_PATH="$(CURDIR)/page/node_modules" OMP_NUM_THREADS=1 $(PY) -m benchmarks.page "$(MODEL)" $(ARGS)
 

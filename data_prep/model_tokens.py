@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .dialect.notation import FILL_IN_TOKENS
 from .settings import DataSettings
 from .storage.explain import explain
 from .storage.stages import sha256_of
@@ -22,6 +23,8 @@ _FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 def take_from_model(settings: DataSettings, model: str | None) -> DataSettings:
     """Fills in the tokenizer and block length of a preset that leaves them to a model.
+
+    Passages to fill in are left out where the model has no tokens for them.
 
     Args:
         settings: The data preset.
@@ -71,8 +74,10 @@ def take_from_model(settings: DataSettings, model: str | None) -> DataSettings:
             f"model_max_length {context}; set model_max_length in its tokenizer_config.json"
         )
     digest = sha256_of(folder / "tokenizer.json")
+    knows_marks = added.issuperset(FILL_IN_TOKENS)
     return replace(
         settings,
+        fill_in=settings.fill_in if knows_marks else replace(settings.fill_in, share=0.0),
         tokens=replace(settings.tokens, tokenizer_sha256=digest, folder=folder),
         blocks=replace(settings.blocks, block_length=int(context)),
     )

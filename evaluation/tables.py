@@ -17,6 +17,7 @@ from scaling.writing.files import read_json, write_json
 from scaling.writing.markdown import markdown_table
 from scaling.writing.wording import bracket
 
+from .arrangements import in_words
 from .judging.judge_table import VALID, field_label, shown_fields
 from .pages.model_report import build_page
 from .pages.tune_view import need
@@ -87,16 +88,37 @@ def _share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def _evaluation(folder: Path) -> list[str]:
+def arrangements_table(models: dict[str, Metrics]) -> list[str]:
+    """Markdown, one column per model that was trained to fill in: see `arrangements`."""
+    found = {
+        name: dict(in_words(metrics["arrangements"]))
+        for name, metrics in models.items()
+        if metrics.get("arrangements")
+    }
+    labels = dict.fromkeys(label for words in found.values() for label in words)
+    rows = [(label, *(words.get(label, "–") for words in found.values())) for label in labels]
+    return markdown_table(("", *found), rows)
+
+
+def _models(folder: Path) -> dict[str, Metrics]:
     models = {file.stem: read_json(file) for file in (folder / "evaluation").glob("*.json")}
     # study by study, in the order of their folders in runs/
-    models = dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
+    return dict(sorted(models.items(), key=lambda each: Path(each[1]["model"]).parts))
+
+
+def _evaluation(folder: Path) -> list[str]:
+    models = _models(folder)
     return [*validity_table(models), "", *overhead_table(models)]
+
+
+def _arrangements(folder: Path) -> list[str]:
+    return arrangements_table(_models(folder))
 
 
 # Not in scaling.reporting.blocks, since the judges belong to this package.
 BLOCKS = {
     "evaluation": Block("evaluation", _evaluation, "docs/results/samples.md"),
+    "arrangements": Block("evaluation", _arrangements, "docs/how-to/arrange.md"),
 }
 
 

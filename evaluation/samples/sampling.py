@@ -185,6 +185,17 @@ def _code() -> str:
     return code_digest(load_writer, *models) + digest_of({(__spec__.name, "sample_batches")})
 
 
+def folder_of_samples(model: str, found: str) -> Path:
+    """Where samples go by default: into the folder of a run; of other models, into runs/samples/.
+
+    Args:
+        model: What was asked for.
+        found: What `models.find_model` makes of it: a run's checkpoint, or the model itself.
+    """
+    folder = Path(model)
+    return Path("runs", "samples", folder.name) if str(folder) == found else folder / "samples"
+
+
 def instrument_names(text: str) -> list[int | str]:
     """Reads "Violin, 32, drums"."""
     names = map(str.strip, text.split(","))
@@ -209,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="evaluation.samples.sampling", description=__doc__)
     parser.add_argument("model", help="a study, a finished run, a model folder, or a Hub name")
-    parser.add_argument("--out", type=Path, help="default: samples/ in the model's folder")
+    parser.add_argument("--out", type=Path, help="default: samples/ in the run's folder")
     for field in fields(SamplingSettings):
         if field.name != "grammar":
             option = f"--{field.name.replace('_', '-')}"
@@ -224,9 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name = find_model(options.model)
-    if options.out is None and not Path(options.model).exists():
-        raise ValueError(f"{options.model} is not a local folder; set the output folder with --out")
-    folder = options.out or Path(options.model) / "samples"
+    folder = options.out or folder_of_samples(options.model, name)
     given = {f.name: getattr(options, f.name, None) for f in fields(SamplingSettings)}
     settings = SamplingSettings(**given | {"grammar": not options.free})
     rows = make_samples(name, settings, folder, [_condition(options)])

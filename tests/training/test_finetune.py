@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from data_prep import pipeline
 from data_prep.model_tokens import take_from_model
 from data_prep.settings import load_settings
+from data_prep.tokens.passage_rows import add_marks
 from scaling.families import FAMILIES
 from training.budget import plan_run
 from training.config import load_config
@@ -120,6 +121,16 @@ def test_models_with_one_tokenizer_share_their_data(ready):
     assert of_gpt == of_lstm
     assert of_gpt.blocks.block_length == CONTEXT
     assert of_gpt.tokens.tokenizer_sha256 != preset.tokens.tokenizer_sha256
+
+
+def test_passages_to_fill_in_are_for_models_that_know_them(ready, tmp_path):
+    preset = load_settings(CONFIGS / "data/finetune.yaml")
+    assert preset.fill_in.share > 0
+    assert take_from_model(preset, "runs/single/gpt_tiny").fill_in.share == 0
+    folder = tmp_path / "knows"
+    shutil.copytree("runs/single/gpt_tiny/checkpoint", folder)
+    add_marks(folder)
+    assert take_from_model(preset, str(folder)).fill_in == preset.fill_in
 
 
 @pytest.mark.parametrize("family", FAMILIES)

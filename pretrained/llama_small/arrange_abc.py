@@ -1,0 +1,1 @@
+../../modeling/arrange_abc.py

@@ -1,0 +1,1 @@
+../../modeling/decoding_abc_llama.py

@@ -1,0 +1,1 @@
+../../modeling/export_abc.py

@@ -1,0 +1,1 @@
+../../modeling/grammar_abc_bar_rules.py

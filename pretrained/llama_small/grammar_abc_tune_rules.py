@@ -1,0 +1,1 @@
+../../modeling/grammar_abc_tune_rules.py

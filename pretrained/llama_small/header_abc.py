@@ -1,0 +1,1 @@
+../../modeling/header_abc.py

@@ -1,0 +1,1 @@
+../../modeling/notation_abc.py

@@ -1,0 +1,1 @@
+../../modeling/pipeline_abc_music.py

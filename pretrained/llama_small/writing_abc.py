@@ -1,0 +1,1 @@
+../../modeling/writing_abc.py
