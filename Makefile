@@ -211,8 +211,8 @@ publish-data: $(STAMP)  ## DATASET=... REPO=... LICENCE=... | a dataset on the H
 	$(PY) -m model_cards.publish_data --licence "$(LICENCE)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run) -- "$$DATASET" "$(REPO)"
 
 publish-page: OUT = runs/page
-publish-page: page  ## MODEL=<run> REPO=user/name | the page as a static Space on the Hub [DRY_RUN=1]
-	@test -n "$(REPO)" || { echo "error: expected make publish-page MODEL=runs/<study>/<run> REPO=user/name" >&2; exit 2; }
+publish-page: page  ## [MODEL=<run>] REPO=user/name | the page as a static Space on the Hub [DRY_RUN=1]
+	@test -n "$(REPO)" || { echo "error: expected make publish-page REPO=user/name [MODEL=<run>]" >&2; exit 2; }
 	$(PY) -m model_cards.publish_page "$(OUT)" "$(REPO)" $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 ##@ Measure
@@ -316,7 +316,7 @@ docs: $(STAMP) $(if $(MODEL),$(PAGE_STAMP))  ## [MODEL=<run>] | build the docume
 	$(if $(MODEL),$(PY) -m model_cards.page_files "$(MODEL)" runs/site/plays && node page/build.mjs runs/site/plays)
 
 page-pictures: OUT = runs/page
-page-pictures: page  ## MODEL=<run> | pictures of the page in chromium -> runs/page_pictures/, and the site's
+page-pictures: page  ## [MODEL=<run>] | pictures of the page in chromium -> runs/page_pictures/, and the site's
 	@command -v chromium > /dev/null || { echo "error: no chromium; on Debian: apt-get install chromium" >&2; exit 2; }
 	$(PY) -m benchmarks.page_pictures "$(OUT)" runs/page_pictures
 	cp runs/page_pictures/page.png docs/how-to/page.png

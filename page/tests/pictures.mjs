@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { idle, said, stage, Watched } from "./browsing.mjs";
 
 const [chromium, address, folder] = process.argv.slice(2);
-const LINK = "#seed=6&meter=6/8&key=G&tempo=170&instruments=Violin&mostTokens=1500&preset=jig";
+const LINK = "#seed=6&meter=6/8&key=G&tempo=120&instruments=Acoustic Grand Piano&mostTokens=1500&preset=jig";
 const browser = await Watched.launch(chromium, address);
 for (const [width, height] of [[390, 844], [820, 1180], [1440, 1000]]) {
   const page = await browser.open(LINK, { viewport: { width, height } });

@@ -26,20 +26,21 @@ interface Preset {
 
 export const METERS = ["2/4", "3/4", "4/4", "2/2", "3/8", "6/8", "9/8", "12/8", "5/4"];
 
+const PIANO = "Acoustic Grand Piano";
+
+// In the form in which the music of `pretrained/` has such pieces, see evaluation/play/pieces.py.
 export const PRESETS: Preset[] = [
   { name: "free", label: "Anything", meter: "", key: "", tempo: "", instruments: [] },
-  { name: "jig", label: "Jig", meter: "6/8", key: "G", tempo: "170", instruments: ["Violin"] },
-  { name: "chorale", label: "Chorale", meter: "4/4", key: "F", tempo: "80",
-    instruments: ["Choir Aahs", "Choir Aahs", "Choir Aahs", "Choir Aahs"] },
-  { name: "song", label: "Song", meter: "4/4", key: "C", tempo: "100",
-    instruments: ["Flute", "Acoustic Guitar (nylon)", "Acoustic Bass"] },
-  { name: "quartet", label: "Quartet", meter: "3/4", key: "D", tempo: "110",
+  { name: "jig", label: "Jig", meter: "6/8", key: "G", tempo: "120", instruments: [PIANO] },
+  { name: "chorale", label: "Chorale", meter: "4/4", key: "G", tempo: "120", instruments: [PIANO, PIANO, PIANO, PIANO] },
+  { name: "song", label: "Song", meter: "3/4", key: "F", tempo: "92", instruments: [PIANO, PIANO, PIANO, "Oboe"] },
+  { name: "quartet", label: "Quartet", meter: "2/4", key: "C", tempo: "100",
     instruments: ["Violin", "Violin", "Viola", "Cello"] },
 ];
 
 export function startSettings(): Settings {
   return {
-    ...withPreset("jig"), temperature: 1, topP: 1, mostTokens: 1500, hasGrammar: true,
+    ...withPreset("jig"), temperature: 0.8, topP: 1, mostTokens: 1500, hasGrammar: true,
     seed: newSeed(),
   };
 }
