@@ -79,7 +79,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # what needs no model of one's own
-play finetune samples fill accompany page mcp studio: MODEL := $(or $(MODEL),$(PRETRAINED))
+play finetune samples fill accompany page mcp studio bench-page: MODEL := $(or $(MODEL),$(PRETRAINED))
 
 play: $(STAMP)  ## [PROMPT=<own tune>] [MODEL=<run>] | hear a trained model: tunes and a page that plays
 	$(PY) -m evaluation.play "$(MODEL)" --seed $(SEED) --out "$(or $(OUT),runs/play)" $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)
@@ -274,7 +274,6 @@ bench-scores: $(STAMP)  ## MUSIC=<...> | the notes of MusicXML beside music21
 	$(PY) -m benchmarks.scores $(ARGS) -- "$$MUSIC"
 
 bench-page: $(STAMP) $(PAGE_STAMP)  ## [MODEL=<run>] | the page in chromium: validity, speed -> results/page.json
-	@test -n "$(MODEL)" || { echo "error: no MODEL given; expected make bench-page MODEL=<run trained to fill in>" >&2; exit 2; }
 	NODE_PATH="$(CURDIR)/page/node_modules" OMP_NUM_THREADS=1 $(PY) -m benchmarks.page "$(MODEL)" $(ARGS)
 
 fuzz-converter: $(STAMP)  ## | odd MIDI files and texts through converter and importer

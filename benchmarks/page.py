@@ -1,6 +1,6 @@
 """The page in chromium: is all that it writes valid, and how fast is it? -> results/page.json.
 
-    python -m benchmarks.page runs/fill_in/llama_infill_t12M_s1 [--tunes 300] [--out <file>]
+    python -m benchmarks.page pretrained/llama_small [--tunes 300] [--out <file>]
 
 Builds the page, lets it write tunes, fill in bars and add voices in the browser's worker, and asks
 the three readers of evaluation/judging/ about each. Then it measures, as a person uses the page

@@ -37,7 +37,7 @@ from .samples.sampling import SamplingSettings, make_samples, write_tunes
 logger = logging.getLogger(__name__)
 
 BARS = 4
-MOST_ACCOMPANIMENTS = 300
+MOST_ACCOMPANIMENTS = 200
 MOST_VOICES = 4  # of a song whose first voice is accompanied
 MOST_CHARS = 8_000  # of a song
 FIRST_BARS = 30  # calls whose time to the first bar is measured

@@ -133,8 +133,10 @@ def test_page_of_a_model_shows_pairs_of_the_same_random_numbers(study):
 
 def test_docs_have_the_numbers_of_evaluated_models(study, tmp_path, capsys):
     page = tmp_path / tables.BLOCKS["evaluation"].page
-    page.parent.mkdir(parents=True)
-    page.write_text("# Ours\n<!-- evaluation:begin -->\n<!-- evaluation:end -->\nmore\n")
+    for name, block in tables.BLOCKS.items():
+        (tmp_path / block.page).parent.mkdir(parents=True)
+        text = f"# Ours\n<!-- {name}:begin -->\n<!-- {name}:end -->\nmore\n"
+        (tmp_path / block.page).write_text(text)
     results = tmp_path / "results"
     assert tables.main([str(study), "--results", str(results)]) == 0
     lines = page.read_text().splitlines()

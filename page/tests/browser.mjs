@@ -4,7 +4,7 @@ import { idle, LONG, said, saved, stage, status, text, Watched } from "./browsin
 
 const browser = await Watched.launch(...process.argv.slice(2));
 const { found } = browser;
-const link = "#seed=7&meter=3/4&key=G&tempo=120&instruments=Violin|Cello&mostTokens=150&preset=free";
+const link = "#seed=7&meter=3/4&key=G&tempo=120&instruments=Violin|Cello&mostTokens=150&preset=free&temperature=1";
 const page = await browser.open(link);
 await idle(page);
 stage("written");
