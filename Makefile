@@ -7,7 +7,6 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 SUITE := llama_small gpt_tiny lstm_tiny
-PRETRAINED := pretrained/llama_small
 CLIENTS := data/clients/venv
 PAGE_STAMP := page/node_modules/.installed
 
@@ -79,7 +78,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # what needs no model of one's own
-play finetune samples fill accompany page mcp studio bench-page: MODEL := $(or $(MODEL),$(PRETRAINED))
+play finetune samples fill accompany page mcp studio bench-page: MODEL := $(or $(MODEL),pretrained/llama_small)
 
 play: $(STAMP)  ## [PROMPT=<own tune>] [MODEL=<run>] | hear a trained model: tunes and a page that plays
 	$(PY) -m evaluation.play "$(MODEL)" --seed $(SEED) --out "$(or $(OUT),runs/play)" $(if $(PROMPT),--prompt "$(PROMPT)") $(ARGS)

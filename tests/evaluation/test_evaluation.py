@@ -209,6 +209,18 @@ def test_score_that_cannot_be_read_is_refused_by_name(tmp_path):
         read_prompt(tmp_path / "bad.musicxml", 1)
 
 
+@pytest.mark.parametrize(
+    ("model", "found", "folder"),
+    [
+        ("runs/a/b", "runs/a/b/checkpoint", "runs/a/b/samples"),
+        ("pretrained/llama_small/", "pretrained/llama_small", "runs/samples/llama_small"),
+        ("user/name", "user/name", "runs/samples/name"),
+    ],
+)
+def test_samples_go_into_a_run_and_never_into_other_models(model, found, folder):
+    assert sampling.folder_of_samples(model, found) == Path(folder)
+
+
 def test_missing_model_is_one_clear_line(tmp_path, capsys):
     assert sampling.main([str(tmp_path)]) == 2
     assert "holds no model" in capsys.readouterr().err

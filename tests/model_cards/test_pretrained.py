@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import metadata_load
-from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+from transformers import AutoTokenizer, LlamaForCausalLM, pipeline
 
 from data_prep.dialect.tune_parser import parse_tune
 from evaluation.loading.models import load_writer
@@ -63,4 +63,4 @@ def test_llama_needs_no_code_of_ours():
     write = pipeline("text-generation", model=str(folder), trust_remote_code=False)
     [text] = write("X:1\n", max_new_tokens=16, do_sample=False)
     assert text["generated_text"].startswith("X:1\nM:")
-    assert isinstance(write.model, AutoModelForCausalLM._model_mapping[type(write.model.config)])
+    assert type(write.model) is LlamaForCausalLM
